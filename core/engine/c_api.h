@@ -1,0 +1,206 @@
+/* Where plugin and core meet: one versioned table of C functions.
+ *
+ * The plugin opens the core library once per process (dlopen, never closed), looks up
+ * tome_core_api(), and talks through the table only. No C++ type and no exception crosses.
+ *
+ * Ownership: what a function hands out through a pointer-to-pointer is released by its own release
+ * function. Strings and arrays in a result live as long as the ticket; those in an info struct as
+ * long as the model. Every function may be called from any thread unless it says otherwise.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define TOME_CORE_API_VERSION 1u
+
+typedef enum {
+  TOME_OK = 0,
+  TOME_ERROR_NOT_FOUND,
+  TOME_ERROR_READ,
+  TOME_ERROR_FORMAT,
+  TOME_ERROR_SETTINGS,
+  TOME_ERROR_DEVICE,
+  TOME_ERROR_OUT_OF_MEMORY,
+  TOME_ERROR_FAILED
+} TomeStatus;
+
+typedef struct {
+  TomeStatus status;
+  char message[2048];
+} TomeError;
+
+typedef enum { TOME_LOG_ERROR, TOME_LOG_WARNING, TOME_LOG_INFO, TOME_LOG_DEBUG } TomeLogLevel;
+typedef void (*TomeLogFunction)(TomeLogLevel level, const char* text, void* user_data);
+
+/* ---- models ---------------------------------------------------------------------------------- */
+
+typedef struct TomeModel TomeModel;
+
+typedef struct {
+  const char* model;       /* folder in Hugging Face layout */
+  const char* labels_file; /* NULL: the folder's own */
+  const char* device;      /* "auto", "cpu", "cuda", "cuda:1" */
+  const char* precision;   /* "auto", "fp32", "bf16", "fp16" */
+  const char* instance_id; /* NULL or "": shared with every equal configuration of the process */
+  uint32_t batch_size;     /* most requests in one forward, >= 1 */
+  uint32_t batch_timeout_ms;  /* longest wait for a batch to fill */
+  int32_t threads;         /* CPU threads of a forward; 0: as many as there are cores */
+  int32_t clip_length;     /* frames of one clip; 0: the model's own */
+  int32_t input_width, input_height; /* 0: the model's own */
+} TomeModelConfig;
+
+typedef struct {
+  const char* name;
+  const char* device;     /* as chosen: "cpu", "cuda:0" */
+  const char* precision;  /* as chosen */
+  const char* default_schedule; /* the r spec the model ships with */
+  uint32_t classes, depth;
+  uint32_t width, height; /* input, pixels */
+  uint32_t clip_length;   /* frames in one window: 1 for an image model without clip_length */
+  uint32_t tubelet;
+  uint32_t tokens;        /* unmerged tokens of one request */
+  uint32_t is_clip_model; /* 1 if trained on clips */
+} TomeModelInfo;
+
+/* ---- frames ---------------------------------------------------------------------------------- */
+
+typedef enum {
+  TOME_FORMAT_RGB, TOME_FORMAT_BGR, TOME_FORMAT_RGBX, TOME_FORMAT_BGRX, TOME_FORMAT_RGBA,
+  TOME_FORMAT_BGRA, TOME_FORMAT_GRAY8, TOME_FORMAT_NV12, TOME_FORMAT_I420, TOME_FORMAT_YUY2,
+  TOME_FORMAT_UYVY, TOME_FORMAT_P010
+} TomePixelFormat;
+typedef enum { TOME_MATRIX_BT601, TOME_MATRIX_BT709, TOME_MATRIX_BT2020 } TomeColorMatrix;
+typedef enum { TOME_RANGE_LIMITED, TOME_RANGE_FULL } TomeColorRange;
+typedef enum { TOME_MEMORY_HOST, TOME_MEMORY_CUDA } TomeMemoryKind;
+
+typedef struct {
+  int32_t x, y, width, height; /* pixels; width 0: the full frame */
+} TomeRegion;
+
+typedef struct {
+  TomePixelFormat format;
+  int32_t width, height;
+  const uint8_t* plane[3];
+  int64_t stride[3];      /* bytes */
+  uint64_t plane_size[3]; /* bytes readable from plane[i] */
+  TomeColorMatrix matrix;
+  TomeColorRange range;
+  TomeMemoryKind memory;
+  int32_t device;         /* CUDA device, for TOME_MEMORY_CUDA */
+  void* producer_stream;  /* CUstream that wrote the pixels, or NULL */
+  int64_t pts;            /* nanoseconds, or -1 */
+  int64_t duration;       /* nanoseconds, or -1 */
+  int32_t discont;        /* 1: not a continuation of the frame before; a clip window starts anew */
+  const TomeRegion* regions; /* NULL with n_regions = 0: the full frame */
+  uint32_t n_regions;
+  int64_t deadline; /* CLOCK_MONOTONIC nanoseconds after which inference is pointless; 0: none */
+  int32_t no_inference; /* 1: the caller asks to skip this frame (QoS); it still counts for intervals
+                           and windows */
+  /* Called exactly once, from any thread, as soon as the pixels have been read or the frame was
+   * discarded, and always before its ticket is ready. */
+  void (*release)(void* release_data);
+  void* release_data;
+} TomeFrame;
+
+/* ---- streams --------------------------------------------------------------------------------- */
+
+typedef struct TomeStream TomeStream;
+typedef struct TomeTicket TomeTicket;
+
+typedef enum { TOME_PROP_ATTN_AUTO, TOME_PROP_ATTN_ON, TOME_PROP_ATTN_OFF } TomePropAttn;
+typedef enum {
+  TOME_ACTIVATION_AUTO, TOME_ACTIVATION_SOFTMAX, TOME_ACTIVATION_SIGMOID, TOME_ACTIVATION_NONE
+} TomeActivation;
+
+typedef struct {
+  const char* name;     /* for messages; may be NULL */
+  const char* schedule; /* r spec; NULL or "": the model's default */
+  TomePropAttn prop_attn;
+  uint32_t top_k;       /* >= 1 */
+  double threshold;     /* scores below are left out */
+  TomeActivation activation;
+  uint32_t clip_stride;  /* frames between the starts of two windows; 0: clip length x frame stride */
+  uint32_t frame_stride; /* every n-th frame enters the window, >= 1 */
+  uint32_t inference_interval; /* every n-th frame (or window, for clips) is classified, >= 1 */
+  double smoothing;     /* exponential over results: weight of the past, [0, 1); 0: none */
+  uint32_t max_pending; /* tickets in flight before submit blocks; 0: 2 x batch size + clip length */
+} TomeStreamConfig;
+
+typedef struct {
+  int64_t id;
+  const char* label;
+  float score;
+} TomeScore;
+
+typedef struct {
+  const TomeScore* scores; /* best first */
+  uint32_t n_scores;
+  TomeRegion region;       /* as submitted; width 0: the full frame */
+  int64_t clip_start_pts, clip_end_pts; /* nanoseconds; the frame's own for one frame; -1 unknown */
+  uint32_t n_frames;
+  uint32_t tokens_in, tokens_out;
+  uint32_t batch;          /* requests in the same forward */
+  double queue_ms, preprocess_ms, inference_ms;
+} TomeResult;
+
+typedef enum {
+  TOME_TICKET_RESULT,    /* fresh results */
+  TOME_TICKET_NONE,      /* nothing was due for this frame (interval, inside a window) */
+  TOME_TICKET_SKIPPED,   /* due, but late (deadline, no_inference) */
+  TOME_TICKET_CANCELLED, /* stream flushed or closed */
+  TOME_TICKET_FAILED     /* error says why */
+} TomeOutcome;
+
+typedef struct {
+  uint32_t version;     /* TOME_CORE_API_VERSION */
+  uint32_t struct_size; /* sizeof(TomeCoreApi) */
+
+  /* Messages of the core; NULL silences them. Process-wide. */
+  void (*set_log)(TomeLogFunction function, void* user_data);
+
+  /* Opens or shares a model (blocking: reads the weights). The same instance_id with another
+   * configuration is TOME_ERROR_SETTINGS and names both. */
+  TomeStatus (*model_acquire)(const TomeModelConfig* config, TomeModel** model, TomeError* error);
+  void (*model_release)(TomeModel* model);
+  void (*model_info)(TomeModel* model, TomeModelInfo* info);
+  /* Nanoseconds that one full batch takes, preprocessing included: measured, at first by warm-up. */
+  int64_t (*model_batch_duration)(TomeModel* model);
+
+  TomeStatus (*stream_open)(TomeModel* model, const TomeStreamConfig* config, TomeStream** stream,
+                            TomeError* error);
+  /* Cancels what is pending, waits for what runs. No submit may be in progress or follow. */
+  void (*stream_close)(TomeStream* stream);
+  /* New r spec, from the next batch on. A bad spec changes nothing. */
+  TomeStatus (*stream_set_schedule)(TomeStream* stream, const char* schedule, TomeError* error);
+  /* Effective r of each block for `schedule`, n <= depth values written, their sum returned. */
+  int64_t (*model_effective_r)(TomeModel* model, const char* schedule, int64_t* r, uint32_t n,
+                               TomeError* error);
+
+  /* Queues one frame; one thread at a time per stream. Blocks while max_pending tickets are not yet
+   * ready; a flush unblocks it. On error no ticket is made and release has been called. */
+  TomeStatus (*submit)(TomeStream* stream, const TomeFrame* frame, TomeTicket** ticket,
+                       TomeError* error);
+  /* End of stream: pads and classifies a window that has at least half its frames. *ticket is NULL
+   * if there is none. */
+  TomeStatus (*drain)(TomeStream* stream, TomeTicket** ticket, TomeError* error);
+  /* Cancels every pending ticket and empties the window; callable while submit or wait blocks. */
+  void (*flush)(TomeStream* stream);
+
+  /* Blocks until the ticket is ready. Results are valid until ticket_free. */
+  TomeOutcome (*ticket_wait)(TomeTicket* ticket, const TomeResult** results, uint32_t* n_results,
+                             TomeError* error);
+  int (*ticket_ready)(TomeTicket* ticket);
+  void (*ticket_free)(TomeTicket* ticket);
+} TomeCoreApi;
+
+/* The only symbol the plugin looks up. NULL if the library cannot serve `version`. */
+const TomeCoreApi* tome_core_api(uint32_t version);
+typedef const TomeCoreApi* (*TomeCoreApiFunction)(uint32_t version);
+
+#ifdef __cplusplus
+}
+#endif

@@ -1,0 +1,48 @@
+// From pixels to the numbers a Vision Transformer was trained on.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "media/frame.h"
+
+namespace tome {
+
+enum class Interpolation { kNearest, kBilinear, kBicubic, kLanczos };
+
+/// How the resized picture meets the model's input size.
+enum class CropMode {
+  kCenter,  ///< resize so that the shorter side is `resize_short`, then cut the centre (timm, HF)
+  kSquash,  ///< resize both sides to the input size, whatever the aspect ratio (timm 'squash', ViT HF)
+  kBorder,  ///< fit inside, pad the rest with the mean (timm 'border')
+};
+
+/// Pre-processing of one checkpoint; timm's and Hugging Face's configurations both map to it.
+struct PreprocessSpec {
+  int32_t width = 224, height = 224;  ///< the model's input, pixels
+  /// Shorter side after resizing, pixels (kCenter only): timm's floor(size / crop_pct), HF's
+  /// size.shortest_edge.
+  int32_t resize_short = 248;
+  CropMode crop_mode = CropMode::kCenter;
+  Interpolation interpolation = Interpolation::kBicubic;
+  bool antialias = true;
+  std::array<float, 3> mean{0.5F, 0.5F, 0.5F};  ///< RGB, in units of [0, 1]
+  std::array<float, 3> std{0.5F, 0.5F, 0.5F};
+  float rescale = 1.0F / 255.0F;  ///< applied to 0..255 before mean and std
+};
+
+/// Writes one frame as patch rows, the layout in which the model embeds: row (y / p) * (width / p) +
+/// x / p, column (c * p + y % p) * p + x % p, for input pixel (x, y) and channel c = R, G, B.
+///
+/// Resizing is antialiased with PIL's kernels (support scaled by the ratio; bicubic a = -0.5) and,
+/// as PIL does, rounds to 8 bits after each pass, so that logits agree with the Python original.
+///
+/// @param patches  out, float32 [(height / p) * (width / p), 3 * p * p], normalised
+/// @throws Error kSettings for an empty frame or region, kFormat for planes too small for the layout
+void preprocess_to_patches(const Frame& frame, const PreprocessSpec& spec, int32_t patch,
+                           float* patches);
+
+/// The same as planes: float32 [3, height, width].
+void preprocess_to_planes(const Frame& frame, const PreprocessSpec& spec, float* planes);
+
+}  // namespace tome

@@ -1,0 +1,92 @@
+// A plain Vision Transformer with token merging in every block.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "merging/matching.h"
+#include "merging/merge.h"
+#include "vit/config.h"
+#include "vit/weights.h"
+
+namespace tome {
+
+/// What tokens are compared by.
+enum class Metric { kKeys, kKeysConcat, kQueries, kValues, kTokensBefore, kTokensAfter };
+
+enum class PropAttn { kAuto, kOn, kOff };
+
+/// Ways to reduce tokens; the others exist to be compared with.
+enum class MergeMethod { kBipartite, kRandomPrune, kAttentionPrune, kKMeans, kGreedy };
+
+struct ForwardOptions {
+  std::vector<int64_t> r;  ///< asked of each block; empty: no merging
+  PropAttn prop_attn = PropAttn::kAuto;
+  Metric metric = Metric::kKeys;
+  Similarity similarity = Similarity::kCosine;
+  Partition partition = Partition::kAlternating;
+  MergeMethod method = MergeMethod::kBipartite;
+  Combine combine = Combine::kWeightedMean;
+  bool track_source = false;
+  bool trace = false;  ///< keep every block's output, metric and sizes (tests, pictures)
+  double drop_path = 0;  ///< stochastic depth rate of the last block, training only
+  /// Merge tubelets that do not change from the one before, in units of normalised input; < 0: off.
+  double static_threshold = -1;
+  uint64_t seed = 0;
+};
+
+struct BlockTrace {
+  at::Tensor x, metric, size;  // [B, N_out, dim], [B, N_in, C], [B, N_out]
+};
+
+struct ForwardOutput {
+  at::Tensor logits;  ///< float32 [B, classes]
+  at::Tensor source;  ///< int64 [B, tokens], place of each input token at the end; if tracked
+  at::Tensor size;    ///< float32 [B, tokens_out]; undefined if nothing merged
+  int64_t tokens_in = 0, tokens_out = 0;
+  std::vector<int64_t> r;  ///< merged in each block
+  std::vector<BlockTrace> trace;
+};
+
+/// Weights, laid out for one device and precision, and the forward pass over them. `forward` is
+/// const and may run on several threads at once.
+class VisionTransformer {
+ public:
+  /// @param weights  as load_checkpoint gives them; converted and packed here
+  /// @throws Error kSettings for a precision the device has not, kOutOfMemory
+  VisionTransformer(ViTConfig config, ViTWeights weights, at::Device device = at::kCPU,
+                    at::ScalarType precision = at::kFloat);
+  ~VisionTransformer();
+  VisionTransformer(VisionTransformer&&) noexcept;
+  VisionTransformer& operator=(VisionTransformer&&) noexcept;
+
+  /// @param patches  float32 [B, T, n, 3 * p * p]: patch rows (see preprocess_to_patches) of T
+  ///   frames. T is config.frames; an image model (config.frames = 1) takes any T and runs the
+  ///   frames' patches as one joint set, see Note [Image models on clips] in model.cpp.
+  ForwardOutput forward(const at::Tensor& patches, const ForwardOptions& options = {}) const;
+
+  /// Same from pixels, float32 [B, 3, H, W] or [B, 3, T, H, W], normalised.
+  ForwardOutput forward_pixels(const at::Tensor& pixels, const ForwardOptions& options = {}) const;
+
+  const ViTConfig& config() const { return config_; }
+  at::Device device() const { return device_; }
+  at::ScalarType precision() const { return precision_; }
+  /// The tensors a trainer optimises; leaf tensors in `precision`. Packed copies are not made while
+  /// any of them requires a gradient.
+  ViTWeights& weights();
+
+ private:
+  ViTConfig config_;
+  at::Device device_;
+  at::ScalarType precision_;
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Pixels [B, 3, T, H, W] to patch rows [B, T, n, 3 * p * p].
+at::Tensor patchify(const at::Tensor& pixels, int64_t patch);
+
+}  // namespace tome
