@@ -23,6 +23,13 @@ struct PreprocessSpec {
   /// Shorter side after resizing, pixels (kCenter only): timm's floor(size / crop_pct), HF's
   /// size.shortest_edge.
   int32_t resize_short = 248;
+  /// The size that timm calls scale_size, floor(input / crop_pct) for each side, where one number
+  /// cannot say it: kSquash resizes to it, kBorder fits the picture inside it, kCenter covers it (in
+  /// place of resize_short). 0: the input size (kSquash, kBorder), resize_short (kCenter).
+  int32_t scale_width = 0, scale_height = 0;
+  /// Size after resizing both sides, of which the centre is cut (kSquash only): HF DeiT's 256 before
+  /// its crop of 224, timm's squash with crop_pct < 1. 0: the input size itself, nothing is cut.
+  int32_t squash_width = 0, squash_height = 0;
   CropMode crop_mode = CropMode::kCenter;
   Interpolation interpolation = Interpolation::kBicubic;
   bool antialias = true;
@@ -38,7 +45,12 @@ struct PreprocessSpec {
 /// as PIL does, rounds to 8 bits after each pass, so that logits agree with the Python original.
 ///
 /// @param patches  out, float32 [(height / p) * (width / p), 3 * p * p], normalised
-/// @throws Error kSettings for an empty frame or region, kFormat for planes too small for the layout
+/// YUV layouts have no original to agree with to the bit: see Note [YUV is resized before it is
+/// converted] in resample_yuv.cpp. Alpha is ignored. Thread-safe; each thread keeps its own working
+/// rows and allocates nothing once it has seen the largest of its frames.
+///
+/// @throws Error kSettings for an empty frame, a region outside it or a spec that makes no sense,
+///   kFormat for planes too small for the layout, kDevice for pixels that are not in host memory
 void preprocess_to_patches(const Frame& frame, const PreprocessSpec& spec, int32_t patch,
                            float* patches);
 

@@ -24,15 +24,16 @@ struct ViTConfig {
   int64_t tubelet = 1;  ///< frames of one tubelet; divides `frames`
   int64_t dim = 768, depth = 12, heads = 12, mlp_hidden = 3072, classes = 1000;
   double norm_eps = 1e-6;
+  double fc_norm_eps = 1e-6;  ///< of fc_norm alone, which HF videomae gives another one
   bool class_token = true;
   bool distill_token = false;
-  int64_t registers = 0;       ///< register tokens after class and distillation token
+  int64_t registers = 0;         ///< register tokens after class and distillation token
   bool pos_embed_prefix = true;  ///< the position table has rows for the prefix tokens (timm's
                                  ///< not no_embed_class)
-  bool pre_norm = false;       ///< LayerNorm before block 0 (timm's norm_pre)
-  bool final_norm = true;      ///< LayerNorm of all tokens after the last block
-  bool fc_norm = false;        ///< LayerNorm of the pooled vector
-  bool distilled_head = false;  ///< two heads whose logits are averaged
+  bool pre_norm = false;         ///< LayerNorm before block 0 (timm's norm_pre)
+  bool final_norm = true;        ///< LayerNorm of all tokens after the last block
+  bool fc_norm = false;          ///< LayerNorm of the pooled vector
+  bool distilled_head = false;   ///< two heads whose logits are averaged
   Pooling pooling = Pooling::kToken;
   /// Proportional attention when the user says `auto`: on for class-token image models, off for
   /// MAE-style models that pool. See docs/merging.md, "Proportional attention by family".
