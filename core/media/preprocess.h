@@ -27,9 +27,6 @@ struct PreprocessSpec {
   /// cannot say it: kSquash resizes to it, kBorder fits the picture inside it, kCenter covers it (in
   /// place of resize_short). 0: the input size (kSquash, kBorder), resize_short (kCenter).
   int32_t scale_width = 0, scale_height = 0;
-  /// Size after resizing both sides, of which the centre is cut (kSquash only): HF DeiT's 256 before
-  /// its crop of 224, timm's squash with crop_pct < 1. 0: the input size itself, nothing is cut.
-  int32_t squash_width = 0, squash_height = 0;
   CropMode crop_mode = CropMode::kCenter;
   Interpolation interpolation = Interpolation::kBicubic;
   bool antialias = true;
