@@ -29,22 +29,23 @@ struct TokenPlaces {
 
 struct MatchOptions {
   int64_t r = 0;  ///< tokens to merge away; capped at half of those that may merge
-  /// Tokens that never merge, ascending. With a class token {0}; with class and distillation {0, 1}.
+  /// Tokens that never merge, ascending. With a class token {0}; with class and distillation {0,
+  /// 1}.
   std::vector<int64_t> protected_tokens;
   Similarity similarity = Similarity::kCosine;
   Partition partition = Partition::kAlternating;
-  TokenPlaces places;   ///< needed by kByFrame and kCheckerboard
-  uint64_t seed = 0;    ///< for kRandom
+  TokenPlaces places;  ///< needed by kByFrame and kCheckerboard
+  uint64_t seed = 0;   ///< for kRandom
 };
 
 /// A plan of merges for each sample of a batch. The same r for all, so shapes are static.
 ///
-/// Order of the output: protected tokens, then unmerged A, then B, each by ascending place. (This is
-/// the reference's order wherever there is a class token.)
+/// Order of the output: protected tokens, then unmerged A, then B, each by ascending place. (This
+/// is the reference's order wherever there is a class token.)
 struct Matching {
   int64_t tokens_in = 0, tokens_out = 0;
-  at::Tensor target;  ///< int64 [B, tokens_in]: output place of each input token
-  at::Tensor source;  ///< int64 [B, r]: input tokens merged away, most similar first
+  at::Tensor target;       ///< int64 [B, tokens_in]: output place of each input token
+  at::Tensor source;       ///< int64 [B, r]: input tokens merged away, most similar first
   at::Tensor destination;  ///< int64 [B, r]: input token each of them merges into
   int64_t r() const { return tokens_in - tokens_out; }
 };
@@ -52,9 +53,9 @@ struct Matching {
 /// Draws one edge from each A token to its most similar B token, keeps the r most similar edges.
 ///
 /// Scores are computed in float32 whatever the metric's type. A key of zero norm has cosine 0 with
-/// everything. Equal scores go to the lower index, both for the best B token and for the order of the
-/// edges. Bitwise repeatable for one device and batch shape. Not differentiable (nor is the choice
-/// of edges in the paper).
+/// everything. Equal scores go to the lower index, both for the best B token and for the order of
+/// the edges. Bitwise repeatable for one device and batch shape. Not differentiable (nor is the
+/// choice of edges in the paper).
 ///
 /// @param metric  [B, N, C], float32, bfloat16 or float16
 /// @throws Error kSettings if the partition needs places and has none

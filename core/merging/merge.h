@@ -17,16 +17,16 @@ struct MergedTokens {
 };
 
 /// Merges tokens (step 4): by default x_out = sum(size * x) / sum(size) over each destination's
-/// sources and itself, in float32. Sizes always add up. Differentiable in x; the gradient is that of
-/// average pooling.
+/// sources and itself, in float32. Sizes always add up. Differentiable in x; the gradient is that
+/// of average pooling.
 ///
 /// @param x     [B, N, C]
 /// @param size  float32 [B, N], or undefined for all ones
 MergedTokens merge_tokens(const at::Tensor& x, const at::Tensor& size, const Matching& matching,
                           Combine combine = Combine::kWeightedMean);
 
-/// Sources: int64 [B, N0], for each of the N0 tokens before block 0 its place now. `source` undefined
-/// is the identity.
+/// Sources: int64 [B, N0], for each of the N0 tokens before block 0 its place now. `source`
+/// undefined is the identity.
 at::Tensor merge_source(const at::Tensor& source, const Matching& matching, int64_t batch);
 
 /// Copies each merged token back to all its sources.

@@ -12,8 +12,8 @@ namespace tome {
 /// What a schedule must know of the model to become numbers.
 struct TokenGeometry {
   int64_t depth = 12;
-  int64_t tokens = 197;           ///< tokens before block 0, prefix included
-  int64_t protected_tokens = 1;   ///< class, distillation and register tokens
+  int64_t tokens = 197;          ///< tokens before block 0, prefix included
+  int64_t protected_tokens = 1;  ///< class, distillation and register tokens
   int64_t dim = 768, mlp_hidden = 3072;
 };
 
@@ -30,7 +30,8 @@ class Schedule {
   static Schedule parse(std::string_view spec);
 
   /// r asked of each block, `depth` values, all >= 0, not yet capped.
-  /// @throws Error kSettings if a list is longer than `depth`, or no r reaches keep=; the text names
+  /// @throws Error kSettings if a list is longer than `depth`, or no r reaches keep=; the text
+  /// names
   ///   the least share that can be reached
   std::vector<int64_t> resolve(const TokenGeometry& geometry) const;
 

@@ -31,7 +31,7 @@ struct ForwardOptions {
   MergeMethod method = MergeMethod::kBipartite;
   Combine combine = Combine::kWeightedMean;
   bool track_source = false;
-  bool trace = false;  ///< keep every block's output, metric and sizes (tests, pictures)
+  bool trace = false;    ///< keep every block's output, metric and sizes (tests, pictures)
   double drop_path = 0;  ///< stochastic depth rate of the last block, training only
   /// Merge tubelets that do not change from the one before, in units of normalised input; < 0: off.
   double static_threshold = -1;
@@ -74,9 +74,12 @@ class VisionTransformer {
   const ViTConfig& config() const { return config_; }
   at::Device device() const { return device_; }
   at::ScalarType precision() const { return precision_; }
-  /// The tensors a trainer optimises; leaf tensors in `precision`. Packed copies are not made while
-  /// any of them requires a gradient.
+  /// The tensors a trainer optimises, in `precision`. Set requires_grad on them before the first
+  /// forward; packed copies are then never made, and steps in place need no word. When a tensor is
+  /// replaced, or changed in place without requiring a gradient, call weights_changed.
   ViTWeights& weights();
+  /// Drops copies made of the weights (packed for the CPU's products) and takes them anew.
+  void weights_changed();
 
  private:
   ViTConfig config_;

@@ -30,7 +30,7 @@ struct ViTWeights {
   /// weight [dim, tubelet * 3 * patch * patch], columns ordered (frame of the tubelet, channel, y,
   /// x), so that a tubelet's row is the concatenation of its frames' patch rows.
   LinearWeights patch_embed;
-  at::Tensor prefix;     // [prefix_tokens, dim]: class, distillation, registers; undefined if none
+  at::Tensor prefix;  // [prefix_tokens, dim]: class, distillation, registers; undefined if none
   /// [prefix_tokens + patch_tokens, dim]; rows of prefix tokens without a position are zero.
   at::Tensor pos_embed;
   NormWeights pre_norm, norm, fc_norm;

@@ -1,0 +1,154 @@
+#include "merging/matching.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+
+#include "merging/partition.h"
+#include "merging/schedule.h"
+
+namespace tome {
+namespace {
+
+/// float32, and unit length for the cosine. A zero row stays zero: cosine 0 with everything.
+at::Tensor prepare_keys(const at::Tensor& metric, Similarity similarity) {
+  at::Tensor keys = metric.to(at::kFloat);
+  if (similarity != Similarity::kCosine) return keys;
+  const at::Tensor norm = keys.norm(2, -1, /*keepdim=*/true);
+  return keys.div(at::where(norm == 0, at::ones_like(norm), norm));
+}
+
+/// Scores of every A token with every B token. [B, Na, C] x [B, Nb, C] -> float32 [B, Na, Nb]
+at::Tensor pair_scores(const at::Tensor& a, const at::Tensor& b, Similarity similarity) {
+  at::Tensor scores = at::bmm(a, b.transpose(1, 2));
+  if (similarity == Similarity::kEuclidean) {
+    // -|a - b|^2 orders the pairs as -|a - b| does.
+    scores = 2 * scores - a.square().sum(-1, true) - b.square().sum(-1).unsqueeze(1);
+  }
+  return scores;
+}
+
+at::Tensor take_rows(const at::Tensor& keys, const at::Tensor& rows) {
+  if (rows.size(0) == 1) return keys.index_select(1, rows[0]);
+  return keys.gather(1, rows.unsqueeze(-1).expand({-1, -1, keys.size(2)}));
+}
+
+/// The best B column of one A row; the first of equals. NaN never wins.
+std::pair<float, int64_t> best_of_row(const float* scores, int64_t columns) {
+  float best = -std::numeric_limits<float>::infinity();
+#pragma omp simd reduction(max : best)
+  for (int64_t j = 0; j < columns; ++j) best = scores[j] > best ? scores[j] : best;
+  for (int64_t j = 0; j < columns; ++j) {
+    if (scores[j] == best) return {best, j};
+  }
+  return {-std::numeric_limits<float>::infinity(), 0};  // a row of NaN: last in line
+}
+
+/// Pointers to one sample's rows; `a` and `b` hold the tokens' places.
+struct SampleView {
+  const float* scores;
+  const int64_t *a, *b;
+  int64_t na, nb, r;
+  int64_t *source, *destination, *target;
+};
+
+void match_sample(const SampleView& view, const MatchOptions& options, int64_t tokens) {
+  std::vector<float> score(static_cast<size_t>(view.na));
+  std::vector<int64_t> best(static_cast<size_t>(view.na));
+  for (int64_t i = 0; i < view.na; ++i) {
+    std::tie(score[i], best[i]) = best_of_row(view.scores + i * view.nb, view.nb);
+  }
+  std::vector<int64_t> order(static_cast<size_t>(view.na));
+  std::iota(order.begin(), order.end(), 0);
+  const auto more_alike = [&](int64_t i, int64_t j) {
+    return score[i] > score[j] || (score[i] == score[j] && i < j);
+  };
+  std::partial_sort(order.begin(), order.begin() + view.r, order.end(), more_alike);
+
+  // Output places: protected tokens, A tokens that stay, B tokens; then each merged A follows its
+  // B.
+  constexpr int64_t kUnset = -1;
+  constexpr int64_t kMerged = -2;
+  std::fill_n(view.target, tokens, kUnset);
+  int64_t place = 0;
+  for (const int64_t token : options.protected_tokens) view.target[token] = place++;
+  for (int64_t k = 0; k < view.r; ++k) view.target[view.a[order[k]]] = kMerged;
+  for (int64_t i = 0; i < view.na; ++i) {
+    if (view.target[view.a[i]] != kMerged) view.target[view.a[i]] = place++;
+  }
+  for (int64_t j = 0; j < view.nb; ++j) view.target[view.b[j]] = place++;
+  for (int64_t k = 0; k < view.r; ++k) {
+    const int64_t source = view.a[order[k]];
+    const int64_t destination = view.b[best[order[k]]];
+    view.source[k] = source;
+    view.destination[k] = destination;
+    view.target[source] = view.target[destination];
+  }
+}
+
+Matching no_merge(int64_t batch, int64_t tokens, at::Device device) {
+  Matching matching;
+  matching.tokens_in = matching.tokens_out = tokens;
+  const auto options = at::TensorOptions().dtype(at::kLong).device(device);
+  matching.target = at::arange(tokens, options).expand({batch, tokens}).contiguous();
+  matching.source = at::empty({batch, 0}, options);
+  matching.destination = at::empty({batch, 0}, options);
+  return matching;
+}
+
+}  // namespace
+
+Matching bipartite_soft_matching(const at::Tensor& metric, const MatchOptions& options) {
+  const c10::AutoGradMode no_grad(false);  // the choice of edges has no gradient
+  const int64_t batch = metric.size(0);
+  const int64_t tokens = metric.size(1);
+  const auto protected_count = static_cast<int64_t>(options.protected_tokens.size());
+  int64_t r = capped_r(options.r, tokens, protected_count);
+  if (r == 0 || batch == 0) return no_merge(batch, tokens, metric.device());
+
+  const Halves halves = split_tokens(batch, tokens, options);
+  const int64_t na = halves.a.size(1);
+  const int64_t nb = halves.b.size(1);
+  r = nb == 0 ? 0 : std::min(r, na);
+  if (r == 0) return no_merge(batch, tokens, metric.device());
+
+  const at::Device device = metric.device();
+  const at::Tensor keys = prepare_keys(metric, options.similarity);
+  const at::Tensor scores =
+      pair_scores(take_rows(keys, halves.a.to(device)), take_rows(keys, halves.b.to(device)),
+                  options.similarity)
+          .to(at::kCPU)
+          .contiguous();  // [B, Na, Nb]
+
+  Matching matching;
+  matching.tokens_in = tokens;
+  matching.tokens_out = tokens - r;
+  matching.target = at::empty({batch, tokens}, at::kLong);
+  matching.source = at::empty({batch, r}, at::kLong);
+  matching.destination = at::empty({batch, r}, at::kLong);
+  const auto row_of = [](const at::Tensor& rows, int64_t sample) {
+    return rows.data_ptr<int64_t>() + (rows.size(0) == 1 ? 0 : sample) * rows.size(1);
+  };
+  at::parallel_for(0, batch, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t sample = begin; sample < end; ++sample) {
+      match_sample(
+          {scores.data_ptr<float>() + sample * na * nb, row_of(halves.a, sample),
+           row_of(halves.b, sample), na, nb, r, matching.source.data_ptr<int64_t>() + sample * r,
+           matching.destination.data_ptr<int64_t>() + sample * r,
+           matching.target.data_ptr<int64_t>() + sample * tokens},
+          options, tokens);
+    }
+  });
+  if (device != at::kCPU) {
+    matching.target = matching.target.to(device);
+    matching.source = matching.source.to(device);
+    matching.destination = matching.destination.to(device);
+  }
+  return matching;
+}
+
+}  // namespace tome

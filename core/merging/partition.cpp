@@ -1,0 +1,93 @@
+#include "merging/partition.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <numeric>
+#include <random>
+
+#include "error.h"
+
+namespace tome {
+namespace {
+
+using Places = std::vector<int64_t>;
+
+at::Tensor row(const Places& places) { return at::tensor(places, at::kLong).unsqueeze(0); }
+
+/// Cuts an ordered list in the middle; A takes the odd one, as with the alternating split of an
+/// even first place. Both halves come back ascending.
+std::pair<Places, Places> cut(const Places& ordered) {
+  const auto middle = ordered.begin() + static_cast<int64_t>((ordered.size() + 1) / 2);
+  Places a(ordered.begin(), middle);
+  Places b(middle, ordered.end());
+  std::sort(a.begin(), a.end());
+  std::sort(b.begin(), b.end());
+  return {std::move(a), std::move(b)};
+}
+
+Halves split_by_parity(int64_t batch, const Places& free, const MatchOptions& options) {
+  if (!options.places.tyx.defined()) {
+    throw Error(ErrorKind::kSettings,
+                "this partition needs the tokens' places in the clip, and there are none");
+  }
+  const at::Tensor tyx = options.places.tyx.to(at::kCPU, at::kInt).contiguous();
+  const auto place = tyx.accessor<int32_t, 3>();
+  std::vector<at::Tensor> a, b;
+  for (int64_t sample = 0; sample < batch; ++sample) {
+    const auto parity = [&](int64_t token) {
+      const auto p = place[sample][token];
+      return options.partition == Partition::kByFrame ? p[0] & 1 : (p[0] + p[1] + p[2]) & 1;
+    };
+    Places ordered = free;
+    std::stable_partition(ordered.begin(), ordered.end(),
+                          [&](int64_t token) { return parity(token) == 0; });
+    auto [half_a, half_b] = cut(ordered);
+    a.push_back(row(half_a));
+    b.push_back(row(half_b));
+  }
+  return {at::cat(a), at::cat(b)};
+}
+
+Places unprotected(int64_t tokens, const std::vector<int64_t>& protected_tokens) {
+  Places free;
+  free.reserve(static_cast<size_t>(tokens));
+  for (int64_t token = 0; token < tokens; ++token) {
+    if (!std::binary_search(protected_tokens.begin(), protected_tokens.end(), token)) {
+      free.push_back(token);
+    }
+  }
+  return free;
+}
+
+/// Fisher-Yates with a generator whose output the standard fixes, so that a seed means the same
+/// everywhere.
+void shuffle(Places& places, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  for (size_t i = places.size(); i > 1; --i) std::swap(places[i - 1], places[random() % i]);
+}
+
+}  // namespace
+
+Halves split_tokens(int64_t batch, int64_t tokens, const MatchOptions& options) {
+  Places free = unprotected(tokens, options.protected_tokens);
+  switch (options.partition) {
+    case Partition::kByFrame:
+    case Partition::kCheckerboard:
+      return split_by_parity(batch, free, options);
+    case Partition::kRandom:
+      shuffle(free, options.seed);
+      [[fallthrough]];
+    case Partition::kSequential: {
+      const auto [a, b] = cut(free);
+      return {row(a), row(b)};
+    }
+    case Partition::kAlternating:
+      break;
+  }
+  Places a, b;
+  for (const int64_t token : free) (token % 2 == 0 ? a : b).push_back(token);
+  return {row(a), row(b)};
+}
+
+}  // namespace tome

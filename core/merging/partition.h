@@ -1,0 +1,26 @@
+// Step 1 of bipartite soft matching: which tokens are in A and which in B.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "merging/matching.h"
+
+namespace tome {
+
+/// The two halves of each sample's tokens, ascending by place. A has as many rows for every sample
+/// of the batch, so shapes stay static.
+struct Halves {
+  at::Tensor a;  ///< int64 [B or 1, Na]
+  at::Tensor b;  ///< int64 [B or 1, Nb]; one row if all samples share the split
+};
+
+/// Splits `tokens` tokens but the protected ones.
+///
+/// kAlternating is by absolute place, so with one class token A is 2, 4, ... and B is 1, 3, ...
+/// For kByFrame and kCheckerboard the tokens are ordered by the parity of t (of t + y + x), then by
+/// place, and cut in the middle: an exact split by parity on a full grid, and still two halves once
+/// merging has left more tokens of one parity than of the other.
+/// @throws Error kSettings if the partition needs places and has none
+Halves split_tokens(int64_t batch, int64_t tokens, const MatchOptions& options);
+
+}  // namespace tome

@@ -1,0 +1,47 @@
+#include "vit/attention.h"
+
+#include <ATen/ATen.h>
+
+namespace tome {
+
+Heads split_heads(const at::Tensor& qkv, int64_t heads) {
+  const int64_t batch = qkv.size(0);
+  const int64_t tokens = qkv.size(1);
+  const int64_t head_dim = qkv.size(2) / 3 / heads;
+  const at::Tensor split = qkv.view({batch, tokens, 3, heads, head_dim}).permute({2, 0, 3, 1, 4});
+  return {split[0], split[1], split[2]};
+}
+
+at::Tensor attention(const Heads& heads, const at::Tensor& log_weight) {
+  const int64_t batch = heads.q.size(0);
+  const int64_t tokens = heads.q.size(2);
+  std::optional<at::Tensor> bias;
+  if (log_weight.defined()) {
+    bias = log_weight.to(heads.q.scalar_type())
+               .view({batch, 1, 1, tokens})
+               .expand({batch, 1, tokens, tokens});
+  }
+  const at::Tensor out = at::scaled_dot_product_attention(heads.q, heads.k, heads.v, bias);
+  return out.transpose(1, 2).reshape({batch, tokens, heads.q.size(1) * heads.q.size(3)});
+}
+
+at::Tensor merge_metric(Metric metric, const Heads& heads, const at::Tensor& before,
+                        const at::Tensor& after) {
+  switch (metric) {
+    case Metric::kKeys:
+      return heads.k.mean(1);
+    case Metric::kKeysConcat:
+      return heads.k.transpose(1, 2).flatten(2);
+    case Metric::kQueries:
+      return heads.q.mean(1);
+    case Metric::kValues:
+      return heads.v.mean(1);
+    case Metric::kTokensBefore:
+      return before;
+    case Metric::kTokensAfter:
+      return after;
+  }
+  return before;
+}
+
+}  // namespace tome

@@ -1,0 +1,265 @@
+#include "vit/model.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+
+#include <mutex>
+#include <string>
+
+#include "error.h"
+#include "vit/attention.h"
+#include "vit/linear.h"
+#include "vit/token_state.h"
+
+namespace tome {
+namespace {
+
+struct Block {
+  NormWeights norm1, norm2;
+  Linear qkv, proj, fc1, fc2;
+  at::Tensor scale1, scale2;
+};
+
+at::Tensor layer_norm(const at::Tensor& x, const NormWeights& norm, double eps) {
+  return at::layer_norm(x, {x.size(-1)}, norm.weight, norm.bias, eps);
+}
+
+/// Calls f on every tensor of the weights.
+template <class F>
+void for_each_tensor(ViTWeights& weights, F&& f) {
+  const auto norm = [&](NormWeights& n) {
+    f(n.weight);
+    f(n.bias);
+  };
+  const auto linear = [&](LinearWeights& l) {
+    f(l.weight);
+    f(l.bias);
+  };
+  linear(weights.patch_embed);
+  f(weights.prefix);
+  f(weights.pos_embed);
+  norm(weights.pre_norm);
+  norm(weights.norm);
+  norm(weights.fc_norm);
+  for (BlockWeights& block : weights.blocks) {
+    norm(block.norm1);
+    norm(block.norm2);
+    linear(block.qkv);
+    linear(block.proj);
+    linear(block.fc1);
+    linear(block.fc2);
+    f(block.scale1);
+    f(block.scale2);
+  }
+  linear(weights.head);
+  linear(weights.head_dist);
+}
+
+/// A residual branch, dropped for whole samples with probability `rate` and scaled up otherwise
+/// (stochastic depth, Huang et al. 2016).
+at::Tensor drop_path(const at::Tensor& branch, double rate) {
+  if (rate <= 0) return branch;
+  at::Tensor keep = at::empty({branch.size(0), 1, 1}, branch.options()).bernoulli_(1 - rate);
+  return branch * keep / (1 - rate);
+}
+
+/// x + drop_path(scale * linear(branch)), fused where nothing stands between.
+at::Tensor add_branch(const at::Tensor& x, const at::Tensor& branch, const Linear& linear,
+                      const at::Tensor& scale, double drop_rate) {
+  if (!scale.defined() && drop_rate <= 0) return linear.forward_add(branch, x);
+  at::Tensor out = linear.forward(branch);
+  if (scale.defined()) out = out * scale;
+  return x + drop_path(out, drop_rate);
+}
+
+}  // namespace
+
+struct VisionTransformer::Impl {
+  ViTWeights weights;
+  Linear patch_embed, head, head_dist;
+  std::vector<Block> blocks;
+  bool packed = false;
+  std::mutex packing;
+
+  void build() {
+    patch_embed = Linear(weights.patch_embed);
+    head = Linear(weights.head);
+    head_dist = Linear(weights.head_dist);
+    blocks.clear();
+    for (const BlockWeights& w : weights.blocks) {
+      blocks.push_back({w.norm1, w.norm2, Linear(w.qkv), Linear(w.proj), Linear(w.fc1),
+                        Linear(w.fc2), w.scale1, w.scale2});
+    }
+    packed = false;
+  }
+
+  /// Packs once, at the first forward without gradients.
+  void pack(int64_t rows) {
+    const std::lock_guard lock(packing);
+    if (packed || c10::GradMode::is_enabled()) return;
+    patch_embed.pack(rows);
+    for (Block& block : blocks) {
+      block.qkv.pack(rows);
+      block.proj.pack(rows);
+      block.fc1.pack(rows);
+      block.fc2.pack(rows);
+    }
+    packed = true;
+  }
+};
+
+VisionTransformer::VisionTransformer(ViTConfig config, ViTWeights weights, at::Device device,
+                                     at::ScalarType precision)
+    : config_(std::move(config)),
+      device_(device),
+      precision_(precision),
+      impl_(std::make_unique<Impl>()) {
+  if (device.is_cpu() && precision == at::kHalf) {
+    throw Error(ErrorKind::kSettings,
+                "precision fp16 is not available on the CPU; use fp32 or bf16");
+  }
+  for_each_tensor(weights, [&](at::Tensor& tensor) {
+    if (tensor.defined()) tensor = tensor.to(device, precision).contiguous();
+  });
+  impl_->weights = std::move(weights);
+  impl_->build();
+}
+
+VisionTransformer::~VisionTransformer() = default;
+VisionTransformer::VisionTransformer(VisionTransformer&&) noexcept = default;
+VisionTransformer& VisionTransformer::operator=(VisionTransformer&&) noexcept = default;
+
+ViTWeights& VisionTransformer::weights() { return impl_->weights; }
+
+void VisionTransformer::weights_changed() { impl_->build(); }
+
+namespace {
+
+/// Patch rows of frames to rows of tubelets: [B, T, n, k] -> [B, T / t * n, t * k].
+at::Tensor tubelet_rows(const at::Tensor& patches, int64_t tubelet) {
+  const int64_t batch = patches.size(0);
+  const int64_t frames = patches.size(1);
+  const int64_t cells = patches.size(2);
+  if (tubelet == 1) return patches.reshape({batch, frames * cells, -1});
+  return patches.view({batch, frames / tubelet, tubelet, cells, -1})
+      .permute({0, 1, 3, 2, 4})
+      .reshape({batch, frames / tubelet * cells, -1});
+}
+
+void check_patches(const at::Tensor& patches, const ViTConfig& config) {
+  const int64_t cells = config.grid_rows() * config.grid_cols();
+  const int64_t row = config.channels * config.patch * config.patch;
+  const bool fits = patches.dim() == 4 && patches.size(2) == cells && patches.size(3) == row &&
+                    patches.size(1) >= 1 &&
+                    (config.frames == 1 || patches.size(1) == config.frames);
+  if (fits) return;
+  std::string found;
+  for (const int64_t size : patches.sizes())
+    found += (found.empty() ? "" : ", ") + std::to_string(size);
+  throw Error(ErrorKind::kSettings, "patches of shape [" + found + "], expected [batch, " +
+                                        (config.frames == 1 ? "T" : std::to_string(config.frames)) +
+                                        ", " + std::to_string(cells) + ", " + std::to_string(row) +
+                                        "]");
+}
+
+/// Tokens before block 0: [B, prefix + cells, dim].
+at::Tensor embed(const at::Tensor& patches, const ViTConfig& config, const ViTWeights& weights,
+                 const Linear& patch_embed) {
+  const int64_t batch = patches.size(0);
+  const int64_t prefix = config.prefix_tokens();
+  const int64_t repeats = config.frames == 1 ? patches.size(1) : 1;
+  at::Tensor x = patch_embed.forward(tubelet_rows(
+      patches.to(weights.patch_embed.weight.device(), weights.patch_embed.weight.scalar_type()),
+      config.tubelet));
+  at::Tensor position = weights.pos_embed.narrow(0, prefix, config.patch_tokens());
+  if (repeats > 1) position = position.repeat({repeats, 1});
+  x = x + position;
+  if (prefix > 0) {
+    const at::Tensor first = weights.prefix + weights.pos_embed.narrow(0, 0, prefix);
+    x = at::cat({first.unsqueeze(0).expand({batch, -1, -1}), x}, 1);
+  }
+  if (weights.pre_norm.weight.defined()) x = layer_norm(x, weights.pre_norm, config.norm_eps);
+  return x;
+}
+
+at::Tensor classify(at::Tensor x, const TokenState& tokens, const ViTConfig& config,
+                    const ViTWeights& weights, const Linear& head, const Linear& head_dist) {
+  const int64_t prefix = config.prefix_tokens();
+  if (config.pooling == Pooling::kToken) x = x.narrow(1, 0, prefix);  // the rest is not looked at
+  if (config.final_norm) x = layer_norm(x, weights.norm, config.norm_eps);
+  at::Tensor pooled = config.pooling == Pooling::kToken
+                          ? x.select(1, 0)
+                          : tokens.mean_of_patches(x, config.weighted_pool);
+  if (config.fc_norm) pooled = layer_norm(pooled, weights.fc_norm, config.fc_norm_eps);
+  at::Tensor logits = head.forward(pooled);
+  if (config.distilled_head) logits = (logits + head_dist.forward(x.select(1, 1))) / 2;
+  return logits.to(at::kFloat);
+}
+
+bool proportional(PropAttn wish, const ViTConfig& config) {
+  return wish == PropAttn::kAuto ? config.prop_attn_auto : wish == PropAttn::kOn;
+}
+
+}  // namespace
+
+ForwardOutput VisionTransformer::forward(const at::Tensor& patches,
+                                         const ForwardOptions& options) const {
+  check_patches(patches, config_);
+  const int64_t batch = patches.size(0);
+  const int64_t joint_frames = config_.frames == 1 ? patches.size(1) : 1;
+  at::Tensor x = embed(patches, config_, impl_->weights, impl_->patch_embed);
+  impl_->pack(batch * x.size(1));
+
+  TokenState tokens(config_, batch, joint_frames, proportional(options.prop_attn, config_),
+                    x.device());
+  ForwardOutput output;
+  output.tokens_in = x.size(1);
+  const auto depth = static_cast<size_t>(config_.depth);
+  for (size_t i = 0; i < depth; ++i) {
+    const Block& block = impl_->blocks[i];
+    const double drop_rate =
+        depth > 1 ? options.drop_path * static_cast<double>(i) / static_cast<double>(depth - 1) : 0;
+    const at::Tensor before = x;
+    const Heads heads =
+        split_heads(block.qkv.forward(layer_norm(x, block.norm1, config_.norm_eps)), config_.heads);
+    x = add_branch(x, attention(heads, tokens.log_weight()), block.proj, block.scale1, drop_rate);
+
+    const int64_t asked = i < options.r.size() ? options.r[i] : 0;
+    at::Tensor metric;
+    if (asked > 0 || options.trace) metric = merge_metric(options.metric, heads, before, x);
+    const int64_t tokens_before = x.size(1);
+    x = tokens.merge(x, metric, asked, options, static_cast<int64_t>(i));
+    output.r.push_back(tokens_before - x.size(1));
+
+    x = add_branch(
+        x, block.fc1.forward(layer_norm(x, block.norm2, config_.norm_eps), config_.activation),
+        block.fc2, block.scale2, drop_rate);
+    if (options.trace) output.trace.push_back({x, metric, tokens.sizes()});
+  }
+  output.tokens_out = x.size(1);
+  output.logits = classify(x, tokens, config_, impl_->weights, impl_->head, impl_->head_dist);
+  output.size = tokens.merged() ? tokens.sizes() : at::Tensor();
+  if (options.track_source) output.source = tokens.source();
+  return output;
+}
+
+ForwardOutput VisionTransformer::forward_pixels(const at::Tensor& pixels,
+                                                const ForwardOptions& options) const {
+  return forward(patchify(pixels.dim() == 4 ? pixels.unsqueeze(2) : pixels, config_.patch),
+                 options);
+}
+
+at::Tensor patchify(const at::Tensor& pixels, int64_t patch) {
+  const int64_t batch = pixels.size(0);
+  const int64_t channels = pixels.size(1);
+  const int64_t frames = pixels.size(2);
+  const int64_t rows = pixels.size(3) / patch;
+  const int64_t cols = pixels.size(4) / patch;
+  return pixels.narrow(3, 0, rows * patch)
+      .narrow(4, 0, cols * patch)
+      .reshape({batch, channels, frames, rows, patch, cols, patch})
+      .permute({0, 2, 3, 5, 1, 4, 6})  // [B, T, rows, cols, C, p, p]
+      .reshape({batch, frames, rows * cols, channels * patch * patch});
+}
+
+}  // namespace tome

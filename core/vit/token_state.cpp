@@ -1,0 +1,121 @@
+#include "vit/token_state.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+#include <numeric>
+
+namespace tome {
+namespace {
+
+bool needs_places(Partition partition) {
+  return partition == Partition::kByFrame || partition == Partition::kCheckerboard;
+}
+
+/// (t, y, x) of every token before block 0; prefix tokens at (0, 0, 0).
+at::Tensor grid_places(int64_t batch, int64_t prefix, int64_t tokens, int64_t rows, int64_t cols) {
+  const at::Tensor cell = at::arange(tokens - prefix, at::kInt);
+  const auto divide = [](const at::Tensor& x, int64_t by) { return at::div(x, by, "floor"); };
+  const at::Tensor t = divide(cell, rows * cols);
+  const at::Tensor y = at::remainder(divide(cell, cols), rows);
+  const at::Tensor x = at::remainder(cell, cols);
+  const at::Tensor patches = at::stack({t, y, x}, 1).to(at::kInt);
+  return at::cat({at::zeros({prefix, 3}, at::kInt), patches}).unsqueeze(0).repeat({batch, 1, 1});
+}
+
+}  // namespace
+
+TokenState::TokenState(const ViTConfig& config, int64_t batch, int64_t joint_frames,
+                       bool proportional, at::Device device)
+    : batch_(batch),
+      prefix_(config.prefix_tokens()),
+      tokens_(prefix_ + config.patch_tokens() * joint_frames),
+      initial_tokens_(tokens_),
+      joint_frames_(joint_frames),
+      rows_(config.grid_rows()),
+      cols_(config.grid_cols()),
+      proportional_(proportional),
+      device_(device),
+      protected_(static_cast<size_t>(prefix_)) {
+  std::iota(protected_.begin(), protected_.end(), 0);
+}
+
+at::Tensor TokenState::log_weight() const {
+  const bool by_size = proportional_ && size_.defined();
+  if (!by_size && (joint_frames_ == 1 || prefix_ == 0)) return {};
+  at::Tensor bias = by_size ? size_.log() : at::zeros({batch_, tokens_}, at::device(device_));
+  if (prefix_ > 0) bias.narrow(1, 0, prefix_).fill_(std::log(static_cast<double>(joint_frames_)));
+  return bias;
+}
+
+at::Tensor TokenState::merge(const at::Tensor& x, const at::Tensor& metric, int64_t asked,
+                             const ForwardOptions& options, int64_t block) {
+  if (asked <= 0) return x;
+  MatchOptions match;
+  match.r = asked;
+  match.protected_tokens = protected_;
+  match.similarity = options.similarity;
+  match.partition = options.partition;
+  match.seed = options.seed + static_cast<uint64_t>(block);
+  if (needs_places(options.partition)) {
+    if (!places_.defined()) places_ = grid_places(batch_, prefix_, tokens_, rows_, cols_);
+    match.places.tyx = places_;
+  }
+  const Matching matching = bipartite_soft_matching(metric, match);
+  if (matching.r() == 0) return x;
+
+  const at::Tensor old_size = sizes();
+  const MergedTokens merged = merge_tokens(x, old_size, matching, options.combine);
+  if (places_.defined()) move_places(matching, old_size);
+  size_ = merged.size;
+  if (options.track_source) source_ = merge_source(source_, matching, batch_);
+  tokens_ = matching.tokens_out;
+  return merged.x;
+}
+
+void TokenState::move_places(const Matching& matching, const at::Tensor& old_size) {
+  // A merged token lies where its largest part lay; of equals, the destination's place stands.
+  const at::Tensor target = matching.target.to(at::kCPU);
+  const at::Tensor size = old_size.to(at::kCPU).contiguous();
+  at::Tensor moved = at::empty({batch_, matching.tokens_out, 3}, at::kInt);
+  const auto to = target.accessor<int64_t, 2>();
+  const auto weight = size.accessor<float, 2>();
+  const auto from = places_.accessor<int32_t, 3>();
+  auto out = moved.accessor<int32_t, 3>();
+  const auto destination = matching.destination.to(at::kCPU);
+  const auto destinations = destination.accessor<int64_t, 2>();
+  for (int64_t b = 0; b < batch_; ++b) {
+    std::vector<float> largest(static_cast<size_t>(matching.tokens_out), -1.0F);
+    const auto offer = [&](int64_t token) {
+      const int64_t place = to[b][token];
+      if (weight[b][token] <= largest[place]) return;
+      largest[place] = weight[b][token];
+      for (int64_t axis = 0; axis < 3; ++axis) out[b][place][axis] = from[b][token][axis];
+    };
+    for (int64_t k = 0; k < destinations.size(1); ++k) offer(destinations[b][k]);
+    for (int64_t token = 0; token < matching.tokens_in; ++token) offer(token);
+  }
+  places_ = moved;
+}
+
+at::Tensor TokenState::mean_of_patches(const at::Tensor& x, bool weighted) const {
+  const at::Tensor patches = x.narrow(1, prefix_, x.size(1) - prefix_);
+  if (!weighted || !size_.defined()) return patches.mean(1);
+  const at::Tensor weight = size_.narrow(1, prefix_, x.size(1) - prefix_);
+  const at::Tensor sum = (patches.to(at::kFloat) * weight.unsqueeze(-1)).sum(1);
+  return (sum / weight.sum(1, true)).to(x.scalar_type());
+}
+
+at::Tensor TokenState::sizes() const {
+  if (size_.defined()) return size_;
+  return at::ones({batch_, tokens_}, at::device(device_).dtype(at::kFloat));
+}
+
+at::Tensor TokenState::source() const {
+  if (source_.defined()) return source_;
+  return at::arange(initial_tokens_, at::device(device_).dtype(at::kLong))
+      .expand({batch_, initial_tokens_})
+      .clone();
+}
+
+}  // namespace tome

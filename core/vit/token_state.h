@@ -1,0 +1,51 @@
+// What travels with the tokens through the blocks: how many patches each stands for, where it lies,
+// and where each input token went.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+#include "vit/config.h"
+#include "vit/model.h"
+
+namespace tome {
+
+/// Note [Image models on clips]: an image model given T frames runs their patches as one joint set
+/// with one class token. Each frame alone would have had its own class token, so that one counts T
+/// times as a key (a bias of log T, also where proportional attention is off); T identical frames
+/// then give exactly the logits of one.
+class TokenState {
+ public:
+  /// @param joint_frames  T of an image model run on a clip, else 1
+  TokenState(const ViTConfig& config, int64_t batch, int64_t joint_frames, bool proportional,
+             at::Device device);
+
+  /// float32 [B, N]: what attention adds to the scores of each key; undefined if nothing.
+  at::Tensor log_weight() const;
+
+  /// Merges `asked` tokens (capped) and keeps count. x [B, N, dim] -> [B, N', dim].
+  at::Tensor merge(const at::Tensor& x, const at::Tensor& metric, int64_t asked,
+                   const ForwardOptions& options, int64_t block);
+
+  /// Mean over the patch tokens [B, N, dim] -> [B, dim], weighted by size if asked.
+  at::Tensor mean_of_patches(const at::Tensor& x, bool weighted) const;
+
+  bool merged() const { return size_.defined(); }
+  at::Tensor sizes() const;   ///< float32 [B, N]
+  at::Tensor source() const;  ///< int64 [B, N0]
+
+ private:
+  void move_places(const Matching& matching, const at::Tensor& old_size);
+
+  int64_t batch_, prefix_, tokens_, initial_tokens_, joint_frames_;
+  int64_t rows_, cols_;
+  bool proportional_;
+  at::Device device_;
+  std::vector<int64_t> protected_;
+  at::Tensor size_;    // undefined while every token is one patch
+  at::Tensor source_;  // undefined: identity
+  at::Tensor places_;  // int32 [B, N, 3] on the CPU; made when a partition asks
+};
+
+}  // namespace tome
