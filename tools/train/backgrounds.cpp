@@ -1,0 +1,189 @@
+#include "train/backgrounds.h"
+
+#include <algorithm>
+#include <cmath>
+#include <iostream>
+#include <opencv2/imgcodecs.hpp>
+#include <opencv2/imgproc.hpp>
+#include <opencv2/videoio.hpp>
+#include <set>
+
+#include "error.h"
+
+namespace tome::train {
+namespace fs = std::filesystem;
+namespace {
+
+const std::set<std::string> kPictureEndings{".jpg", ".jpeg", ".png", ".bmp", ".webp"};
+const std::set<std::string> kClipEndings{".mp4", ".avi", ".mkv", ".mov", ".webm"};
+
+std::string lower_ending(const fs::path& path) {
+  std::string ending = path.extension().string();
+  std::transform(ending.begin(), ending.end(), ending.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return ending;
+}
+
+/// All files of these kinds below a folder, sorted, so that runs repeat.
+std::vector<fs::path> list_files(const fs::path& folder, const std::set<std::string>& endings,
+                                 Part part) {
+  if (!fs::is_directory(folder)) {
+    throw Error(ErrorKind::kNotFound, "folder '" + folder.string() + "' is not there");
+  }
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+    if (!entry.is_regular_file() || !endings.contains(lower_ending(entry.path()))) continue;
+    const bool held_out = is_held_out(entry.path().filename().string());
+    if (held_out == (part == Part::kHeldOut)) files.push_back(entry.path());
+  }
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+cv::Mat reduce(const cv::Mat& bgr, int short_side) {
+  cv::Mat rgb;
+  cv::cvtColor(bgr, rgb, cv::COLOR_BGR2RGB);
+  const double scale = static_cast<double>(short_side) / std::min(rgb.cols, rgb.rows);
+  if (scale >= 1) return rgb;
+  cv::Mat small;
+  cv::resize(rgb, small, {}, scale, scale, cv::INTER_AREA);
+  return small;
+}
+
+/// Note [Which clips stand still]: a clip serves as a live background only if its own camera does not
+/// move, else "steady" would be a lie. The shift of the whole picture between frames eight apart
+/// is measured by phase correlation at 128 x 96; a still camera's stays below a third of a pixel.
+bool camera_stands_still(const std::vector<cv::Mat>& frames) {
+  std::vector<cv::Mat> gray;
+  for (size_t i = 0; i < frames.size(); i += 8) {
+    cv::Mat small;
+    cv::Mat one;
+    cv::resize(frames[i], small, {128, 96}, 0, 0, cv::INTER_AREA);
+    cv::cvtColor(small, one, cv::COLOR_RGB2GRAY);
+    one.convertTo(one, CV_64F);
+    gray.push_back(one);
+  }
+  cv::Mat window;
+  cv::createHanningWindow(window, {128, 96}, CV_64F);
+  for (size_t i = 1; i < gray.size(); ++i) {
+    const cv::Point2d shift = cv::phaseCorrelate(gray[i - 1], gray[i], window);
+    if (std::hypot(shift.x, shift.y) > 0.33) return false;
+  }
+  return true;
+}
+
+void load_clip(const fs::path& path, const BackgroundOptions& options,
+               std::vector<Background>& out) {
+  cv::VideoCapture capture(path.string(), cv::CAP_FFMPEG);
+  if (!capture.isOpened()) capture.open(path.string(), cv::CAP_ANY);
+  std::vector<cv::Mat> frames;
+  cv::Mat frame;
+  while (static_cast<int>(frames.size()) < options.max_frames && capture.read(frame)) {
+    frames.push_back(reduce(frame, options.clip_short_side));
+  }
+  if (frames.size() < 16) {
+    std::cerr << "tome train: '" << path.string() << "' gave " << frames.size()
+              << " frames, at least 16 are needed; skipped\n";
+    return;
+  }
+  if (!camera_stands_still(frames)) frames = {frames.front().clone()};
+  out.push_back({std::move(frames), path.filename().string()});
+}
+
+cv::Scalar random_colour(Random& random) {
+  const double grey = random.uniform(10, 245);
+  const double spread = random.uniform(0, 70);
+  return {grey + random.uniform(-spread, spread), grey + random.uniform(-spread, spread),
+          grey + random.uniform(-spread, spread)};
+}
+
+/// Smooth noise from a few random values per octave, blown up; amplitude falls with frequency.
+cv::Mat fractal_noise(int width, int height, Random& random) {
+  cv::Mat sum(height, width, CV_32FC3, random_colour(random));
+  const double persistence = random.uniform(0.45, 0.8);
+  double amplitude = random.uniform(25, 70);
+  cv::RNG noise(random.next());
+  for (int cells = 3; cells < std::max(width, height) / 2; cells *= 2) {
+    cv::Mat coarse(std::max(2, cells * height / width), cells, CV_32FC3);
+    noise.fill(coarse, cv::RNG::NORMAL, 0, amplitude);
+    if (random.chance(0.7)) {  // mostly grey
+      cv::Mat grey;
+      cv::cvtColor(coarse, grey, cv::COLOR_RGB2GRAY);
+      cv::cvtColor(grey, coarse, cv::COLOR_GRAY2RGB);
+    }
+    cv::Mat fine;
+    cv::resize(coarse, fine, {width, height}, 0, 0, cv::INTER_CUBIC);
+    sum += fine;
+    amplitude *= persistence;
+  }
+  cv::Mat picture;
+  sum.convertTo(picture, CV_8UC3);
+  return picture;
+}
+
+}  // namespace
+
+bool is_held_out(const std::string& file_name) {
+  uint64_t hash = 0xcbf29ce484222325ULL;  // FNV-1a
+  for (const unsigned char c : file_name) hash = (hash ^ c) * 0x100000001b3ULL;
+  return Random(hash).index(8) == 0;
+}
+
+std::vector<Background> load_backgrounds(const BackgroundOptions& options) {
+  std::vector<Background> backgrounds;
+  for (const fs::path& folder : options.pictures) {
+    for (const fs::path& path : list_files(folder, kPictureEndings, options.part)) {
+      const cv::Mat picture = cv::imread(path.string(), cv::IMREAD_COLOR);
+      if (picture.empty()) {
+        std::cerr << "tome train: '" << path.string() << "' is no picture; skipped\n";
+        continue;
+      }
+      backgrounds.push_back({{reduce(picture, options.short_side)}, path.filename().string()});
+    }
+  }
+  for (const fs::path& folder : options.clips) {
+    for (const fs::path& path : list_files(folder, kClipEndings, options.part)) {
+      load_clip(path, options, backgrounds);
+    }
+  }
+  const bool asked = !options.pictures.empty() || !options.clips.empty();
+  if (asked && backgrounds.empty()) {
+    throw Error(ErrorKind::kFormat,
+                "no readable picture or clip in the folders given; expected .jpg, .png, .mp4 …");
+  }
+  return backgrounds;
+}
+
+cv::Mat make_texture(int width, int height, Random& random) {
+  cv::Mat picture = fractal_noise(width, height, random);
+  const double size = std::sqrt(static_cast<double>(width) * height);
+  const int shapes = static_cast<int>(random.log_uniform(4, 60));
+  for (int i = 0; i < shapes; ++i) {
+    const cv::Point at(static_cast<int>(random.index(width)), static_cast<int>(random.index(height)));
+    const int w = static_cast<int>(random.log_uniform(0.015, 0.3) * size) + 1;
+    const int h = static_cast<int>(random.log_uniform(0.015, 0.3) * size) + 1;
+    const cv::Scalar colour = random_colour(random);
+    switch (random.index(4)) {
+      case 0:
+        cv::rectangle(picture, at, at + cv::Point(w, h), colour, cv::FILLED);
+        break;
+      case 1:
+        cv::ellipse(picture, at, {w / 2 + 1, h / 2 + 1}, random.uniform(0, 180), 0, 360, colour,
+                    cv::FILLED, cv::LINE_AA);
+        break;
+      case 2:
+        cv::line(picture, at, at + cv::Point(w * 2, static_cast<int>(random.sign()) * h * 2), colour,
+                 1 + static_cast<int>(random.index(std::max(2, static_cast<int>(size) / 60))),
+                 cv::LINE_AA);
+        break;
+      default:
+        for (int k = 0; k < 6; ++k) {
+          cv::rectangle(picture, at + cv::Point(k * w / 3, 0), at + cv::Point(k * w / 3 + w / 6, h),
+                        colour, cv::FILLED);
+        }
+    }
+  }
+  return picture;
+}
+
+}  // namespace tome::train

@@ -1,0 +1,188 @@
+#include "train/generator.h"
+
+#include <algorithm>
+#include <cmath>
+#include <opencv2/imgproc.hpp>
+
+#include "train/foreground.h"
+#include "train/sensor.h"
+
+namespace tome::train {
+namespace {
+
+// Note [Twice the size, then halved]
+// Frames are rendered and "recorded" (noise, blocks, text) at twice the model's size and reduced by
+// area, which the antialiased resize of core/media comes close to at that ratio. Pictures were
+// reduced beforehand so that one pixel of the render covers about one of the picture: no clip reads
+// a full-size picture.
+constexpr int kOversample = 2;
+constexpr int kTextures = 48;
+
+bool is_motion(CameraState state) {
+  return state != CameraState::kSteady && state != CameraState::kCovered &&
+         state != CameraState::kDefocused && state != CameraState::kFrozen;
+}
+
+/// The share of the background's height that the view covers, and the shape of the stream.
+Pose draw_view(const cv::Mat& background, CameraState state, Random& random) {
+  static constexpr double kAspects[] = {4.0 / 3, 16.0 / 9, 16.0 / 9, 4.0 / 3, 1.0, 9.0 / 16, 2.35};
+  const double aspect = kAspects[random.index(7)];
+  const double share = is_motion(state) ? random.uniform(0.4, 0.75) : random.uniform(0.45, 1.0);
+  Pose pose;
+  // As large as fits, then the share of it.
+  const double height = std::min<double>(background.rows, background.cols / aspect) * share;
+  pose.half_height = height / 2;
+  pose.half_width = height * aspect / 2;
+  if (random.chance(0.15)) pose.angle = random.uniform(-0.3, 0.3);  // a camera mounted askew
+  return pose;
+}
+
+bool has_contrast(const cv::Mat& frame, double least) {
+  cv::Scalar mean;
+  cv::Scalar deviation;
+  cv::meanStdDev(frame, mean, deviation);
+  return deviation[0] + deviation[1] + deviation[2] > 3 * least;
+}
+
+void defocus(std::vector<cv::Mat>& frames, Random& random) {
+  const double radius = frames[0].cols * random.log_uniform(0.025, 0.09);
+  const int width = static_cast<int>(radius) * 2 + 1;
+  const int passes = random.chance(0.5) ? 1 : 2;  // a disc-like blur or a bell-shaped one
+  for (cv::Mat& frame : frames) {
+    for (int i = 0; i < passes; ++i) {
+      const int side = passes == 1 ? width : std::max(3, static_cast<int>(width * 0.7) | 1);
+      cv::blur(frame, frame, {side, side}, {-1, -1}, cv::BORDER_REFLECT_101);
+      cv::blur(frame, frame, {std::max(3, side / 2 | 1), std::max(3, side / 2 | 1)});
+    }
+  }
+}
+
+/// Motion caused by the camera for each cell, pixels per frame, mean over a tubelet's steps.
+std::vector<float> motion_field(const std::vector<Pose>& path, const GeneratorOptions& options) {
+  std::vector<float> field;
+  const int last = static_cast<int>(path.size()) - 1;
+  for (int t = 0; t < options.frames; t += options.tubelet) {
+    const int from = std::min(t, last - 1);
+    const int to = std::clamp(t + std::max(options.tubelet - 1, 1), from + 1, last);
+    for (int y = 0; y < options.grid; ++y) {
+      for (int x = 0; x < options.grid; ++x) {
+        const ViewPoint point{(x + 0.5) / options.grid * 2 - 1, (y + 0.5) / options.grid * 2 - 1};
+        const ViewPoint motion = content_motion(path[static_cast<size_t>(from)],
+                                                path[static_cast<size_t>(to)], point);
+        const double scale = options.size / 2.0 / (to - from);
+        field.push_back(static_cast<float>(motion.u * scale));
+        field.push_back(static_cast<float>(motion.v * scale));
+      }
+    }
+  }
+  return field;
+}
+
+/// A stream that was converted to a higher frame rate, or lost a frame, shows one frame twice.
+void repeat_one_frame(std::vector<Pose>& path, Random& random) {
+  const auto at = static_cast<size_t>(1 + random.index(static_cast<int64_t>(path.size()) - 1));
+  for (size_t i = path.size() - 1; i >= at; --i) path[i] = path[i - 1];
+}
+
+/// Exact repeats of one recorded frame, at times encoded anew once.
+void freeze(std::vector<cv::Mat>& frames, Random& random) {
+  for (size_t i = 1; i < frames.size(); ++i) frames[i] = frames[0].clone();
+  if (!random.chance(0.3)) return;
+  const auto at = static_cast<size_t>(1 + random.index(static_cast<int64_t>(frames.size()) - 1));
+  SensorOptions encoder;
+  encoder.noise = 0;
+  encoder.jpeg_quality = static_cast<int>(random.uniform(60, 95));
+  std::vector<cv::Mat> again{frames[0].clone()};
+  record(again, encoder, random);
+  for (size_t i = at; i < frames.size(); ++i) frames[i] = again[0].clone();
+}
+
+}  // namespace
+
+void render_view(const cv::Mat& background, const Pose& pose, cv::Mat& out) {
+  // Output pixel centres (i + 0.5) / n map to -1 .. 1 of the view.
+  const double sx = 2 * pose.half_width / out.cols;
+  const double sy = 2 * pose.half_height / out.rows;
+  const double c = std::cos(pose.angle);
+  const double s = std::sin(pose.angle);
+  const double x0 = 0.5 * sx - pose.half_width;
+  const double y0 = 0.5 * sy - pose.half_height;
+  const cv::Matx23d map(c * sx, -s * sy, pose.x + c * x0 - s * y0 - 0.5,  //
+                        s * sx, c * sy, pose.y + s * x0 + c * y0 - 0.5);
+  cv::warpAffine(background, out, map, out.size(), cv::INTER_LINEAR | cv::WARP_INVERSE_MAP,
+                 cv::BORDER_REFLECT_101);
+}
+
+CameraStateGenerator::CameraStateGenerator(GeneratorOptions options,
+                                           std::vector<Background> backgrounds, uint64_t seed)
+    : options_(options), backgrounds_(std::move(backgrounds)), seed_(seed) {
+  Random random(Random::mix(seed, 0x7e87));
+  for (int i = 0; i < kTextures; ++i) textures_.push_back(make_texture(512, 384, random));
+}
+
+GeneratedClip CameraStateGenerator::clip(uint64_t index, double difficulty) const {
+  return clip_of(static_cast<CameraState>(index % kCameraStates), index, difficulty);
+}
+
+GeneratedClip CameraStateGenerator::clip_of(CameraState state, uint64_t index,
+                                            double difficulty) const {
+  Random random(Random::mix(seed_, index, static_cast<uint64_t>(state)));
+  GeneratedClip clip;
+  clip.state = state;
+  clip.motion_valid = state != CameraState::kCovered;
+  const int side = options_.size * kOversample;
+  const auto texture = [&] { return textures_[static_cast<size_t>(random.index(kTextures))]; };
+
+  std::vector<Pose> path;
+  const double least_contrast = state == CameraState::kDefocused ? 18 : 9;
+  for (int attempt = 0;; ++attempt) {
+    Background made;
+    const Background* background = &made;
+    if (backgrounds_.empty() || random.chance(options_.texture_share)) {
+      made.frames = {texture()};
+    } else {
+      const auto count = static_cast<int64_t>(backgrounds_.size());
+      background = &backgrounds_[static_cast<size_t>(random.index(count))];
+    }
+    const Pose start = draw_view(background->frames[0], state, random);
+    path = make_path(state, start, {options_.frames, difficulty, true}, random);
+    const double fits = fit_path(path, background->frames[0].cols, background->frames[0].rows, random);
+    if (fits < 0.85 && attempt < 8) continue;
+    if (is_motion(state) && state != CameraState::kShake && random.chance(0.06)) {
+      repeat_one_frame(path, random);
+    }
+    const int stride = random.chance(0.3) ? 2 : 1;
+    const int length = static_cast<int>(background->frames.size());
+    const int span = (options_.frames - 1) * stride + 1;
+    const int first = background->live() && length > span
+                          ? static_cast<int>(random.index(length - span + 1))
+                          : 0;
+    clip.frames.clear();
+    for (int i = 0; i < options_.frames; ++i) {
+      cv::Mat frame(side, side, CV_8UC3);
+      const int at = std::min(first + i * stride, length - 1);
+      render_view(background->frames[static_cast<size_t>(at)], path[static_cast<size_t>(i)], frame);
+      clip.frames.push_back(frame);
+    }
+    if (has_contrast(clip.frames[0], least_contrast) || attempt >= 8) break;
+  }
+
+  if (state != CameraState::kCovered) draw_objects(clip.frames, texture(), random);
+  if (state == CameraState::kCovered) draw_cover(clip.frames, texture(), random);
+  if (state == CameraState::kDefocused) defocus(clip.frames, random);
+  SensorOptions sensor = draw_sensor(random);
+  // A covered lens may be all black, where noise is cut off or coded away; elsewhere noise is what
+  // tells a still camera from a frozen stream and stays on.
+  if (state == CameraState::kCovered && random.chance(0.3)) sensor.noise = 0;
+  record(clip.frames, sensor, random);
+  for (cv::Mat& frame : clip.frames) {
+    cv::Mat small;
+    cv::resize(frame, small, {options_.size, options_.size}, 0, 0, cv::INTER_AREA);
+    frame = small;
+  }
+  if (state == CameraState::kFrozen) freeze(clip.frames, random);
+  clip.motion = motion_field(path, options_);
+  return clip;
+}
+
+}  // namespace tome::train
