@@ -1,0 +1,112 @@
+// Which matching kernels run, on what grids, over which scratch memory; the same for the GPU and for
+// the host executor (Launcher is CudaLauncher or HostLauncher).
+#pragma once
+
+#include <cstddef>
+#include <type_traits>
+
+#include "merging/match_kernel.h"
+
+namespace tome::cuda {
+
+template <class T, int kHeld>
+struct MatchBody {
+  using Params = MatchParams<T>;
+  static constexpr int kThreads = kMatchThreads;
+  template <class Ctx>
+  static TOME_KERNEL void run(Ctx& ctx, const Params& p) {
+    match_kernel<Ctx, T, kHeld>(ctx, p);
+  }
+};
+
+template <class T>
+struct RankEdgesBody {
+  using Params = MatchParams<T>;
+  static constexpr int kThreads = kMatchThreads;
+  template <class Ctx>
+  static TOME_KERNEL void run(Ctx& ctx, const Params& p) {
+    rank_edges_kernel(ctx, p);
+  }
+};
+
+template <class T>
+struct GroupEdgesBody {
+  using Params = MatchParams<T>;
+  static constexpr int kThreads = kMatchThreads;
+  template <class Ctx>
+  static TOME_KERNEL void run(Ctx& ctx, const Params& p) {
+    group_edges_kernel(ctx, p);
+  }
+};
+
+template <class T>
+struct WritePlanBody {
+  using Params = MatchParams<T>;
+  static constexpr int kThreads = 1024;
+  template <class Ctx>
+  static TOME_KERNEL void run(Ctx& ctx, const Params& p) {
+    write_plan_kernel(ctx, p);
+  }
+};
+
+/// Cuts scratch memory into its arrays. @return bytes needed; `base` may be null to only count
+inline size_t lay_out_match_scratch(unsigned char* base, int batch, int n_a, int r,
+                                    MatchScratch* scratch) {
+  size_t at = 0;
+  const auto take = [&](auto*& pointer, size_t count) {
+    pointer = reinterpret_cast<std::remove_reference_t<decltype(pointer)>>(base + at);
+    at += (count * sizeof(*pointer) + 255) / 256 * 256;
+  };
+  const size_t edges = static_cast<size_t>(batch) * static_cast<size_t>(n_a);
+  const size_t kept = static_cast<size_t>(batch) * static_cast<size_t>(r);
+  take(scratch->arrived, static_cast<size_t>(batch));
+  take(scratch->edge_score, edges);
+  take(scratch->edge_to, edges);
+  if (n_a > kMatchOneLaunch) {
+    take(scratch->rank, edges);
+    take(scratch->order, kept);
+    take(scratch->edges, kept);
+    take(scratch->by_destination, kept);
+  }
+  return at;
+}
+
+template <int kHeld, class T, class Launcher>
+void launch_match_edges(Launcher& launcher, const MatchParams<T>& p) {
+  LaunchShape shape;
+  shape.grid = {ceil_div(p.halves.n_a, kMatchRows), 1, p.batch};
+  shape.threads = kMatchThreads;
+  shape.shared_bytes = p.one_launch
+                           ? max_of(kMatchScoreBytes, order_shared_bytes(p.halves.n_a))
+                           : kMatchScoreBytes;
+  launcher.template run<MatchBody<T, kHeld>>(shape, p);
+}
+
+/// Enqueues the matching. p.r is 1 .. n_a, n_b >= 1; p.scratch as laid out above. p.one_launch is
+/// set here.
+template <class T, class Launcher>
+void launch_match(Launcher& launcher, MatchParams<T> p) {
+  const int n_a = p.halves.n_a;
+  p.one_launch = n_a <= kMatchOneLaunch;
+  if (p.channels <= 32) {
+    launch_match_edges<1>(launcher, p);
+  } else if (p.channels <= 64) {
+    launch_match_edges<2>(launcher, p);
+  } else if (p.channels <= 128) {
+    launch_match_edges<4>(launcher, p);
+  } else {
+    launch_match_edges<0>(launcher, p);
+  }
+  if (p.one_launch) return;
+  LaunchShape shape;
+  shape.threads = kMatchThreads;
+  shape.shared_bytes = kCountSharedBytes;
+  shape.grid = {ceil_div(n_a, kMatchThreads), 1, p.batch};
+  launcher.template run<RankEdgesBody<T>>(shape, p);
+  shape.grid = {ceil_div(p.r, kMatchThreads), 1, p.batch};
+  launcher.template run<GroupEdgesBody<T>>(shape, p);
+  shape = {{1, 1, p.batch}, WritePlanBody<T>::kThreads, 256};
+  launcher.template run<WritePlanBody<T>>(shape, p);
+}
+
+}  // namespace tome::cuda

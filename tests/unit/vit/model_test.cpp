@@ -1,0 +1,197 @@
+#include "vit/model.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/InferenceMode.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "error.h"
+#include "vit/attention.h"
+#include "vit_fixtures.h"
+
+namespace tome {
+namespace {
+
+using testing::parity_config;
+using testing::random_weights;
+
+VisionTransformer random_model(const ViTConfig& config, at::ScalarType precision = at::kFloat) {
+  at::manual_seed(11);
+  return {config, random_weights(config), at::kCPU, precision};
+}
+
+TEST(Attention, LogWeightIsAKeyRepeated) {
+  // A key of weight 3 must act as three equal keys (the definition of proportional attention).
+  at::manual_seed(1);
+  const at::Tensor q = at::randn({1, 2, 5, 8}), k = at::randn({1, 2, 4, 8}),
+                   v = at::randn({1, 2, 4, 8});
+  const auto repeat = [](const at::Tensor& t) {
+    return at::cat({t, t.narrow(2, 3, 1), t.narrow(2, 3, 1)}, 2);
+  };
+  const at::Tensor long_way =
+      at::softmax(q.matmul(repeat(k).transpose(2, 3)) / std::sqrt(8.0), -1).matmul(repeat(v));
+  // attention() wants as many queries as keys; pad the queries.
+  const at::Tensor bias = at::tensor({1.F, 1.F, 1.F, 3.F}).log().unsqueeze(0);
+  const at::Tensor ours = attention({q.narrow(2, 0, 4), k, v}, bias);
+  const at::Tensor expected = long_way.narrow(2, 0, 4).transpose(1, 2).reshape({1, 4, 16});
+  EXPECT_TRUE(at::allclose(ours, expected, 1e-5, 1e-6));
+}
+
+TEST(Model, StillClipOfAnImageModelEqualsItsFrame) {
+  const c10::InferenceMode inference;
+  for (const bool distilled : {false, true}) {
+    for (const auto prop : {PropAttn::kOn, PropAttn::kOff}) {
+      const VisionTransformer model = random_model(parity_config(Pooling::kToken, distilled));
+      const at::Tensor frame = at::randn({2, 3, 1, 64, 64});
+      ForwardOptions options;
+      options.prop_attn = prop;
+      const at::Tensor one = model.forward_pixels(frame, options).logits;
+      for (const int64_t frames : {2, 5}) {
+        const auto clip = model.forward_pixels(frame.repeat({1, 1, frames, 1, 1}), options);
+        EXPECT_TRUE(at::allclose(clip.logits, one, 1e-5, 1e-5));
+        EXPECT_EQ(clip.tokens_in, 1 + (distilled ? 1 : 0) + 64 * frames);
+      }
+    }
+  }
+}
+
+TEST(Model, DuplicateTokensMergeWithoutChangingTheResult) {
+  // Two equal frames: merging each patch with its copy (r = half, splits by frame) loses nothing
+  // under proportional attention.
+  const c10::InferenceMode inference;
+  const VisionTransformer model = random_model(parity_config());
+  const at::Tensor frame = at::randn({1, 3, 1, 64, 64});
+  ForwardOptions options;
+  options.partition = Partition::kByFrame;
+  options.r = {64};
+  options.track_source = true;
+  const auto merged = model.forward_pixels(frame.repeat({1, 1, 2, 1, 1}), options);
+  EXPECT_EQ(merged.tokens_out, 65);
+  EXPECT_TRUE(at::allclose(merged.logits, model.forward_pixels(frame).logits, 1e-4, 1e-4));
+  EXPECT_TRUE(at::equal(merged.source.narrow(1, 1, 64), merged.source.narrow(1, 65, 64)));
+}
+
+TEST(Model, BatchDoesNotMixSamples) {
+  const c10::InferenceMode inference;
+  const VisionTransformer model = random_model(parity_config());
+  const at::Tensor pixels = at::randn({3, 3, 64, 64});
+  ForwardOptions options;
+  options.r = {8, 8, 8, 8};
+  const at::Tensor together = model.forward_pixels(pixels, options).logits;
+  for (int64_t i = 0; i < 3; ++i) {
+    const at::Tensor alone = model.forward_pixels(pixels.narrow(0, i, 1), options).logits;
+    EXPECT_TRUE(at::allclose(together[i], alone[0], 1e-4, 1e-4));
+  }
+}
+
+TEST(Model, BitwiseRepeatable) {
+  const c10::InferenceMode inference;
+  const VisionTransformer model = random_model(parity_config());
+  const at::Tensor pixels = at::randn({2, 3, 64, 64});
+  ForwardOptions options;
+  options.r = {8, 8, 8, 8};
+  const at::Tensor first = model.forward_pixels(pixels, options).logits;
+  EXPECT_TRUE(at::equal(first, model.forward_pixels(pixels, options).logits));
+}
+
+TEST(Model, Bf16StaysNear) {
+  const c10::InferenceMode inference;
+  const at::Tensor pixels = at::randn({2, 3, 64, 64});
+  ForwardOptions options;
+  options.r = {8, 8, 8, 8};
+  const at::Tensor full = random_model(parity_config()).forward_pixels(pixels, options).logits;
+  const auto half = random_model(parity_config(), at::kBFloat16).forward_pixels(pixels, options);
+  EXPECT_EQ(half.logits.scalar_type(), at::kFloat);
+  EXPECT_LT((half.logits - full).abs().max().item<double>(), 0.1 * full.abs().max().item<double>());
+}
+
+TEST(Model, PrefixTokensNeverMerge) {
+  const c10::InferenceMode inference;
+  ViTConfig config = parity_config();
+  config.registers = 4;
+  const VisionTransformer model = random_model(config);
+  ForwardOptions options;
+  options.r = {100, 100, 100, 100};
+  options.track_source = true;
+  const auto out = model.forward_pixels(at::randn({2, 3, 64, 64}), options);
+  EXPECT_EQ(out.r, (std::vector<int64_t>{32, 16, 8, 4}));
+  EXPECT_EQ(out.tokens_out, 5 + 4);
+  for (int64_t i = 0; i < 5; ++i) {
+    EXPECT_TRUE(at::equal(out.size.select(1, i), at::ones({2})));
+    EXPECT_EQ(out.source[0][i].item<int64_t>(), i);
+  }
+  EXPECT_TRUE(at::equal(out.size.sum(1), at::full({2}, 69.0)));
+}
+
+TEST(Model, PatchifyFollowsTheLayout) {
+  const at::Tensor pixels = at::arange(2 * 3 * 2 * 4 * 6, at::kFloat).view({2, 3, 2, 4, 6});
+  const at::Tensor rows = patchify(pixels, 2);
+  ASSERT_EQ(rows.sizes(), (at::IntArrayRef{2, 2, 6, 12}));
+  for (int64_t y = 0; y < 4; ++y) {
+    for (int64_t x = 0; x < 6; ++x) {
+      for (int64_t c = 0; c < 3; ++c) {
+        EXPECT_TRUE(at::equal(rows[1][1][y / 2 * 3 + x / 2][c * 4 + y % 2 * 2 + x % 2],
+                              pixels[1][c][1][y][x]));
+      }
+    }
+  }
+}
+
+TEST(Model, TubeletsEmbedLikeConv3d) {
+  const c10::InferenceMode inference;
+  ViTConfig config = parity_config(Pooling::kMean);
+  config.class_token = false;
+  config.image_height = config.image_width = 16;
+  config.frames = 4;
+  config.tubelet = 2;
+  config.depth = 0;
+  config.fc_norm = config.final_norm = false;
+  at::manual_seed(3);
+  ViTWeights weights = random_weights(config);
+  const VisionTransformer model(config, weights);
+  const at::Tensor pixels = at::randn({1, 3, 4, 16, 16});
+  // Columns are (t, c, y, x); Conv3d's kernel is (c, t, y, x).
+  const at::Tensor kernel =
+      weights.patch_embed.weight.view({64, 2, 3, 8, 8}).permute({0, 2, 1, 3, 4}).contiguous();
+  const at::Tensor tokens =
+      at::conv3d(pixels, kernel, weights.patch_embed.bias, {2, 8, 8}).flatten(2).transpose(1, 2) +
+      weights.pos_embed;
+  const at::Tensor logits = at::linear(tokens.mean(1), weights.head.weight, weights.head.bias);
+  EXPECT_TRUE(at::allclose(model.forward_pixels(pixels).logits, logits, 1e-4, 1e-5));
+}
+
+TEST(Model, WrongShapesAreNamed) {
+  const VisionTransformer model = random_model(parity_config());
+  try {
+    model.forward(at::zeros({1, 1, 63, 192}));
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("[1, 1, 63, 192]"), std::string::npos);
+    EXPECT_NE(std::string(error.what()).find("64, 192"), std::string::npos);
+  }
+  EXPECT_THROW(random_model(parity_config(), at::kHalf), Error);
+}
+
+TEST(Model, EveryMetricAndSimilarityRuns) {
+  const c10::InferenceMode inference;
+  const VisionTransformer model = random_model(parity_config());
+  const at::Tensor pixels = at::randn({1, 3, 64, 64});
+  const at::Tensor unmerged = model.forward_pixels(pixels).logits;
+  for (const auto metric : {Metric::kKeys, Metric::kKeysConcat, Metric::kQueries, Metric::kValues,
+                            Metric::kTokensBefore, Metric::kTokensAfter}) {
+    for (const auto similarity : {Similarity::kCosine, Similarity::kDot, Similarity::kEuclidean}) {
+      ForwardOptions options;
+      options.r = {8, 8, 8, 8};
+      options.metric = metric;
+      options.similarity = similarity;
+      const auto out = model.forward_pixels(pixels, options);
+      EXPECT_EQ(out.tokens_out, 65 - 32);
+      EXPECT_TRUE(at::isfinite(out.logits).all().item<bool>());
+      EXPECT_FALSE(at::equal(out.logits, unmerged));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tome
