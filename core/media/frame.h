@@ -9,8 +9,20 @@
 namespace tome {
 
 /// Pixel layouts, with GStreamer's names and byte orders. P010 is little-endian P010_10LE.
-enum class PixelFormat { kRgb, kBgr, kRgbx, kBgrx, kRgba, kBgra, kGray8, kNv12, kI420, kYuy2, kUyvy,
-                         kP010 };
+enum class PixelFormat {
+  kRgb,
+  kBgr,
+  kRgbx,
+  kBgrx,
+  kRgba,
+  kBgra,
+  kGray8,
+  kNv12,
+  kI420,
+  kYuy2,
+  kUyvy,
+  kP010
+};
 
 enum class ColorMatrix { kBt601, kBt709, kBt2020 };
 
@@ -41,9 +53,9 @@ struct Frame {
   ColorMatrix matrix = ColorMatrix::kBt709;
   ColorRange range = ColorRange::kLimited;  ///< ignored for RGB and GRAY layouts, which are full
   MemoryKind memory = MemoryKind::kHost;
-  int device = 0;                 ///< CUDA device index, for kCuda
+  int device = 0;                   ///< CUDA device index, for kCuda
   void* producer_stream = nullptr;  ///< CUstream that wrote the pixels, for kCuda; may be null
-  Region region{};                ///< the part to look at; width 0: all of it
+  Region region{};                  ///< the part to look at; width 0: all of it
   std::shared_ptr<const void> keep_alive;
 };
 

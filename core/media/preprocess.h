@@ -13,7 +13,8 @@ enum class Interpolation { kNearest, kBilinear, kBicubic, kLanczos };
 /// How the resized picture meets the model's input size.
 enum class CropMode {
   kCenter,  ///< resize so that the shorter side is `resize_short`, then cut the centre (timm, HF)
-  kSquash,  ///< resize both sides to the input size, whatever the aspect ratio (timm 'squash', ViT HF)
+  kSquash,  ///< resize both sides to the input size, whatever the aspect ratio (timm 'squash', ViT
+            ///< HF)
   kBorder,  ///< fit inside, pad the rest with the mean (timm 'border')
 };
 
@@ -24,8 +25,8 @@ struct PreprocessSpec {
   /// size.shortest_edge.
   int32_t resize_short = 248;
   /// The size that timm calls scale_size, floor(input / crop_pct) for each side, where one number
-  /// cannot say it: kSquash resizes to it, kBorder fits the picture inside it, kCenter covers it (in
-  /// place of resize_short). 0: the input size (kSquash, kBorder), resize_short (kCenter).
+  /// cannot say it: kSquash resizes to it, kBorder fits the picture inside it, kCenter covers it
+  /// (in place of resize_short). 0: the input size (kSquash, kBorder), resize_short (kCenter).
   int32_t scale_width = 0, scale_height = 0;
   CropMode crop_mode = CropMode::kCenter;
   Interpolation interpolation = Interpolation::kBicubic;
@@ -35,17 +36,17 @@ struct PreprocessSpec {
   float rescale = 1.0F / 255.0F;  ///< applied to 0..255 before mean and std
 };
 
-/// Writes one frame as patch rows, the layout in which the model embeds: row (y / p) * (width / p) +
-/// x / p, column (c * p + y % p) * p + x % p, for input pixel (x, y) and channel c = R, G, B.
+/// Writes one frame as patch rows, the layout in which the model embeds: row (y / p) * (width / p)
+/// + x / p, column (c * p + y % p) * p + x % p, for input pixel (x, y) and channel c = R, G, B.
 ///
 /// Resizing is antialiased with PIL's kernels (support scaled by the ratio; bicubic a = -0.5) and,
 /// as PIL does, rounds to 8 bits after each pass, so that logits agree with the Python original.
 ///
-/// @param patches  out, float32 [(height / p) * (width / p), 3 * p * p], normalised
 /// YUV layouts have no original to agree with to the bit: see Note [YUV is resized before it is
 /// converted] in resample_yuv.cpp. Alpha is ignored. Thread-safe; each thread keeps its own working
 /// rows and allocates nothing once it has seen the largest of its frames.
 ///
+/// @param patches  out, float32 [(height / p) * (width / p), 3 * p * p], normalised
 /// @throws Error kSettings for an empty frame, a region outside it or a spec that makes no sense,
 ///   kFormat for planes too small for the layout, kDevice for pixels that are not in host memory
 void preprocess_to_patches(const Frame& frame, const PreprocessSpec& spec, int32_t patch,

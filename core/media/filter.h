@@ -1,0 +1,58 @@
+// Resampling coefficients of one axis: PIL's, in fixed point.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "media/preprocess.h"
+
+namespace tome {
+
+/// One axis to resample. Samples 0..samples-1 are there; the picture spans `extent` of them from
+/// `origin` (both may be fractions: chroma samples do not lie where luma samples do) and becomes
+/// `resized` pixels, of which `count` from `first` are wanted.
+struct FilterAxis {
+  int64_t samples = 0;
+  double origin = 0.0, extent = 0.0;
+  int64_t resized = 0, first = 0;
+  int32_t count = 0;
+};
+
+/// For each wanted output, which samples it is made of. Tap t of output i weighs sample
+/// begin + first[i] + t, for t < used[i].
+struct Taps {
+  int32_t count = 0;
+  int32_t length = 0;  ///< weights stored for each output; those from used[i] on are zero
+  int64_t begin = 0;   ///< the lowest sample that any output reads
+  int32_t span = 0;    ///< samples from begin to the highest one read
+  std::vector<int32_t> first, used;
+};
+
+/// Weights with 22 fractional bits, PIL's PRECISION_BITS: results equal PIL's to the bit.
+struct ExactTaps : Taps {
+  static constexpr int kFractionBits = 32 - 8 - 2;
+  static constexpr int kGroup = 4;  ///< length is a multiple of it
+  std::vector<int32_t> weights;     ///< [count, length]
+  /// The same in 16-bit halves, weight = 256 * high + low, for multipliers of 16 bits:
+  /// [count, length / 4, {high, low}, 4].
+  std::vector<int16_t> halves;
+};
+
+/// Weights with 14 fractional bits whose sum is exactly one, for pictures that have no PIL
+/// original.
+struct WideTaps : Taps {
+  static constexpr int kFractionBits = 14;
+  static constexpr int kGroup = 16;
+  std::vector<int16_t> weights;  ///< [count, length]
+};
+
+ExactTaps exact_taps(const FilterAxis& axis, Interpolation interpolation, bool antialias);
+WideTaps wide_taps(const FilterAxis& axis, Interpolation interpolation, bool antialias);
+
+/// One tap for each output, all of its weight on the sample indices[i].
+WideTaps picking_taps(const std::vector<int64_t>& indices);
+
+/// The samples that PIL's nearest-neighbour resize picks.
+std::vector<int64_t> nearest_samples(const FilterAxis& axis);
+
+}  // namespace tome

@@ -1,0 +1,34 @@
+// What each pixel format looks like in memory, and whether a frame's planes really hold that much.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "media/frame.h"
+
+namespace tome {
+
+/// Where the samples of a format lie.
+enum class LayoutKind {
+  kPacked,      ///< one plane of pixels, channels at fixed byte offsets (RGB family, GRAY8)
+  kSemiPlanar,  ///< luma plane and a plane of interleaved chroma, 4:2:0 (NV12, P010)
+  kPlanar,      ///< three planes, 4:2:0 (I420)
+  kMacropixel,  ///< two pixels in four bytes, 4:2:2 (YUY2, UYVY)
+};
+
+struct PixelLayout {
+  const char* name;  ///< GStreamer's
+  LayoutKind kind;
+  int bytes;                   ///< of one pixel (kPacked) or one sample (the others)
+  std::array<int, 3> offsets;  ///< kPacked: bytes of R, G, B; kMacropixel: of Y, U, V
+};
+
+/// @throws Error kFormat for a value that is no PixelFormat
+const PixelLayout& layout_of(PixelFormat format);
+
+/// The part of the frame to look at, in pixels, never empty.
+/// @throws Error kSettings for an empty frame or a region that is not inside it, kFormat for planes
+///   that are missing or too small, kDevice for pixels outside host memory
+Region checked_region(const Frame& frame);
+
+}  // namespace tome

@@ -1,0 +1,5 @@
+// Inner loops for this instruction set: none in this build.
+#include "media/row_kernels.h"
+namespace tome {
+const RowKernels* avx2_row_kernels() { return nullptr; }
+}  // namespace tome
