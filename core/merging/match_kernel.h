@@ -1,5 +1,5 @@
-// Bipartite soft matching on a GPU: normalise, A B^T, best B token of each A token, order, top r and
-// the index arrays, without the scores ever being in memory.
+// Bipartite soft matching on a GPU: normalise, A B^T, best B token of each A token, order, top r
+// and the index arrays, without the scores ever being in memory.
 //
 // Note [Matching in one launch]
 // A block takes 32 A tokens of one sample and goes over all B tokens, its warps side by side over
@@ -55,8 +55,8 @@ TOME_KERNEL void best_of_warp(const Ctx& ctx, const MatchParams<T>& p, int sampl
   TOME_UNROLL
   for (int i = 0; i < 4; ++i) {
     for (int mask = 1; mask <= 2; mask *= 2) {
-      best[i] = better_of(best[i], {ctx.shuffle_xor(best[i].score, mask),
-                                    ctx.shuffle_xor(best[i].column, mask)});
+      best[i] = better_of(
+          best[i], {ctx.shuffle_xor(best[i].score, mask), ctx.shuffle_xor(best[i].column, mask)});
     }
   }
 }
@@ -114,8 +114,8 @@ TOME_KERNEL void match_kernel(Ctx& ctx, const MatchParams<T>& p) {
     p.scratch.edge_score[at] = score == score ? score : -INFINITY;
     p.scratch.edge_to[at] = none ? 0 : all.column;
   }
-  if (p.one_launch && ctx.arrive_last(p.scratch.arrived + sample,
-                                      static_cast<unsigned>(ctx.grid_x()))) {
+  if (p.one_launch &&
+      ctx.arrive_last(p.scratch.arrived + sample, static_cast<unsigned>(ctx.grid_x()))) {
     order_edges(ctx, p, sample);
   }
 }

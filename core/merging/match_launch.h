@@ -1,5 +1,5 @@
-// Which matching kernels run, on what grids, over which scratch memory; the same for the GPU and for
-// the host executor (Launcher is CudaLauncher or HostLauncher).
+// Which matching kernels run, on what grids, over which scratch memory; the same for the GPU and
+// for the host executor (Launcher is CudaLauncher or HostLauncher).
 #pragma once
 
 #include <cstddef>
@@ -76,9 +76,8 @@ void launch_match_edges(Launcher& launcher, const MatchParams<T>& p) {
   LaunchShape shape;
   shape.grid = {ceil_div(p.halves.n_a, kMatchRows), 1, p.batch};
   shape.threads = kMatchThreads;
-  shape.shared_bytes = p.one_launch
-                           ? max_of(kMatchScoreBytes, order_shared_bytes(p.halves.n_a))
-                           : kMatchScoreBytes;
+  shape.shared_bytes =
+      p.one_launch ? max_of(kMatchScoreBytes, order_shared_bytes(p.halves.n_a)) : kMatchScoreBytes;
   launcher.template run<MatchBody<T, kHeld>>(shape, p);
 }
 
@@ -88,7 +87,9 @@ template <class T, class Launcher>
 void launch_match(Launcher& launcher, MatchParams<T> p) {
   const int n_a = p.halves.n_a;
   p.one_launch = n_a <= kMatchOneLaunch;
-  if (p.channels <= 32) {
+  if constexpr (std::is_same_v<T, float>) {
+    launch_match_edges<0>(launcher, p);
+  } else if (p.channels <= 32) {
     launch_match_edges<1>(launcher, p);
   } else if (p.channels <= 64) {
     launch_match_edges<2>(launcher, p);

@@ -58,8 +58,8 @@ TOME_DEVICE int count_below(const uint64_t* keys, int n, uint64_t bound) {
 
 /// The r kept edges of one sample, in memory that the whole block sees.
 struct OrderedEdges {
-  const int32_t* rank;            ///< [n_a], >= r for A tokens that stay
-  const int32_t* order;           ///< [r], A index by rank
+  const int32_t* rank;             ///< [n_a], >= r for A tokens that stay
+  const int32_t* order;            ///< [r], A index by rank
   const uint64_t* by_destination;  ///< [r] destination keys, ascending
 };
 

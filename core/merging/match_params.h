@@ -14,8 +14,8 @@ enum class KeySimilarity { kCosine, kDot, kEuclidean };
 /// Which tokens are in A, in B, or protected. A null list is arithmetic: a_first + i * a_step, the
 /// alternating and sequential partitions behind a protected prefix, without memory reads.
 struct HalvesView {
-  const int64_t* a = nullptr;  ///< [batch or 1, n_a], ascending
-  const int64_t* b = nullptr;  ///< [batch or 1, n_b], ascending
+  const int64_t* a = nullptr;                        ///< [batch or 1, n_a], ascending
+  const int64_t* b = nullptr;                        ///< [batch or 1, n_b], ascending
   int64_t a_sample_stride = 0, b_sample_stride = 0;  ///< elements; 0: one list for all samples
   int a_first = 0, a_step = 2, b_first = 1, b_step = 2;
   int n_a = 0, n_b = 0;
@@ -37,28 +37,28 @@ struct HalvesView {
 /// place o of a sample is made of members[member_begin[o] .. member_begin[o + 1]), the kept token
 /// first, then those merged into it by ascending place.
 struct MatchOutputs {
-  int64_t* target = nullptr;       ///< [batch, tokens]
-  int64_t* source = nullptr;       ///< [batch, r]
-  int64_t* destination = nullptr;  ///< [batch, r]
+  int64_t* target = nullptr;        ///< [batch, tokens]
+  int64_t* source = nullptr;        ///< [batch, r]
+  int64_t* destination = nullptr;   ///< [batch, r]
   int32_t* member_begin = nullptr;  ///< [batch, tokens - r + 1]
   int32_t* members = nullptr;       ///< [batch, tokens]
 };
 
 /// Scratch memory in global memory; see match_workspace in match_cuda.h.
 struct MatchScratch {
-  unsigned* arrived = nullptr;    ///< [batch], zero before the first launch
-  float* edge_score = nullptr;    ///< [batch, n_a]
-  int32_t* edge_to = nullptr;     ///< [batch, n_a], index into B
-  int32_t* rank = nullptr;        ///< [batch, n_a]; this and the rest only where many launches match
-  int32_t* order = nullptr;       ///< [batch, r]
-  uint64_t* edges = nullptr;      ///< [batch, r]
+  unsigned* arrived = nullptr;  ///< [batch], zero before the first launch
+  float* edge_score = nullptr;  ///< [batch, n_a]
+  int32_t* edge_to = nullptr;   ///< [batch, n_a], index into B
+  int32_t* rank = nullptr;      ///< [batch, n_a]; this and the rest only where many launches match
+  int32_t* order = nullptr;     ///< [batch, r]
+  uint64_t* edges = nullptr;    ///< [batch, r]
   uint64_t* by_destination = nullptr;  ///< [batch, r]
 };
 
 /// T is float, Bf16 or Half.
 template <class T>
 struct MatchParams {
-  const T* metric = nullptr;  ///< [batch, tokens, channels], channels contiguous
+  const T* metric = nullptr;                    ///< [batch, tokens, channels], channels contiguous
   int64_t sample_stride = 0, token_stride = 0;  ///< elements
   int batch = 0, tokens = 0, channels = 0, r = 0;
   KeySimilarity similarity = KeySimilarity::kCosine;
@@ -88,7 +88,7 @@ TOME_DEVICE int key_high(uint64_t key) { return static_cast<int>(key >> 32); }
 TOME_DEVICE int key_low(uint64_t key) { return static_cast<int>(key & 0xffffffffU); }
 
 constexpr int kMatchThreads = 256;
-constexpr int kMatchRows = 32;      ///< A tokens of one block
+constexpr int kMatchRows = 32;         ///< A tokens of one block
 constexpr int kMatchOneLaunch = 2048;  ///< A tokens that one block can order in shared memory
 
 /// Shared memory of the block that orders n_a edges: keys, rank, order.

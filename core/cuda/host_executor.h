@@ -1,0 +1,140 @@
+// Runs kernel bodies on the host: grid, blocks, shared memory, barriers, warp shuffles,
+// asynchronous copies and the tensor-core tile product. For tests; a GPU is not emulated for speed.
+// See Note [One kernel body, two machines] in portable.h.
+//
+// Note [How the host executor schedules]
+// Each thread of a block is a fiber. A fiber runs until it reaches a barrier or a warp operation
+// that not all of its partners have reached; the last to arrive does the operation for all. Blocks
+// run one after the other, forwards or backwards, and so do threads between barriers: a result that
+// changes with the order is a missing barrier. Wrong programs are errors, not hangs: threads that
+// wait for partners which have left or wait elsewhere make launch_on_host throw std::logic_error.
+// Shared memory starts as NaN in every block, and asynchronous copies land no earlier than the wait
+// for them, so reading too early shows.
+#pragma once
+
+#include <functional>
+#include <stdexcept>
+
+#include "cuda/portable.h"
+
+namespace tome::cuda {
+
+enum class ThreadOrder { kForwards, kBackwards };
+
+class HostBlock;
+
+/// What a kernel body sees of its thread, its block and its warp.
+class HostContext {
+ public:
+  HostContext(HostBlock* block, int thread) : block_(block), thread_(thread) {}
+
+  int thread() const { return thread_; }
+  int threads() const;
+  int lane() const { return thread_ % kWarpSize; }
+  int warp() const { return thread_ / kWarpSize; }
+  int block_x() const;
+  int block_y() const;
+  int block_z() const;
+  int grid_x() const;
+
+  /// Dynamic shared memory of the block, 16-byte aligned.
+  template <class T>
+  T* shared(int byte_offset = 0) const {
+    return reinterpret_cast<T*>(shared_bytes() + byte_offset);
+  }
+
+  void sync_block() const;
+  void sync_warp() const;
+
+  /// Value of the lane whose number differs by `mask`, or of one lane. All 32 take part.
+  template <class T>
+  T shuffle_xor(T value, int mask) const {
+    return shuffle(value, lane() ^ mask);
+  }
+  template <class T>
+  T shuffle(T value, int source_lane) const {
+    struct Exchange {
+      T in, out;
+      int source;
+    } mine{value, value, source_lane & (kWarpSize - 1)};
+    warp_operation("shuffle", &mine, [](void* const* lanes) {
+      for (int i = 0; i < kWarpSize; ++i) {
+        auto* lane = static_cast<Exchange*>(lanes[i]);
+        lane->out = static_cast<const Exchange*>(lanes[lane->source])->in;
+      }
+    });
+    return mine.out;
+  }
+
+  /// Note [Last block done]
+  /// Each of `expected` blocks calls this once, all threads together, after its writes; true in
+  /// all threads of the block that comes last, which may then read the others' writes with
+  /// load_fresh. The counter must be 0 before the first launch and is 0 again after, so nothing
+  /// needs to be cleared between replays of a CUDA graph. No block ever waits for another.
+  bool arrive_last(unsigned* counter, unsigned expected) const;
+
+  template <class T>
+  T load_fresh(const T* p) const {
+    return *p;
+  }
+
+  float exp2(float x) const { return std::exp2(x); }
+
+  /// d[16x8] += a[16x16] b[16x8] over the warp, T = Bf16 or Half, sums in float32. Lane layouts are
+  /// those of mma.m16n8k16 (g = lane / 4, t = lane % 4): a = {(g,2t) (g+8,2t) (g,2t+8) (g+8,2t+8)}
+  /// and the next column each; b = {(2t,g) (2t+8,g)} and the next row each;
+  /// d = {(g,2t) (g,2t+1) (g+8,2t) (g+8,2t+1)}.
+  template <class T>
+  void tile_mma(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) const;
+
+  /// ldmatrix: four 8x8 matrices of 16-bit elements in shared memory; lane i passes the address of
+  /// row i % 8 of matrix i / 8 (16-byte aligned). Register m of a lane holds row g, columns 2t and
+  /// 2t+1 of matrix m; transposed: column g, rows 2t and 2t+1.
+  void load_matrix_x4(uint32_t (&r)[4], const void* row) const;
+  void load_matrix_x4_transposed(uint32_t (&r)[4], const void* row) const;
+
+  /// Copies 16 aligned bytes (zeros unless valid) to shared memory; there after copy_wait<n>, which
+  /// waits for all committed groups but the last n, and a barrier.
+  void copy_async16(void* to_shared, const void* from_global, bool valid) const;
+  void copy_commit() const;
+  template <int kPending>
+  void copy_wait() const {
+    copy_wait(kPending);
+  }
+
+ private:
+  using Operation = void (*)(void* const* lanes);
+  unsigned char* shared_bytes() const;
+  void warp_operation(const char* name, void* mine, Operation operation) const;
+  void copy_wait(int pending) const;
+
+  HostBlock* block_;
+  int thread_;
+};
+
+/// Runs `body` for each thread of the grid. @throws std::logic_error as the note says
+void launch_on_host(const LaunchShape& shape, const std::function<void(HostContext&)>& body,
+                    ThreadOrder order = ThreadOrder::kForwards);
+
+/// Runs launch plans (match_launch.h and its like) here.
+class HostLauncher {
+ public:
+  explicit HostLauncher(ThreadOrder order = ThreadOrder::kForwards) : order_(order) {}
+
+  template <class Body>
+  void run(const LaunchShape& shape, const typename Body::Params& params) {
+    if (shape.threads > Body::kThreads) {
+      throw std::logic_error("a kernel is launched with more threads than it is compiled for");
+    }
+    launch_on_host(
+        shape, [&params](HostContext& ctx) { Body::run(ctx, params); }, order_);
+    ++launches_;
+  }
+  int launches() const { return launches_; }
+
+ private:
+  ThreadOrder order_;
+  int launches_ = 0;
+};
+
+}  // namespace tome::cuda

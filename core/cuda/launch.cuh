@@ -1,0 +1,55 @@
+// Runs launch plans (match_launch.h and its like) on the GPU, and says what went wrong.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <string>
+
+#include "cuda/cuda_context.cuh"
+#include "error.h"
+
+namespace tome::cuda {
+
+/// @throws Error kOutOfMemory or kDevice that names what was being done and CUDA's own words
+inline void check(cudaError_t status, const char* what) {
+  if (status == cudaSuccess) return;
+  const bool memory = status == cudaErrorMemoryAllocation;
+  throw Error(memory ? ErrorKind::kOutOfMemory : ErrorKind::kDevice,
+              std::string(what) + ": CUDA error " + cudaGetErrorName(status) + " (" +
+                  cudaGetErrorString(status) + ")");
+}
+
+template <class Body>
+__global__ void __launch_bounds__(Body::kThreads)
+    run_body(const __grid_constant__ typename Body::Params params) {
+  CudaContext ctx;
+  Body::run(ctx, params);
+}
+
+constexpr int kSharedWithoutAsking = 48 * 1024;
+
+class CudaLauncher {
+ public:
+  /// `what` names the operation in errors.
+  CudaLauncher(cudaStream_t stream, const char* what) : stream_(stream), what_(what) {}
+
+  template <class Body>
+  void run(const LaunchShape& shape, const typename Body::Params& params) {
+    if (shape.shared_bytes > kSharedWithoutAsking) {
+      check(cudaFuncSetAttribute(run_body<Body>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                 shape.shared_bytes),
+            what_);
+    }
+    const dim3 grid(static_cast<unsigned>(shape.grid.x), static_cast<unsigned>(shape.grid.y),
+                    static_cast<unsigned>(shape.grid.z));
+    run_body<Body><<<grid, static_cast<unsigned>(shape.threads),
+                     static_cast<size_t>(shape.shared_bytes), stream_>>>(params);
+    check(cudaGetLastError(), what_);
+  }
+
+ private:
+  cudaStream_t stream_;
+  const char* what_;
+};
+
+}  // namespace tome::cuda

@@ -1,0 +1,235 @@
+// The matching kernels, run on the host, against the definition in double precision, the CPU
+// implementation and the reference's recorded numbers.
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "cuda/match_runner.h"
+#include "cuda/matching_oracle.h"
+#include "merging/partition.h"
+
+namespace tome::testing {
+namespace {
+
+constexpr double kGap = 1e-6;  // choices are owed where scores differ by more
+
+at::Tensor random_keys(int64_t batch, int64_t tokens, int64_t channels, uint64_t seed,
+                       at::ScalarType type = at::kFloat) {
+  at::manual_seed(seed);
+  return at::randn({batch, tokens, channels}).to(type);
+}
+
+MatchOptions options_of(int64_t r, std::vector<int64_t> fixed = {0},
+                        Partition partition = Partition::kAlternating) {
+  MatchOptions options;
+  options.r = r;
+  options.protected_tokens = std::move(fixed);
+  options.partition = partition;
+  return options;
+}
+
+std::vector<int64_t> row_of(const at::Tensor& t, int64_t sample) {
+  const at::Tensor row = t[t.size(0) == 1 ? 0 : sample].to(at::kLong).contiguous();
+  return {row.data_ptr<int64_t>(), row.data_ptr<int64_t>() + row.numel()};
+}
+
+void expect_members_match(const KernelMatching& m, int64_t sample) {
+  const auto target = row_of(m.matching.target, sample);
+  const auto begin = row_of(m.member_begin, sample);
+  const auto members = row_of(m.members, sample);
+  const auto source = row_of(m.matching.source, sample);
+  ASSERT_EQ(begin.front(), 0);
+  ASSERT_EQ(begin.back(), m.matching.tokens_in);
+  std::vector<int64_t> all = members;
+  std::sort(all.begin(), all.end());
+  for (int64_t i = 0; i < m.matching.tokens_in; ++i) ASSERT_EQ(all[i], i) << "a token is missing";
+  for (int64_t place = 0; place < m.matching.tokens_out; ++place) {
+    ASSERT_LT(begin[place], begin[place + 1]);
+    for (int64_t k = begin[place]; k < begin[place + 1]; ++k) {
+      ASSERT_EQ(target[members[k]], place);
+      const bool merged = std::count(source.begin(), source.end(), members[k]) != 0;
+      EXPECT_EQ(merged, k > begin[place]) << "the kept token comes first";
+      if (k > begin[place] + 1) {
+        EXPECT_LT(members[k - 1], members[k]);
+      }
+    }
+  }
+}
+
+void expect_right(const at::Tensor& metric, const MatchOptions& options,
+                  cuda::ThreadOrder order = cuda::ThreadOrder::kForwards) {
+  const KernelMatching m = match_with_kernels(metric, options, order);
+  const Halves halves = split_tokens(metric.size(0), metric.size(1), options);
+  for (int64_t sample = 0; sample < metric.size(0); ++sample) {
+    SCOPED_TRACE("sample " + std::to_string(sample));
+    const at::Tensor keys = metric[sample].to(at::kDouble).contiguous();
+    MatchProblem problem;
+    problem.keys.assign(keys.data_ptr<double>(), keys.data_ptr<double>() + keys.numel());
+    problem.channels = static_cast<int>(keys.size(1));
+    problem.a = row_of(halves.a, sample);
+    problem.b = row_of(halves.b, sample);
+    const MatchAnswer answer{row_of(m.matching.source, sample),
+                             row_of(m.matching.destination, sample),
+                             row_of(m.matching.target, sample)};
+    expect_right_matching(problem, options.protected_tokens, answer, kGap);
+    expect_members_match(m, sample);
+  }
+}
+
+/// Equal answers, where the CPU implementation is the measure.
+void expect_same_as_cpu(const at::Tensor& metric, const MatchOptions& options) {
+  const Matching expected = bipartite_soft_matching(metric, options);
+  for (const auto order : {cuda::ThreadOrder::kForwards, cuda::ThreadOrder::kBackwards}) {
+    const KernelMatching m = match_with_kernels(metric, options, order);
+    EXPECT_TRUE(m.matching.source.equal(expected.source));
+    EXPECT_TRUE(m.matching.destination.equal(expected.destination));
+    EXPECT_TRUE(m.matching.target.equal(expected.target));
+  }
+}
+
+TEST(MatchKernel, EverySmallSize) {
+  for (int64_t tokens = 3; tokens <= 24; ++tokens) {
+    SCOPED_TRACE("tokens " + std::to_string(tokens));
+    expect_right(random_keys(2, tokens, 8, 100 + tokens), options_of(1 + tokens % 5));
+  }
+  for (int64_t tokens = 2; tokens <= 12; ++tokens) {  // nothing protected
+    expect_right(random_keys(1, tokens, 5, 200 + tokens), options_of(tokens, {}));
+  }
+}
+
+TEST(MatchKernel, SizesOfModels) {
+  for (const int64_t tokens : {65, 197, 198, 257, 577}) {
+    SCOPED_TRACE("tokens " + std::to_string(tokens));
+    expect_right(random_keys(2, tokens, 64, tokens), options_of(16));
+    expect_right(random_keys(1, tokens, 64, tokens + 1, at::kBFloat16), options_of(13));
+  }
+  expect_right(random_keys(1, 1568, 64, 3, at::kBFloat16), options_of(65, {}));
+  expect_right(random_keys(1, 2101, 16, 4, at::kHalf), options_of(700));
+}
+
+TEST(MatchKernel, EveryTypeAndWidth) {
+  for (const auto type : {at::kFloat, at::kBFloat16, at::kHalf}) {
+    for (const int64_t channels : {1, 7, 24, 32, 48, 64, 80, 128, 200, 768}) {
+      SCOPED_TRACE(std::to_string(channels) + " channels");
+      expect_right(random_keys(1, 67, channels, 300 + channels, type), options_of(9));
+    }
+  }
+}
+
+TEST(MatchKernel, StridedMetricAsInQkvRows) {
+  const at::Tensor rows = random_keys(2, 99, 200, 11, at::kBFloat16);
+  expect_right(rows.slice(2, 136, 200), options_of(20));       // 16-byte aligned slices
+  expect_right(rows.slice(2, 131, 131 + 33), options_of(20));  // and not
+}
+
+TEST(MatchKernel, CapsAtHalfAndMergesAll) {
+  expect_right(random_keys(2, 50, 16, 21), options_of(1000));
+  expect_right(random_keys(2, 51, 16, 22), options_of(1000, {0, 1}));
+  expect_right(random_keys(1, 2100, 8, 23), options_of(5000));
+}
+
+TEST(MatchKernel, ProtectedTokensNeverMerge) {
+  expect_right(random_keys(2, 198, 64, 31), options_of(30, {0, 1}));
+  expect_right(random_keys(2, 60, 16, 32), options_of(30, {0, 1, 2, 3, 4}));
+  for (const auto partition : {Partition::kSequential, Partition::kRandom}) {
+    expect_right(random_keys(2, 61, 16, 33), options_of(12, {0, 7, 30}, partition));
+  }
+}
+
+TEST(MatchKernel, PartitionsThatDifferBySample) {
+  MatchOptions options = options_of(10, {0}, Partition::kCheckerboard);
+  at::manual_seed(5);
+  options.places.tyx = at::randint(0, 4, {3, 41, 3}, at::kInt);
+  expect_right(random_keys(3, 41, 16, 34), options);
+}
+
+TEST(MatchKernel, TiesGoToTheLowerIndex) {
+  // All keys alike: every A token's best is the first B token, and A tokens merge in order.
+  const at::Tensor same = at::ones({2, 97, 64}, at::kBFloat16);
+  const KernelMatching m = match_with_kernels(same, options_of(20));
+  for (int64_t k = 0; k < 20; ++k) {
+    EXPECT_EQ(m.matching.source[1][k].item<int64_t>(), 2 + 2 * k);
+    EXPECT_EQ(m.matching.destination[1][k].item<int64_t>(), 1);
+  }
+  // Four kinds of keys, exact in any type, so many exact ties between different edges.
+  for (const auto type : {at::kFloat, at::kBFloat16, at::kHalf}) {
+    for (uint64_t seed = 0; seed < 8; ++seed) {
+      at::manual_seed(seed);
+      const at::Tensor kind = at::randint(0, 4, {1, 90}, at::kLong);
+      const at::Tensor keys = at::eye(8).slice(0, 0, 4).index({kind[0]}).unsqueeze(0).to(type);
+      expect_same_as_cpu(keys, options_of(17));
+    }
+  }
+}
+
+TEST(MatchKernel, SameAsCpuOnWellSeparatedScores) {
+  for (uint64_t seed = 0; seed < 6; ++seed) {
+    expect_same_as_cpu(random_keys(2, 60 + 7 * static_cast<int64_t>(seed), 32, seed),
+                       options_of(9));
+  }
+}
+
+TEST(MatchKernel, OtherSimilarities) {
+  for (const auto similarity : {Similarity::kDot, Similarity::kEuclidean}) {
+    MatchOptions options = options_of(11);
+    options.similarity = similarity;
+    expect_same_as_cpu(random_keys(2, 70, 16, 51), options);
+    expect_same_as_cpu(random_keys(2, 70, 48, 52, at::kBFloat16), options);
+  }
+}
+
+TEST(MatchKernel, KeysWithoutNormHaveCosineZero) {
+  for (const auto type : {at::kFloat, at::kBFloat16}) {
+    at::Tensor keys = random_keys(1, 41, 16, 61, type);
+    for (const int64_t token : {4, 5, 11, 20}) keys[0][token].zero_();
+    expect_right(keys, options_of(19));
+    expect_same_as_cpu(at::zeros({1, 41, 16}, type), options_of(19));
+  }
+}
+
+TEST(MatchKernel, NanAndInfinityStayInBounds) {
+  at::Tensor keys = random_keys(1, 41, 16, 62);
+  keys[0][6].fill_(std::numeric_limits<float>::quiet_NaN());
+  keys[0][7].fill_(std::numeric_limits<float>::quiet_NaN());
+  keys[0][9].fill_(std::numeric_limits<float>::infinity());
+  const KernelMatching m = match_with_kernels(keys, options_of(19));
+  expect_members_match(m, 0);
+  // A token of NaN is last in line, even when all but it merge.
+  EXPECT_FALSE((m.matching.source == 6).any().item<bool>());
+}
+
+TEST(MatchKernel, ClusteredKeysManySourcesForOneDestination) {
+  at::manual_seed(71);
+  const at::Tensor centres = at::randn({3, 64});
+  const at::Tensor which = at::randint(0, 3, {301}, at::kLong);
+  const at::Tensor keys = (centres.index({which}) + 0.01 * at::randn({301, 64})).unsqueeze(0);
+  expect_right(keys, options_of(120));
+  expect_right(keys.to(at::kBFloat16), options_of(120));
+}
+
+TEST(MatchKernel, ResultDoesNotDependOnTheOrderOfThreads) {
+  for (const auto type : {at::kFloat, at::kBFloat16}) {
+    const at::Tensor keys = random_keys(2, 197, 64, 81, type);
+    const auto forwards = match_with_kernels(keys, options_of(50));
+    const auto backwards = match_with_kernels(keys, options_of(50), cuda::ThreadOrder::kBackwards);
+    EXPECT_TRUE(forwards.matching.source.equal(backwards.matching.source));
+    EXPECT_TRUE(forwards.matching.target.equal(backwards.matching.target));
+    EXPECT_TRUE(forwards.members.equal(backwards.members));
+    EXPECT_TRUE(forwards.member_begin.equal(backwards.member_begin));
+  }
+}
+
+TEST(MatchKernel, OneLaunchUpToTwoThousandTokensThenMore) {
+  const auto below = match_with_kernels(random_keys(1, 2101, 8, 91, at::kBFloat16), options_of(64));
+  EXPECT_EQ(below.launches, 1);
+  const at::Tensor keys = random_keys(1, 4200, 8, 92, at::kBFloat16);
+  EXPECT_EQ(match_with_kernels(keys, options_of(300)).launches, 4);
+  expect_right(keys, options_of(300));
+  const at::Tensor same = at::ones({1, 4200, 8}, at::kBFloat16);
+  expect_same_as_cpu(same, options_of(400));
+}
+
+}  // namespace
+}  // namespace tome::testing
