@@ -1,0 +1,166 @@
+// State changes, properties and errors of tomeclassify.
+#include "classify_element.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace tome::gst {
+namespace {
+
+/// Note [Depth in flight]
+unsigned depth_in_flight(const Settings& settings, const TomeModelInfo& info) {
+  constexpr uint64_t kMost = 128;
+  const uint64_t clip = std::max<uint64_t>(info.clip_length, 1);
+  const uint64_t window = clip > 1 ? clip * settings.frame_stride : 1;
+  const uint64_t stride = clip > 1 && settings.clip_stride > 0 ? settings.clip_stride : window;
+  const uint64_t usual = 2 * uint64_t{settings.batch_size} + clip;
+  const uint64_t filling =
+      std::min<uint64_t>(kMost, settings.batch_size * stride * settings.inference_interval);
+  return static_cast<unsigned>(std::max(usual, filling));
+}
+
+struct ErrorCode {
+  GQuark domain;
+  gint code;
+};
+
+ErrorCode error_code(TomeStatus status) {
+  switch (status) {
+    case TOME_ERROR_NOT_FOUND:
+      return {GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_NOT_FOUND};
+    case TOME_ERROR_READ:
+      return {GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_READ};
+    case TOME_ERROR_FORMAT:
+      return {GST_STREAM_ERROR, GST_STREAM_ERROR_FORMAT};
+    case TOME_ERROR_SETTINGS:
+      return {GST_LIBRARY_ERROR, GST_LIBRARY_ERROR_SETTINGS};
+    case TOME_ERROR_DEVICE:
+      return {GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_FAILED};
+    case TOME_ERROR_OUT_OF_MEMORY:
+      return {GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_NO_SPACE_LEFT};
+    default:
+      return {GST_LIBRARY_ERROR, GST_LIBRARY_ERROR_FAILED};
+  }
+}
+
+void post(GstElement* element, GstMessageType type, const Failure& failure) {
+  const ErrorCode code = error_code(failure.status);
+  gst_element_message_full(element, type, code.domain, code.code, g_strdup(failure.text.c_str()),
+                           nullptr, __FILE__, "tomeclassify", __LINE__);
+}
+
+}  // namespace
+
+ClassifyElement::ClassifyElement(GstElement* element, GstPad* sink, GstPad* src)
+    : element_(element), sink_(sink), src_(src) {
+  gst_segment_init(&segment_, GST_FORMAT_UNDEFINED);
+}
+
+Settings ClassifyElement::settings() const {
+  const std::scoped_lock lock(settings_mutex_);
+  return settings_;
+}
+
+void ClassifyElement::post_error(const Failure& failure) {
+  error_posted_ = true;
+  post(element_, GST_MESSAGE_ERROR, failure);
+}
+
+bool ClassifyElement::open() {
+  if (auto failure = session_.open(settings())) {
+    post_error(*failure);
+    return false;
+  }
+  return true;
+}
+
+bool ClassifyElement::start() {
+  // The application may have changed the model since NULL->READY.
+  if (!open()) return false;
+  running_ = settings();
+  if (running_.region == InferenceRegion::kRoiList && session_.info().clip_length > 1) {
+    post_error({TOME_ERROR_SETTINGS,
+                "inference-region=roi-list found together with clips of " +
+                    std::to_string(session_.info().clip_length) +
+                    " frames: expected clip-length=1 and an image model, for a region has no "
+                    "window of its own"});
+    return false;
+  }
+  depth_ = depth_in_flight(running_, session_.info());
+  const Ptr<char> name(gst_element_get_name(element_));
+  if (auto failure = session_.start(running_, name.get(), depth_)) {
+    post_error(*failure);
+    return false;
+  }
+  queue_.set_depth(depth_);
+  regions_.configure(running_.object_class, running_.reclassify_interval);
+  stats_.reset();
+  lateness_.reset();
+  held_.clear();
+  error_posted_ = false;
+  have_info_ = live_known_ = undrained_ = false;
+  restart_ = true;
+  gst_segment_init(&segment_, GST_FORMAT_UNDEFINED);
+  return true;
+}
+
+void ClassifyElement::stop() {
+  queue_.clear(nullptr);
+  session_.stop();
+}
+
+void ClassifyElement::close() { session_.close(); }
+
+bool ClassifyElement::set_property(guint id, const GValue* value) {
+  Settings changed = settings();
+  if (!tome::gst::set_property(changed, id, value)) return false;
+  if (id == kPropTomeR) {
+    if (auto failure = session_.set_schedule(changed.tome_r)) {
+      post(element_, GST_MESSAGE_WARNING, *failure);
+      return true;
+    }
+  }
+  skip_late_ = changed.late_policy == LatePolicy::kSkip;
+  post_messages_ = changed.post_messages;
+  const std::scoped_lock lock(settings_mutex_);
+  settings_ = std::move(changed);
+  return true;
+}
+
+bool ClassifyElement::get_property(guint id, GValue* value) {
+  if (id == kPropStats) {
+    g_value_take_boxed(value, stats_.structure().release());
+    return true;
+  }
+  return tome::gst::get_property(settings(), id, value);
+}
+
+bool ClassifyElement::activate_sink(bool active) {
+  if (active) {
+    queue_.set_flow(GST_FLOW_OK);
+    return true;
+  }
+  wake_everyone();
+  // The chain function has left once the stream lock is ours.
+  GST_PAD_STREAM_LOCK(sink_);
+  queue_.clear(nullptr);
+  GST_PAD_STREAM_UNLOCK(sink_);
+  return true;
+}
+
+bool ClassifyElement::activate_src(bool active) {
+  if (active) {
+    queue_.set_flow(GST_FLOW_OK);
+    return gst_pad_start_task(
+        src_, [](gpointer self) { static_cast<ClassifyElement*>(self)->loop(); }, this, nullptr);
+  }
+  wake_everyone();
+  return gst_pad_stop_task(src_);
+}
+
+void ClassifyElement::wake_everyone() {
+  queue_.set_flow(GST_FLOW_FLUSHING);
+  session_.flush();
+}
+
+}  // namespace tome::gst

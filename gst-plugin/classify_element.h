@@ -1,0 +1,130 @@
+// What tomeclassify does, apart from being a GObject.
+#pragma once
+
+#include <gst/gst.h>
+#include <gst/video/video.h>
+
+#include <atomic>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "classification_meta.h"
+#include "classify_settings.h"
+#include "classify_stats.h"
+#include "core_session.h"
+#include "lateness.h"
+#include "ordered_queue.h"
+#include "region_tracker.h"
+
+namespace tome::gst {
+
+// Note [Threads of tomeclassify]
+// Three threads meet here: the application's (state changes, properties), the sink pad's (chain,
+// serialized events and queries) and the task of the source pad (loop). Members say which of them
+// may touch them; what two touch is atomic, or guards itself (queue, session, lateness, regions,
+// stats). State changes run while neither of the other two does, except for the wake-up in
+// activate_sink and activate_src.
+
+// Note [Depth in flight]
+// Buffers between their entry and the end of their inference are bounded by
+//     2 x batch-size + clip length, and at least as many as hold batch-size due frames, up to 128.
+// Twice the batch keeps one batch filling while another runs; the clip length lets the frames of a
+// window gather behind one that is being inferred. The LATENCY and ALLOCATION answers use it.
+
+/// The element behind the GObject. Every function is called by the thread that Note [Threads of
+/// tomeclassify] names.
+class ClassifyElement {
+ public:
+  ClassifyElement(GstElement* element, GstPad* sink, GstPad* src);
+
+  // State changes; false: an error has been posted.
+  bool open();
+  bool start();
+  void stop();
+  void close();
+
+  // Pads.
+  GstFlowReturn chain(Ptr<GstBuffer> buffer);
+  GstFlowReturn sink_event(Ptr<GstEvent> event);
+  bool sink_query(GstQuery* query);
+  bool src_event(Ptr<GstEvent> event);
+  bool src_query(GstQuery* query);
+  bool activate_sink(bool active);
+  bool activate_src(bool active);
+  void loop();
+
+  // Properties; false: no such property.
+  bool set_property(guint id, const GValue* value);
+  bool get_property(guint id, GValue* value);
+
+ private:
+  // classify_input.cpp: the sink pad's thread
+  Outcome submit(BufferItem& item);
+  void judge_urgency(GstBuffer* buffer, int64_t arrival, TomeFrame& frame);
+  void find_out_if_live();
+  bool set_caps(GstEvent* event);
+  GstFlowReturn drain_windows();
+  GstFlowReturn serialized_event(Ptr<GstEvent> event);
+  GstFlowReturn refused_event(Ptr<GstEvent> event, GstFlowReturn flow);
+  GstFlowReturn flush_start(Ptr<GstEvent> event);
+  GstFlowReturn flush_stop(Ptr<GstEvent> event);
+  void wake_everyone();
+
+  // classify_output.cpp: the source pad's task
+  GstFlowReturn handle(BufferItem& item);
+  GstFlowReturn handle(DrainItem& item);
+  GstFlowReturn handle(EventItem& item);
+  GstFlowReturn handle(QueryItem& item);
+  TomeOutcome wait_for(TicketPtr& ticket, std::vector<Classification>& results);
+  void attach(BufferItem& item, std::vector<Classification> fresh);
+  void attach_regions(BufferItem& item, std::vector<Classification> fresh);
+  void post_results(const std::vector<Classification>& results);
+  void post_skip(GstBuffer* buffer);
+  void announce_latency();
+  void give_up(GstFlowReturn flow);
+
+  // classify_queries.cpp
+  bool answer_latency(GstQuery* query);
+  bool answer_allocation(GstQuery* query, bool answered);
+  int64_t patience() const;
+  GstClockTime own_latency() const;
+
+  void post_error(const Failure& failure);
+  Settings settings() const;
+
+  GstElement* element_;
+  GstPad* sink_;
+  GstPad* src_;
+
+  mutable std::mutex settings_mutex_;
+  Settings settings_;  // as the application set them
+  std::atomic<bool> skip_late_{false};
+  std::atomic<bool> post_messages_{false};
+
+  // Written in state changes only.
+  CoreSession session_;
+  Settings running_;  // settings of the stream that is open
+  unsigned depth_ = 1;
+
+  OrderedQueue queue_;
+  Lateness lateness_;
+  RegionTracker regions_;
+  ClassifyStats stats_;
+  std::atomic<bool> error_posted_{false};
+  std::atomic<GstClockTime> frame_duration_{GST_CLOCK_TIME_NONE};
+  std::atomic<GstClockTime> reported_latency_{0};
+
+  // The sink pad's thread.
+  GstVideoInfo info_{};
+  bool have_info_ = false;
+  GstSegment segment_{};
+  bool restart_ = true;  // the next frame does not continue the one before
+  bool live_known_ = false;
+  bool undrained_ = false;  // frames were submitted since the last drain
+
+  // The source pad's task.
+  std::vector<Classification> held_;  // the last results, with their age
+};
+
+}  // namespace tome::gst

@@ -1,0 +1,180 @@
+// The sink pad's side of tomeclassify: buffers and serialized events into the queue.
+#include <utility>
+
+#include "classify_element.h"
+#include "frame_mapper.h"
+
+namespace tome::gst {
+
+GstFlowReturn ClassifyElement::chain(Ptr<GstBuffer> buffer) {
+  BufferItem item;
+  item.arrival = monotonic_now();
+  if (const GstFlowReturn flow = queue_.wait_for_room(); flow != GST_FLOW_OK) return flow;
+  if (!have_info_) {
+    post_error({TOME_ERROR_FORMAT, "a buffer came before any caps: expected video/x-raw caps"});
+    return GST_FLOW_NOT_NEGOTIATED;
+  }
+  if (!live_known_) find_out_if_live();
+  if (GST_BUFFER_IS_DISCONT(buffer.get())) restart_ = true;
+  item.restart = std::exchange(restart_, false);
+  if (item.restart) regions_.reset();
+  item.buffer = std::move(buffer);
+  if (auto failure = submit(item)) {
+    if (queue_.flow() != GST_FLOW_OK) return queue_.flow();
+    post_error(*failure);
+    return GST_FLOW_ERROR;
+  }
+  return queue_.append(std::move(item));
+}
+
+Outcome ClassifyElement::submit(BufferItem& item) {
+  std::vector<TomeRegion> regions;
+  if (running_.region == InferenceRegion::kRoiList) {
+    item.regions = regions_.plan(item.buffer.get(), info_.width, info_.height);
+    regions = item.regions.submitted();
+    if (regions.empty()) return std::nullopt;
+  }
+  std::string error;
+  auto frame = map_frame(item.buffer.get(), info_, std::move(regions), error);
+  if (!frame) return Failure{TOME_ERROR_FORMAT, error};
+  frame->discont = item.restart ? 1 : 0;
+  if (skip_late_) judge_urgency(item.buffer.get(), item.arrival, *frame);
+  undrained_ = true;
+  return session_.submit(*frame, item.ticket);
+}
+
+void ClassifyElement::judge_urgency(GstBuffer* buffer, int64_t arrival, TomeFrame& frame) {
+  GstClockTime running_time = GST_CLOCK_TIME_NONE;
+  if (segment_.format == GST_FORMAT_TIME && GST_BUFFER_PTS_IS_VALID(buffer)) {
+    running_time = gst_segment_to_running_time(&segment_, GST_FORMAT_TIME, GST_BUFFER_PTS(buffer));
+  }
+  const Urgency urgency = lateness_.judge(element_, running_time, arrival, patience());
+  frame.no_inference = urgency.no_inference ? 1 : 0;
+  frame.deadline = urgency.deadline;
+}
+
+void ClassifyElement::find_out_if_live() {
+  live_known_ = true;
+  const Ptr<GstQuery> query(gst_query_new_latency());
+  if (!gst_pad_peer_query(sink_, query.get())) return;
+  gboolean live = FALSE;
+  gst_query_parse_latency(query.get(), &live, nullptr, nullptr);
+  lateness_.set_live(live != FALSE);
+}
+
+GstFlowReturn ClassifyElement::sink_event(Ptr<GstEvent> event) {
+  switch (GST_EVENT_TYPE(event.get())) {
+    case GST_EVENT_FLUSH_START:
+      return flush_start(std::move(event));
+    case GST_EVENT_FLUSH_STOP:
+      return flush_stop(std::move(event));
+    default:
+      break;
+  }
+  if (GST_EVENT_IS_SERIALIZED(event.get())) return serialized_event(std::move(event));
+  return gst_pad_push_event(src_, event.release()) ? GST_FLOW_OK : GST_FLOW_ERROR;
+}
+
+GstFlowReturn ClassifyElement::flush_start(Ptr<GstEvent> event) {
+  const bool pushed = gst_pad_push_event(src_, event.release());
+  wake_everyone();
+  // Downstream is flushing too by now, so the task is on its way out of any push.
+  gst_pad_pause_task(src_);
+  return pushed ? GST_FLOW_OK : GST_FLOW_ERROR;
+}
+
+GstFlowReturn ClassifyElement::flush_stop(Ptr<GstEvent> event) {
+  gboolean reset_time = TRUE;
+  gst_event_parse_flush_stop(event.get(), &reset_time);
+  const bool pushed = gst_pad_push_event(src_, event.release());
+  queue_.clear(src_);
+  session_.flush();
+  regions_.reset();
+  lateness_.reset();
+  held_.clear();
+  restart_ = true;
+  undrained_ = false;
+  error_posted_ = false;
+  if (reset_time) gst_segment_init(&segment_, GST_FORMAT_UNDEFINED);
+  activate_src(true);
+  return pushed ? GST_FLOW_OK : GST_FLOW_ERROR;
+}
+
+bool ClassifyElement::set_caps(GstEvent* event) {
+  GstCaps* caps = nullptr;
+  gst_event_parse_caps(event, &caps);
+  GstVideoInfo info;
+  if (!gst_video_info_from_caps(&info, caps)) {
+    const Ptr<char> text(gst_caps_to_string(caps));
+    post_error({TOME_ERROR_FORMAT, std::string("caps ") + text.get() +
+                                       ": expected video/x-raw with format, width and height"});
+    return false;
+  }
+  if (have_info_ && gst_video_info_is_equal(&info, &info_)) return true;
+  info_ = info;
+  have_info_ = true;
+  restart_ = true;
+  frame_duration_ = info.fps_n > 0 ? gst_util_uint64_scale_int(GST_SECOND, info.fps_d, info.fps_n)
+                                   : GST_CLOCK_TIME_NONE;
+  return true;
+}
+
+// Note [The window at the end]
+// At EOS (also of a segment, or of a stream that another one follows) the core pads and classifies
+// a window that has at least half its frames. Those frames have left, so the result goes out as a
+// serialized custom downstream event, and as an element message, before the event that ended the
+// stream.
+GstFlowReturn ClassifyElement::drain_windows() {
+  if (!std::exchange(undrained_, false)) return GST_FLOW_OK;
+  restart_ = true;
+  DrainItem item;
+  if (auto failure = session_.drain(item.ticket)) {
+    if (queue_.flow() == GST_FLOW_OK) post_error(*failure);
+    return GST_FLOW_ERROR;
+  }
+  return item.ticket ? queue_.append(std::move(item)) : GST_FLOW_OK;
+}
+
+GstFlowReturn ClassifyElement::serialized_event(Ptr<GstEvent> event) {
+  switch (GST_EVENT_TYPE(event.get())) {
+    case GST_EVENT_STREAM_START:
+      drain_windows();
+      live_known_ = false;
+      restart_ = true;
+      break;
+    case GST_EVENT_CAPS:
+      if (!set_caps(event.get())) return GST_FLOW_NOT_NEGOTIATED;
+      break;
+    case GST_EVENT_SEGMENT:
+      gst_event_copy_segment(event.get(), &segment_);
+      break;
+    case GST_EVENT_SEGMENT_DONE:
+    case GST_EVENT_EOS:
+      drain_windows();
+      break;
+    default:
+      break;
+  }
+  EventItem item;
+  item.event.reset(gst_event_ref(event.get()));
+  const GstFlowReturn flow = queue_.append(std::move(item));
+  return flow == GST_FLOW_OK ? flow : refused_event(std::move(event), flow);
+}
+
+GstFlowReturn ClassifyElement::refused_event(Ptr<GstEvent> event, GstFlowReturn flow) {
+  if (flow == GST_FLOW_FLUSHING) return flow;
+  if (GST_EVENT_TYPE(event.get()) == GST_EVENT_EOS) {
+    // No buffer follows that could carry the failure upstream, so the application must hear it.
+    if (!error_posted_.exchange(true)) {
+      GstElement* self = element_;
+      GST_ELEMENT_FLOW_ERROR(self, flow);
+    }
+    return flow;
+  }
+  if (!GST_EVENT_IS_STICKY(event.get())) return flow;
+  // Kept for the time when downstream is linked again; data flow will report what is wrong.
+  gst_pad_store_sticky_event(src_, event.get());
+  return GST_FLOW_OK;
+}
+
+}  // namespace tome::gst

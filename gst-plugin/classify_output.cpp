@@ -1,0 +1,178 @@
+// The source pad's task of tomeclassify: waits for results, attaches them, pushes.
+#include <utility>
+
+#include "classify_element.h"
+
+namespace tome::gst {
+namespace {
+
+/// An error that this element has posted itself, unlike GST_FLOW_ERROR from downstream.
+constexpr GstFlowReturn kOwnError = GST_FLOW_CUSTOM_ERROR;
+
+GstClockTime clock_time(int64_t nanoseconds) {
+  return nanoseconds >= 0 ? static_cast<GstClockTime>(nanoseconds) : GST_CLOCK_TIME_NONE;
+}
+
+Classification to_classification(const TomeResult& result, const std::string& model) {
+  Classification made;
+  made.model = model;
+  if (result.region.width > 0) {
+    made.region = {result.region.x, result.region.y, result.region.width, result.region.height};
+  }
+  made.clip_start = clock_time(result.clip_start_pts);
+  made.clip_end = clock_time(result.clip_end_pts);
+  made.frames = result.n_frames;
+  made.tokens_in = result.tokens_in;
+  made.tokens_out = result.tokens_out;
+  for (uint32_t i = 0; i < result.n_scores; ++i) {
+    const TomeScore& score = result.scores[i];
+    made.tags.push_back({score.id, score.label != nullptr ? score.label : "", score.score});
+  }
+  return made;
+}
+
+}  // namespace
+
+void ClassifyElement::loop() {
+  auto item = queue_.take();
+  if (!item) {
+    gst_pad_pause_task(src_);
+    return;
+  }
+  const GstFlowReturn flow = std::visit([this](auto& one) { return handle(one); }, *item);
+  if (flow == GST_FLOW_OK) return;
+  if (flow == GST_FLOW_EOS) {
+    // Downstream wants no more of this segment; see OrderedQueue::skip_to_restart.
+    session_.flush();
+    queue_.skip_to_restart(src_);
+    return;
+  }
+  give_up(flow);
+}
+
+void ClassifyElement::give_up(GstFlowReturn flow) {
+  const bool own = flow == kOwnError;
+  queue_.fail(own ? GST_FLOW_ERROR : flow);
+  gst_pad_pause_task(src_);
+  if (flow == GST_FLOW_FLUSHING || !queue_.at_eos()) return;
+  // Upstream has ended and will not see the flow return.
+  if (!error_posted_.exchange(true)) {
+    GstElement* self = element_;
+    GST_ELEMENT_FLOW_ERROR(self, flow);
+  }
+  gst_pad_push_event(src_, gst_event_new_eos());
+}
+
+TomeOutcome ClassifyElement::wait_for(TicketPtr& ticket, std::vector<Classification>& results) {
+  if (!ticket) return TOME_TICKET_NONE;
+  const TomeResult* raw = nullptr;
+  uint32_t count = 0;
+  TomeError error{};
+  const TomeOutcome outcome = session_.api()->ticket_wait(ticket.get(), &raw, &count, &error);
+  if (outcome == TOME_TICKET_RESULT) {
+    for (uint32_t i = 0; i < count; ++i) {
+      results.push_back(to_classification(raw[i], session_.model_name()));
+      stats_.count_inference(raw[i]);
+    }
+  } else if (outcome == TOME_TICKET_FAILED && queue_.flow() == GST_FLOW_OK) {
+    post_error({error.status, error.message});
+  }
+  ticket.reset();
+  return outcome;
+}
+
+GstFlowReturn ClassifyElement::handle(BufferItem& item) {
+  std::vector<Classification> fresh;
+  const TomeOutcome outcome = wait_for(item.ticket, fresh);
+  queue_.finished_buffer();
+  if (outcome == TOME_TICKET_FAILED) return kOwnError;
+  // Cancelled by a flush: what the flush left behind must not be pushed after it.
+  if (const GstFlowReturn flow = queue_.flow(); flow != GST_FLOW_OK) return flow;
+  if (outcome == TOME_TICKET_SKIPPED) {
+    stats_.count_skipped();
+    post_skip(item.buffer.get());
+  }
+  attach(item, std::move(fresh));
+  stats_.count_frame(item.arrival, monotonic_now());
+  if (outcome == TOME_TICKET_RESULT) announce_latency();
+  return gst_pad_push(src_, item.buffer.release());
+}
+
+GstFlowReturn ClassifyElement::handle(DrainItem& item) {
+  std::vector<Classification> results;
+  const TomeOutcome outcome = wait_for(item.ticket, results);
+  if (outcome == TOME_TICKET_FAILED) return kOwnError;
+  if (results.empty()) return queue_.flow();
+  auto structure = results_structure(results);
+  gst_element_post_message(
+      element_, gst_message_new_element(GST_OBJECT(element_), gst_structure_copy(structure.get())));
+  gst_pad_push_event(src_, gst_event_new_custom(GST_EVENT_CUSTOM_DOWNSTREAM, structure.release()));
+  return GST_FLOW_OK;
+}
+
+GstFlowReturn ClassifyElement::handle(EventItem& item) {
+  gst_pad_push_event(src_, item.event.release());
+  return GST_FLOW_OK;
+}
+
+GstFlowReturn ClassifyElement::handle(QueryItem& item) {
+  bool answered = gst_pad_peer_query(src_, item.query);
+  if (GST_QUERY_TYPE(item.query) == GST_QUERY_ALLOCATION) {
+    answered = answer_allocation(item.query, answered);
+  }
+  queue_.answered(answered);
+  return GST_FLOW_OK;
+}
+
+void ClassifyElement::attach(BufferItem& item, std::vector<Classification> fresh) {
+  if (item.restart) held_.clear();
+  if (item.regions.active) {
+    attach_regions(item, std::move(fresh));
+    return;
+  }
+  if (!fresh.empty()) {
+    post_results(fresh);
+    held_ = std::move(fresh);
+  } else {
+    for (Classification& held : held_) ++held.age;
+  }
+  if (held_.empty()) return;
+  item.buffer.reset(gst_buffer_make_writable(item.buffer.release()));
+  attach_results(item.buffer.get(), held_);
+}
+
+void ClassifyElement::attach_regions(BufferItem& item, std::vector<Classification> fresh) {
+  post_results(fresh);
+  const auto results = regions_.resolve(item.regions, std::move(fresh));
+  if (results.empty()) return;
+  item.buffer.reset(gst_buffer_make_writable(item.buffer.release()));
+  attach_region_params(item.buffer.get(), item.regions, results);
+  std::vector<Classification> all;
+  for (const auto& one : results) all.push_back(one.result);
+  attach_results(item.buffer.get(), all);
+}
+
+void ClassifyElement::post_results(const std::vector<Classification>& results) {
+  if (!post_messages_ || results.empty()) return;
+  gst_element_post_message(element_, gst_message_new_element(GST_OBJECT(element_),
+                                                             results_structure(results).release()));
+}
+
+void ClassifyElement::post_skip(GstBuffer* buffer) {
+  GstMessage* message =
+      gst_message_new_qos(GST_OBJECT(element_), lateness_.live(), GST_CLOCK_TIME_NONE,
+                          GST_CLOCK_TIME_NONE, GST_BUFFER_PTS(buffer), GST_BUFFER_DURATION(buffer));
+  gst_message_set_qos_stats(message, GST_FORMAT_BUFFERS, stats_.frames(), stats_.skipped());
+  gst_element_post_message(element_, message);
+}
+
+void ClassifyElement::announce_latency() {
+  // Asking the pipeline to redistribute latency glitches live playback, so only a real change
+  // counts.
+  const GstClockTime reported = reported_latency_;
+  if (reported == 0 || own_latency() <= reported + reported / 4) return;
+  reported_latency_ = own_latency();
+  gst_element_post_message(element_, gst_message_new_latency(GST_OBJECT(element_)));
+}
+
+}  // namespace tome::gst

@@ -1,0 +1,102 @@
+// Queries of tomeclassify, and upstream events.
+#include <algorithm>
+#include <utility>
+
+#include "classify_element.h"
+
+namespace tome::gst {
+
+// Note [Latency]
+// A live frame waits at most batch-timeout for its batch to fill (not at all with batch-size 1) and
+// at most one batch duration for the forward that is under way when it comes; its own forward takes
+// another. The batch duration is measured by the core. A clip window adds nothing, for its frames
+// leave at once. At most `depth` frames are held, which bounds the maximum.
+
+int64_t ClassifyElement::patience() const {
+  const int64_t timeout =
+      running_.batch_size > 1 ? int64_t{running_.batch_timeout_ms} * GST_MSECOND : 0;
+  return timeout + session_.batch_duration();
+}
+
+GstClockTime ClassifyElement::own_latency() const {
+  return static_cast<GstClockTime>(patience() + session_.batch_duration());
+}
+
+bool ClassifyElement::answer_latency(GstQuery* query) {
+  if (!gst_pad_peer_query(sink_, query)) return false;
+  gboolean live = FALSE;
+  GstClockTime min = 0;
+  GstClockTime max = 0;
+  gst_query_parse_latency(query, &live, &min, &max);
+  lateness_.set_live(live != FALSE);
+  const GstClockTime own = own_latency();
+  reported_latency_ = own;
+  const GstClockTime duration = frame_duration_;
+  if (!GST_CLOCK_TIME_IS_VALID(duration)) {
+    max = GST_CLOCK_TIME_NONE;
+  } else if (GST_CLOCK_TIME_IS_VALID(max)) {
+    max += std::max(own, depth_ * duration);
+  }
+  gst_query_set_latency(query, live, min + own, max);
+  return true;
+}
+
+bool ClassifyElement::answer_allocation(GstQuery* query, bool answered) {
+  // Frames in flight, and the one that is being pushed, are out of upstream's pool.
+  const guint held = depth_ + 1;
+  const guint pools = answered ? gst_query_get_n_allocation_pools(query) : 0;
+  for (guint i = 0; i < pools; ++i) {
+    GstBufferPool* pool = nullptr;
+    guint size = 0;
+    guint min = 0;
+    guint max = 0;
+    gst_query_parse_nth_allocation_pool(query, i, &pool, &size, &min, &max);
+    // A pool that cannot grow enough would run dry; without it upstream makes its own.
+    const bool fits = max == 0 || min + held <= max;
+    gst_query_set_nth_allocation_pool(query, i, fits ? pool : nullptr, size, min + held,
+                                      fits ? max : 0);
+    if (pool != nullptr) gst_object_unref(pool);
+  }
+  if (pools > 0) return true;
+  GstCaps* caps = nullptr;
+  gst_query_parse_allocation(query, &caps, nullptr);
+  GstVideoInfo info;
+  if (caps == nullptr || !gst_video_info_from_caps(&info, caps)) return answered;
+  gst_query_add_allocation_pool(query, nullptr, static_cast<guint>(GST_VIDEO_INFO_SIZE(&info)),
+                                held, 0);
+  // GstVideoMeta stays downstream's to offer: pixels pass through untouched, strides included.
+  return true;
+}
+
+bool ClassifyElement::sink_query(GstQuery* query) {
+  if (GST_QUERY_IS_SERIALIZED(query)) return queue_.ask(query);
+  return gst_pad_query_default(sink_, GST_OBJECT(element_), query);
+}
+
+bool ClassifyElement::src_query(GstQuery* query) {
+  if (GST_QUERY_TYPE(query) == GST_QUERY_LATENCY) return answer_latency(query);
+  return gst_pad_query_default(src_, GST_OBJECT(element_), query);
+}
+
+bool ClassifyElement::src_event(Ptr<GstEvent> event) {
+  switch (GST_EVENT_TYPE(event.get())) {
+    case GST_EVENT_QOS:
+      lateness_.observe(event.get());
+      break;
+    case GST_EVENT_LATENCY: {
+      GstClockTime latency = 0;
+      gst_event_parse_latency(event.get(), &latency);
+      lateness_.set_pipeline_latency(latency);
+      break;
+    }
+    case GST_EVENT_RECONFIGURE:
+      // Downstream may be linked again.
+      if (queue_.resume_from(GST_FLOW_NOT_LINKED)) activate_src(true);
+      break;
+    default:
+      break;
+  }
+  return gst_pad_push_event(sink_, event.release());
+}
+
+}  // namespace tome::gst

@@ -1,0 +1,75 @@
+// One element's model and stream in the core, behind C++ ownership.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "classify_settings.h"
+#include "engine/c_api.h"
+
+namespace tome::gst {
+
+/// Why something did not work, for GST_ELEMENT_ERROR.
+struct Failure {
+  TomeStatus status = TOME_ERROR_FAILED;
+  std::string text;
+};
+
+/// Nothing on success.
+using Outcome = std::optional<Failure>;
+
+struct TicketRelease {
+  const TomeCoreApi* api = nullptr;
+  void operator()(TomeTicket* ticket) const { api->ticket_free(ticket); }
+};
+using TicketPtr = std::unique_ptr<TomeTicket, TicketRelease>;
+
+/// Model and stream of one element. open/close and start/stop are called from state changes, submit
+/// and drain from the streaming thread, flush and set_schedule from any.
+class CoreSession {
+ public:
+  CoreSession() = default;
+  ~CoreSession();
+  CoreSession(const CoreSession&) = delete;
+  CoreSession& operator=(const CoreSession&) = delete;
+
+  /// Loads the core if that has not happened yet, acquires the model and checks the r spec. A model
+  /// that is open with the same settings stays.
+  Outcome open(const Settings& settings);
+  void close();
+
+  /// Opens the stream; `depth` is the most tickets in flight.
+  Outcome start(const Settings& settings, const std::string& name, uint32_t depth);
+  void stop();
+
+  Outcome submit(const TomeFrame& frame, TicketPtr& ticket);
+  /// `ticket` stays empty if no window is left to classify.
+  Outcome drain(TicketPtr& ticket);
+  /// Cancels what is pending; no effect when no stream is open.
+  void flush();
+  /// Checks the spec and, if a stream is open, makes it its schedule.
+  Outcome set_schedule(const std::string& spec);
+
+  const TomeCoreApi* api() const { return api_; }
+  /// As the core describes the open model. Strings live until close().
+  const TomeModelInfo& info() const { return info_; }
+  std::string model_name() const { return model_name_; }
+  /// Nanoseconds one full batch takes; 0 with no model open.
+  int64_t batch_duration() const;
+
+ private:
+  Outcome check_schedule(const std::string& spec) const;
+
+  const TomeCoreApi* api_ = nullptr;
+  mutable std::mutex mutex_;  // guards model_ and stream_ against set_schedule and queries
+  TomeModel* model_ = nullptr;
+  TomeStream* stream_ = nullptr;
+  TomeModelInfo info_{};
+  std::string model_name_;
+  Settings opened_with_;
+};
+
+}  // namespace tome::gst

@@ -1,0 +1,150 @@
+#include "frame_mapper.h"
+
+#include <memory>
+#include <utility>
+
+namespace tome::gst {
+namespace {
+
+/// What lives from the mapping to the core's release callback.
+struct Mapping {
+  GstVideoFrame frame = GST_VIDEO_FRAME_INIT;
+  std::vector<TomeRegion> regions;
+};
+
+void release_mapping(void* data) {
+  const std::unique_ptr<Mapping> mapping(static_cast<Mapping*>(data));
+  gst_video_frame_unmap(&mapping->frame);
+}
+
+std::optional<TomePixelFormat> pixel_format(GstVideoFormat format) {
+  switch (format) {
+    case GST_VIDEO_FORMAT_RGB:
+      return TOME_FORMAT_RGB;
+    case GST_VIDEO_FORMAT_BGR:
+      return TOME_FORMAT_BGR;
+    case GST_VIDEO_FORMAT_RGBx:
+      return TOME_FORMAT_RGBX;
+    case GST_VIDEO_FORMAT_BGRx:
+      return TOME_FORMAT_BGRX;
+    case GST_VIDEO_FORMAT_RGBA:
+      return TOME_FORMAT_RGBA;
+    case GST_VIDEO_FORMAT_BGRA:
+      return TOME_FORMAT_BGRA;
+    case GST_VIDEO_FORMAT_GRAY8:
+      return TOME_FORMAT_GRAY8;
+    case GST_VIDEO_FORMAT_NV12:
+      return TOME_FORMAT_NV12;
+    case GST_VIDEO_FORMAT_I420:
+      return TOME_FORMAT_I420;
+    case GST_VIDEO_FORMAT_YUY2:
+      return TOME_FORMAT_YUY2;
+    case GST_VIDEO_FORMAT_UYVY:
+      return TOME_FORMAT_UYVY;
+    case GST_VIDEO_FORMAT_P010_10LE:
+      return TOME_FORMAT_P010;
+    default:
+      return std::nullopt;
+  }
+}
+
+TomeColorMatrix color_matrix(const GstVideoInfo& info) {
+  switch (info.colorimetry.matrix) {
+    case GST_VIDEO_COLOR_MATRIX_BT601:
+    case GST_VIDEO_COLOR_MATRIX_FCC:
+      return TOME_MATRIX_BT601;
+    case GST_VIDEO_COLOR_MATRIX_BT2020:
+      return TOME_MATRIX_BT2020;
+    case GST_VIDEO_COLOR_MATRIX_BT709:
+    case GST_VIDEO_COLOR_MATRIX_SMPTE240M:
+      return TOME_MATRIX_BT709;
+    // Unsaid: as GStreamer itself guesses for caps without colorimetry.
+    default:
+      return info.height > 576 ? TOME_MATRIX_BT709 : TOME_MATRIX_BT601;
+  }
+}
+
+TomeColorRange color_range(const GstVideoInfo& info) {
+  return info.colorimetry.range == GST_VIDEO_COLOR_RANGE_0_255 ? TOME_RANGE_FULL
+                                                               : TOME_RANGE_LIMITED;
+}
+
+/// Bytes that may be read from `data` on: up to the end of the map that holds it.
+uint64_t readable_bytes(const GstVideoFrame& frame, unsigned plane) {
+  const auto* data = static_cast<const uint8_t*>(frame.data[plane]);
+  for (const GstMapInfo& map : frame.map) {
+    if (map.memory == nullptr && map.data == nullptr) continue;
+    if (data >= map.data && data <= map.data + map.size) {
+      return static_cast<uint64_t>(map.data + map.size - data);
+    }
+  }
+  return 0;
+}
+
+std::string size_text(int width, int height) {
+  return std::to_string(width) + "x" + std::to_string(height);
+}
+
+/// Why a GstVideoMeta contradicts the caps; empty if it does not. GStreamer answers such a buffer
+/// with a critical warning of its own, which aborts programs that ask for it.
+std::string contradiction(GstBuffer* buffer, const GstVideoInfo& info) {
+  const GstVideoMeta* meta = gst_buffer_get_video_meta(buffer);
+  if (meta == nullptr) return {};
+  if (meta->format == GST_VIDEO_INFO_FORMAT(&info) &&
+      meta->width >= static_cast<guint>(info.width) &&
+      meta->height >= static_cast<guint>(info.height) &&
+      meta->n_planes == GST_VIDEO_INFO_N_PLANES(&info)) {
+    return {};
+  }
+  return std::string("a buffer's GstVideoMeta says ") + gst_video_format_to_string(meta->format) +
+         " " + size_text(static_cast<int>(meta->width), static_cast<int>(meta->height)) +
+         ": expected " + GST_VIDEO_INFO_NAME(&info) + " of at least " +
+         size_text(info.width, info.height) + ", as the caps say";
+}
+
+}  // namespace
+
+std::optional<TomeFrame> map_frame(GstBuffer* buffer, const GstVideoInfo& info,
+                                   std::vector<TomeRegion> regions, std::string& error) {
+  const auto format = pixel_format(GST_VIDEO_INFO_FORMAT(&info));
+  if (!format) {
+    error = std::string("format ") + GST_VIDEO_INFO_NAME(&info) + ": expected one of " +
+            TOME_GST_VIDEO_FORMATS;
+    return std::nullopt;
+  }
+  error = contradiction(buffer, info);
+  if (!error.empty()) return std::nullopt;
+  auto mapping = std::make_unique<Mapping>();
+  GstVideoInfo own_info = info;
+  if (!gst_video_frame_map(&mapping->frame, &own_info, buffer, GST_MAP_READ)) {
+    error = "a buffer of " + std::to_string(gst_buffer_get_size(buffer)) +
+            " bytes cannot be read as " + GST_VIDEO_INFO_NAME(&info) + " " +
+            size_text(info.width, info.height) + ": expected at least " +
+            std::to_string(GST_VIDEO_INFO_SIZE(&info)) + " bytes";
+    return std::nullopt;
+  }
+  mapping->regions = std::move(regions);
+  TomeFrame frame{};
+  frame.format = *format;
+  // The picture's size is that of the caps; a GstVideoMeta may describe a larger, padded one.
+  frame.width = info.width;
+  frame.height = info.height;
+  for (unsigned i = 0; i < GST_VIDEO_FRAME_N_PLANES(&mapping->frame) && i < 3; ++i) {
+    frame.plane[i] = static_cast<const uint8_t*>(mapping->frame.data[i]);
+    frame.stride[i] = GST_VIDEO_FRAME_PLANE_STRIDE(&mapping->frame, i);
+    frame.plane_size[i] = readable_bytes(mapping->frame, i);
+  }
+  frame.matrix = color_matrix(info);
+  frame.range = color_range(info);
+  frame.memory = TOME_MEMORY_HOST;
+  frame.pts = GST_BUFFER_PTS_IS_VALID(buffer) ? static_cast<int64_t>(GST_BUFFER_PTS(buffer)) : -1;
+  frame.duration =
+      GST_BUFFER_DURATION_IS_VALID(buffer) ? static_cast<int64_t>(GST_BUFFER_DURATION(buffer)) : -1;
+  frame.regions = mapping->regions.empty() ? nullptr : mapping->regions.data();
+  frame.n_regions = static_cast<uint32_t>(mapping->regions.size());
+  frame.release = release_mapping;
+  frame.release_data = mapping.release();
+  return frame;
+}
+
+}  // namespace tome::gst

@@ -1,0 +1,18 @@
+// Where the files that belong to the plugin are: in a build tree and when installed.
+#pragma once
+
+#include <string>
+
+namespace tome::gst {
+
+/// The core library to open: $TOMEVIT_LIBRARY; ../core beside the folder of the plugin file (the
+/// build tree); the folder above the plugin file; the library folder given at build time; else the
+/// bare soname, for the dynamic linker to find.
+std::string core_library_file();
+
+/// Folder of the default model, camera-state: in $TOMEVIT_MODELS, in models/ of the source tree
+/// that the build folder stands in, or in the data folder given at build time. Empty if there is
+/// none.
+std::string default_model_folder();
+
+}  // namespace tome::gst

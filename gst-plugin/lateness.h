@@ -1,0 +1,55 @@
+// late-policy=skip: which frames are too late to be worth an inference.
+#pragma once
+
+#include <gst/gst.h>
+
+#include <cstdint>
+#include <mutex>
+#include <optional>
+
+namespace tome::gst {
+
+/// What to tell the core about one frame.
+struct Urgency {
+  bool no_inference = false;  ///< already too late
+  int64_t deadline = 0;       ///< CLOCK_MONOTONIC nanoseconds to start by; 0: none
+};
+
+// Note [Late frames]
+// Only inference is skipped, never a buffer. A frame is too late when
+//  - downstream's QoS events say that frames of its running time arrive late at the sink, or
+//  - the stream is live and its time at the sink (base time + running time + pipeline latency) has
+//    passed already when it arrives here, or
+//  - the stream is live and its inference has not begun batch-timeout plus one batch after it
+//    arrived: it would leave later than the LATENCY query promised (Note [Latency]). This bounds
+//    the latency of a stream that is faster than the machine.
+// A stream that is not live has no clock to miss: back-pressure slows its source down instead.
+
+/// Fed by the element's QoS and LATENCY events; asked for each frame. Thread-safe.
+class Lateness {
+ public:
+  void reset();
+  /// A QoS event from downstream.
+  void observe(GstEvent* qos_event);
+  /// The pipeline's latency, from the LATENCY event.
+  void set_pipeline_latency(GstClockTime latency);
+  void set_live(bool live);
+  bool live() const;
+
+  /// @param running_time  of the frame, or GST_CLOCK_TIME_NONE
+  /// @param now           CLOCK_MONOTONIC, nanoseconds
+  /// @param patience      nanoseconds that a live frame may wait for its inference to begin
+  Urgency judge(GstElement* element, GstClockTime running_time, int64_t now,
+                int64_t patience) const;
+
+ private:
+  mutable std::mutex mutex_;
+  bool live_ = false;
+  std::optional<GstClockTime> pipeline_latency_;
+  GstClockTime earliest_ = GST_CLOCK_TIME_NONE;  // running time from which frames are in time
+};
+
+/// CLOCK_MONOTONIC in nanoseconds.
+int64_t monotonic_now();
+
+}  // namespace tome::gst

@@ -1,0 +1,169 @@
+// The GObject shell of tomeclassify, and its plugin.
+
+/**
+ * SECTION:element-tomeclassify
+ * @title: tomeclassify
+ *
+ * Tags video with a Vision Transformer that is accelerated by Token Merging. Buffers pass through
+ * untouched; what was recognised is attached as a GstTomeClassification custom meta (see
+ * docs/metadata.md) and, on request, posted as element messages.
+ *
+ * ## Example pipelines
+ * |[
+ * gst-launch-1.0 filesrc location=street.mp4 ! decodebin ! videoconvert ! \
+ *     tomeclassify model=vit_tiny_patch16_224 tome-r=13 top-k=5 ! tomepublish ! fakesink
+ * ]| Tags every frame of a file and prints one JSON line for each.
+ * |[
+ * gst-launch-1.0 v4l2src ! videoconvert ! \
+ *     tomeclassify model=vit_tiny_patch16_224 inference-interval=5 late-policy=skip ! \
+ *     tomepublish location=tags.jsonl ! fakesink
+ * ]| Tags every fifth frame of a camera, and fewer if the machine does not keep up.
+ */
+
+#include <gst/gst.h>
+
+#include <memory>
+
+#include "classification_meta.h"
+#include "classify_element.h"
+#include "frame_mapper.h"
+
+using tome::gst::ClassifyElement;
+using tome::gst::Ptr;
+
+GST_DEBUG_CATEGORY_STATIC(tome_classify_debug);
+#define GST_CAT_DEFAULT tome_classify_debug
+
+struct GstTomeClassify {
+  GstElement parent;
+  ClassifyElement* impl;  // owned; made in init, given back in finalize
+};
+struct GstTomeClassifyClass {
+  GstElementClass parent;
+};
+
+G_DEFINE_TYPE(GstTomeClassify, gst_tome_classify, GST_TYPE_ELEMENT)
+
+namespace {
+
+#define TOME_CAPS GST_VIDEO_CAPS_MAKE(TOME_GST_VIDEO_FORMATS)
+
+GstStaticPadTemplate sink_template =
+    GST_STATIC_PAD_TEMPLATE("sink", GST_PAD_SINK, GST_PAD_ALWAYS, GST_STATIC_CAPS(TOME_CAPS));
+GstStaticPadTemplate src_template =
+    GST_STATIC_PAD_TEMPLATE("src", GST_PAD_SRC, GST_PAD_ALWAYS, GST_STATIC_CAPS(TOME_CAPS));
+
+ClassifyElement& impl_of(gpointer object) {
+  return *reinterpret_cast<GstTomeClassify*>(object)->impl;
+}
+
+GstFlowReturn chain(GstPad*, GstObject* parent, GstBuffer* buffer) {
+  return impl_of(parent).chain(Ptr<GstBuffer>(buffer));
+}
+
+GstFlowReturn sink_event(GstPad*, GstObject* parent, GstEvent* event) {
+  return impl_of(parent).sink_event(Ptr<GstEvent>(event));
+}
+
+gboolean src_event(GstPad*, GstObject* parent, GstEvent* event) {
+  return impl_of(parent).src_event(Ptr<GstEvent>(event));
+}
+
+gboolean sink_query(GstPad*, GstObject* parent, GstQuery* query) {
+  return impl_of(parent).sink_query(query);
+}
+
+gboolean src_query(GstPad*, GstObject* parent, GstQuery* query) {
+  return impl_of(parent).src_query(query);
+}
+
+gboolean activate_sink(GstPad*, GstObject* parent, GstPadMode mode, gboolean active) {
+  return mode == GST_PAD_MODE_PUSH && impl_of(parent).activate_sink(active);
+}
+
+gboolean activate_src(GstPad*, GstObject* parent, GstPadMode mode, gboolean active) {
+  return mode == GST_PAD_MODE_PUSH && impl_of(parent).activate_src(active);
+}
+
+void set_property(GObject* object, guint id, const GValue* value, GParamSpec* spec) {
+  if (!impl_of(object).set_property(id, value)) {
+    G_OBJECT_WARN_INVALID_PROPERTY_ID(object, id, spec);
+  }
+}
+
+void get_property(GObject* object, guint id, GValue* value, GParamSpec* spec) {
+  if (!impl_of(object).get_property(id, value)) {
+    G_OBJECT_WARN_INVALID_PROPERTY_ID(object, id, spec);
+  }
+}
+
+void finalize(GObject* object) {
+  const std::unique_ptr<ClassifyElement> impl(&impl_of(object));
+  G_OBJECT_CLASS(gst_tome_classify_parent_class)->finalize(object);
+}
+
+GstStateChangeReturn change_state(GstElement* element, GstStateChange transition) {
+  ClassifyElement& impl = impl_of(element);
+  if (transition == GST_STATE_CHANGE_NULL_TO_READY && !impl.open()) return GST_STATE_CHANGE_FAILURE;
+  if (transition == GST_STATE_CHANGE_READY_TO_PAUSED && !impl.start()) {
+    return GST_STATE_CHANGE_FAILURE;
+  }
+  const GstStateChangeReturn result =
+      GST_ELEMENT_CLASS(gst_tome_classify_parent_class)->change_state(element, transition);
+  const bool failed = result == GST_STATE_CHANGE_FAILURE;
+  if (transition == GST_STATE_CHANGE_PAUSED_TO_READY ||
+      (failed && transition == GST_STATE_CHANGE_READY_TO_PAUSED)) {
+    impl.stop();
+  }
+  if (transition == GST_STATE_CHANGE_READY_TO_NULL) impl.close();
+  return result;
+}
+
+GstPad* add_pad(GstTomeClassify* self, GstStaticPadTemplate* pad_template) {
+  GstPad* pad = gst_pad_new_from_static_template(pad_template, pad_template->name_template);
+  // Pixels are not changed: what downstream takes is what we take, within the template.
+  GST_PAD_SET_PROXY_CAPS(pad);
+  gst_element_add_pad(GST_ELEMENT(self), pad);
+  return pad;
+}
+
+}  // namespace
+
+static void gst_tome_classify_class_init(GstTomeClassifyClass* klass) {
+  auto* object_class = G_OBJECT_CLASS(klass);
+  auto* element_class = GST_ELEMENT_CLASS(klass);
+  object_class->set_property = set_property;
+  object_class->get_property = get_property;
+  object_class->finalize = finalize;
+  tome::gst::install_properties(object_class);
+  element_class->change_state = change_state;
+  gst_element_class_add_static_pad_template(element_class, &sink_template);
+  gst_element_class_add_static_pad_template(element_class, &src_template);
+  gst_element_class_set_static_metadata(
+      element_class, "Token Merging video classifier", "Filter/Analyzer/Video",
+      "Tags frames and clips with a Vision Transformer accelerated by Token Merging",
+      "The gst-tome authors");
+}
+
+static void gst_tome_classify_init(GstTomeClassify* self) {
+  GstPad* sink = add_pad(self, &sink_template);
+  GstPad* src = add_pad(self, &src_template);
+  self->impl = std::make_unique<ClassifyElement>(GST_ELEMENT(self), sink, src).release();
+  gst_pad_set_chain_function(sink, chain);
+  gst_pad_set_event_full_function(sink, sink_event);
+  gst_pad_set_query_function(sink, sink_query);
+  gst_pad_set_activatemode_function(sink, activate_sink);
+  gst_pad_set_event_function(src, src_event);
+  gst_pad_set_query_function(src, src_query);
+  gst_pad_set_activatemode_function(src, activate_src);
+}
+
+static gboolean plugin_init(GstPlugin* plugin) {
+  GST_DEBUG_CATEGORY_INIT(tome_classify_debug, "tomeclassify", 0, "Token Merging classifier");
+  return tome::gst::register_classification_meta() &&
+         gst_element_register(plugin, "tomeclassify", GST_RANK_NONE, gst_tome_classify_get_type());
+}
+
+GST_PLUGIN_DEFINE(GST_VERSION_MAJOR, GST_VERSION_MINOR, tomeclassify,
+                  "Video classification with Token Merging", plugin_init, TOME_VERSION, "MIT/X11",
+                  "gst-tome", "https://github.com/gst-tome/gst-tome")
