@@ -1,0 +1,163 @@
+#include "checkpoint/checkpoint.h"
+
+#include "checkpoint/json_text.h"
+#include "checkpoint/labels.h"
+#include "checkpoint/model_spec.h"
+#include "checkpoint/positions.h"
+#include "checkpoint/preprocess_config.h"
+#include "checkpoint/safetensors.h"
+#include "checkpoint/tensor_reader.h"
+#include "checkpoint/weight_reader.h"
+#include "error.h"
+
+namespace tome {
+namespace {
+
+namespace fs = std::filesystem;
+
+void check_folder(const fs::path& folder) {
+  std::error_code ignored;
+  const auto status = fs::status(folder, ignored);
+  if (!fs::exists(status)) {
+    throw Error(ErrorKind::kNotFound, folder.string() +
+                                          ": no such folder, expected a model in "
+                                          "Hugging Face layout");
+  }
+  if (!fs::is_directory(status)) {
+    throw Error(ErrorKind::kRead, folder.string() +
+                                      ": not a folder, expected one that holds "
+                                      "config.json and model.safetensors");
+  }
+}
+
+fs::path weights_file(const fs::path& folder) {
+  const fs::path file = folder / "model.safetensors";
+  std::error_code ignored;
+  if (fs::exists(file, ignored)) return file;
+  if (fs::exists(folder / "model.safetensors.index.json", ignored)) {
+    throw Error(ErrorKind::kNotFound, file.string() +
+                                          ": no such file; the weights are split into several, "
+                                          "expected one");
+  }
+  for (const char* pickle : {"pytorch_model.bin", "model.bin", "model.pth", "model.pt"}) {
+    if (fs::exists(folder / pickle, ignored)) {
+      throw Error(ErrorKind::kNotFound,
+                  file.string() + ": no such file; " + pickle +
+                      " is a pickle, which is code: convert it with tools/convert_checkpoint.py");
+    }
+  }
+  throw Error(ErrorKind::kNotFound, file.string() + ": no such file");
+}
+
+// The sizes asked for; what is not asked stays as the checkpoint has it.
+ViTConfig asked_config(const ViTConfig& native, const LoadOptions& options) {
+  ViTConfig config = native;
+  if (options.image_height.has_value() != options.image_width.has_value()) {
+    throw Error(ErrorKind::kSettings, "input size: height and width must be given together");
+  }
+  const auto side = [](int64_t value) {
+    if (value >= 1 && value <= kMaxImageSide) return value;
+    throw Error(ErrorKind::kSettings, "input size " + std::to_string(value) + ", expected 1 to " +
+                                          std::to_string(kMaxImageSide));
+  };
+  if (options.image_height) {
+    config.image_height = side(*options.image_height);
+    config.image_width = side(*options.image_width);
+  }
+  if (options.frames && *options.frames != native.frames) {
+    if (native.frames == 1 && native.tubelet == 1) {
+      throw Error(ErrorKind::kSettings, "clip length " + std::to_string(*options.frames) + ": " +
+                                            native.name +
+                                            " is an image model, whose tensors are "
+                                            "the same for clips of any length");
+    }
+    if (*options.frames < 1 || *options.frames > kMaxFrames) {
+      throw Error(ErrorKind::kSettings, "clip length " + std::to_string(*options.frames) +
+                                            ", expected 1 to " + std::to_string(kMaxFrames));
+    }
+    config.frames = *options.frames;
+  }
+  try {
+    check_geometry(config, native.name);
+  } catch (const Error& error) {  // here it is the caller's size that does not fit
+    throw Error(ErrorKind::kSettings, error.what());
+  }
+  return config;
+}
+
+TokenGrid grid_of(const ViTConfig& config) {
+  return {config.grid_frames(), config.grid_rows(), config.grid_cols()};
+}
+
+PreprocessSpec read_preprocess(const fs::path& folder, const ConfigObject& config,
+                               const ModelSpec& native, const ViTConfig& asked) {
+  const InputSize input{asked.image_height, asked.image_width};
+  if (const auto own = config.object("preprocess")) return read_tome_preprocess(*own, input);
+  const std::string type = config.text("model_type", "");
+  if (native.naming == Naming::kTimm) {
+    return read_timm_preprocess(config.object("pretrained_cfg").value_or(config), input);
+  }
+  if (native.naming == Naming::kMaeSt) {
+    static const ConfigObject::Json kKinetics{{"mean", {0.45, 0.45, 0.45}},
+                                              {"std", {0.225, 0.225, 0.225}},
+                                              {"interpolation", "bilinear"}};
+    return read_timm_preprocess(
+        config.object("pretrained_cfg").value_or(ConfigObject(kKinetics, config.what())), input);
+  }
+  const InputSize size{native.config.image_height, native.config.image_width};
+  for (const char* name : {"preprocessor_config.json", "video_preprocessor_config.json"}) {
+    const fs::path file = folder / name;
+    std::error_code ignored;
+    if (!fs::exists(file, ignored)) continue;
+    const auto json = read_json_file(file);
+    return read_hf_preprocess(ConfigObject(json, file.string()), type, size, input);
+  }
+  return read_hf_preprocess(std::nullopt, type, size, input);
+}
+
+ScoreActivation read_activation(const ConfigObject& config) {
+  const std::string type = config.text("problem_type", "single_label_classification");
+  if (type == "single_label_classification") return ScoreActivation::kSoftmax;
+  if (type == "multi_label_classification") return ScoreActivation::kSigmoid;
+  if (type == "regression") return ScoreActivation::kNone;
+  config.wrong("problem_type",
+               "single_label_classification, multi_label_classification or regression");
+}
+
+std::string read_schedule(const ConfigObject& config) {
+  const auto* value = config.find("tome_r");
+  if (value == nullptr) return "0";
+  if (value->is_number_unsigned()) return value->dump();
+  if (!value->is_string()) config.wrong("tome_r", "a number or the spec string of a schedule");
+  return value->get<std::string>();
+}
+
+}  // namespace
+
+Checkpoint load_checkpoint(const fs::path& folder, const LoadOptions& options) {
+  check_folder(folder);
+  const auto json = read_json_file(folder / "config.json");
+  const ConfigObject config(json, (folder / "config.json").string());
+  ModelSpec spec = read_model_spec(config);
+  if (spec.config.name.empty()) {
+    spec.config.name = (fs::absolute(folder).lexically_normal() / "").parent_path().filename();
+  }
+
+  Checkpoint out;
+  {
+    const auto file = SafetensorsFile::open(weights_file(folder));
+    TensorReader tensors(file);
+    out.weights = read_weights(spec, tensors);
+    tensors.finish();
+  }
+  out.config = asked_config(spec.config, options);
+  out.weights.pos_embed = resample_positions(out.weights.pos_embed, spec.config.prefix_tokens(),
+                                             grid_of(spec.config), grid_of(out.config));
+  out.preprocess = read_preprocess(folder, config, spec, out.config);
+  out.labels = read_labels(folder, config, options.labels_file, out.config.classes);
+  out.activation = read_activation(config);
+  out.default_schedule = read_schedule(config);
+  return out;
+}
+
+}  // namespace tome

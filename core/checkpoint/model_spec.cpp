@@ -1,0 +1,65 @@
+#include "checkpoint/model_spec.h"
+
+#include "error.h"
+
+namespace tome {
+namespace {
+
+void require(bool good, const std::string& what, const std::string& text) {
+  if (!good) throw Error(ErrorKind::kFormat, what + ": " + text);
+}
+
+std::string number(int64_t value) { return std::to_string(value); }
+
+}  // namespace
+
+Activation activation_of(const std::string& name, const ConfigObject& config, const char* key) {
+  if (name == "gelu") return Activation::kGelu;
+  if (name == "gelu_tanh" || name == "gelu_fast" || name == "gelu_new" ||
+      name == "gelu_pytorch_tanh") {
+    return Activation::kGeluTanh;
+  }
+  if (name == "quick_gelu" || name == "quickgelu") return Activation::kQuickGelu;
+  if (name == "relu") return Activation::kRelu;
+  config.wrong(key, "gelu, gelu_tanh, gelu_fast, gelu_new, gelu_pytorch_tanh, quick_gelu or relu");
+}
+
+void check_geometry(const ViTConfig& config, const std::string& what) {
+  require(config.image_height % config.patch == 0 && config.image_width % config.patch == 0, what,
+          "image size " + number(config.image_height) + "x" + number(config.image_width) +
+              " does not divide into patches of " + number(config.patch));
+  require(
+      config.frames % config.tubelet == 0, what,
+      number(config.frames) + " frames do not divide into tubelets of " + number(config.tubelet));
+  require(
+      config.dim % config.heads == 0, what,
+      "width " + number(config.dim) + " does not divide into " + number(config.heads) + " heads");
+  require(config.patch_tokens() <= kMaxTokens, what,
+          number(config.patch_tokens()) + " tokens, expected at most " + number(kMaxTokens));
+  require(config.class_token || config.pooling != Pooling::kToken, what,
+          "pooling by class token in a model without one");
+}
+
+ModelSpec read_model_spec(const ConfigObject& config) {
+  const std::string type = config.text("model_type", "");
+  ModelSpec spec;
+  if (type == "gst-tome") {
+    spec = read_tome_spec(config);
+  } else if (type == "mae_st") {
+    spec = read_mae_st_spec(config);
+  } else if (type == "vit" || type == "deit" || type == "videomae" || type == "vivit") {
+    spec = read_hf_spec(config, type);
+  } else if (config.has("architecture")) {
+    spec = read_timm_spec(config);
+  } else if (config.has("model_type")) {
+    config.wrong("model_type", "vit, deit, videomae, vivit, mae_st or gst-tome");
+  } else {
+    throw Error(ErrorKind::kFormat, config.what() +
+                                        ": neither \"architecture\" (timm) nor \"model_type\" "
+                                        "(Hugging Face) is there to say what the model is");
+  }
+  check_geometry(spec.config, config.what());
+  return spec;
+}
+
+}  // namespace tome

@@ -1,0 +1,48 @@
+#include "checkpoint/positions.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+
+namespace tome {
+
+at::Tensor sinusoid_positions(int64_t count, int64_t dim) {
+  at::Tensor table = at::empty({count, dim}, at::kFloat);
+  auto rows = table.accessor<float, 2>();
+  for (int64_t j = 0; j < dim; ++j) {
+    const double scale =
+        std::pow(10000.0, static_cast<double>(2 * (j / 2)) / static_cast<double>(dim));
+    for (int64_t pos = 0; pos < count; ++pos) {
+      const double angle = static_cast<double>(pos) / scale;
+      rows[pos][j] = static_cast<float>(j % 2 == 0 ? std::sin(angle) : std::cos(angle));
+    }
+  }
+  return table;
+}
+
+at::Tensor separable_positions(const at::Tensor& spatial, const at::Tensor& temporal) {
+  const int64_t dim = spatial.size(2);
+  return (temporal.reshape({-1, 1, dim}) + spatial.reshape({1, -1, dim})).reshape({-1, dim});
+}
+
+at::Tensor resample_positions(const at::Tensor& table, int64_t prefix, const TokenGrid& from,
+                              const TokenGrid& to) {
+  if (from == to) return table;
+  const int64_t dim = table.size(1);
+  const int64_t cells = to[1] * to[2];
+  at::Tensor grid = table.slice(0, prefix).reshape({from[0], from[1], from[2], dim});
+  if (from[1] != to[1] || from[2] != to[2]) {
+    grid = at::_upsample_bicubic2d_aa(grid.permute({0, 3, 1, 2}).contiguous(), {to[1], to[2]},
+                                      /*align_corners=*/false)
+               .permute({0, 2, 3, 1});
+  }
+  if (from[0] != to[0]) {
+    // One line in time for each cell and channel.
+    grid = grid.reshape({1, from[0], cells * dim}).transpose(1, 2).contiguous();
+    grid = at::upsample_linear1d(grid, {to[0]}, /*align_corners=*/false).transpose(1, 2);
+  }
+  grid = grid.reshape({to[0] * cells, dim});
+  return prefix > 0 ? at::cat({table.slice(0, 0, prefix), grid}) : grid.contiguous();
+}
+
+}  // namespace tome

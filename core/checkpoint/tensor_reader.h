@@ -1,0 +1,32 @@
+// Tensors of a checkpoint, taken one by one, each with the shape that the model asks for.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <set>
+#include <string>
+#include <vector>
+
+#include "checkpoint/safetensors.h"
+
+namespace tome {
+
+/// Hands out the tensors of one file and knows which nobody asked for.
+class TensorReader {
+ public:
+  /// `file` must outlive the reader.
+  explicit TensorReader(const SafetensorsFile& file) : file_(&file) {}
+
+  /// A float32 copy. A size of -1 in `shape` takes any.
+  /// @throws Error kFormat if the tensor is missing, not floating point, or of another shape
+  at::Tensor take(const std::string& name, const std::vector<int64_t>& shape);
+  bool has(const std::string& name) const { return file_->has(name); }
+  /// @throws Error kFormat that names the tensors nobody took
+  void finish() const;
+
+ private:
+  const SafetensorsFile* file_;
+  std::set<std::string, std::less<>> taken_;
+};
+
+}  // namespace tome
