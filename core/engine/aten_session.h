@@ -1,0 +1,28 @@
+// A device session on LibTorch's own operators: the CPU, and any GPU that LibTorch knows.
+#pragma once
+
+#include <memory>
+
+#include "engine/session.h"
+#include "media/preprocess.h"
+
+namespace tome {
+
+class AtenSession : public DeviceSession {
+ public:
+  /// @param options  of every forward; r and prop_attn come with each batch
+  AtenSession(std::shared_ptr<const VisionTransformer> model, PreprocessSpec spec,
+              ForwardOptions options = {});
+
+  void preprocess(std::span<PreprocessJob> jobs) override;
+  PatchesPtr preprocess_one(const Frame& frame) override;
+  BatchOutput forward(const BatchInput& input) override;
+
+ private:
+  std::shared_ptr<const VisionTransformer> model_;
+  PreprocessSpec spec_;
+  ForwardOptions options_;
+  int64_t rows_, columns_;  // of one frame's patches
+};
+
+}  // namespace tome

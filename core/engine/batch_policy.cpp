@@ -1,0 +1,111 @@
+#include "engine/batch_policy.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace tome {
+namespace {
+
+bool same_key(const BatchKey* a, const BatchKey* b) { return a == b || *a == *b; }
+
+bool may_add(const StreamQueue& stream, uint64_t batch_number) {
+  return stream.open && !stream.ended && stream.has_room() && stream.last_active &&
+         *stream.last_active + 2 >= batch_number;
+}
+
+}  // namespace
+
+void BatchPolicy::remove(const std::shared_ptr<StreamQueue>& stream) {
+  const auto found = std::find(round_.begin(), round_.end(), stream);
+  if (found == round_.end()) return;
+  if (static_cast<size_t>(found - round_.begin()) < first_) --first_;
+  round_.erase(found);
+  if (first_ >= round_.size()) first_ = 0;
+}
+
+BatchPolicy::Decision BatchPolicy::decide(TimePoint now, uint64_t batch_number,
+                                          Clock::duration duration) const {
+  Decision decision;
+  std::vector<const BatchKey*> seen;
+  for (size_t i = 0; i < round_.size(); ++i) {
+    const StreamQueue& stream = *round_[(first_ + i) % round_.size()];
+    const BatchKey* key = stream.key.get();
+    if (stream.tasks.empty() || std::any_of(seen.begin(), seen.end(), [key](const BatchKey* other) {
+          return same_key(key, other);
+        })) {
+      continue;
+    }
+    seen.push_back(key);
+    const TimePoint start = start_time(*key, batch_number, duration);
+    if (start <= now) {
+      decision.key = stream.key;
+      return decision;
+    }
+    decision.wake = std::min(decision.wake, start);
+  }
+  return decision;
+}
+
+TimePoint BatchPolicy::start_time(const BatchKey& key, uint64_t batch_number,
+                                  Clock::duration duration) const {
+  size_t requests = 0;
+  bool more_may_come = false;
+  TimePoint start = TimePoint::max();
+  for (const auto& stream : round_) {
+    if (!same_key(stream->key.get(), &key)) continue;
+    more_may_come = more_may_come || may_add(*stream, batch_number);
+    for (const auto& task : stream->tasks) {
+      requests += task->untaken();
+      if (requests >= limits_.batch_size) return TimePoint::min();
+      start = std::min(start, task->enqueued + limits_.timeout);
+      if (task->deadline) start = std::min(start, *task->deadline - duration);
+    }
+  }
+  return more_may_come ? start : TimePoint::min();
+}
+
+std::vector<Slot> BatchPolicy::take(const BatchKey& key) {
+  std::vector<Slot> slots;
+  size_t passed_over = 0;
+  while (slots.size() < limits_.batch_size && passed_over < round_.size()) {
+    StreamQueue& stream = *round_[first_];
+    first_ = (first_ + 1) % round_.size();
+    if (stream.tasks.empty() || !same_key(stream.key.get(), &key)) {
+      ++passed_over;
+      continue;
+    }
+    passed_over = 0;
+    slots.push_back(take_one(stream));
+  }
+  return slots;
+}
+
+Slot BatchPolicy::take_one(StreamQueue& stream) {
+  const std::shared_ptr<Task> task = stream.tasks.front();
+  Slot slot{task, task->taken++, {}, task->clip};
+  if (task->untaken() == 0) {
+    slot.frame = std::move(task->frame);
+    task->frame = Frame{};
+    stream.tasks.pop_front();
+  } else {
+    slot.frame = task->frame;
+  }
+  slot.frame.region = task->regions[slot.index];
+  ++task->reading;
+  ++stream.running;
+  return slot;
+}
+
+std::vector<std::shared_ptr<Task>> BatchPolicy::take_expired(TimePoint when) {
+  std::vector<std::shared_ptr<Task>> expired;
+  for (const auto& stream : round_) {
+    std::erase_if(stream->tasks, [&](const std::shared_ptr<Task>& task) {
+      if (task->taken > 0 || !task->deadline || *task->deadline > when) return false;
+      expired.push_back(task);
+      return true;
+    });
+  }
+  return expired;
+}
+
+}  // namespace tome

@@ -1,0 +1,64 @@
+// Which requests make up the next batch, and when it starts. No threads, no clock of its own.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "engine/task.h"
+
+namespace tome {
+
+struct BatchLimits {
+  size_t batch_size = 8;
+  Clock::duration timeout = std::chrono::milliseconds(5);
+};
+
+/// Note [Batches]
+/// A batch holds requests whose schedules are equal (BatchKey), at most batch_size of them. It
+/// starts
+///  - when it is full, or
+///  - when its oldest request has waited batch_timeout, or would else miss its deadline, or
+///  - when nobody could add to it: every stream of its key has reached max_pending, has ended, or
+///    has submitted nothing since two batches ago. Without this rule a stream with a short queue
+///    would wait the timeout before each of its batches while the device does nothing.
+/// Of several groups that may start, the one whose stream comes first in the round goes first.
+///
+/// Note [Fairness]
+/// Streams stand in a round. Requests are taken one from each stream in turn, starting with the
+/// stream after the last one served, so with S streams that have something queued each of them is
+/// served at least once in ceil(S / batch_size) batches of its key. Within a stream they are taken
+/// in order. A stream that has nothing queued is passed over.
+class BatchPolicy {
+ public:
+  explicit BatchPolicy(BatchLimits limits) : limits_(limits) {}
+
+  void add(std::shared_ptr<StreamQueue> stream) { round_.push_back(std::move(stream)); }
+  void remove(const std::shared_ptr<StreamQueue>& stream);
+  const std::vector<std::shared_ptr<StreamQueue>>& streams() const { return round_; }
+
+  struct Decision {
+    std::shared_ptr<const BatchKey> key;  ///< start this batch now, or
+    TimePoint wake = TimePoint::max();    ///< look again then; max: when something changes
+  };
+  /// @param batch_number  batches started so far
+  /// @param duration      what a full batch takes
+  Decision decide(TimePoint now, uint64_t batch_number, Clock::duration duration) const;
+
+  /// Takes the requests of the next batch of `key`.
+  std::vector<Slot> take(const BatchKey& key);
+
+  /// Removes and returns the tasks, not yet begun, whose deadline is not after `when`.
+  std::vector<std::shared_ptr<Task>> take_expired(TimePoint when);
+
+  const BatchLimits& limits() const { return limits_; }
+
+ private:
+  TimePoint start_time(const BatchKey& key, uint64_t batch_number, Clock::duration duration) const;
+  static Slot take_one(StreamQueue& stream);
+
+  BatchLimits limits_;
+  std::vector<std::shared_ptr<StreamQueue>> round_;
+  size_t first_ = 0;  // whose turn it is
+};
+
+}  // namespace tome

@@ -1,0 +1,208 @@
+#include "engine/batcher.h"
+
+#include <c10/core/InferenceMode.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "engine/failure.h"
+
+namespace tome {
+
+Batcher::Batcher(BatchLimits limits, const std::function<OpenedSession()>& open) : policy_(limits) {
+  std::promise<void> opened;
+  std::future<void> result = opened.get_future();
+  worker_ = std::thread([this, &open, &opened] { work(open, opened); });
+  try {
+    result.get();
+  } catch (...) {
+    worker_.join();
+    throw;
+  }
+}
+
+Batcher::~Batcher() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  wake_.notify_one();
+  worker_.join();
+}
+
+std::shared_ptr<StreamQueue> Batcher::open_stream(const std::string& name, size_t max_pending,
+                                                  const ScoreOptions& scoring, BatchKey key) {
+  auto stream = std::make_shared<StreamQueue>(name, max_pending, scoring);
+  stream->key = std::make_shared<const BatchKey>(std::move(key));
+  const std::lock_guard lock(mutex_);
+  policy_.add(stream);
+  return stream;
+}
+
+void Batcher::close_stream(const std::shared_ptr<StreamQueue>& stream) {
+  SettledList list;
+  {
+    const std::lock_guard lock(mutex_);
+    stream->open = false;
+    cancel_pending(*stream, list);
+    policy_.remove(stream);
+  }
+  wake_.notify_one();
+  carry_out(list);
+  std::unique_lock lock(mutex_);
+  stream->changed.wait(lock, [&] { return stream->running == 0; });
+}
+
+void Batcher::flush(StreamQueue& stream) {
+  SettledList list;
+  {
+    const std::lock_guard lock(mutex_);
+    cancel_pending(stream, list);
+  }
+  wake_.notify_one();
+  carry_out(list);
+  stream.changed.notify_all();
+}
+
+void Batcher::cancel_pending(StreamQueue& stream, SettledList& list) {
+  ++stream.epoch;
+  const auto cancel = [&list](const std::shared_ptr<Task>& task) {
+    if (task->reading > 0) {
+      task->cancel = true;
+    } else {
+      settle(task, Outcome::kCancelled, nullptr, list);
+    }
+  };
+  for (const auto& task : std::exchange(stream.tasks, {})) cancel(task);
+  for (const Slot& slot : running_) {
+    if (slot.task->stream.get() == &stream) cancel(slot.task);
+  }
+}
+
+void Batcher::set_key(StreamQueue& stream, BatchKey key) {
+  auto shared = std::make_shared<const BatchKey>(std::move(key));
+  {
+    const std::lock_guard lock(mutex_);
+    stream.key.swap(shared);
+  }
+  wake_.notify_one();
+}
+
+void Batcher::end(StreamQueue& stream) {
+  {
+    const std::lock_guard lock(mutex_);
+    stream.ended = true;
+  }
+  wake_.notify_one();
+}
+
+uint64_t Batcher::epoch(const StreamQueue& stream) const {
+  const std::lock_guard lock(mutex_);
+  return stream.epoch;
+}
+
+std::optional<uint64_t> Batcher::wait_for_room(StreamQueue& stream) {
+  std::unique_lock lock(mutex_);
+  const uint64_t epoch = stream.epoch;
+  stream.changed.wait(lock, [&] { return stream.has_room() || stream.epoch != epoch; });
+  if (stream.epoch != epoch || !stream.open) return std::nullopt;
+  return epoch;
+}
+
+void Batcher::submit(const std::shared_ptr<Task>& task, uint64_t epoch) {
+  StreamQueue& stream = *task->stream;
+  SettledList list;
+  {
+    const std::lock_guard lock(mutex_);
+    ++stream.pending;
+    if (stream.epoch != epoch || !stream.open) {
+      settle(task, Outcome::kCancelled, nullptr, list);
+    } else {
+      task->enqueued = Clock::now();
+      stream.ended = false;
+      stream.last_active = batch_number_;
+      stream.tasks.push_back(task);
+    }
+  }
+  wake_.notify_one();
+  carry_out(list);
+}
+
+void Batcher::settle(const std::shared_ptr<Task>& task, Outcome outcome,
+                     const std::exception_ptr& error, SettledList& list) {
+  if (task->settled) return;
+  task->settled = true;
+  StreamQueue& stream = *task->stream;
+  --stream.pending;
+  // A frame with many regions may still wait for its next batch.
+  std::erase(stream.tasks, task);
+  list.push_back({task, outcome, error});
+}
+
+void Batcher::carry_out(SettledList& list) {
+  for (Settled& settled : list) {
+    Task& task = *settled.task;
+    task.frame = Frame{};  // releases the pixels: always before the ticket is ready
+    if (settled.error) {
+      const Failure failure = describe_failure(settled.error);
+      task.ticket->fail(failure.kind, failure.text);
+    } else {
+      task.ticket->complete(settled.outcome, std::move(task.results));
+    }
+    task.stream->changed.notify_all();
+  }
+  list.clear();
+}
+
+void Batcher::work(const std::function<OpenedSession()>& open, std::promise<void>& opened) {
+  const c10::InferenceMode inference;
+  try {
+    OpenedSession session = open();
+    session_ = std::move(session.session);
+    batch_duration_ = session.batch_duration.count();
+  } catch (...) {
+    opened.set_exception(std::current_exception());
+    return;
+  }
+  opened.set_value();
+  serve();
+}
+
+void Batcher::serve() {
+  std::unique_lock lock(mutex_);
+  while (!stopping_) {
+    const TimePoint now = Clock::now();
+    skip(lock, now);
+    const BatchPolicy::Decision decision = policy_.decide(now, batch_number_, batch_duration());
+    if (!decision.key) {
+      if (decision.wake == TimePoint::max()) {
+        wake_.wait(lock);
+      } else {
+        wake_.wait_until(lock, decision.wake);
+      }
+      continue;
+    }
+    ++batch_number_;
+    running_ = policy_.take(*decision.key);
+    // What stays behind and cannot be in time for the batch after this one is let go now, not then.
+    const auto share =
+        static_cast<double>(running_.size()) / static_cast<double>(policy_.limits().batch_size);
+    skip(lock, now + std::chrono::duration_cast<Clock::duration>(batch_duration() * share));
+    lock.unlock();
+    run_batch(*decision.key);
+    lock.lock();
+  }
+}
+
+void Batcher::skip(std::unique_lock<std::mutex>& lock, TimePoint deadlines_until) {
+  SettledList list;
+  for (const auto& task : policy_.take_expired(deadlines_until)) {
+    settle(task, Outcome::kSkipped, nullptr, list);
+  }
+  if (list.empty()) return;
+  lock.unlock();
+  carry_out(list);
+  lock.lock();
+}
+
+}  // namespace tome

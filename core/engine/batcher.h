@@ -1,0 +1,105 @@
+// One worker thread that serves many streams: collects their requests into batches and runs them.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <future>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "engine/batch_policy.h"
+#include "engine/session.h"
+
+namespace tome {
+
+/// What the worker needs to begin.
+struct OpenedSession {
+  std::unique_ptr<DeviceSession> session;
+  Clock::duration batch_duration{};  ///< of a full batch, as warm-up measured it
+};
+
+/// Note [Locks and threads]
+/// Forwards run on the worker alone, which also opens the session (OpenMP keeps a pool of threads
+/// for each thread that ever called it). One mutex guards the queues and is never held while pixels
+/// are read, a forward runs, a ticket completes or a frame is released: all of these call out. The
+/// worker sleeps on a condition variable until a decision changes or its time has come.
+///
+/// Every public function may be called from any thread; `submit` by one thread at a time per
+/// stream.
+class Batcher {
+ public:
+  /// Opens the session on the worker and waits for it.
+  /// @throws what `open` throws
+  Batcher(BatchLimits limits, const std::function<OpenedSession()>& open);
+  ~Batcher();
+  Batcher(const Batcher&) = delete;
+  Batcher& operator=(const Batcher&) = delete;
+
+  std::shared_ptr<StreamQueue> open_stream(const std::string& name, size_t max_pending,
+                                           const ScoreOptions& scoring, BatchKey key);
+  /// Cancels what is pending and waits for what runs.
+  void close_stream(const std::shared_ptr<StreamQueue>& stream);
+  /// Cancels what is pending. A ticket whose pixels are being read at this moment is cancelled as
+  /// soon as they have been.
+  void flush(StreamQueue& stream);
+  /// From the next batch on, for requests that wait already, too.
+  void set_key(StreamQueue& stream, BatchKey key);
+  /// Nothing more comes for now: batches need not wait for this stream.
+  void end(StreamQueue& stream);
+
+  uint64_t epoch(const StreamQueue& stream) const;
+  /// Blocks while max_pending tickets are pending. The stream's epoch, or nothing if it was flushed
+  /// or closed meanwhile.
+  std::optional<uint64_t> wait_for_room(StreamQueue& stream);
+  /// Queues a task that was begun in `epoch`; completes it as cancelled if that has passed.
+  void submit(const std::shared_ptr<Task>& task, uint64_t epoch);
+
+  DeviceSession& session() { return *session_; }
+  const BatchLimits& limits() const { return policy_.limits(); }
+  /// An average over the last full batches, pre-processing included.
+  Clock::duration batch_duration() const {
+    return Clock::duration(batch_duration_.load(std::memory_order_relaxed));
+  }
+
+ private:
+  /// A task whose outcome is decided; carried out without the lock.
+  struct Settled {
+    std::shared_ptr<Task> task;
+    Outcome outcome;
+    std::exception_ptr error;
+  };
+  using SettledList = std::vector<Settled>;
+
+  void work(const std::function<OpenedSession()>& open, std::promise<void>& opened);
+  void serve();
+  void skip(std::unique_lock<std::mutex>& lock, TimePoint deadlines_until);
+  void run_batch(const BatchKey& key);
+  double preprocess();
+  SettledList drop_unusable(const std::vector<std::exception_ptr>& errors);
+  void forward(const BatchKey& key, size_t begin, size_t end, double preprocess_ms,
+               TimePoint started, std::vector<std::exception_ptr>& errors);
+  void keep_results(const BatchOutput& output, size_t begin, size_t end, double preprocess_ms,
+                    double inference_ms, TimePoint started);
+  SettledList settle_batch(const std::vector<std::exception_ptr>& errors);
+  void learn_duration(size_t requests, Clock::duration took);
+  void cancel_pending(StreamQueue& stream, SettledList& list);
+  static void settle(const std::shared_ptr<Task>& task, Outcome outcome,
+                     const std::exception_ptr& error, SettledList& list);
+  static void carry_out(SettledList& list);
+
+  mutable std::mutex mutex_;
+  std::condition_variable wake_;
+  BatchPolicy policy_;
+  std::unique_ptr<DeviceSession> session_;
+  std::vector<Slot> running_;  // changed by the worker, with the lock; read by others with it
+  uint64_t batch_number_ = 0;
+  bool stopping_ = false;
+  std::atomic<Clock::rep> batch_duration_ = 0;
+  std::thread worker_;
+};
+
+}  // namespace tome

@@ -1,0 +1,94 @@
+#include "engine/device.h"
+
+#include <ATen/Context.h>
+#include <dlfcn.h>
+
+#include <charconv>
+
+#include "error.h"
+
+namespace tome {
+namespace {
+
+/// Empty if CUDA works here, else why it does not.
+std::string probe_cuda() {
+  if (at::hasCUDA()) return {};
+  if (dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL) == nullptr) {
+    return "no NVIDIA driver (libcuda.so.1) was found";
+  }
+  // LibTorch's CUDA half registers itself when it is loaded; a build that does not link it can
+  // still use it where it lies beside the CPU half.
+  if (dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL) == nullptr) {
+    const char* reason = dlerror();
+    return std::string("LibTorch's CUDA library cannot be loaded: ") +
+           (reason != nullptr ? reason : "unknown reason");
+  }
+  if (!at::hasCUDA()) return "LibTorch finds no usable NVIDIA GPU";
+  return {};
+}
+
+const std::string& why_no_cuda() {
+  static const std::string reason = probe_cuda();
+  return reason;
+}
+
+}  // namespace
+
+at::Device choose_device(const std::string& asked) {
+  if (asked == "cpu") return at::kCPU;
+  if (asked == "auto" || asked.empty()) {
+    return why_no_cuda().empty() ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
+  }
+  int index = 0;
+  bool valid = asked == "cuda";
+  if (asked.starts_with("cuda:")) {
+    const char* end = asked.data() + asked.size();
+    const auto [rest, error] = std::from_chars(asked.data() + 5, end, index);
+    valid = error == std::errc() && rest == end && index >= 0 && index < 128;
+  }
+  if (!valid) {
+    throw Error(ErrorKind::kSettings,
+                "device: found '" + asked + "', expected auto, cpu, cuda or cuda:N");
+  }
+  if (!why_no_cuda().empty()) {
+    throw Error(ErrorKind::kDevice, "device: '" + asked + "' is not available: " + why_no_cuda());
+  }
+  const auto count = static_cast<int>(at::getNumGPUs());
+  if (index >= count) {
+    throw Error(ErrorKind::kDevice, "device: '" + asked + "' is not available: this machine has " +
+                                        std::to_string(count) + " CUDA device(s), cuda:0 first");
+  }
+  return at::Device(at::kCUDA, static_cast<at::DeviceIndex>(index));
+}
+
+std::string device_name(at::Device device) { return device.str(); }
+
+at::ScalarType parse_precision(const std::string& asked, at::Device device) {
+  if (asked == "auto" || asked.empty()) return at::ScalarType::Undefined;
+  if (asked == "fp32") return at::kFloat;
+  if (asked == "bf16") return at::kBFloat16;
+  if (asked != "fp16") {
+    throw Error(ErrorKind::kSettings,
+                "precision: found '" + asked + "', expected auto, fp32, bf16 or fp16");
+  }
+  if (device.is_cpu()) {
+    throw Error(ErrorKind::kSettings,
+                "precision: fp16 needs a GPU; on the CPU expected auto, fp32 or bf16");
+  }
+  return at::kHalf;
+}
+
+std::string precision_name(at::ScalarType precision) {
+  if (precision == at::kBFloat16) return "bf16";
+  return precision == at::kHalf ? "fp16" : "fp32";
+}
+
+bool cpu_has_native_bf16() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx512bf16") != 0;
+#else
+  return false;
+#endif
+}
+
+}  // namespace tome

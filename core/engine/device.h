@@ -1,0 +1,28 @@
+// Which device and which precision: from what the user asked to what this machine has.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+
+namespace tome {
+
+/// `auto` (CUDA where there is one, else the CPU), `cpu`, `cuda`, `cuda:N`.
+/// @throws Error kSettings for another word, kDevice with the reason if CUDA was asked for and is
+///   not to be had
+at::Device choose_device(const std::string& asked);
+
+/// "cpu", "cuda:0"
+std::string device_name(at::Device device);
+
+/// `fp32`, `bf16`, `fp16`, and `auto`, which is kUndefined: the caller measures or decides.
+/// @throws Error kSettings for another word, and for fp16 on the CPU
+at::ScalarType parse_precision(const std::string& asked, at::Device device);
+
+/// "fp32", "bf16", "fp16"
+std::string precision_name(at::ScalarType precision);
+
+/// True if this processor multiplies bfloat16 natively (AVX-512 BF16 or AMX).
+bool cpu_has_native_bf16();
+
+}  // namespace tome

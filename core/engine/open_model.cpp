@@ -1,0 +1,223 @@
+#include "engine/open_model.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "engine/aten_session.h"
+#include "engine/device.h"
+#include "engine/log.h"
+#include "engine/shared_cache.h"
+#include "error.h"
+#include "vit/model.h"
+
+namespace tome {
+namespace {
+
+/// Weights on their device, and what the folder says besides.
+struct LoadedModel {
+  std::shared_ptr<const VisionTransformer> transformer;
+  Checkpoint checkpoint;  // its weights moved out
+};
+
+SharedCache<LoadedModel>& loaded_models() {
+  static SharedCache<LoadedModel> cache;
+  return cache;
+}
+
+Checkpoint load(const InstanceConfig& config) {
+  LoadOptions options;
+  if (!config.labels_file.empty()) options.labels_file = config.labels_file;
+  if (config.input_width > 0) {
+    options.image_width = config.input_width;
+    options.image_height = config.input_height;
+  }
+  Checkpoint checkpoint = load_checkpoint(config.model, options);
+  const int64_t own = checkpoint.config.frames;
+  if (own > 1 && config.clip_length > 0 && config.clip_length != own) {
+    if (config.clip_length % checkpoint.config.tubelet != 0) {
+      throw Error(ErrorKind::kSettings, "clip-length: found " + std::to_string(config.clip_length) +
+                                            ", expected a multiple of " +
+                                            std::to_string(checkpoint.config.tubelet) +
+                                            ", the frames of one tubelet of " + config.model);
+    }
+    options.frames = config.clip_length;
+    checkpoint = load_checkpoint(config.model, options);
+  }
+  return checkpoint;
+}
+
+int64_t clip_length_of(const InstanceConfig& config, const ViTConfig& model) {
+  if (model.frames > 1) return model.frames;
+  return std::max(config.clip_length, 1);
+}
+
+/// Milliseconds of a forward of one request, the better of two runs after one to warm up.
+double time_forward(const VisionTransformer& transformer, int64_t frames) {
+  const ViTConfig& config = transformer.config();
+  const at::Tensor patches = at::zeros(
+      {1, frames, config.grid_rows() * config.grid_cols(), 3 * config.patch * config.patch});
+  double best = 0;
+  for (int run = 0; run < 3; ++run) {
+    const TimePoint started = Clock::now();
+    transformer.forward(patches);
+    const double took = std::chrono::duration<double, std::milli>(Clock::now() - started).count();
+    if (run > 0) best = run == 1 ? took : std::min(best, took);
+  }
+  return best;
+}
+
+std::shared_ptr<const VisionTransformer> build(const Checkpoint& checkpoint, at::Device device,
+                                               at::ScalarType precision) {
+  return std::make_shared<const VisionTransformer>(checkpoint.config, checkpoint.weights, device,
+                                                   precision);
+}
+
+std::shared_ptr<const VisionTransformer> build_fastest(const Checkpoint& checkpoint,
+                                                       at::Device device, int64_t frames) {
+  if (!device.is_cpu()) return build(checkpoint, device, at::kBFloat16);
+  auto fp32 = build(checkpoint, device, at::kFloat);
+  if (!cpu_has_native_bf16()) return fp32;
+  auto bf16 = build(checkpoint, device, at::kBFloat16);
+  const double fp32_ms = time_forward(*fp32, frames);
+  const double bf16_ms = time_forward(*bf16, frames);
+  log(LogLevel::kInfo, "precision=auto: one forward of " + checkpoint.config.name + " takes " +
+                           std::to_string(fp32_ms) + " ms in fp32, " + std::to_string(bf16_ms) +
+                           " ms in bf16");
+  return bf16_ms < fp32_ms ? bf16 : fp32;
+}
+
+std::shared_ptr<LoadedModel> make_loaded(const InstanceConfig& config, at::Device device,
+                                         at::ScalarType precision) {
+  auto loaded = std::make_shared<LoadedModel>();
+  loaded->checkpoint = load(config);
+  const Checkpoint& checkpoint = loaded->checkpoint;
+  if (precision == at::ScalarType::Undefined) {
+    loaded->transformer =
+        build_fastest(checkpoint, device, clip_length_of(config, checkpoint.config));
+  } else {
+    if (precision == at::kBFloat16 && device.is_cpu() && !cpu_has_native_bf16()) {
+      log(LogLevel::kWarning,
+          "precision=bf16: this processor has no bfloat16 arithmetic, so fp32 is faster");
+    }
+    loaded->transformer = build(checkpoint, device, precision);
+  }
+  loaded->checkpoint.weights = ViTWeights{};
+  return loaded;
+}
+
+std::shared_ptr<LoadedModel> share_loaded(const InstanceConfig& config) {
+  const at::Device device = choose_device(config.device);
+  const at::ScalarType precision = parse_precision(config.precision, device);
+  const std::string key = config.model + '\n' + config.labels_file + '\n' + device_name(device) +
+                          ' ' + config.precision + ' ' + std::to_string(config.clip_length) + ' ' +
+                          std::to_string(config.input_width) + 'x' +
+                          std::to_string(config.input_height);
+  return loaded_models().acquire(
+      key, key, [&] { return make_loaded(config, device, precision); }, [](const std::string&) {});
+}
+
+ModelDescription describe_model(const InstanceConfig& config, const LoadedModel& loaded) {
+  const Checkpoint& checkpoint = loaded.checkpoint;
+  const ViTConfig& vit = checkpoint.config;
+  ModelDescription model;
+  model.name = vit.name;
+  model.device = device_name(loaded.transformer->device());
+  model.precision = precision_name(loaded.transformer->precision());
+  model.default_schedule = checkpoint.default_schedule;
+  model.labels = std::make_shared<const std::vector<std::string>>(checkpoint.labels);
+  model.activation = checkpoint.activation;
+  model.width = vit.image_width;
+  model.height = vit.image_height;
+  model.clip_length = clip_length_of(config, vit);
+  model.tubelet = vit.tubelet;
+  model.is_clip_model = vit.frames > 1;
+  const int64_t images = model.is_clip_model ? 1 : model.clip_length;
+  model.geometry = {vit.depth, vit.prefix_tokens() + images * vit.patch_tokens(),
+                    vit.prefix_tokens(), vit.dim, vit.mlp_hidden};
+  return model;
+}
+
+/// A picture of the size that cameras send, for warm-up: its content does not matter.
+Frame warm_up_frame() {
+  constexpr int32_t kWidth = 1280, kHeight = 720;
+  auto pixels = std::make_shared<std::vector<uint8_t>>(size_t{3} * kWidth * kHeight);
+  for (size_t i = 0; i < pixels->size(); ++i)
+    (*pixels)[i] = static_cast<uint8_t>(i * 2654435761U >> 24);
+  Frame frame;
+  frame.format = PixelFormat::kRgb;
+  frame.width = kWidth;
+  frame.height = kHeight;
+  frame.planes[0] = {pixels->data(), int64_t{3} * kWidth, pixels->size()};
+  frame.keep_alive = std::move(pixels);
+  return frame;
+}
+
+Clock::duration time_batch(DeviceSession& session, const BatchInput& model, int64_t batch) {
+  const Frame frame = warm_up_frame();
+  const TimePoint started = Clock::now();
+  BatchInput input = model;
+  input.batch = batch;
+  std::vector<PreprocessJob> jobs(static_cast<size_t>(batch), PreprocessJob{&frame, {}, {}});
+  session.preprocess(jobs);
+  for (const PreprocessJob& job : jobs) {
+    if (job.error) std::rethrow_exception(job.error);
+    input.frames.insert(input.frames.end(), static_cast<size_t>(model.frames_per_request),
+                        job.patches);
+  }
+  session.forward(input);
+  return Clock::now() - started;
+}
+
+/// Runs the model as it will be used, so that the first frames of a stream do not pay for what is
+/// done once, and measures a full batch.
+Clock::duration warm_up(DeviceSession& session, const ModelDescription& model, int64_t batch_size) {
+  BatchInput input;
+  input.frames_per_request = model.clip_length;
+  input.r = Schedule::parse(model.default_schedule).resolve(model.geometry);
+  time_batch(session, input, 1);
+  const Clock::duration one = time_batch(session, input, 1);
+  // A batch that would take seconds is not worth the wait: its duration is learnt from real ones.
+  if (batch_size == 1 || one * batch_size > std::chrono::seconds(2)) return one * batch_size;
+  time_batch(session, input, batch_size);
+  return time_batch(session, input, batch_size);
+}
+
+/// LibTorch keeps the number of threads by calling thread, so it is set on the worker. 0 means the
+/// process's default, which must be asked for before anyone changed it.
+void set_threads(int32_t threads) {
+  static const int process_default = at::get_num_threads();
+  at::set_num_threads(threads > 0 ? threads : process_default);
+}
+
+/// The session, holding on to the shared weights.
+class LoadedSession : public AtenSession {
+ public:
+  explicit LoadedSession(std::shared_ptr<LoadedModel> loaded)
+      : AtenSession(loaded->transformer, loaded->checkpoint.preprocess),
+        loaded_(std::move(loaded)) {}
+
+ private:
+  std::shared_ptr<LoadedModel> loaded_;
+};
+
+}  // namespace
+
+OpenedModel open_model(const InstanceConfig& config) {
+  set_threads(config.threads);
+  std::shared_ptr<LoadedModel> loaded = share_loaded(config);
+  OpenedModel opened;
+  opened.description = describe_model(config, *loaded);
+  opened.session.session = std::make_unique<LoadedSession>(std::move(loaded));
+  opened.session.batch_duration =
+      warm_up(*opened.session.session, opened.description, config.batch_size);
+  const auto ms = std::chrono::duration<double, std::milli>(opened.session.batch_duration).count();
+  log(LogLevel::kInfo, "opened " + opened.description.name + " (" + describe(config) + ") on " +
+                           opened.description.device + " in " + opened.description.precision +
+                           ": a full batch takes " + std::to_string(ms) + " ms");
+  return opened;
+}
+
+}  // namespace tome

@@ -1,0 +1,234 @@
+#include "engine/stream.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "error.h"
+
+namespace tome {
+namespace {
+
+[[noreturn]] void refuse(const std::string& setting, const std::string& found,
+                         const std::string& expected) {
+  throw Error(ErrorKind::kSettings, setting + ": found " + found + ", expected " + expected);
+}
+
+void check(const StreamConfig& config) {
+  if (config.top_k == 0) refuse("top-k", "0", "at least 1");
+  if (config.frame_stride == 0) refuse("frame-stride", "0", "at least 1");
+  if (config.inference_interval == 0) refuse("inference-interval", "0", "at least 1");
+  if (!(config.smoothing >= 0 && config.smoothing < 1)) {
+    refuse("smoothing", std::to_string(config.smoothing), "at least 0 and less than 1");
+  }
+  if (std::isnan(config.threshold)) refuse("threshold", "NaN", "a number");
+}
+
+int planes_of(PixelFormat format) {
+  switch (format) {
+    case PixelFormat::kNv12:
+    case PixelFormat::kP010:
+      return 2;
+    case PixelFormat::kI420:
+      return 3;
+    default:
+      return 1;
+  }
+}
+
+void check(const Frame& frame) {
+  if (frame.width <= 0 || frame.height <= 0) {
+    refuse("frame", std::to_string(frame.width) + "x" + std::to_string(frame.height) + " pixels",
+           "at least 1x1");
+  }
+  for (int i = 0; i < planes_of(frame.format); ++i) {
+    if (frame.planes[static_cast<size_t>(i)].data == nullptr) {
+      refuse("frame", "no pixels in plane " + std::to_string(i), "a plane");
+    }
+  }
+}
+
+std::shared_ptr<Ticket> settled_ticket(Outcome outcome) {
+  auto ticket = std::make_shared<Ticket>();
+  ticket->complete(outcome);
+  return ticket;
+}
+
+bool is_late(const FrameOptions& options) {
+  return options.no_inference || (options.deadline && *options.deadline <= Clock::now());
+}
+
+ScoreOptions score_options(const StreamConfig& config, const ModelDescription& model) {
+  return {config.activation.value_or(model.activation), config.top_k, config.threshold,
+          config.smoothing};
+}
+
+}  // namespace
+
+std::optional<Region> cut_region(const Region& region, int32_t width, int32_t height) {
+  if (region.x == 0 && region.y == 0 && region.width == 0 && region.height == 0) return region;
+  // 64 bits: a region near the end of the 32-bit range must not wrap around into the frame.
+  const int64_t left = std::max<int64_t>(region.x, 0);
+  const int64_t top = std::max<int64_t>(region.y, 0);
+  const int64_t right = std::min<int64_t>(int64_t{region.x} + region.width, width);
+  const int64_t bottom = std::min<int64_t>(int64_t{region.y} + region.height, height);
+  if (right <= left || bottom <= top) return std::nullopt;
+  return Region{static_cast<int32_t>(left), static_cast<int32_t>(top),
+                static_cast<int32_t>(right - left), static_cast<int32_t>(bottom - top)};
+}
+
+Stream::Stream(std::shared_ptr<ModelInstance> model, const StreamConfig& config)
+    : model_(std::move(model)), config_(config) {
+  check(config_);
+  const ModelDescription& description = model_->description();
+  BatchKey key{model_->resolve(config_.schedule), config_.prop_attn};
+  if (description.clip_length > 1) {
+    WindowOptions options;
+    options.length = description.clip_length;
+    options.frame_stride = config_.frame_stride;
+    options.stride =
+        config_.clip_stride != 0 ? config_.clip_stride : options.length * options.frame_stride;
+    options.interval = config_.inference_interval;
+    windows_.emplace(options);
+  }
+  const size_t bound = config_.max_pending != 0 ? config_.max_pending
+                                                : 2 * model_->batcher().limits().batch_size +
+                                                      static_cast<size_t>(description.clip_length);
+  queue_ = model_->batcher().open_stream(config_.name, bound, score_options(config_, description),
+                                         std::move(key));
+}
+
+Stream::~Stream() { model_->batcher().close_stream(queue_); }
+
+std::shared_ptr<Ticket> Stream::submit(Frame frame, const FrameOptions& options) {
+  check(frame);
+  if (is_clip() && options.regions) {
+    refuse("inference-region", "regions of a clip",
+           "the full frame, or a model with clip-length 1");
+  }
+  const std::optional<uint64_t> epoch = model_->batcher().wait_for_room(*queue_);
+  if (!epoch) {
+    frame = Frame{};
+    return settled_ticket(Outcome::kCancelled);
+  }
+  enter_epoch(*epoch);
+  return is_clip() ? submit_to_window(std::move(frame), options, *epoch)
+                   : submit_frame(std::move(frame), options, *epoch);
+}
+
+void Stream::enter_epoch(uint64_t epoch) {
+  if (epoch == epoch_) return;
+  epoch_ = epoch;
+  ++generation_;
+  frames_ = 0;
+  if (windows_) windows_->reset();
+}
+
+std::shared_ptr<Ticket> Stream::submit_frame(Frame frame, const FrameOptions& options,
+                                             uint64_t epoch) {
+  if (options.discont) ++generation_;
+  const bool due = frames_++ % config_.inference_interval == 0;
+  if (!due || is_late(options)) {
+    frame = Frame{};
+    return settled_ticket(due ? Outcome::kSkipped : Outcome::kNone);
+  }
+  const std::shared_ptr<Task> task = new_task(options);
+  Classification result;
+  result.clip_start_pts = result.clip_end_pts = options.pts;
+  if (!options.regions) {
+    task->regions.push_back(Region{});
+    task->results.push_back(result);
+  } else {
+    task->full_frame = false;
+    for (const Region& region : *options.regions) {
+      const std::optional<Region> inside = cut_region(region, frame.width, frame.height);
+      if (!inside) continue;
+      task->regions.push_back(*inside);
+      result.region = region;
+      task->results.push_back(result);
+    }
+  }
+  if (task->regions.empty()) {
+    frame = Frame{};
+    return settled_ticket(Outcome::kResult);
+  }
+  task->frame = std::move(frame);
+  return queue(task, epoch);
+}
+
+// Note [Frames of a window are pre-processed where they come in]
+// A frame inside a window leaves at once: it neither waits for the worker, which may be in the
+// middle of a forward, nor does the window keep its pixels. So the submitting thread pre-processes
+// it, alone and without OpenMP.
+std::shared_ptr<Ticket> Stream::submit_to_window(Frame frame, const FrameOptions& options,
+                                                 uint64_t epoch) {
+  if (options.discont) {
+    windows_->reset();
+    ++generation_;
+  }
+  PatchesPtr patches;
+  const TimePoint started = Clock::now();
+  try {
+    if (windows_->advance()) patches = model_->batcher().session().preprocess_one(frame);
+  } catch (...) {
+    windows_->reset();
+    throw;
+  }
+  frame = Frame{};
+  const double preprocess_ms =
+      std::chrono::duration<double, std::milli>(Clock::now() - started).count();
+  windows_->push(std::move(patches), options.pts);
+  if (windows_->completed() != ClipWindows::Completed::kDue) return settled_ticket(Outcome::kNone);
+  if (is_late(options)) return settled_ticket(Outcome::kSkipped);
+  return submit_window(windows_->take(), options, epoch, preprocess_ms);
+}
+
+std::shared_ptr<Ticket> Stream::submit_window(Window window, const FrameOptions& options,
+                                              uint64_t epoch, double preprocess_ms) {
+  const std::shared_ptr<Task> task = new_task(options);
+  Classification result;
+  result.clip_start_pts = window.start_pts;
+  result.clip_end_pts = window.end_pts;
+  result.frames = window.real_frames;
+  result.preprocess_ms = preprocess_ms;
+  task->clip = std::move(window.frames);
+  task->regions.push_back(Region{});
+  task->results.push_back(std::move(result));
+  return queue(task, epoch);
+}
+
+std::shared_ptr<Task> Stream::new_task(const FrameOptions& options) const {
+  auto task = std::make_shared<Task>();
+  task->stream = queue_;
+  task->ticket = std::make_shared<Ticket>();
+  task->deadline = options.deadline;
+  task->generation = generation_;
+  return task;
+}
+
+std::shared_ptr<Ticket> Stream::queue(const std::shared_ptr<Task>& task, uint64_t epoch) {
+  std::shared_ptr<Ticket> ticket = task->ticket;
+  model_->batcher().submit(task, epoch);
+  return ticket;
+}
+
+std::shared_ptr<Ticket> Stream::drain() {
+  std::shared_ptr<Ticket> ticket;
+  const uint64_t epoch = model_->batcher().epoch(*queue_);
+  enter_epoch(epoch);
+  if (windows_) {
+    std::optional<Window> window = windows_->drain();
+    if (window) ticket = submit_window(std::move(*window), FrameOptions{}, epoch, 0);
+    ++generation_;
+  }
+  model_->batcher().end(*queue_);
+  return ticket;
+}
+
+void Stream::flush() { model_->batcher().flush(*queue_); }
+
+void Stream::set_schedule(const std::string& spec) {
+  model_->batcher().set_key(*queue_, BatchKey{model_->resolve(spec), config_.prop_attn});
+}
+
+}  // namespace tome
