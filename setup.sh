@@ -1,0 +1,193 @@
+#!/bin/bash
+# From a fresh Debian 12 to a finished build in build/. Run it as often as you like: what is there
+# already is left alone.
+#
+#   ./setup.sh [meson options]      e.g. ./setup.sh -Dcuda=disabled -Dbuildtype=debug
+#
+# LibTorch comes from the torch wheel, into .venv/. LIBTORCH=DIR or -Dlibtorch=DIR takes one that is
+# there already (a folder with include/ and lib/).
+#
+# CUDA: -Dcuda=auto, the default, looks for an NVIDIA driver. With one, LibTorch comes with its CUDA
+# libraries (4.6 GB) and, where there is no CUDA toolkit, nvcc from its wheels. Without one, LibTorch
+# comes without them (1.3 GB) and the build is for the CPU. -Dcuda=enabled and -Dcuda=disabled force
+# the one or the other.
+set -euo pipefail
+
+cd "$(dirname "$(readlink -f "$0")")"
+readonly TORCH_VERSION=2.11.0
+readonly CUDA_VERSION=13.0
+readonly VENV=.venv
+readonly BUILD=build
+# Debian's own interpreter where there is one: .venv then depends on nothing else in PATH.
+PYTHON=/usr/bin/python3
+
+say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
+die() {
+  printf 'setup.sh: %s\n' "$*" >&2
+  exit 2
+}
+
+# ---- what was asked ------------------------------------------------------------------------------
+
+libtorch=${LIBTORCH:-}
+cuda=auto
+for argument in "$@"; do
+  case $argument in
+    -h | --help)
+      sed -n '2,15s/^# \{0,1\}//p' "$0"
+      exit 0
+      ;;
+    -Dlibtorch=*) libtorch=${argument#-Dlibtorch=} ;;
+    -Dcuda=auto | -Dcuda=enabled | -Dcuda=disabled) cuda=${argument#-Dcuda=} ;;
+    -Dcuda=*) die "found $argument, expected -Dcuda=auto, -Dcuda=enabled or -Dcuda=disabled" ;;
+  esac
+done
+
+has_nvidia_driver() { [ -e /proc/driver/nvidia/version ] || [ -e /dev/nvidiactl ]; }
+if [ "$cuda" = auto ]; then
+  if has_nvidia_driver; then cuda=enabled; else cuda=disabled; fi
+  cuda_is_choice=1
+else
+  cuda_is_choice=0
+fi
+
+# ---- Debian packages -----------------------------------------------------------------------------
+
+readonly BUILD_PACKAGES=(
+  g++ meson ninja-build pkg-config python3-venv ca-certificates
+  libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev
+  nlohmann-json3-dev libcli11-dev libgtest-dev
+  libopencv-core-dev libopencv-imgproc-dev libopencv-imgcodecs-dev libopencv-videoio-dev)
+readonly RUN_PACKAGES=(
+  gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-libav
+  python3-gi gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0)
+
+is_installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
+
+install_packages() {
+  local missing=() package
+  for package in "${BUILD_PACKAGES[@]}" "${RUN_PACKAGES[@]}"; do
+    is_installed "$package" || missing+=("$package")
+  done
+  if [ ${#missing[@]} -eq 0 ]; then
+    say "Debian packages: all there"
+    return
+  fi
+  local as_root=()
+  if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null || die "these Debian packages are missing, and neither root nor sudo \
+is at hand to install them: ${missing[*]}"
+    as_root=(sudo)
+  fi
+  say "Debian packages: installing ${missing[*]}"
+  local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y
+    -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300)
+  "${apt[@]}" update >/dev/null
+  "${apt[@]}" install --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+if command -v apt-get >/dev/null; then
+  install_packages
+else
+  say "No apt-get here: taking it that these are installed: ${BUILD_PACKAGES[*]} ${RUN_PACKAGES[*]}"
+fi
+
+[ -x "$PYTHON" ] || PYTHON=$(command -v python3) || die "python3 is missing"
+
+# ---- LibTorch and nvcc ---------------------------------------------------------------------------
+
+site_packages() { echo "$VENV"/lib/python3.*/site-packages; }
+venv_torch() { echo "$(site_packages)/torch"; }
+
+has_wheel() { # name, start of the version
+  compgen -G "$(site_packages)/${1//-/_}-$2*.dist-info" >/dev/null
+}
+
+pip_install() { "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check "$@"; }
+
+make_venv() {
+  [ -x "$VENV/bin/python" ] && return
+  say "Python environment for LibTorch's wheel: $VENV/"
+  "$PYTHON" -m venv "$VENV"
+}
+
+install_torch_cpu() {
+  if has_wheel torch "$TORCH_VERSION" && has_wheel nvidia-cuda-runtime "$CUDA_VERSION" &&
+    has_wheel nvidia-cuda-cupti "$CUDA_VERSION"; then
+    say "LibTorch $TORCH_VERSION: there"
+    return
+  fi
+  say "LibTorch $TORCH_VERSION for the CPU, from its wheel (a download of 0.6 GB, 1.3 GB on disk)"
+  # libtorch_cpu.so of the standard wheel needs these two CUDA libraries, and none of the others.
+  pip_install --no-deps "torch==$TORCH_VERSION" "nvidia-cuda-runtime==$CUDA_VERSION.*" \
+    "nvidia-cuda-cupti==$CUDA_VERSION.*"
+}
+
+install_torch_cuda() {
+  if has_wheel torch "$TORCH_VERSION" && has_wheel nvidia-cublas "" && has_wheel nvidia-nccl-cu13 ""; then
+    say "LibTorch $TORCH_VERSION with CUDA: there"
+    return
+  fi
+  say "LibTorch $TORCH_VERSION with CUDA, from its wheels (4.6 GB on disk)"
+  pip_install "torch==$TORCH_VERSION"
+}
+
+# Prints the folder of a CUDA toolkit.
+find_toolkit() {
+  local nvcc
+  nvcc=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc "$(site_packages)"/nvidia/cu13/bin/nvcc \
+    2>/dev/null | head -n 1)
+  [ -n "$nvcc" ] && dirname "$(dirname "$(readlink -f "$nvcc")")"
+}
+
+install_nvcc() {
+  if toolkit=$(find_toolkit); then
+    say "CUDA toolkit: $toolkit"
+  else
+    make_venv
+    say "No CUDA toolkit here: nvcc $CUDA_VERSION from its wheels (271 MB)"
+    local wheels=() name
+    for name in nvcc crt runtime cccl; do wheels+=("nvidia-cuda-$name==$CUDA_VERSION.*"); done
+    pip_install --no-deps "${wheels[@]}" "nvidia-nvvm==$CUDA_VERSION.*"
+    toolkit=$(find_toolkit) || die "nvcc is missing after installing its wheels"
+  fi
+  export CUDA_PATH=$toolkit PATH=$toolkit/bin:$PATH
+}
+
+if [ "$cuda" = disabled ] && [ $cuda_is_choice = 1 ]; then
+  say "No NVIDIA driver here: building for the CPU (-Dcuda=enabled builds for CUDA all the same)"
+fi
+if [ -n "$libtorch" ]; then
+  [ -d "$libtorch/include" ] && [ -d "$libtorch/lib" ] ||
+    die "LIBTORCH: found no include/ and lib/ in '$libtorch'"
+  libtorch=$(readlink -f "$libtorch")
+  say "LibTorch: $libtorch"
+else
+  make_venv
+  if [ "$cuda" = enabled ]; then install_torch_cuda; else install_torch_cpu; fi
+  libtorch=$(readlink -f "$(venv_torch)")
+fi
+[ "$cuda" = enabled ] && install_nvcc
+
+# ---- build ---------------------------------------------------------------------------------------
+
+# What was not asked for keeps the value that an earlier run gave it, but for a LibTorch that is gone.
+arguments=("$@")
+[[ " $* " == *" -Dlibtorch="* ]] || arguments+=("-Dlibtorch=$libtorch")
+[[ " $* " == *" -Dcuda="* ]] || arguments+=("-Dcuda=$cuda")
+
+if [ -e "$BUILD/build.ninja" ]; then
+  say "Build folder $BUILD/: there"
+  meson configure "$BUILD" "${arguments[@]}"
+else
+  say "Build folder $BUILD/: meson setup ${arguments[*]}"
+  meson setup "$BUILD" "${arguments[@]}" >&2
+fi
+
+# A compiler that includes LibTorch takes 1.5 GB: more at a time than memory holds would only swap.
+memory_gb=$(awk '/MemAvailable/ {print int($2 / 1048576)}' /proc/meminfo)
+jobs=$(nproc)
+[ "$jobs" -le $((memory_gb / 2 + 1)) ] || jobs=$((memory_gb / 2 + 1))
+say "Building with $jobs jobs"
+ninja -C "$BUILD" -j "$jobs" >&2
+say "Done: $BUILD/tools/tome, and the plugins in $BUILD/gst-plugin"

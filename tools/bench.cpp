@@ -1,0 +1,290 @@
+// `tome bench`: how long forwards take, and what merging makes of it.
+#include <ATen/ATen.h>
+#include <c10/core/InferenceMode.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <functional>
+#include <iomanip>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "architectures.h"
+#include "checkpoint/checkpoint.h"
+#include "commands.h"
+#include "error.h"
+#include "forward_settings.h"
+#include "merging/schedule.h"
+#include "plain_vit.h"
+#include "vit/model.h"
+
+namespace tome::cli {
+namespace {
+
+struct BenchSettings {
+  std::string model, arch, batch = "1", precision = "fp32";
+  std::vector<std::string> r{"0,8,13,16"};
+  int64_t repeats = 9, warmup = 2, clip_length = 0;
+  bool compare_torch = false, json = false;
+  ForwardSettings forward;
+};
+
+/// One way to run one batch; timed in turns with the others of its group.
+struct Contender {
+  std::string engine;  ///< "tome", or "torch" for plain PyTorch operations
+  std::string spec;
+  std::vector<int64_t> effective;
+  std::function<at::Tensor()> run;  ///< gives logits
+  double gflops = 0;                ///< of one input
+  int64_t tokens_last = 0;
+  std::vector<double> ms;
+  at::Tensor logits;
+
+  double median() const {
+    const size_t half = ms.size() / 2;
+    return ms.size() % 2 == 1 ? ms[half] : (ms[half - 1] + ms[half]) / 2;
+  }
+};
+
+/// Contenders of one precision and batch size. The first is ours without merging.
+struct Group {
+  std::string precision;
+  int64_t batch = 1;
+  std::vector<Contender> contenders;
+};
+
+double time_ms(const std::function<at::Tensor()>& run, at::Tensor& logits) {
+  const auto start = std::chrono::steady_clock::now();
+  // The copy waits for a device that works in the background.
+  logits = run().to(at::kCPU, at::kFloat);
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
+      .count();
+}
+
+/// Rounds of one run each, so that a machine that slows down or is shared slows all of them.
+void measure(Group& group, int64_t warmup, int64_t repeats) {
+  for (int64_t round = -warmup; round < repeats; ++round) {
+    for (Contender& contender : group.contenders) {
+      const double ms = time_ms(contender.run, contender.logits);
+      if (round >= 0) contender.ms.push_back(ms);
+    }
+  }
+  for (Contender& contender : group.contenders) std::sort(contender.ms.begin(), contender.ms.end());
+}
+
+class Bench {
+ public:
+  explicit Bench(const BenchSettings& settings)
+      : settings_(settings),
+        threads_(use_threads(settings.forward.threads)),
+        device_(parse_device(settings.forward.device)),
+        checkpoint_(load(settings)),
+        frames_(frames_per_request(checkpoint_.config, settings.clip_length)),
+        geometry_(token_geometry(checkpoint_.config, frames_)) {
+    specs_ = split_specs(settings.r);
+    std::erase(specs_, "0");
+    specs_.insert(specs_.begin(), "0");  // what every ratio is to
+    for (const auto& spec : specs_) Schedule::parse(spec).resolve(geometry_);
+    batches_ = parse_counts(settings.batch, "--batch");
+    precisions_ = split(settings.precision, ',');
+    for (const auto& precision : precisions_) parse_precision(precision);
+    if (settings.compare_torch && frames_ != checkpoint_.config.frames) {
+      throw Error(ErrorKind::kSettings, "--compare-torch: plain PyTorch has no --clip-length");
+    }
+  }
+
+  void run() {
+    const c10::InferenceMode inference;
+    auto rows = nlohmann::ordered_json::array();
+    if (!settings_.json) print_header();
+    for (const auto& precision : precisions_) {
+      const VisionTransformer model(checkpoint_.config, checkpoint_.weights, device_,
+                                    parse_precision(precision));
+      std::optional<PlainViT> plain;
+      if (settings_.compare_torch) {
+        plain.emplace(checkpoint_.config, checkpoint_.weights, device_, parse_precision(precision));
+      }
+      for (const int64_t batch : batches_) {
+        Group group = make_group(model, plain ? &*plain : nullptr, precision, batch);
+        measure(group, settings_.warmup, settings_.repeats);
+        for (const Contender& contender : group.contenders) {
+          if (settings_.json) {
+            rows.push_back(to_json(group, contender));
+          } else {
+            print_row(group, contender);
+          }
+        }
+      }
+    }
+    if (settings_.json) std::cout << rows.dump(2) << std::endl;
+  }
+
+ private:
+  static Checkpoint load(const BenchSettings& settings) {
+    if (settings.model.empty() == settings.arch.empty()) {
+      throw Error(ErrorKind::kSettings, "tome bench: expected either --model or --arch");
+    }
+    if (!settings.arch.empty()) return random_checkpoint(settings.arch, settings.forward.seed);
+    return load_checkpoint(settings.model);
+  }
+
+  Group make_group(const VisionTransformer& model, const PlainViT* plain,
+                   const std::string& precision, int64_t batch) const {
+    const ViTConfig& config = checkpoint_.config;
+    at::manual_seed(settings_.forward.seed);
+    const at::Tensor patches = at::randn({batch, frames_, config.grid_rows() * config.grid_cols(),
+                                          config.channels * config.patch * config.patch})
+                                   .to(device_);
+    Group group{precision, batch, {}};
+    for (const auto& spec : specs_) {
+      ForwardOptions options = forward_options(settings_.forward, config, checkpoint_.preprocess);
+      options.r = Schedule::parse(spec).resolve(geometry_);
+      Contender contender;
+      contender.engine = "tome";
+      contender.spec = spec;
+      contender.effective = effective_r(options.r, geometry_);
+      contender.gflops = forward_gflops(config, contender.effective, frames_);
+      contender.tokens_last = geometry_.tokens;
+      for (const int64_t r : contender.effective) contender.tokens_last -= r;
+      contender.run = [&model, patches, options] { return model.forward(patches, options).logits; };
+      group.contenders.push_back(std::move(contender));
+    }
+    if (plain != nullptr) {
+      Contender contender = group.contenders.front();
+      contender.engine = "torch";
+      contender.run = [plain, patches] { return plain->forward(patches); };
+      group.contenders.push_back(std::move(contender));
+    }
+    return group;
+  }
+
+  /// Ratios to the unmerged run and to plain PyTorch of the same group.
+  struct Ratios {
+    double speedup = 1, flops_saved = 1;
+    std::optional<double> speedup_torch;
+  };
+
+  static Ratios ratios(const Group& group, const Contender& contender) {
+    const Contender& unmerged = group.contenders.front();
+    Ratios result{unmerged.median() / contender.median(), unmerged.gflops / contender.gflops, {}};
+    if (group.contenders.back().engine == "torch") {
+      result.speedup_torch = group.contenders.back().median() / contender.median();
+    }
+    return result;
+  }
+
+  nlohmann::ordered_json to_json(const Group& group, const Contender& contender) const {
+    const Ratios ratio = ratios(group, contender);
+    const auto batch = static_cast<double>(group.batch);
+    nlohmann::ordered_json row;
+    row["engine"] = contender.engine;
+    row["model"] = checkpoint_.config.name;
+    row["tokens"] = geometry_.tokens;
+    row["tokens_last"] = contender.tokens_last;
+    row["batch"] = group.batch;
+    row["threads"] = threads_;
+    row["device"] = device_.str();
+    row["precision"] = group.precision;
+    row["r"] = contender.spec;
+    row["r_per_block"] = contender.effective;
+    row["ms_median"] = contender.median();
+    row["ms_min"] = contender.ms.front();
+    row["ms_max"] = contender.ms.back();
+    row["repeats"] = contender.ms.size();
+    row["images_per_s"] = 1000 * batch / contender.median();
+    row["gflops"] = contender.gflops;
+    row["gflops_per_s"] = 1000 * contender.gflops * batch / contender.median();
+    row["speedup"] = ratio.speedup;
+    row["flops_saved"] = ratio.flops_saved;
+    row["speedup_over_flops_saved"] = ratio.speedup / ratio.flops_saved;
+    if (ratio.speedup_torch) row["speedup_torch"] = *ratio.speedup_torch;
+    if (contender.engine == "torch") {
+      // The two must compute the same, or the ratio means nothing.
+      row["max_logit_difference"] =
+          (contender.logits - group.contenders.front().logits).abs().max().item<double>();
+    }
+    return row;
+  }
+
+  void print_header() const {
+    std::cout << checkpoint_.config.name << ", " << geometry_.tokens << " tokens, " << device_.str()
+              << ", " << threads_ << " threads, median of " << settings_.repeats
+              << " interleaved runs\n"
+              << "speed-up is over r=0 of the same run; 'of FLOPs' is speed-up over FLOPs saved\n"
+              << std::left << std::setw(7) << "engine" << std::setw(6) << "prec" << std::right
+              << std::setw(6) << "batch"
+              << "  " << std::left << std::setw(12) << "r" << std::right << std::setw(7) << "tokens"
+              << std::setw(10) << "ms" << std::setw(20) << "min..max" << std::setw(10) << "inputs/s"
+              << std::setw(9) << "GFLOPs" << std::setw(10) << "speed-up" << std::setw(10)
+              << "of FLOPs" << std::setw(10) << "torch x" << std::endl;
+  }
+
+  void print_row(const Group& group, const Contender& contender) const {
+    const Ratios ratio = ratios(group, contender);
+    const auto fixed = [](double value, int digits) {
+      std::ostringstream text;
+      text << std::fixed << std::setprecision(digits) << value;
+      return text.str();
+    };
+    std::cout << std::left << std::setw(7) << contender.engine << std::setw(6) << group.precision
+              << std::right << std::setw(6) << group.batch << "  " << std::left << std::setw(12)
+              << contender.spec << std::right << std::setw(7) << contender.tokens_last
+              << std::setw(10) << fixed(contender.median(), 2) << std::setw(20)
+              << fixed(contender.ms.front(), 2) + ".." + fixed(contender.ms.back(), 2)
+              << std::setw(10)
+              << fixed(1000 * static_cast<double>(group.batch) / contender.median(), 2)
+              << std::setw(9) << fixed(contender.gflops, 2) << std::setw(10)
+              << fixed(ratio.speedup, 3) << std::setw(10)
+              << fixed(ratio.speedup / ratio.flops_saved, 3) << std::setw(10)
+              << (ratio.speedup_torch ? fixed(*ratio.speedup_torch, 3) : "-") << std::endl;
+  }
+
+  const BenchSettings& settings_;
+  int threads_;
+  at::Device device_;
+  Checkpoint checkpoint_;
+  int64_t frames_;
+  TokenGeometry geometry_;
+  std::vector<std::string> specs_, precisions_;
+  std::vector<int64_t> batches_;
+};
+
+}  // namespace
+
+void add_bench_command(CLI::App& app) {
+  auto settings = std::make_shared<BenchSettings>();
+  CLI::App* command = app.add_subcommand(
+      "bench", "Latency and throughput by batch, r and precision, in interleaved runs");
+  command->add_option("--model", settings->model, "model folder in Hugging Face layout");
+  std::string known;
+  for (const auto& name : architecture_names()) known += (known.empty() ? "" : ", ") + name;
+  command->add_option("--arch", settings->arch, "random weights instead: " + known);
+  command
+      ->add_option("--r", settings->r,
+                   "schedules by commas, by semicolons where one is a per-block list, or one for "
+                   "each --r; 0 is always measured")
+      ->allow_extra_args(false)
+      ->capture_default_str();
+  command->add_option("--batch", settings->batch, "inputs of one forward, or several by commas")
+      ->capture_default_str();
+  command->add_option("--precision", settings->precision, "fp32, bf16, fp16, or several by commas")
+      ->capture_default_str();
+  command->add_option("--repeats", settings->repeats, "timed runs of each")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
+      ->capture_default_str();
+  command->add_option("--warmup", settings->warmup, "runs of each before")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 20))
+      ->capture_default_str();
+  command->add_option("--clip-length", settings->clip_length,
+                      "frames of one input of an image model; 0: the model's own");
+  command->add_flag("--compare-torch", settings->compare_torch,
+                    "also time the unmerged model in plain PyTorch operations");
+  command->add_flag("--json", settings->json, "one array of objects");
+  add_forward_options(*command, settings->forward);
+  command->callback([settings] { Bench(*settings).run(); });
+}
+
+}  // namespace tome::cli

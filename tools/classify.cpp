@@ -1,0 +1,218 @@
+// `tome classify`: tags of pictures and videos.
+#include <ATen/ATen.h>
+#include <c10/core/InferenceMode.h>
+
+#include <deque>
+#include <iomanip>
+#include <iostream>
+#include <memory>
+
+#include "checkpoint/checkpoint.h"
+#include "commands.h"
+#include "error.h"
+#include "forward_settings.h"
+#include "media_reader.h"
+#include "merging/schedule.h"
+#include "result_line.h"
+#include "vit/model.h"
+
+namespace tome::cli {
+namespace {
+
+struct ClassifySettings {
+  std::string model;
+  std::vector<std::string> files;
+  std::string labels_file, r, precision = "fp32", activation = "auto";
+  int64_t top_k = 5, batch = 8, clip_length = 0, clip_stride = 0, frame_stride = 1, interval = 1;
+  double threshold = 0;
+  bool json = false;
+  ForwardSettings forward;
+};
+
+/// One input of the model, and where it comes from.
+struct Request {
+  std::string file;
+  std::vector<at::Tensor> frames;  // patch rows, [n, 3 * p * p] each
+  ResultTime time;
+};
+
+class Classifier {
+ public:
+  explicit Classifier(const ClassifySettings& settings)
+      : settings_(settings),
+        checkpoint_(load(settings)),
+        threads_(use_threads(settings.forward.threads)) {
+    const std::string spec = settings.r.empty() ? checkpoint_.default_schedule : settings.r;
+    frames_ = frames_per_request(checkpoint_.config, settings.clip_length);
+    options_ = forward_options(settings.forward, checkpoint_.config, checkpoint_.preprocess);
+    options_.r = Schedule::parse(spec).resolve(token_geometry(checkpoint_.config, frames_));
+    if (settings.activation == "softmax") checkpoint_.activation = ScoreActivation::kSoftmax;
+    if (settings.activation == "sigmoid") checkpoint_.activation = ScoreActivation::kSigmoid;
+    if (settings.activation == "none") checkpoint_.activation = ScoreActivation::kNone;
+    model_ = std::make_unique<VisionTransformer>(checkpoint_.config, std::move(checkpoint_.weights),
+                                                 parse_device(settings.forward.device),
+                                                 parse_precision(settings.precision));
+  }
+
+  /// Prints what was classified before a file that cannot be read, then throws.
+  void classify(const std::vector<std::string>& files) {
+    try {
+      for (const std::string& file : files) classify_file(file);
+    } catch (...) {
+      run_pending();
+      throw;
+    }
+    run_pending();
+  }
+
+ private:
+  static Checkpoint load(const ClassifySettings& settings) {
+    LoadOptions options;
+    if (!settings.labels_file.empty()) options.labels_file = settings.labels_file;
+    return load_checkpoint(settings.model, options);
+  }
+
+  void classify_file(const std::string& file) {
+    if (!is_picture(file)) return classify_video(file);
+    // To a clip model a picture is a clip in which nothing moves.
+    const at::Tensor rows = patches(read_picture(file));
+    submit({file, std::vector<at::Tensor>(frames_, rows), {}});
+  }
+
+  at::Tensor patches(const Frame& frame) const {
+    const ViTConfig& config = checkpoint_.config;
+    at::Tensor rows = at::empty(
+        {config.grid_rows() * config.grid_cols(), config.channels * config.patch * config.patch});
+    preprocess_to_patches(frame, checkpoint_.preprocess, static_cast<int32_t>(config.patch),
+                          rows.mutable_data_ptr<float>());
+    return rows;
+  }
+
+  /// A window that still waits for frames: those at start, start + frame_stride, ...
+  struct OpenWindow {
+    int64_t start = 0;
+    Request request;
+  };
+
+  // Windows as the element forms them: a window's result belongs to its last frame; the one that is
+  // open at the end is padded with the last frame if it has at least half of its own.
+  void classify_video(const std::string& file) {
+    const int64_t stride =
+        settings_.clip_stride > 0 ? settings_.clip_stride : frames_ * settings_.frame_stride;
+    std::deque<OpenWindow> open;
+    for_each_frame(file, [&](const Frame& frame, int64_t index, double pts) {
+      if (index % (stride * settings_.interval) == 0) open.push_back({index, {file, {}, {}}});
+      at::Tensor rows;
+      for (OpenWindow& window : open) {
+        if ((index - window.start) % settings_.frame_stride != 0) continue;
+        if (!rows.defined()) rows = patches(frame);
+        add_frame(window.request, rows, pts);
+      }
+      if (!open.empty() && is_full(open.front().request)) {
+        submit(std::move(open.front().request));
+        open.pop_front();
+      }
+      return true;
+    });
+    if (open.empty()) return;
+    Request& rest = open.front().request;
+    if (2 * static_cast<int64_t>(rest.frames.size()) < frames_) return;
+    while (!is_full(rest)) rest.frames.push_back(rest.frames.back());
+    submit(std::move(rest));
+  }
+
+  bool is_full(const Request& request) const {
+    return static_cast<int64_t>(request.frames.size()) == frames_;
+  }
+
+  void add_frame(Request& request, const at::Tensor& rows, double pts) const {
+    request.frames.push_back(rows);
+    request.time.pts = pts;
+    request.time.frames = frames_;
+    if (frames_ == 1) return;
+    if (!request.time.clip_start) request.time.clip_start = pts;
+    request.time.clip_end = pts;
+  }
+
+  void submit(Request request) {
+    pending_.push_back(std::move(request));
+    if (static_cast<int64_t>(pending_.size()) >= settings_.batch) run_pending();
+  }
+
+  void run_pending() {
+    if (pending_.empty()) return;
+    const c10::InferenceMode inference;
+    std::vector<at::Tensor> batch;
+    for (const Request& request : pending_) batch.push_back(at::stack(request.frames));
+    const ForwardOutput output = model_->forward(at::stack(batch), options_);
+    const at::Tensor scores =
+        to_scores(output.logits.to(at::kCPU, at::kFloat), checkpoint_.activation).contiguous();
+    for (size_t i = 0; i < pending_.size(); ++i) {
+      print(pending_[i], scores[static_cast<int64_t>(i)], output);
+    }
+    pending_.clear();
+  }
+
+  void print(const Request& request, const at::Tensor& scores, const ForwardOutput& output) const {
+    const auto tags = top_tags(scores, checkpoint_.labels, settings_.top_k, settings_.threshold);
+    if (settings_.json) {
+      std::cout << result_json(request.file, checkpoint_.config.name, request.time, tags,
+                               output.tokens_in, output.tokens_out)
+                       .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)
+                << '\n';
+      return;
+    }
+    std::cout << request.file << std::fixed << std::setprecision(3);
+    if (request.time.pts) std::cout << "  " << *request.time.pts << " s";
+    for (const Tag& tag : tags) std::cout << "  " << tag.label << ' ' << tag.score;
+    std::cout << std::endl;
+  }
+
+  const ClassifySettings& settings_;
+  Checkpoint checkpoint_;
+  int threads_;
+  int64_t frames_ = 1;
+  ForwardOptions options_;
+  std::unique_ptr<VisionTransformer> model_;
+  std::vector<Request> pending_;
+};
+
+}  // namespace
+
+void add_classify_command(CLI::App& app) {
+  auto settings = std::make_shared<ClassifySettings>();
+  CLI::App* command = app.add_subcommand("classify", "Print the tags of pictures and videos");
+  command->add_option("--model", settings->model, "model folder in Hugging Face layout")
+      ->required();
+  command->add_option("files", settings->files, "pictures and videos")->required();
+  command->add_option("--labels-file", settings->labels_file, "one label a line");
+  command->add_option("--r", settings->r,
+                      "tokens to merge in each block: 0, 13, 16:-1, 16,8,4, keep=0.5; "
+                      "default: what the model ships with");
+  command->add_option("--precision", settings->precision, "fp32, bf16 or fp16")
+      ->capture_default_str();
+  command->add_option("--activation", settings->activation, "logits to scores")
+      ->check(CLI::IsMember({"auto", "softmax", "sigmoid", "none"}))
+      ->capture_default_str();
+  const auto count = [&](const char* name, int64_t& value, int64_t least, const char* help) {
+    command->add_option(name, value, help)
+        ->check(CLI::Range(least, int64_t{1} << 30))
+        ->capture_default_str();
+  };
+  count("--top-k", settings->top_k, 1, "tags of each result");
+  count("--batch", settings->batch, 1, "frames or windows of one forward");
+  count("--interval", settings->interval, 1, "classify every n-th frame, or window");
+  count("--clip-length", settings->clip_length, 0, "frames of a window; 0: the model's own");
+  count("--clip-stride", settings->clip_stride, 0, "frames between two windows; 0: no overlap");
+  count("--frame-stride", settings->frame_stride, 1, "every n-th frame enters a window");
+  command->add_option("--threshold", settings->threshold, "leave out scores below")
+      ->capture_default_str();
+  command->add_flag("--json", settings->json, "one JSON object a line, as tomepublish writes it");
+  add_forward_options(*command, settings->forward);
+  command->callback([settings] {
+    Classifier classifier(*settings);
+    classifier.classify(settings->files);
+  });
+}
+
+}  // namespace tome::cli

@@ -1,0 +1,201 @@
+#include "forward_settings.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <charconv>
+#include <map>
+#include <thread>
+
+#include "error.h"
+
+namespace tome::cli {
+namespace {
+
+template <typename T>
+using Words = std::map<std::string, T>;
+
+const Words<PropAttn> kPropAttn{
+    {"auto", PropAttn::kAuto}, {"on", PropAttn::kOn}, {"off", PropAttn::kOff}};
+const Words<Metric> kMetrics{{"keys", Metric::kKeys},
+                             {"keys-concat", Metric::kKeysConcat},
+                             {"queries", Metric::kQueries},
+                             {"values", Metric::kValues},
+                             {"tokens-before", Metric::kTokensBefore},
+                             {"tokens-after", Metric::kTokensAfter}};
+const Words<Similarity> kSimilarities{{"cosine", Similarity::kCosine},
+                                      {"dot", Similarity::kDot},
+                                      {"euclidean", Similarity::kEuclidean}};
+const Words<Partition> kPartitions{{"alternating", Partition::kAlternating},
+                                   {"sequential", Partition::kSequential},
+                                   {"random", Partition::kRandom},
+                                   {"by-frame", Partition::kByFrame},
+                                   {"checkerboard", Partition::kCheckerboard}};
+const Words<MergeMethod> kMethods{{"bipartite", MergeMethod::kBipartite},
+                                  {"random-prune", MergeMethod::kRandomPrune},
+                                  {"attention-prune", MergeMethod::kAttentionPrune},
+                                  {"k-means", MergeMethod::kKMeans},
+                                  {"greedy", MergeMethod::kGreedy}};
+const Words<Combine> kCombines{{"weighted-mean", Combine::kWeightedMean},
+                               {"mean", Combine::kMean},
+                               {"max", Combine::kMax},
+                               {"keep-one", Combine::kKeepOne}};
+
+template <typename T>
+std::vector<std::string> words_of(const Words<T>& words) {
+  std::vector<std::string> names;
+  for (const auto& [name, value] : words) names.push_back(name);
+  return names;
+}
+
+template <typename T>
+void add_word_option(CLI::App& command, const std::string& name, std::string& value,
+                     const Words<T>& words, const std::string& help) {
+  command.add_option(name, value, help)
+      ->check(CLI::IsMember(words_of(words)))
+      ->capture_default_str();
+}
+
+}  // namespace
+
+void add_forward_options(CLI::App& command, ForwardSettings& settings) {
+  command.add_option("--device", settings.device, "auto, cpu, cuda or cuda:N")
+      ->capture_default_str();
+  command.add_option("--threads", settings.threads, "CPU threads; 0: one for each core")
+      ->check(CLI::Range(0, 4096))
+      ->capture_default_str();
+  add_word_option(command, "--prop-attn", settings.prop_attn, kPropAttn, "proportional attention");
+  auto partitions = words_of(kPartitions);
+  partitions.push_back("auto");
+  command.add_option("--partition", settings.partition, "how tokens are split; auto: by the model")
+      ->check(CLI::IsMember(partitions))
+      ->capture_default_str();
+  add_word_option(command, "--metric", settings.metric, kMetrics, "what tokens are compared by");
+  add_word_option(command, "--similarity", settings.similarity, kSimilarities,
+                  "how they are compared");
+  add_word_option(command, "--method", settings.method, kMethods, "how tokens are reduced");
+  add_word_option(command, "--combine", settings.combine, kCombines, "how merged tokens combine");
+  command
+      .add_option("--static", settings.static_threshold,
+                  "merge unchanged tubelets first: threshold in grey levels; negative: off")
+      ->capture_default_str();
+  command.add_option("--seed", settings.seed, "of what is random")->capture_default_str();
+}
+
+ForwardOptions forward_options(const ForwardSettings& settings, const ViTConfig& config,
+                               const PreprocessSpec& preprocess) {
+  ForwardOptions options;
+  options.prop_attn = kPropAttn.at(settings.prop_attn);
+  options.metric = kMetrics.at(settings.metric);
+  options.similarity = kSimilarities.at(settings.similarity);
+  if (settings.partition != "auto") options.partition = kPartitions.at(settings.partition);
+  options.method = kMethods.at(settings.method);
+  options.combine = kCombines.at(settings.combine);
+  options.seed = settings.seed;
+  if (settings.static_threshold >= 0) {
+    options.static_threshold = settings.static_threshold * preprocess.rescale / preprocess.std[0];
+  }
+  return options;
+}
+
+int use_threads(int threads) {
+  const int cores = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+  at::set_num_threads(threads > 0 ? threads : cores);
+  return at::get_num_threads();
+}
+
+at::Device parse_device(const std::string& text) {
+  if (text == "cpu") return at::kCPU;
+  if (text == "auto") return at::hasCUDA() ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
+  int index = 0;
+  if (text != "cuda") {
+    const auto parts = split(text, ':');
+    if (parts.size() != 2 || parts[0] != "cuda" || parts[1].empty() ||
+        std::from_chars(parts[1].data(), parts[1].data() + parts[1].size(), index).ptr !=
+            parts[1].data() + parts[1].size()) {
+      throw Error(ErrorKind::kSettings,
+                  "--device: found '" + text + "', expected auto, cpu, cuda or cuda:N");
+    }
+  }
+  if (!at::hasCUDA()) {
+    throw Error(ErrorKind::kDevice, "--device: '" + text +
+                                        "' asked for, but no usable CUDA device was found (no "
+                                        "NVIDIA driver, or a build without CUDA)");
+  }
+  return {at::kCUDA, static_cast<at::DeviceIndex>(index)};
+}
+
+at::ScalarType parse_precision(const std::string& text) {
+  if (text == "fp32") return at::kFloat;
+  if (text == "bf16") return at::kBFloat16;
+  if (text == "fp16") return at::kHalf;
+  throw Error(ErrorKind::kSettings,
+              "--precision: found '" + text + "', expected fp32, bf16 or fp16");
+}
+
+std::vector<std::string> split(std::string_view text, char separator) {
+  std::vector<std::string> parts;
+  size_t begin = 0;
+  while (begin <= text.size()) {
+    const size_t end = std::min(text.find(separator, begin), text.size());
+    parts.emplace_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return parts;
+}
+
+std::vector<std::string> split_specs(const std::vector<std::string>& values) {
+  if (values.size() != 1) return values;
+  const bool lists = values[0].find(';') != std::string::npos;
+  std::vector<std::string> specs;
+  for (auto& spec : split(values[0], lists ? ';' : ',')) {
+    // "16,8,4;" is the way to write a single per-block list: nothing follows its ';'.
+    if (!(lists && spec.empty())) specs.push_back(std::move(spec));
+  }
+  return specs;
+}
+
+std::vector<int64_t> parse_counts(const std::string& text, const char* option) {
+  std::vector<int64_t> counts;
+  for (const auto& part : split(text, ',')) {
+    int64_t count = 0;
+    const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), count);
+    if (error != std::errc{} || end != part.data() + part.size() || count < 1) {
+      throw Error(ErrorKind::kSettings, std::string(option) + ": found '" + text +
+                                            "', expected numbers >= 1 separated by commas");
+    }
+    counts.push_back(count);
+  }
+  return counts;
+}
+
+TokenGeometry token_geometry(const ViTConfig& config, int64_t frames) {
+  TokenGeometry geometry;
+  geometry.depth = config.depth;
+  geometry.tokens =
+      config.prefix_tokens() + config.patch_tokens() * (config.frames == 1 ? frames : 1);
+  geometry.protected_tokens = config.prefix_tokens();
+  geometry.dim = config.dim;
+  geometry.mlp_hidden = config.mlp_hidden;
+  return geometry;
+}
+
+double forward_gflops(const ViTConfig& config, const std::vector<int64_t>& r, int64_t frames) {
+  const TokenGeometry geometry = token_geometry(config, frames);
+  const int64_t patch_row = config.tubelet * config.channels * config.patch * config.patch;
+  const int64_t embed = (geometry.tokens - geometry.protected_tokens) * config.dim * patch_row;
+  const int64_t head = config.dim * config.classes * (config.distilled_head ? 2 : 1);
+  return 2e-9 * static_cast<double>(embed + block_macs(r, geometry) + head);
+}
+
+int64_t frames_per_request(const ViTConfig& config, int64_t clip_length) {
+  if (config.frames == 1) return std::max<int64_t>(1, clip_length);
+  if (clip_length > 0 && clip_length != config.frames) {
+    throw Error(ErrorKind::kSettings, "--clip-length: found " + std::to_string(clip_length) +
+                                          ", but the model was loaded for " +
+                                          std::to_string(config.frames) + " frames");
+  }
+  return config.frames;
+}
+
+}  // namespace tome::cli

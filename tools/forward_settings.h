@@ -1,0 +1,70 @@
+// The options that classify, eval and bench share: how a model is loaded and how its tokens merge.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "checkpoint/checkpoint.h"
+#include "merging/schedule.h"
+#include "vit/model.h"
+
+namespace tome::cli {
+
+/// As given on the command line; the words are those of the element's properties.
+struct ForwardSettings {
+  std::string device = "auto";
+  std::string prop_attn = "auto";
+  std::string partition = "auto";
+  std::string metric = "keys";
+  std::string similarity = "cosine";
+  std::string method = "bipartite";
+  std::string combine = "weighted-mean";
+  double static_threshold = -1;  ///< grey levels, < 0: off
+  int threads = 0;
+  uint64_t seed = 0;
+};
+
+/// Adds --device, --threads, --prop-attn, --partition, --metric, --similarity, --method, --combine,
+/// --static and --seed.
+void add_forward_options(CLI::App& command, ForwardSettings& settings);
+
+/// Merging options without a schedule. `pixel_std` is the checkpoint's, to bring grey levels to the
+/// units of normalised input.
+ForwardOptions forward_options(const ForwardSettings& settings, const ViTConfig& config,
+                               const PreprocessSpec& preprocess);
+
+/// Sets the threads of a forward; 0: as many as there are cores. Returns the number in use.
+int use_threads(int threads);
+
+at::Device parse_device(const std::string& text);
+
+/// "fp32", "bf16" or "fp16".
+at::ScalarType parse_precision(const std::string& text);
+
+/// The specs of one or several --r. A single value is split at ';' where it has one, else at ',';
+/// of repeated ones each is a spec by itself, since a per-block list has commas of its own.
+std::vector<std::string> split_specs(const std::vector<std::string>& values);
+
+/// "1,8" to {1, 8}; every number is >= 1.
+std::vector<int64_t> parse_counts(const std::string& text, const char* option);
+
+std::vector<std::string> split(std::string_view text, char separator);
+
+/// What a schedule must know of `config` run on `frames` frames (an image model takes any number).
+TokenGeometry token_geometry(const ViTConfig& config, int64_t frames);
+
+/// 2 x multiply-accumulates of one forward: patch embedding, blocks and head, in units of 1e9.
+/// Norms, activations, matching and merging are not counted, as usual.
+double forward_gflops(const ViTConfig& config, const std::vector<int64_t>& r, int64_t frames);
+
+/// Frames of one request: the model's own for a clip model, `clip_length` (or 1) for an image
+/// model.
+/// @throws Error kSettings if a clip model is asked for another length than it was loaded with
+int64_t frames_per_request(const ViTConfig& config, int64_t clip_length);
+
+}  // namespace tome::cli

@@ -1,0 +1,116 @@
+#include "media_reader.h"
+
+#include <algorithm>
+#include <memory>
+#include <opencv2/imgcodecs.hpp>
+#include <opencv2/imgproc.hpp>
+#include <opencv2/videoio.hpp>
+#include <string>
+
+#include "error.h"
+
+namespace tome::cli {
+namespace {
+
+void require_file(const std::filesystem::path& file) {
+  std::error_code error;
+  if (!std::filesystem::exists(file, error)) {
+    throw Error(ErrorKind::kNotFound, file.string() + ": no such file");
+  }
+  if (std::filesystem::is_directory(file, error)) {
+    throw Error(ErrorKind::kRead,
+                file.string() + ": found a folder, expected a picture or a video");
+  }
+}
+
+/// A Frame of BGR pixels that keeps `pixels` alive.
+Frame to_frame(cv::Mat pixels) {
+  auto kept = std::make_shared<cv::Mat>(std::move(pixels));
+  Frame frame;
+  frame.format = PixelFormat::kBgr;
+  frame.width = kept->cols;
+  frame.height = kept->rows;
+  frame.planes[0] = {kept->data, static_cast<int64_t>(kept->step[0]),
+                     kept->step[0] * static_cast<size_t>(kept->rows)};
+  frame.keep_alive = kept;
+  return frame;
+}
+
+cv::VideoCapture open_video(const std::filesystem::path& file) {
+  require_file(file);
+  cv::VideoCapture capture;
+  // One decoder only: OpenCV would otherwise try every back end it has, each with its own warnings.
+  if (!capture.open(file.string(), cv::CAP_FFMPEG)) {
+    throw Error(ErrorKind::kRead,
+                file.string() + ": found neither a picture nor a video that can be decoded");
+  }
+  return capture;
+}
+
+}  // namespace
+
+bool is_picture(const std::filesystem::path& file) {
+  require_file(file);
+  return cv::haveImageReader(file.string());
+}
+
+Frame read_picture(const std::filesystem::path& file) {
+  require_file(file);
+  cv::Mat pixels;
+  try {
+    pixels = cv::imread(file.string(), cv::IMREAD_COLOR | cv::IMREAD_IGNORE_ORIENTATION);
+  } catch (const cv::Exception& error) {  // sizes beyond OpenCV's own limits
+    throw Error(ErrorKind::kRead, file.string() + ": picture cannot be decoded: " + error.err);
+  }
+  if (pixels.empty()) {
+    throw Error(ErrorKind::kRead,
+                file.string() + ": found damaged or unknown data, expected a picture");
+  }
+  return to_frame(std::move(pixels));
+}
+
+int64_t for_each_frame(const std::filesystem::path& file,
+                       const std::function<bool(const Frame&, int64_t, double)>& visit) {
+  cv::VideoCapture capture = open_video(file);
+  int64_t index = 0;
+  for (;; ++index) {
+    cv::Mat pixels;
+    if (!capture.read(pixels) || pixels.empty()) break;
+    const double pts = capture.get(cv::CAP_PROP_POS_MSEC) / 1000.0;
+    if (!visit(to_frame(pixels.clone()), index, pts)) return index + 1;
+  }
+  if (index == 0) throw Error(ErrorKind::kRead, file.string() + ": found no frame in this video");
+  return index;
+}
+
+int64_t count_frames(const std::filesystem::path& file) {
+  cv::VideoCapture capture = open_video(file);
+  int64_t count = 0;
+  while (capture.grab()) ++count;
+  if (count == 0) throw Error(ErrorKind::kRead, file.string() + ": found no frame in this video");
+  return count;
+}
+
+std::vector<std::vector<int64_t>> window_indices(int64_t total, int64_t windows, int64_t length,
+                                                 int64_t stride) {
+  std::vector<std::vector<int64_t>> indices;
+  for (int64_t w = 0; w < windows; ++w) {
+    std::vector<int64_t> window;
+    if (stride > 0) {
+      const int64_t span = (length - 1) * stride + 1;
+      const int64_t slack = std::max<int64_t>(0, total - span);
+      const int64_t start = (2 * w + 1) * slack / (2 * windows);
+      for (int64_t i = 0; i < length; ++i)
+        window.push_back(std::min(start + i * stride, total - 1));
+    } else {
+      // Middle of each of `length` equal parts of this window's share.
+      for (int64_t i = 0; i < length; ++i) {
+        window.push_back((2 * (w * length + i) + 1) * total / (2 * windows * length));
+      }
+    }
+    indices.push_back(std::move(window));
+  }
+  return indices;
+}
+
+}  // namespace tome::cli

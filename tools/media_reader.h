@@ -1,0 +1,37 @@
+// Pictures and videos as Frames, decoded by OpenCV, without a pipeline.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <vector>
+
+#include "media/frame.h"
+
+namespace tome::cli {
+
+/// True if the file's first bytes are those of a picture that OpenCV reads.
+/// @throws Error kNotFound if there is no such file
+bool is_picture(const std::filesystem::path& file);
+
+/// Decodes a picture as PIL does: 8 bits, alpha dropped, orientation tag ignored.
+/// @throws Error kNotFound, kRead
+Frame read_picture(const std::filesystem::path& file);
+
+/// Calls `visit(frame, index, pts)` for each frame of a video, pts in seconds, until it returns
+/// false or the video ends (where a damaged one ends is its end). The frame owns its pixels.
+/// @return frames visited
+/// @throws Error kNotFound, kRead if there is not a single frame
+int64_t for_each_frame(const std::filesystem::path& file,
+                       const std::function<bool(const Frame&, int64_t index, double pts)>& visit);
+
+/// Frames that can be decoded: counted, since containers lie.
+int64_t count_frames(const std::filesystem::path& file);
+
+/// The frames of `windows` windows of `length` frames, `stride` apart, spread evenly over a video
+/// of `total` frames; stride 0 spreads each window over its whole share of the video. Windows that
+/// reach past the end repeat the last frame.
+std::vector<std::vector<int64_t>> window_indices(int64_t total, int64_t windows, int64_t length,
+                                                 int64_t stride);
+
+}  // namespace tome::cli

@@ -1,0 +1,117 @@
+#include "plain_vit.h"
+
+#include <ATen/ATen.h>
+
+namespace tome::cli {
+namespace {
+
+/// Applies `convert` to every tensor of the weights.
+template <typename Convert>
+void convert_weights(ViTWeights& weights, const Convert& convert) {
+  const auto linear = [&](LinearWeights& l) {
+    convert(l.weight);
+    convert(l.bias);
+  };
+  const auto norm = [&](NormWeights& n) {
+    convert(n.weight);
+    convert(n.bias);
+  };
+  linear(weights.patch_embed);
+  convert(weights.prefix);
+  convert(weights.pos_embed);
+  norm(weights.pre_norm);
+  norm(weights.norm);
+  norm(weights.fc_norm);
+  for (BlockWeights& block : weights.blocks) {
+    norm(block.norm1);
+    norm(block.norm2);
+    for (LinearWeights* l : {&block.qkv, &block.proj, &block.fc1, &block.fc2}) linear(*l);
+    convert(block.scale1);
+    convert(block.scale2);
+  }
+  linear(weights.head);
+  linear(weights.head_dist);
+}
+
+at::Tensor apply(const at::Tensor& x, const LinearWeights& linear) {
+  return at::linear(x, linear.weight,
+                    linear.bias.defined() ? std::optional(linear.bias) : std::nullopt);
+}
+
+}  // namespace
+
+PlainViT::PlainViT(ViTConfig config, const ViTWeights& weights, at::Device device,
+                   at::ScalarType precision)
+    : config_(std::move(config)), weights_(weights), device_(device), precision_(precision) {
+  convert_weights(weights_, [&](at::Tensor& t) {
+    if (t.defined()) t = t.to(device_, precision_);
+  });
+}
+
+at::Tensor PlainViT::forward(const at::Tensor& patches) const {
+  at::Tensor x = embed(patches);
+  if (config_.pre_norm) x = norm(x, weights_.pre_norm);
+  for (const BlockWeights& block : weights_.blocks) x = run_block(x, block);
+  return head(x).to(at::kFloat);
+}
+
+at::Tensor PlainViT::embed(const at::Tensor& patches) const {
+  const int64_t batch = patches.size(0), n = patches.size(2), width = patches.size(3);
+  const int64_t tubelets = patches.size(1) / config_.tubelet;
+  at::Tensor rows = patches.to(device_, precision_)
+                        .reshape({batch, tubelets, config_.tubelet, n, width})
+                        .transpose(2, 3)
+                        .reshape({batch, tubelets * n, config_.tubelet * width});
+  at::Tensor x = apply(rows, weights_.patch_embed);
+  if (weights_.prefix.defined()) {
+    x = at::cat({weights_.prefix.unsqueeze(0).expand({batch, -1, -1}), x}, 1);
+  }
+  return x + weights_.pos_embed;
+}
+
+at::Tensor PlainViT::run_block(const at::Tensor& x, const BlockWeights& block) const {
+  const int64_t batch = x.size(0), tokens = x.size(1), head_dim = config_.dim / config_.heads;
+  const at::Tensor qkv = apply(norm(x, block.norm1), block.qkv)
+                             .reshape({batch, tokens, 3, config_.heads, head_dim})
+                             .permute({2, 0, 3, 1, 4});
+  at::Tensor attended = at::scaled_dot_product_attention(qkv[0], qkv[1], qkv[2])
+                            .transpose(1, 2)
+                            .reshape({batch, tokens, config_.dim});
+  attended = apply(attended, block.proj);
+  if (block.scale1.defined()) attended = attended * block.scale1;
+  const at::Tensor y = x + attended;
+  at::Tensor mlp = apply(activate(apply(norm(y, block.norm2), block.fc1)), block.fc2);
+  if (block.scale2.defined()) mlp = mlp * block.scale2;
+  return y + mlp;
+}
+
+at::Tensor PlainViT::head(const at::Tensor& tokens) const {
+  const at::Tensor x = config_.final_norm ? norm(tokens, weights_.norm) : tokens;
+  at::Tensor pooled = config_.pooling == Pooling::kToken
+                          ? x.select(1, 0)
+                          : x.slice(1, config_.prefix_tokens()).mean(1);
+  if (config_.fc_norm) pooled = norm(pooled, weights_.fc_norm);
+  const at::Tensor logits = apply(pooled, weights_.head);
+  if (!config_.distilled_head) return logits;
+  return (logits + apply(x.select(1, 1), weights_.head_dist)) / 2;
+}
+
+at::Tensor PlainViT::norm(const at::Tensor& x, const NormWeights& weights) const {
+  return at::layer_norm(x, {config_.dim}, weights.weight, weights.bias, config_.norm_eps);
+}
+
+at::Tensor PlainViT::activate(const at::Tensor& x) const {
+  switch (config_.activation) {
+    case Activation::kGelu:
+      return at::gelu(x);
+    case Activation::kGeluTanh:
+      return at::gelu(x, "tanh");
+    case Activation::kQuickGelu:
+      return x * at::sigmoid(1.702 * x);
+    case Activation::kRelu:
+      break;
+  }
+  return at::relu(x);
+}
+
+}  // namespace tome::cli

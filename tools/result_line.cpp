@@ -1,0 +1,75 @@
+#include "result_line.h"
+
+#include <ATen/ATen.h>
+
+#include <chrono>
+#include <ctime>
+
+namespace tome::cli {
+
+std::vector<Tag> top_tags(const at::Tensor& scores, const std::vector<std::string>& labels,
+                          int64_t count, double threshold) {
+  const auto [sorted, order] = scores.sort(/*stable=*/true, /*dim=*/0, /*descending=*/true);
+  std::vector<Tag> tags;
+  const float* value = sorted.const_data_ptr<float>();
+  const int64_t* id = order.const_data_ptr<int64_t>();
+  for (int64_t i = 0; i < std::min(count, sorted.size(0)) && value[i] >= threshold; ++i) {
+    tags.push_back({id[i], labels.at(static_cast<size_t>(id[i])), value[i]});
+  }
+  return tags;
+}
+
+at::Tensor to_scores(const at::Tensor& logits, ScoreActivation activation) {
+  switch (activation) {
+    case ScoreActivation::kSoftmax:
+      return logits.softmax(-1);
+    case ScoreActivation::kSigmoid:
+      return logits.sigmoid();
+    case ScoreActivation::kNone:
+      break;
+  }
+  return logits;
+}
+
+nlohmann::ordered_json result_json(const std::string& file, const std::string& model,
+                                   const ResultTime& time, const std::vector<Tag>& tags,
+                                   int64_t tokens_in, int64_t tokens_out) {
+  const auto number = [](const std::optional<double>& value) -> nlohmann::ordered_json {
+    return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json(nullptr);
+  };
+  nlohmann::ordered_json line;
+  line["file"] = file;
+  line["time"] = wall_clock();
+  line["pts"] = number(time.pts);
+  line["stream"] = file;
+  line["model"] = model;
+  line["region"] = nullptr;
+  line["clip"] = nullptr;
+  if (time.clip_start) {
+    line["clip"] = {
+        {"start", *time.clip_start}, {"end", number(time.clip_end)}, {"frames", time.frames}};
+  }
+  line["age"] = 0;
+  line["tags"] = nlohmann::ordered_json::array();
+  for (const Tag& tag : tags) {
+    line["tags"].push_back({{"id", tag.id}, {"label", tag.label}, {"score", tag.score}});
+  }
+  line["tokens_in"] = tokens_in;
+  line["tokens_out"] = tokens_out;
+  return line;
+}
+
+std::string wall_clock() {
+  const auto now = std::chrono::system_clock::now();
+  const auto millis =
+      std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch()).count();
+  const std::time_t seconds = millis / 1000;
+  std::tm utc{};
+  gmtime_r(&seconds, &utc);
+  char date[32], text[48];
+  std::strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &utc);
+  std::snprintf(text, sizeof(text), "%s.%03dZ", date, static_cast<int>(millis % 1000));
+  return text;
+}
+
+}  // namespace tome::cli
