@@ -1,0 +1,242 @@
+"""The `tome` program: results on real data, and one line of error for anything that is wrong."""
+
+import csv
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+import tap
+from program import DATA, VIT_TINY, assert_one_error_line, needs, tome, tome_ok
+
+IMAGES = DATA / "images" / "imagenet-sample"
+DALI = DATA / "images" / "dali-extra"
+SCENES = DATA / "clips" / "scenes"
+
+
+def leading_tags(*arguments):
+    """The best tag of each line of `tome classify --json`."""
+    out = tome_ok("classify", "--json", *arguments)
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert lines
+    return lines, [line["tags"][0]["label"] for line in lines]
+
+
+def share(tags, word):
+    return sum(word in tag for tag in tags) / len(tags)
+
+
+def check_video(name, word, *arguments):
+    video = SCENES / name
+    needs(VIT_TINY, video)
+    lines, tags = leading_tags("--model", VIT_TINY, "--interval", "5", *arguments, video)
+    assert share(tags, word) > 0.5, tags
+    times = [line["pts"] for line in lines]
+    assert times == sorted(times) and times[0] < 0.1, times
+    return lines
+
+
+def test_classify_skiing():
+    lines = check_video("skiing.mp4", "ski", "--r", "0")
+    assert {(line["tokens_in"], line["tokens_out"]) for line in lines} == {(197, 197)}
+
+
+def test_classify_skiing_merged():
+    lines = check_video("skiing.mp4", "ski", "--r", "13")
+    assert {(line["tokens_in"], line["tokens_out"]) for line in lines} == {(197, 41)}
+
+
+def test_classify_bottles():
+    check_video("bottles.mp4", "water bottle", "--r", "0")
+
+
+def test_classify_bottles_merged():
+    check_video("bottles.mp4", "water bottle", "--r", "13")
+
+
+def test_classify_json_keys():
+    picture = DALI / "swan-3584559_640.jpg"
+    needs(VIT_TINY, picture)
+    lines, tags = leading_tags("--model", VIT_TINY, "--top-k", "3", picture)
+    assert tags == ["black swan"] or "swan" in tags[0], tags
+    line = lines[0]
+    expected = "file time pts stream model region clip age tags tokens_in tokens_out".split()
+    assert list(line) == expected, list(line)
+    assert line["file"] == str(picture) and line["pts"] is None and line["clip"] is None
+    assert len(line["tags"]) == 3
+    scores = [tag["score"] for tag in line["tags"]]
+    assert scores == sorted(scores, reverse=True) and 0 < scores[0] <= 1
+    assert line["tags"][0]["id"] == 100
+
+
+def test_classify_image_model_on_clips():
+    video = SCENES / "skiing.mp4"
+    needs(VIT_TINY, video)
+    lines, _ = leading_tags("--model", VIT_TINY, "--clip-length", "4", "--interval", "10", video)
+    for line in lines:
+        assert line["clip"]["frames"] == 4
+        assert line["clip"]["start"] < line["clip"]["end"] == line["pts"]
+        assert line["tokens_in"] == 1 + 4 * 196
+
+
+def test_classify_text_output():
+    picture = DALI / "swan-3584559_640.jpg"
+    needs(VIT_TINY, picture)
+    out = tome_ok("classify", "--model", VIT_TINY, "--top-k", "2", picture, picture)
+    assert len(out.splitlines()) == 2 and "swan" in out
+
+
+def check_eval_rows(rows, samples):
+    assert [row["r"] for row in rows] == ["0", "13", "16:-1"]
+    assert all(row["images"] == samples and row["precision"] == "fp32" for row in rows)
+    assert rows[0]["agreement"] == 100
+    # 2 x MACs of ViT-Ti/16: 12 blocks, patch embedding and head.
+    tokens, dim = 197, 192
+    block = tokens * dim * dim * 12 + 2 * tokens * tokens * dim
+    assert abs(rows[0]["gflops"] - 2e-9 * (12 * block + 196 * dim * 768 + dim * 1000)) < 1e-9
+    assert rows[0]["tokens_last"] == 197
+    assert rows[1]["tokens_last"] == 41 and rows[1]["r_per_block"] == [13] * 12
+    assert rows[2]["tokens_last"] == 10 and sum(rows[2]["r_per_block"]) == 187
+    assert rows[0]["gflops"] > rows[1]["gflops"] > rows[2]["gflops"] > 0
+
+
+def test_eval_json_and_plot():
+    needs(VIT_TINY, DALI)
+    with tempfile.TemporaryDirectory() as scratch:
+        plot = Path(scratch) / "plot.png"
+        arguments = ["--model", VIT_TINY, "--data", DALI, "--r", "0,13,16:-1"]
+        rows = json.loads(tome_ok("eval", *arguments, "--json", "--plot", plot))
+        assert plot.read_bytes().startswith(b"\x89PNG")
+    with open(DALI / "labels.csv", newline="") as labels:
+        samples = len(list(csv.DictReader(labels)))
+    check_eval_rows(rows, samples)
+    assert rows[0]["top1"] > 50 and rows[0]["top5"] > rows[0]["top1"], rows[0]
+    assert rows[1]["agreement"] > 80, rows[1]
+
+
+def test_eval_lists_of_schedules():
+    needs(VIT_TINY, DALI)
+    common = ["eval", "--model", VIT_TINY, "--data", DALI, "--limit", "2", "--json"]
+    rows = json.loads(tome_ok(*common, "--r", "0;16,8,4"))
+    assert [row["r"] for row in rows] == ["0", "16,8,4"]
+    assert rows[1]["tokens_last"] == 197 - 28
+    rows = json.loads(tome_ok(*common, "--r", "8,8", "--r", "keep=0.5"))
+    assert [row["r"] for row in rows] == ["8,8", "keep=0.5"]
+    assert rows[0]["tokens_last"] == 197 - 16
+
+
+def test_eval_split_and_labels_by_name():
+    needs(VIT_TINY, DALI)
+    with open(DALI / "labels.csv", newline="") as labels:
+        first, second = list(csv.DictReader(labels))[:2]
+    names = (VIT_TINY / "labels.txt").read_text().splitlines()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        rows = ["file,label,split"]
+        for row, split in ((first, "train"), (second, "val")):
+            shutil.copy(DALI / row["file"], folder)
+            label = names[int(row["class_index"])].replace('"', '""')
+            rows.append(f'{row["file"]},"{label}",{split}')
+        (folder / "labels.csv").write_text("\r\n".join(rows) + "\r\n")
+        common = ["eval", "--model", VIT_TINY, "--data", folder, "--json"]
+        assert json.loads(tome_ok(*common))[0]["images"] == 2
+        assert json.loads(tome_ok(*common, "--split", "val"))[0]["images"] == 1
+        assert_one_error_line(tome(*common, "--split", "test"), "labels.csv", "split 'test'")
+
+
+def test_bench_compares_with_torch():
+    out = tome_ok("bench", "--arch", "vit_tiny_patch16_224", "--r", "13", "--batch", "1,2",
+                  "--repeats", "3", "--warmup", "1", "--compare-torch", "--json")  # fmt: skip
+    rows = json.loads(out)
+    found = [(row["engine"], row["batch"], row["r"]) for row in rows]
+    assert found == [(e, b, r) for b in (1, 2) for e, r in (("tome", "0"), ("tome", "13"), ("torch", "0"))]
+    for row in rows:
+        assert 0 < row["ms_min"] <= row["ms_median"] <= row["ms_max"], row
+        assert abs(row["images_per_s"] - 1000 * row["batch"] / row["ms_median"]) < 1e-6
+    assert rows[0]["speedup"] == 1 and rows[1]["tokens_last"] == 41
+    assert rows[1]["flops_saved"] > 1.5
+    # The PyTorch model is written independently of core/vit, on the same weights.
+    assert rows[2]["max_logit_difference"] < 1e-4, rows[2]
+
+
+def test_bench_clip_model():
+    out = tome_ok("bench", "--arch", "video_vit_base", "--r", "124", "--repeats", "1",
+                  "--warmup", "0", "--compare-torch", "--json", timeout=600)  # fmt: skip
+    rows = json.loads(out)
+    assert rows[0]["tokens"] == 1568 and rows[1]["tokens_last"] == 1568 - sum(rows[1]["r_per_block"])
+    assert 2.0 < rows[1]["flops_saved"] < 2.2, rows[1]
+    assert rows[2]["max_logit_difference"] < 1e-3, rows[2]
+
+
+def test_help_and_version():
+    for arguments in (["--help"], ["classify", "--help"], ["eval", "--help"], ["bench", "--help"]):
+        assert "--help" in tome_ok(*arguments)
+    assert tome_ok("--version").strip()
+
+
+def test_bad_arguments():
+    assert_one_error_line(tome(), "subcommand")
+    assert_one_error_line(tome("dance"))
+    assert_one_error_line(tome("classify"), "required")
+    assert_one_error_line(tome("classify", "--model", "nowhere", "--top-k", "0", "x.jpg"), "top-k")
+    assert_one_error_line(tome("bench"), "--model", "--arch")
+    assert_one_error_line(tome("bench", "--arch", "resnet50"), "resnet50", "vit_base_patch16_224")
+    tiny = ["bench", "--arch", "vit_tiny_patch16_224"]
+    assert_one_error_line(tome(*tiny, "--batch", "1,x"), "--batch", "1,x")
+    assert_one_error_line(tome(*tiny, "--precision", "int3"), "--precision", "int3")
+    assert_one_error_line(tome(*tiny, "--r", "fast"), "fast")
+    assert_one_error_line(tome(*tiny, "--r", "keep=0.01"), "keep=0.01")
+    assert_one_error_line(tome(*tiny, "--device", "tpu"), "--device", "tpu")
+
+
+def test_missing_model():
+    assert_one_error_line(tome("classify", "--model", "/nonexistent", "x.jpg"), "/nonexistent")
+
+
+def test_bad_files():
+    needs(VIT_TINY)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        classify = ["classify", "--model", VIT_TINY]
+        assert_one_error_line(tome(*classify, folder / "no.jpg"), "no.jpg", "no such file")
+        assert_one_error_line(tome(*classify, folder), folder, "folder")
+        noise = folder / "noise.mp4"
+        noise.write_bytes(bytes(range(256)) * 40)
+        assert_one_error_line(tome(*classify, noise), "noise.mp4")
+        empty = folder / "empty.png"
+        empty.write_bytes(b"")
+        assert_one_error_line(tome(*classify, empty), "empty.png")
+        cut = folder / "cut.png"
+        cut.write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\xff\xff\xff\xff\xff\xff\xff\xff")
+        assert_one_error_line(tome(*classify, cut), "cut.png")
+
+
+def test_good_files_before_a_bad_one_are_printed():
+    picture = DALI / "swan-3584559_640.jpg"
+    needs(VIT_TINY, picture)
+    status, out, err = tome("classify", "--model", VIT_TINY, "--json", picture, "no.jpg")
+    assert status == 2 and len(out.splitlines()) == 1 and err.count("\n") == 1, (out, err)
+
+
+def test_bad_labels():
+    needs(VIT_TINY)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        labels = folder / "labels.csv"
+        command = ["eval", "--model", VIT_TINY, "--data", folder]
+        assert_one_error_line(tome(*command), "labels.csv")
+        for text, word in (
+            ("picture,class_index\na.jpg,1\n", "file"),
+            ("file,class_index\na.jpg,1000\n", "line 2"),
+            ("file,class_index\na.jpg,-1\n", "line 2"),
+            ("file,class_index\na.jpg\n", "line 2"),
+            ("file,label\na.jpg,no such thing\n", "no such thing"),
+            ("file,class_index\n", "no sample"),
+            ("file,class_index\na.jpg,1\n", "a.jpg"),
+        ):
+            labels.write_text(text)
+            assert_one_error_line(tome(*command), word)
+
+
+if __name__ == "__main__":
+    tap.main(globals())
