@@ -1,4 +1,5 @@
-// The merge on a GPU: residual add, size-weighted average and LayerNorm in one pass over the tokens.
+// The merge on a GPU: residual add, size-weighted average and LayerNorm in one pass over the
+// tokens.
 //
 // Note [The merge rides on a pass that exists anyway]
 // Between attention and MLP every token is read, the attention's output added, the sum written, and
@@ -18,18 +19,18 @@ enum class MergeCombine { kWeightedMean, kMean, kMax, kKeepOne };
 /// X is the type of the residual stream, Y that of the branch and of the normalised tokens.
 template <class X, class Y>
 struct MergeParams {
-  const X* x = nullptr;            ///< [batch, tokens_in, channels]
-  const Y* branch = nullptr;       ///< same shape: what the residual add adds; null: nothing
-  const float* branch_scale = nullptr;  ///< [channels], layer scale; null: 1
-  const float* branch_bias = nullptr;   ///< [channels], added before the scale; null: 0
-  const float* size = nullptr;     ///< [batch, tokens_in]; null: ones
+  const X* x = nullptr;                   ///< [batch, tokens_in, channels]
+  const Y* branch = nullptr;              ///< same shape: what the residual add adds; null: nothing
+  const float* branch_scale = nullptr;    ///< [channels], layer scale; null: 1
+  const float* branch_bias = nullptr;     ///< [channels], added before the scale; null: 0
+  const float* size = nullptr;            ///< [batch, tokens_in]; null: ones
   const int32_t* member_begin = nullptr;  ///< as in MatchOutputs; null: nothing merges
   const int32_t* members = nullptr;
-  X* x_out = nullptr;              ///< [batch, tokens_out, channels]
-  float* size_out = nullptr;       ///< [batch, tokens_out]; null: not wanted
+  X* x_out = nullptr;                  ///< [batch, tokens_out, channels]
+  float* size_out = nullptr;           ///< [batch, tokens_out]; null: not wanted
   const float* norm_weight = nullptr;  ///< [channels]
   const float* norm_bias = nullptr;    ///< [channels]
-  Y* norm_out = nullptr;           ///< [batch, tokens_out, channels]; null: no LayerNorm
+  Y* norm_out = nullptr;               ///< [batch, tokens_out, channels]; null: no LayerNorm
   float norm_eps = 1e-6F;
   int batch = 0, tokens_in = 0, tokens_out = 0, channels = 0;
   MergeCombine combine = MergeCombine::kWeightedMean;
@@ -172,8 +173,8 @@ TOME_DEVICE float member_weight(const MergeParams<X, Y>& p, const Members& membe
   }
 }
 
-/// A warp for each output token: grid (ceil(batch * tokens_out / 4)), 128 threads, no shared memory.
-/// kSlices * 256 >= channels.
+/// A warp for each output token: grid (ceil(batch * tokens_out / 4)), 128 threads, no shared
+/// memory. kSlices * 256 >= channels.
 template <class Ctx, class X, class Y, int kSlices>
 TOME_KERNEL void merge_kernel(Ctx& ctx, const MergeParams<X, Y>& p) {
   const int64_t out_token =

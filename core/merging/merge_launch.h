@@ -65,8 +65,8 @@ template <class Launcher>
 void launch_source(Launcher& launcher, const SourceParams& p) {
   LaunchShape shape;
   shape.threads = SourceBody::kThreads;
-  shape.grid.x = static_cast<int>(
-      (static_cast<int64_t>(p.batch) * p.tokens_0 + shape.threads - 1) / shape.threads);
+  shape.grid.x = static_cast<int>((static_cast<int64_t>(p.batch) * p.tokens_0 + shape.threads - 1) /
+                                  shape.threads);
   launcher.template run<SourceBody>(shape, p);
 }
 

@@ -1,0 +1,43 @@
+// The merge on a CUDA device: enqueues the kernels of merge_kernel.h.
+#pragma once
+
+#include <cstdint>
+
+#include "cuda/types.h"
+#include "merging/merge_kernel.h"
+
+namespace tome::cuda {
+
+/// One pass between attention and MLP: x_out = merge(x + scale * (branch + bias)), then its
+/// LayerNorm. All pointers are device memory; null where there is no such thing. See MergeParams
+/// for shapes, Note [The merge rides on a pass that exists anyway] for why.
+struct MergeRequest {
+  ElementType residual = ElementType::kBfloat16;  ///< of x and x_out: float32, or as `branch_type`
+  ElementType branch_type = ElementType::kBfloat16;  ///< of branch and norm_out
+  const void* x = nullptr;
+  const void* branch = nullptr;
+  const float* branch_scale = nullptr;
+  const float* branch_bias = nullptr;
+  const float* size = nullptr;
+  const int32_t* member_begin = nullptr;  ///< of MatchOutputs; null: nothing merges
+  const int32_t* members = nullptr;
+  void* x_out = nullptr;  ///< not x, unless nothing merges
+  float* size_out = nullptr;
+  const float* norm_weight = nullptr;
+  const float* norm_bias = nullptr;
+  void* norm_out = nullptr;
+  float norm_eps = 1e-6F;
+  int batch = 0, tokens_in = 0, tokens_out = 0, channels = 0;
+  MergeCombine combine = MergeCombine::kWeightedMean;
+};
+
+/// Enqueues one launch. Allocates nothing and waits for nothing.
+/// @throws Error kSettings for sizes and types that make no sense or more than 2048 channels,
+///   kDevice if the launch fails
+void merge_tokens(const MergeRequest& request, Stream stream);
+
+/// Enqueues merge_source (merge.h), for callers that want sources.
+/// @throws Error as merge_tokens
+void merge_sources(const SourceParams& params, Stream stream);
+
+}  // namespace tome::cuda
