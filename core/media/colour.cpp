@@ -1,5 +1,6 @@
 #include "media/colour.h"
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 
@@ -47,6 +48,17 @@ Normalisation normalisation_of(const PreprocessSpec& spec) {
     result.scale[c] = static_cast<float>(rescale / spec.std[c]);
   }
   return result;
+}
+
+std::array<float, 3> fill_of(const PreprocessSpec& spec, const Normalisation& normalisation) {
+  std::array<float, 3> fill{};
+  for (int c = 0; c < 3; ++c) {
+    const float mean = normalisation.mean[c];
+    const float value =
+        spec.crop_mode == CropMode::kBorder ? std::clamp(std::nearbyint(mean), 0.0F, 255.0F) : 0.0F;
+    fill[c] = (value - mean) * normalisation.scale[c];
+  }
+  return fill;
 }
 
 }  // namespace tome

@@ -28,4 +28,8 @@ ColourMatrix colour_matrix(ColorMatrix matrix, ColorRange range, int bits);
 /// @throws Error kSettings where the spec's mean, std or rescale is zero or not a number
 Normalisation normalisation_of(const PreprocessSpec& spec);
 
+/// What a pixel that no picture covers becomes, normalised: black (torchvision's CenterCrop), or
+/// for kBorder the mean rounded to 8 bits (timm's CenterCropOrPad).
+std::array<float, 3> fill_of(const PreprocessSpec& spec, const Normalisation& normalisation);
+
 }  // namespace tome

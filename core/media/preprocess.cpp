@@ -2,7 +2,6 @@
 #include "media/preprocess.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -15,19 +14,6 @@
 
 namespace tome {
 namespace {
-
-// What a pixel that no picture covers becomes: black (torchvision's CenterCrop), or for kBorder the
-// mean rounded to 8 bits (timm's CenterCropOrPad).
-std::array<float, 3> fill_of(const PreprocessSpec& spec, const Normalisation& normalisation) {
-  std::array<float, 3> fill{};
-  for (int c = 0; c < 3; ++c) {
-    const float mean = normalisation.mean[c];
-    const float value =
-        spec.crop_mode == CropMode::kBorder ? std::clamp(std::nearbyint(mean), 0.0F, 255.0F) : 0.0F;
-    fill[c] = (value - mean) * normalisation.scale[c];
-  }
-  return fill;
-}
 
 class PlaneSink : public RowSink {
  public:
