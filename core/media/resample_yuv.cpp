@@ -39,7 +39,9 @@ class YuvResampler {
         plan_(plan),
         kernels_(row_kernels()),
         blend_(layout_.bytes == 2 ? kernels_.blend_wide10 : kernels_.blend_wide8) {
-    const size_t most = 2 * size_t(plan.luma_x.span + 2 * plan.chroma_x.span) + 4 * kWideSlack;
+    // Of the widest row, macropixels, and behind it what resize_wide may read.
+    const size_t most = 2 * size_t(plan.luma_x.span + 2 * plan.chroma_x.span) + 16 +
+                        std::max(plan.luma_x.length, plan.chroma_x.length);
     raw_ = at_least(scratch.raw, 2 * most);
     pairs_ = at_least(scratch.pairs, most);
     y_ = at_least(scratch.y, most);

@@ -17,8 +17,6 @@ struct RgbSource {
 
 /// Samples that have no PIL original are kept in 16 bits with 6 fractional bits between the passes.
 constexpr int kWideFractionBits = 6;
-/// What a row given to resize_wide must have behind its last sample.
-constexpr int kWideSlack = WideTaps::kGroup;
 /// Bytes that resize_rgb may read from the first pixel of a group of four taps on.
 constexpr int kRgbGroupBytes = 16;
 constexpr int kRgbRows = 4;
@@ -42,8 +40,8 @@ struct RowKernels {
                        int32_t n, int16_t* out);
   /// n pairs to two rows.
   void (*split_pairs)(const int16_t* pairs, int32_t n, int16_t* even, int16_t* odd);
-  /// Horizontal pass; row[0] is sample taps.begin and kWideSlack samples more than taps.span may be
-  /// read (whatever they hold).
+  /// Horizontal pass; row[0] is sample taps.begin. taps.length samples more than taps.span may be
+  /// read, whatever they hold.
   void (*resize_wide)(const int16_t* row, const WideTaps& taps, int16_t* out);
   /// Wide samples to normalised R, G, B.
   void (*yuv_to_float)(const int16_t* y, const int16_t* u, const int16_t* v, int32_t n,

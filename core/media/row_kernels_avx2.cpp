@@ -118,27 +118,31 @@ TOME_SIMD void resize_rgb(const uint8_t* const* rows, const RgbSource& source,
   }
 }
 
+// Eight partial sums of output i; kGroups groups of taps, weights behind the last are zero.
+template <int kGroups>
 TOME_SIMD inline __m256i wide_output(const int16_t* row, const WideTaps& taps, int32_t i) {
   const int16_t* samples = row + taps.first[i];
-  const int16_t* weights = taps.weights.data() + int64_t{i} * taps.length;
+  const int16_t* weights = taps.weights.data() + int64_t{i} * (kGroups * WideTaps::kGroup);
   __m256i sum = _mm256_madd_epi16(Vec::load(samples), Vec::load(weights));
-  for (int32_t t = WideTaps::kGroup; t < taps.used[i]; t += WideTaps::kGroup) {
+  for (int g = 1; g < kGroups; ++g) {
+    const int t = g * WideTaps::kGroup;
     sum = _mm256_add_epi32(sum, _mm256_madd_epi16(Vec::load(samples + t), Vec::load(weights + t)));
   }
   return sum;
 }
 
-TOME_SIMD void resize_wide(const int16_t* row, const WideTaps& taps, int16_t* out) {
+template <int kGroups>
+TOME_SIMD void resize_wide_groups(const int16_t* row, const WideTaps& taps, int16_t* out) {
   const __m256i half = _mm256_set1_epi32(1 << (WideTaps::kFractionBits - 1));
-  if (taps.count < 8) return portable_row_kernels()->resize_wide(row, taps, out);
   for (int32_t block = 0; block < taps.count; block += 8) {
     const int32_t i = std::min(block, taps.count - 8);
     __m256i four[2];
     for (int k = 0; k < 2; ++k) {
       const int32_t at = i + 4 * k;
-      four[k] = _mm256_hadd_epi32(
-          _mm256_hadd_epi32(wide_output(row, taps, at), wide_output(row, taps, at + 1)),
-          _mm256_hadd_epi32(wide_output(row, taps, at + 2), wide_output(row, taps, at + 3)));
+      four[k] = _mm256_hadd_epi32(_mm256_hadd_epi32(wide_output<kGroups>(row, taps, at),
+                                                    wide_output<kGroups>(row, taps, at + 1)),
+                                  _mm256_hadd_epi32(wide_output<kGroups>(row, taps, at + 2),
+                                                    wide_output<kGroups>(row, taps, at + 3)));
     }
     const __m256i sum = _mm256_add_epi32(_mm256_permute2x128_si256(four[0], four[1], 0x20),
                                          _mm256_permute2x128_si256(four[0], four[1], 0x31));
@@ -147,6 +151,16 @@ TOME_SIMD void resize_wide(const int16_t* row, const WideTaps& taps, int16_t* ou
         reinterpret_cast<__m128i*>(out + i),
         _mm_packs_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1)));
   }
+}
+
+void resize_wide(const int16_t* row, const WideTaps& taps, int16_t* out) {
+  static_assert(WideTaps::kGroup == 16);
+  const int32_t groups = taps.length / WideTaps::kGroup;
+  if (taps.count < 8 || groups > 6) return portable_row_kernels()->resize_wide(row, taps, out);
+  constexpr decltype(&resize_wide) by_groups[] = {resize_wide_groups<1>, resize_wide_groups<2>,
+                                                  resize_wide_groups<3>, resize_wide_groups<4>,
+                                                  resize_wide_groups<5>, resize_wide_groups<6>};
+  by_groups[groups - 1](row, taps, out);
 }
 
 TOME_SIMD void split_pairs(const int16_t* pairs, int32_t n, int16_t* even, int16_t* odd) {

@@ -70,6 +70,12 @@ TOME_SIMD void blend_exact(const uint8_t* const* rows, const ExactTaps& taps, in
   }
 }
 
+TOME_SIMD inline void add_products(Vec::Int (&sum)[4], const Quarters& samples, Vec::Int by) {
+  for (int q = 0; q < 4; ++q) {
+    sum[q] = Vec::add32(sum[q], Vec::multiply_add(samples.q[q], by));
+  }
+}
+
 TOME_SIMD void blend_wide8(const uint8_t* rows, int64_t stride, const WideTaps& taps, int32_t index,
                            int32_t n, int16_t* out) {
   if (n < Vec::kBytes) {
@@ -83,14 +89,12 @@ TOME_SIMD void blend_wide8(const uint8_t* rows, int64_t stride, const WideTaps& 
   for (int32_t block = 0; block < n; block += Vec::kBytes) {
     const int32_t x = std::min(block, n - Vec::kBytes);
     Vec::Int sum[4] = {half, half, half, half};
-    for (int32_t t = 0; t < used; t += 2) {
-      const Quarters samples =
-          interleave(top + t * stride + x, top + partner(t, used) * stride + x);
-      const Vec::Int by = weight_pair(weights + t);
-      for (int q = 0; q < 4; ++q) {
-        sum[q] = Vec::add32(sum[q], Vec::multiply_add(samples.q[q], by));
-      }
+    const uint8_t* row = top + x;
+    int32_t t = 0;
+    for (; t + 1 < used; t += 2, row += 2 * stride) {
+      add_products(sum, interleave(row, row + stride), weight_pair(weights + t));
     }
+    if (t < used) add_products(sum, interleave(row, row), weight_pair(weights + t));
     for (auto& s : sum) s = Vec::shift_right32<shift>(s);
     Vec::store_lanes_interleaved(out + x, Vec::pack32(sum[0], sum[1]), Vec::pack32(sum[2], sum[3]));
   }
