@@ -1,0 +1,128 @@
+// Folders, files and expectations that the checkpoint tests share.
+#pragma once
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "checkpoint/safetensors.h"
+#include "error.h"
+
+namespace tome::testing {
+
+inline std::filesystem::path fixtures() {
+  const char* dir = std::getenv("TOME_FIXTURES");
+  return dir != nullptr ? dir : "../tests/fixtures";
+}
+
+/// A folder of its own, removed with everything in it.
+class TempFolder {
+ public:
+  TempFolder() {
+    static std::atomic<int> count{0};
+    path_ = std::filesystem::temp_directory_path() /
+            ("tome-test-" + std::to_string(::getpid()) + "-" + std::to_string(count++));
+    std::filesystem::create_directories(path_);
+  }
+  ~TempFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  TempFolder(const TempFolder&) = delete;
+  TempFolder& operator=(const TempFolder&) = delete;
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+inline void write_file(const std::filesystem::path& path, const std::string& bytes) {
+  std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
+}
+
+inline std::string read_file(const std::filesystem::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+inline std::string little_endian(uint64_t value) {
+  std::string bytes;
+  for (int i = 0; i < 8; ++i) bytes += static_cast<char>(value >> (8 * i));
+  return bytes;
+}
+
+/// The bytes of a safetensors file with this header, whatever it says.
+inline std::string safetensors_bytes(const std::string& header, const std::string& data) {
+  return little_endian(header.size()) + header + data;
+}
+
+using Tensors = std::map<std::string, at::Tensor>;
+
+inline Tensors read_tensors(const std::filesystem::path& path, const std::string& prefix = "") {
+  const auto file = SafetensorsFile::open(path);
+  Tensors out;
+  for (const auto& name : file.names()) {
+    if (name.rfind(prefix, 0) == 0) out[name.substr(prefix.size())] = file.tensor(name);
+  }
+  return out;
+}
+
+/// A copy of a fixture's model that a test may spoil.
+class ModelFolder {
+ public:
+  explicit ModelFolder(const std::string& fixture) {
+    const auto from = fixtures() / "hf" / fixture;
+    config = nlohmann::json::parse(read_file(from / "config.json"));
+    tensors = read_tensors(from / "model.safetensors");
+    const auto processor = from / "preprocessor_config.json";
+    if (std::filesystem::exists(processor)) {
+      preprocess = nlohmann::json::parse(read_file(processor));
+    }
+  }
+  ModelFolder(nlohmann::json json, Tensors weights)
+      : config(std::move(json)), tensors(std::move(weights)) {}
+
+  /// Writes what the members hold now.
+  const std::filesystem::path& write() {
+    write_file(path() / "config.json", config.dump());
+    write_safetensors(path() / "model.safetensors", tensors);
+    if (!preprocess.is_null()) {
+      write_file(path() / "preprocessor_config.json", preprocess.dump());
+    }
+    return path();
+  }
+  const std::filesystem::path& path() const { return folder_.path(); }
+
+  nlohmann::json config, preprocess;
+  Tensors tensors;
+
+ private:
+  TempFolder folder_;
+};
+
+/// `call` throws an Error of `kind` whose text holds every one of `words`.
+inline void expect_error(const std::function<void()>& call, ErrorKind kind,
+                         const std::vector<std::string>& words) {
+  try {
+    call();
+    FAIL() << "no error, expected one with: " << (words.empty() ? "" : words[0]);
+  } catch (const Error& error) {
+    EXPECT_EQ(static_cast<int>(error.kind()), static_cast<int>(kind)) << error.what();
+    for (const auto& word : words) {
+      EXPECT_NE(std::string(error.what()).find(word), std::string::npos)
+          << "\"" << word << "\" is not in: " << error.what();
+    }
+  }
+}
+
+}  // namespace tome::testing
