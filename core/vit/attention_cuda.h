@@ -1,0 +1,33 @@
+// Proportional attention on a CUDA device: enqueues the kernel of attention_kernel.h.
+#pragma once
+
+#include <cstdint>
+
+#include "cuda/types.h"
+
+namespace tome::cuda {
+
+/// softmax(Q K^T scale + log key_weight) V. All pointers are device memory; q, k and v are 16-byte
+/// aligned and their strides (elements) multiples of 8, as in the rows of a QKV product.
+struct AttentionRequest {
+  const void* q = nullptr;  ///< [batch, tokens, heads, dim]
+  const void* k = nullptr;
+  const void* v = nullptr;
+  int64_t sample_stride = 0, token_stride = 0, head_stride = 0;
+  ElementType type = ElementType::kBfloat16;  ///< or kFloat16
+  const float* key_weight = nullptr;          ///< [batch, tokens], token sizes; null: ones
+  void* out = nullptr;                        ///< [batch, tokens, heads * dim]
+  int batch = 0, tokens = 0, heads = 0;
+  int dim = 64;
+  float scale = 0.125F;
+};
+
+/// Whether this type and head dimension have a kernel (16-bit types; 32, 64, 80 and 128).
+bool has_attention_kernel(ElementType type, int dim);
+
+/// Enqueues one launch. Allocates nothing and waits for nothing.
+/// @throws Error kSettings for sizes, strides or types without a kernel, kDevice if the launch
+/// fails
+void attend(const AttentionRequest& request, Stream stream);
+
+}  // namespace tome::cuda
