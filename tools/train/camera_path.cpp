@@ -41,7 +41,7 @@ void make_imperfect(std::vector<Step>& steps, double size, Random& random) {
 
 /// A shaken camera goes to and fro: in the end it has come less than half as far as it moved.
 std::vector<Step> shake_steps(int count, double difficulty, Random& random) {
-  const double size = draw_speed(0.005, 0.05, difficulty, random);
+  const double size = draw_speed(0.006, 0.05, difficulty, random);
   std::vector<Step> steps(static_cast<size_t>(count));
   for (int attempt = 0;; ++attempt) {
     const double frequency = random.uniform(0.15, 0.5);
@@ -75,23 +75,23 @@ std::vector<Step> draw_steps(CameraState state, int count, double difficulty, do
   switch (state) {
     case CameraState::kPanLeft:
     case CameraState::kPanRight:
-      *size = draw_speed(0.004, 0.06, difficulty, random);
+      *size = draw_speed(0.005, 0.06, difficulty, random);
       step.dx = state == CameraState::kPanLeft ? -*size : *size;
       break;
     case CameraState::kTiltUp:
     case CameraState::kTiltDown:
-      *size = draw_speed(0.004, 0.06, difficulty, random);
+      *size = draw_speed(0.005, 0.06, difficulty, random);
       step.dy = state == CameraState::kTiltUp ? -*size : *size;
       break;
     case CameraState::kZoomIn:
     case CameraState::kZoomOut: {
-      const double rate = draw_speed(0.008, 0.05, difficulty, random);
+      const double rate = draw_speed(0.01, 0.05, difficulty, random);
       step.zoom = state == CameraState::kZoomIn ? -rate : rate;
       *size = rate / 2;
       break;
     }
     case CameraState::kRoll: {
-      const double rate = draw_speed(0.5, 4.5, difficulty, random) * kDegree;
+      const double rate = draw_speed(0.7, 4.5, difficulty, random) * kDegree;
       step.angle = random.sign() * rate;
       *size = rate / 2;
       break;

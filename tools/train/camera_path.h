@@ -38,8 +38,8 @@ struct PathOptions {
   bool imperfect = true;
 };
 
-/// A path of `state` that starts at `start`. Speeds per frame are drawn from: pan and tilt 0.4 to 6 %
-/// of the view, zoom 0.8 to 5 %, roll 0.5 to 4.5 degrees, shake 0.5 to 5 % of the view.
+/// A path of `state` that starts at `start`. Speeds per frame are drawn from: pan and tilt 0.5 to 6 %
+/// of the view, zoom 1 to 5 %, roll 0.7 to 4.5 degrees, shake 0.6 to 5 % of the view.
 std::vector<Pose> make_path(CameraState state, const Pose& start, const PathOptions& options,
                             Random& random);
 

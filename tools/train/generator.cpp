@@ -11,10 +11,10 @@ namespace tome::train {
 namespace {
 
 // Note [Twice the size, then halved]
-// Frames are rendered and "recorded" (noise, blocks, text) at twice the model's size and reduced by
-// area, which the antialiased resize of core/media comes close to at that ratio. Pictures were
-// reduced beforehand so that one pixel of the render covers about one of the picture: no clip reads
-// a full-size picture.
+// Frames are rendered and "recorded" (noise, blocks, text) at twice the model's size, then halved
+// with the weights 1 3 3 1 of an antialiased bilinear resize, the filter that core/media applies to
+// a real frame. Pictures were reduced beforehand so that one pixel of the render covers about one of
+// the picture: no clip reads a full-size picture.
 constexpr int kOversample = 2;
 constexpr int kTextures = 48;
 
@@ -176,7 +176,8 @@ GeneratedClip CameraStateGenerator::clip_of(CameraState state, uint64_t index,
   if (state == CameraState::kCovered && random.chance(0.3)) sensor.noise = 0;
   record(clip.frames, sensor, random);
   for (cv::Mat& frame : clip.frames) {
-    cv::Mat small;
+    cv::GaussianBlur(frame, frame, {3, 3}, 0, 0, cv::BORDER_REPLICATE);  // 1 2 1, and with
+    cv::Mat small;                                                       // pairs' means 1 3 3 1
     cv::resize(frame, small, {options_.size, options_.size}, 0, 0, cv::INTER_AREA);
     frame = small;
   }

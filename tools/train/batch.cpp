@@ -1,0 +1,115 @@
+#include "train/batch.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+namespace tome::train {
+
+void frames_to_patches(const std::vector<cv::Mat>& frames, int64_t patch,
+                       const std::array<float, 3>& mean, const std::array<float, 3>& std,
+                       float* patches) {
+  const int p = static_cast<int>(patch);
+  float scale[3];
+  float shift[3];
+  for (size_t c = 0; c < 3; ++c) {
+    scale[c] = 1 / (255 * std[c]);
+    shift[c] = -mean[c] / std[c];
+  }
+  float* out = patches;
+  for (const cv::Mat& frame : frames) {
+    for (int top = 0; top + p <= frame.rows; top += p) {
+      for (int left = 0; left + p <= frame.cols; left += p) {
+        for (int c = 0; c < 3; ++c) {
+          for (int y = 0; y < p; ++y) {
+            const uint8_t* row = frame.ptr<uint8_t>(top + y) + 3 * left + c;
+            for (int x = 0; x < p; ++x) *out++ = static_cast<float>(row[3 * x]) * scale[c] + shift[c];
+          }
+        }
+      }
+    }
+  }
+}
+
+GeneratorSource::GeneratorSource(std::shared_ptr<const CameraStateGenerator> generator,
+                                 const ViTConfig& config, int64_t batch_size, int64_t ramp_batches)
+    : generator_(std::move(generator)),
+      config_(config),
+      batch_size_(batch_size),
+      ramp_batches_(ramp_batches) {}
+
+Batch GeneratorSource::batch(int64_t index) const {
+  const int64_t cells = config_.grid_rows() * config_.grid_cols();
+  const int64_t row = config_.channels * config_.patch * config_.patch;
+  Batch batch;
+  batch.patches = at::empty({batch_size_, config_.frames, cells, row});
+  batch.labels = at::empty({batch_size_}, at::kLong);
+  batch.motion = at::empty({batch_size_, config_.patch_tokens(), 2});
+  batch.motion_weight = at::ones({batch_size_});
+  const double difficulty =
+      ramp_batches_ > 0
+          ? std::min(1.0, static_cast<double>(index) / static_cast<double>(ramp_batches_))
+          : 1.0;
+  for (int64_t i = 0; i < batch_size_; ++i) {
+    const GeneratedClip clip =
+        generator_->clip(static_cast<uint64_t>(index * batch_size_ + i), difficulty);
+    frames_to_patches(clip.frames, config_.patch, {0.5F, 0.5F, 0.5F}, {0.5F, 0.5F, 0.5F},
+                      batch.patches[i].data_ptr<float>());
+    batch.labels[i] = static_cast<int64_t>(clip.state);
+    std::copy(clip.motion.begin(), clip.motion.end(), batch.motion[i].data_ptr<float>());
+    if (!clip.motion_valid) batch.motion_weight[i] = 0;
+  }
+  return batch;
+}
+
+BatchLoader::BatchLoader(const BatchSource& source, int64_t first, int64_t end, int threads)
+    : source_(source),
+      wanted_(first),
+      next_(first),
+      end_(end),
+      ahead_(static_cast<size_t>(threads) + 2) {
+  for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
+}
+
+BatchLoader::~BatchLoader() {
+  {
+    const std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  changed_.notify_all();
+}
+
+void BatchLoader::work() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    changed_.wait(lock, [&] {
+      return stop_ || next_ >= end_ || next_ < wanted_ + static_cast<int64_t>(ahead_);
+    });
+    if (stop_ || next_ >= end_ || error_) return;
+    const int64_t index = next_++;
+    lock.unlock();
+    Batch made;
+    std::exception_ptr error;
+    try {
+      made = source_.batch(index);
+    } catch (...) {
+      error = std::current_exception();
+    }
+    lock.lock();
+    if (error) error_ = error;
+    ready_.emplace(index, std::move(made));
+    changed_.notify_all();
+  }
+}
+
+Batch BatchLoader::next() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return error_ || ready_.contains(wanted_); });
+  if (error_) std::rethrow_exception(error_);
+  Batch out = std::move(ready_.at(wanted_));
+  ready_.erase(wanted_++);
+  changed_.notify_all();
+  return out;
+}
+
+}  // namespace tome::train

@@ -1,0 +1,79 @@
+// Batches for training: where they come from and how they are made ahead of time.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <condition_variable>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <opencv2/core.hpp>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "train/generator.h"
+#include "vit/config.h"
+
+namespace tome::train {
+
+struct Batch {
+  at::Tensor patches;  ///< float32 [B, T, n, 3 * p * p], normalised by mean 0.5, std 0.5 or as given
+  at::Tensor labels;   ///< int64 [B]
+  at::Tensor motion;   ///< float32 [B, patch tokens, 2], pixels per frame; undefined if unknown
+  at::Tensor motion_weight;  ///< float32 [B], 0 where the scene's motion cannot be seen
+};
+
+/// Anything that can make batch number `index` on its own, on any thread: the same index always
+/// gives the same batch.
+class BatchSource {
+ public:
+  virtual ~BatchSource() = default;
+  virtual Batch batch(int64_t index) const = 0;
+  virtual std::vector<std::string> labels() const = 0;
+};
+
+/// Writes RGB frames (8 bits, the model's size) as one sample's patch rows.
+void frames_to_patches(const std::vector<cv::Mat>& frames, int64_t patch,
+                       const std::array<float, 3>& mean, const std::array<float, 3>& std,
+                       float* patches);
+
+/// Clips of the virtual camera. Difficulty rises from 0 to 1 over `ramp_batches`.
+class GeneratorSource : public BatchSource {
+ public:
+  GeneratorSource(std::shared_ptr<const CameraStateGenerator> generator, const ViTConfig& config,
+                  int64_t batch_size, int64_t ramp_batches);
+  Batch batch(int64_t index) const override;
+  std::vector<std::string> labels() const override { return camera_state_labels(); }
+
+ private:
+  std::shared_ptr<const CameraStateGenerator> generator_;
+  ViTConfig config_;
+  int64_t batch_size_, ramp_batches_;
+};
+
+/// Makes batches first, first + 1, … on threads of its own, a few ahead, and hands them out in order.
+class BatchLoader {
+ public:
+  BatchLoader(const BatchSource& source, int64_t first, int64_t end, int threads);
+  ~BatchLoader();
+  /// The next batch. Errors of the source are thrown here.
+  Batch next();
+
+ private:
+  void work();
+  const BatchSource& source_;
+  int64_t wanted_, next_, end_;
+  size_t ahead_;
+  std::map<int64_t, Batch> ready_;
+  std::exception_ptr error_;
+  bool stop_ = false;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<std::jthread> threads_;
+};
+
+}  // namespace tome::train

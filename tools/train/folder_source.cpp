@@ -1,0 +1,203 @@
+#include "train/folder_source.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <numeric>
+#include <opencv2/imgproc.hpp>
+#include <set>
+
+#include "dataset.h"
+#include "error.h"
+#include "media_reader.h"
+
+namespace tome::train {
+namespace {
+
+constexpr int kMostFrames = 256;  // of one video: enough for a clip at any place of a short one
+
+cv::Mat to_rgb(const Frame& frame, int short_side) {
+  const cv::Mat bgr(frame.height, frame.width, CV_8UC3, const_cast<uint8_t*>(frame.planes[0].data),
+                    static_cast<size_t>(frame.planes[0].stride));
+  cv::Mat rgb;
+  const double scale = static_cast<double>(short_side) / std::min(bgr.cols, bgr.rows);
+  if (scale < 1) {
+    cv::resize(bgr, rgb, {}, scale, scale, cv::INTER_AREA);
+    cv::cvtColor(rgb, rgb, cv::COLOR_BGR2RGB);
+  } else {
+    cv::cvtColor(bgr, rgb, cv::COLOR_BGR2RGB);
+  }
+  return rgb;
+}
+
+/// The part of a frame that evaluation looks at: everything, or the centre in the model's shape.
+cv::Rect centre_part(cv::Size size, const PreprocessSpec& spec) {
+  if (spec.crop_mode != CropMode::kCenter) return {0, 0, size.width, size.height};
+  const double share = static_cast<double>(std::min(spec.width, spec.height)) / spec.resize_short;
+  const int side = static_cast<int>(std::min(size.width, size.height) * std::min(share, 1.0));
+  return {(size.width - side) / 2, (size.height - side) / 2, side, side};
+}
+
+}  // namespace
+
+std::vector<int64_t> mirrored_labels(const std::vector<std::string>& labels) {
+  std::vector<int64_t> out(labels.size());
+  std::iota(out.begin(), out.end(), 0);
+  for (size_t i = 0; i < labels.size(); ++i) {
+    for (const auto& [from, to] : {std::pair{"left", "right"}, std::pair{"right", "left"}}) {
+      const size_t at = labels[i].find(from);
+      if (at == std::string::npos) continue;
+      std::string other = labels[i];
+      other.replace(at, std::string(from).size(), to);
+      const auto found = std::find(labels.begin(), labels.end(), other);
+      if (found != labels.end()) out[i] = found - labels.begin();
+    }
+  }
+  return out;
+}
+
+std::vector<std::string> read_label_names(const std::filesystem::path& folder) {
+  const std::filesystem::path path = folder / "labels.csv";
+  std::ifstream in(path);
+  if (!in) throw Error(ErrorKind::kNotFound, "'" + path.string() + "' is not there");
+  const auto split_line = [](const std::string& line) {
+    std::vector<std::string> fields(1);
+    for (const char c : line) {
+      if (c == ',') {
+        fields.emplace_back();
+      } else if (c != '\r' && c != '"') {
+        fields.back() += c;
+      }
+    }
+    return fields;
+  };
+  std::string line;
+  std::getline(in, line);
+  const std::vector<std::string> header = split_line(line);
+  const auto column = std::find(header.begin(), header.end(), "label") - header.begin();
+  std::set<std::string> names;
+  while (std::getline(in, line)) {
+    const std::vector<std::string> fields = split_line(line);
+    if (column < static_cast<int64_t>(fields.size())) names.insert(fields[static_cast<size_t>(column)]);
+  }
+  if (names.empty()) {
+    throw Error(ErrorKind::kFormat,
+                "'" + path.string() + "' has no row with a 'label'; expected file,label[,split]");
+  }
+  return {names.begin(), names.end()};
+}
+
+FolderSource::FolderSource(FolderOptions options, std::vector<std::string> labels,
+                           const ViTConfig& config, const PreprocessSpec& preprocess,
+                           int64_t batch_size, uint64_t seed)
+    : options_(std::move(options)),
+      labels_(std::move(labels)),
+      mirrored_(mirrored_labels(labels_)),
+      config_(config),
+      preprocess_(preprocess),
+      batch_size_(batch_size),
+      seed_(seed) {
+  for (const cli::Sample& sample : cli::read_dataset(options_.folder, labels_, options_.split, 0)) {
+    files_.push_back(sample.file);
+    classes_.push_back(sample.class_index);
+  }
+  if (files_.empty()) {
+    throw Error(ErrorKind::kFormat, "'" + (options_.folder / "labels.csv").string() +
+                                        "' has no sample of split '" + options_.split + "'");
+  }
+}
+
+std::shared_ptr<const FolderSource::Video> FolderSource::load(size_t sample) const {
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto found = videos_.find(sample); found != videos_.end()) return found->second;
+  }
+  const int side = std::max(preprocess_.width, preprocess_.height) * 8 / 7;
+  auto video = std::make_shared<Video>();
+  if (cli::is_picture(files_[sample])) {
+    video->frames.push_back(to_rgb(cli::read_picture(files_[sample]), side));
+  } else {
+    cli::for_each_frame(files_[sample], [&](const Frame& frame, int64_t, double) {
+      video->frames.push_back(to_rgb(frame, side));
+      return static_cast<int>(video->frames.size()) < kMostFrames;
+    });
+  }
+  if (video->frames.empty()) {
+    throw Error(ErrorKind::kRead, "'" + files_[sample].string() + "' has no frame to be decoded");
+  }
+  const std::lock_guard lock(mutex_);
+  return videos_.emplace(sample, std::move(video)).first->second;
+}
+
+std::vector<cv::Mat> FolderSource::draw_clip(const Video& video, Random& random,
+                                             bool mirror) const {
+  const auto length = static_cast<int64_t>(video.frames.size());
+  const int64_t frames = config_.frames;
+  const cv::Size size = video.frames[0].size();
+  cv::Rect part = centre_part(size, preprocess_);
+  int64_t stride = std::max<int64_t>(options_.frame_stride, 1);
+  const bool spread = options_.frame_stride == 0;
+  int64_t first = std::max<int64_t>((length - ((frames - 1) * stride + 1)) / 2, 0);
+  if (options_.augment) {
+    const double share = std::sqrt(random.uniform(options_.smallest_crop, 1.0));
+    const double shape = std::sqrt(random.log_uniform(0.8, 1.25));
+    part.width = std::clamp(static_cast<int>(size.width * share * shape), 1, size.width);
+    part.height = std::clamp(static_cast<int>(size.height * share / shape), 1, size.height);
+    part.x = static_cast<int>(random.index(size.width - part.width + 1));
+    part.y = static_cast<int>(random.index(size.height - part.height + 1));
+    first = random.index(std::max<int64_t>(length - (frames - 1) * stride, 1));
+  }
+  std::vector<cv::Mat> out;
+  for (int64_t i = 0; i < frames; ++i) {
+    int64_t at = first + i * stride;
+    if (spread) {  // one frame from each of `frames` equal parts
+      const double place = options_.augment ? random.unit() : 0.5;
+      at = static_cast<int64_t>((static_cast<double>(i) + place) * static_cast<double>(length) /
+                                static_cast<double>(frames));
+    }
+    cv::Mat frame;
+    cv::resize(video.frames[static_cast<size_t>(std::min(at, length - 1))](part), frame,
+               {preprocess_.width, preprocess_.height}, 0, 0, cv::INTER_AREA);
+    if (mirror) cv::flip(frame, frame, 1);
+    out.push_back(frame);
+  }
+  return out;
+}
+
+size_t FolderSource::sample_at(int64_t position) const {
+  const auto count = static_cast<int64_t>(files_.size());
+  if (!options_.augment) return static_cast<size_t>(position % count);
+  // A shuffle that depends on the epoch alone, so that any batch can be made on its own.
+  std::vector<size_t> order(files_.size());
+  std::iota(order.begin(), order.end(), 0);
+  Random random(Random::mix(seed_, static_cast<uint64_t>(position / count), 0xe90c));
+  for (int64_t i = count - 1; i > 0; --i) {
+    std::swap(order[static_cast<size_t>(i)], order[static_cast<size_t>(random.index(i + 1))]);
+  }
+  return order[static_cast<size_t>(position % count)];
+}
+
+Batch FolderSource::batch(int64_t index) const {
+  const int64_t cells = config_.grid_rows() * config_.grid_cols();
+  int64_t size = batch_size_;
+  if (!options_.augment) size = std::min(size, samples() - index * batch_size_);
+  Batch batch;
+  batch.patches = at::empty({size, config_.frames, cells, 3 * config_.patch * config_.patch});
+  batch.labels = at::empty({size}, at::kLong);
+  for (int64_t i = 0; i < size; ++i) {
+    const int64_t position = index * batch_size_ + i;
+    const size_t sample = sample_at(position);
+    Random random(Random::mix(seed_, static_cast<uint64_t>(position), 0xf0));
+    const bool mirror = options_.augment && options_.flip && random.chance(0.5);
+    const auto video = load(sample);
+    frames_to_patches(draw_clip(*video, random, mirror), config_.patch, preprocess_.mean,
+                      preprocess_.std, batch.patches[i].data_ptr<float>());
+    const int64_t label = classes_[sample];
+    batch.labels[i] = mirror ? mirrored_[static_cast<size_t>(label)] : label;
+  }
+  return batch;
+}
+
+}  // namespace tome::train

@@ -1,0 +1,235 @@
+#include "train/parameters.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+#include <numbers>
+
+#include "error.h"
+#include "train/random.h"
+
+namespace tome::train {
+namespace {
+
+at::Tensor truncated_normal(at::IntArrayRef shape, double deviation, Random& random) {
+  at::Tensor out = at::empty(shape, at::kFloat);
+  float* values = out.data_ptr<float>();
+  for (int64_t i = 0; i < out.numel(); ++i) {
+    double value = random.normal();
+    while (std::abs(value) > 2) value = random.normal();
+    values[i] = static_cast<float>(value * deviation);
+  }
+  return out;
+}
+
+LinearWeights make_linear(int64_t out, int64_t in, Random& random) {
+  return {truncated_normal({out, in}, 0.02, random), at::zeros({out})};
+}
+
+NormWeights make_norm(int64_t dim) { return {at::ones({dim}), at::zeros({dim})}; }
+
+/// Sines and cosines of t, y and x, a third of the dimensions each (what is left stays zero).
+at::Tensor grid_positions(const ViTConfig& config) {
+  at::Tensor out = at::zeros({config.tokens(), config.dim});
+  auto values = out.accessor<float, 2>();
+  const int64_t pairs = config.dim / 6;
+  int64_t row = config.prefix_tokens();
+  for (int64_t t = 0; t < config.grid_frames(); ++t) {
+    for (int64_t y = 0; y < config.grid_rows(); ++y) {
+      for (int64_t x = 0; x < config.grid_cols(); ++x, ++row) {
+        const double place[3] = {static_cast<double>(t), static_cast<double>(y),
+                                 static_cast<double>(x)};
+        for (int64_t axis = 0; axis < 3; ++axis) {
+          for (int64_t i = 0; i < pairs; ++i) {
+            // Periods from 2 pi down to 2 pi * 100 cells: grids here have few cells.
+            const double angle = place[axis] / std::pow(100.0, static_cast<double>(i) /
+                                                                   static_cast<double>(pairs));
+            values[row][axis * 2 * pairs + 2 * i] = static_cast<float>(0.2 * std::sin(angle));
+            values[row][axis * 2 * pairs + 2 * i + 1] = static_cast<float>(0.2 * std::cos(angle));
+          }
+        }
+      }
+    }
+  }
+  return out;
+}
+
+using Visit = std::function<void(at::Tensor&, const std::string&, bool decay)>;
+
+void visit_plain(at::Tensor& tensor, const std::string& name, const Visit& visit) {
+  if (tensor.defined()) visit(tensor, name, false);
+}
+
+void visit_linear(LinearWeights& linear, const std::string& name, const Visit& visit) {
+  if (linear.weight.defined()) visit(linear.weight, name + ".weight", true);
+  visit_plain(linear.bias, name + ".bias", visit);
+}
+
+void visit_norm(NormWeights& norm, const std::string& name, const Visit& visit) {
+  visit_plain(norm.weight, name + ".weight", visit);
+  visit_plain(norm.bias, name + ".bias", visit);
+}
+
+void visit_all(ViTWeights& weights, const Visit& visit) {
+  visit_linear(weights.patch_embed, "patch_embed", visit);
+  visit_plain(weights.prefix, "prefix", visit);
+  visit_plain(weights.pos_embed, "pos_embed", visit);
+  visit_norm(weights.pre_norm, "pre_norm", visit);
+  visit_norm(weights.norm, "norm", visit);
+  visit_norm(weights.fc_norm, "fc_norm", visit);
+  for (size_t i = 0; i < weights.blocks.size(); ++i) {
+    BlockWeights& block = weights.blocks[i];
+    const std::string name = "blocks." + std::to_string(i) + ".";
+    visit_norm(block.norm1, name + "norm1", visit);
+    visit_norm(block.norm2, name + "norm2", visit);
+    visit_linear(block.qkv, name + "qkv", visit);
+    visit_linear(block.proj, name + "proj", visit);
+    visit_linear(block.fc1, name + "fc1", visit);
+    visit_linear(block.fc2, name + "fc2", visit);
+    visit_plain(block.scale1, name + "scale1", visit);
+    visit_plain(block.scale2, name + "scale2", visit);
+  }
+  visit_linear(weights.head, "head", visit);
+  visit_linear(weights.head_dist, "head_dist", visit);
+}
+
+}  // namespace
+
+std::vector<Parameter> list_parameters(ViTWeights& weights) {
+  std::vector<Parameter> out;
+  visit_all(weights, [&](at::Tensor& tensor, const std::string& name, bool decay) {
+    out.push_back({name, tensor, decay});
+  });
+  return out;
+}
+
+void replace_parameters(ViTWeights& weights,
+                        const std::function<void(at::Tensor&, const std::string&)>& replace) {
+  visit_all(weights,
+            [&](at::Tensor& tensor, const std::string& name, bool) { replace(tensor, name); });
+}
+
+// Note [Filters that see motion]
+// A random patch embedding has to find out first that neighbouring frames belong together. Ours
+// starts from pairs of space-time Gabor filters (Adelson and Bergen 1985, motion energy): a grating
+// under a Gaussian window that moves on by a fixed number of pixels per frame; sine and cosine of
+// it, over directions, wavelengths and speeds, so that an MLP finds motion by comparing
+// energies. A part of the filters is a difference over time without a grating's selectivity and with a
+// large gain: it tells the noise of a living sensor from a frozen stream.
+at::Tensor motion_filters(const ViTConfig& config, uint64_t seed) {
+  Random random(Random::mix(seed, 0x9ab0));
+  const int64_t p = config.patch;
+  const int64_t t = config.tubelet;
+  at::Tensor out = at::empty({config.dim, t, config.channels, p, p});
+  auto values = out.accessor<float, 5>();
+  const double middle = static_cast<double>(p - 1) / 2;
+  const int64_t noise_filters = config.dim / 12;
+  for (int64_t d = 0; d < config.dim; d += 2) {
+    const bool noise = d < noise_filters;
+    const double wavelength = random.log_uniform(noise ? 2.5 : 4, static_cast<double>(p) * 1.6);
+    const double direction = random.uniform(0, std::numbers::pi);
+    // Phase speeds beyond half a wavelength per frame would alias.
+    const double speed = noise ? wavelength / 2 : random.uniform(-0.45, 0.45) * wavelength;
+    const double width = std::min(0.5 * wavelength + 1.5, static_cast<double>(p) / 2.5);
+    const double x0 = middle + random.uniform(-0.2, 0.2) * static_cast<double>(p);
+    const double y0 = middle + random.uniform(-0.2, 0.2) * static_cast<double>(p);
+    const double colour[3] = {0.3, 0.59, 0.11};
+    for (int64_t k = 0; k < 2 && d + k < config.dim; ++k) {
+      double squares = 0;
+      for (int64_t f = 0; f < t; ++f) {
+        for (int64_t y = 0; y < p; ++y) {
+          for (int64_t x = 0; x < p; ++x) {
+            const double dx = static_cast<double>(x) - x0;
+            const double dy = static_cast<double>(y) - y0;
+            const double along = dx * std::cos(direction) + dy * std::sin(direction);
+            const double phase = 2 * std::numbers::pi / wavelength *
+                                 (along - speed * static_cast<double>(f));
+            const double window = std::exp(-(dx * dx + dy * dy) / (2 * width * width));
+            const double value = window * (k == 0 ? std::cos(phase) : std::sin(phase));
+            squares += value * value;
+            for (int64_t c = 0; c < config.channels; ++c) {
+              values[d + k][f][c][y][x] =
+                  static_cast<float>(value * (config.channels == 3 ? colour[c] : 1.0));
+            }
+          }
+        }
+      }
+      out[d + k].mul_((noise ? 6.0 : 1.0) / std::sqrt(squares));
+    }
+  }
+  return out.reshape({config.dim, -1}) + truncated_normal({config.dim, t * config.channels * p * p},
+                                                          0.005, random);
+}
+
+ViTWeights make_weights(const ViTConfig& config, uint64_t seed) {
+  Random random(Random::mix(seed, 0x1417));
+  ViTWeights weights;
+  const int64_t row = config.tubelet * config.channels * config.patch * config.patch;
+  weights.patch_embed = make_linear(config.dim, row, random);
+  if (config.tubelet > 1) weights.patch_embed.weight = motion_filters(config, seed);
+  if (config.prefix_tokens() > 0) {
+    weights.prefix = truncated_normal({config.prefix_tokens(), config.dim}, 0.02, random);
+  }
+  weights.pos_embed = grid_positions(config);
+  if (config.pre_norm) weights.pre_norm = make_norm(config.dim);
+  if (config.final_norm) weights.norm = make_norm(config.dim);
+  if (config.fc_norm) weights.fc_norm = make_norm(config.dim);
+  for (int64_t i = 0; i < config.depth; ++i) {
+    BlockWeights block;
+    block.norm1 = make_norm(config.dim);
+    block.norm2 = make_norm(config.dim);
+    block.qkv = make_linear(3 * config.dim, config.dim, random);
+    block.proj = make_linear(config.dim, config.dim, random);
+    block.fc1 = make_linear(config.mlp_hidden, config.dim, random);
+    block.fc2 = make_linear(config.dim, config.mlp_hidden, random);
+    weights.blocks.push_back(block);
+  }
+  weights.head = make_linear(config.classes, config.dim, random);
+  return weights;
+}
+
+ViTWeights inflate(const ViTConfig& image, const ViTWeights& weights, const ViTConfig& clip,
+                   uint64_t seed) {
+  if (image.dim != clip.dim || image.depth != clip.depth || image.patch != clip.patch ||
+      image.grid_rows() != clip.grid_rows() || image.grid_cols() != clip.grid_cols() ||
+      image.prefix_tokens() != clip.prefix_tokens()) {
+    throw Error(ErrorKind::kSettings, "the clip model differs from '" + image.name +
+                                          "' in dim, depth, patch, size or prefix tokens; it can "
+                                          "be made from it only if these agree");
+  }
+  ViTWeights out;
+  out.prefix = weights.prefix.defined() ? weights.prefix.clone() : at::Tensor();
+  const double share = 1.0 / static_cast<double>(clip.tubelet);
+  out.patch_embed = {(weights.patch_embed.weight * share).repeat({1, clip.tubelet}),
+                     weights.patch_embed.bias.clone()};
+  const int64_t prefix = image.prefix_tokens();
+  const at::Tensor cells = weights.pos_embed.narrow(0, prefix, image.patch_tokens());
+  // Repeats alone would leave the model blind to order; a faint sine of time lets it learn to see.
+  const at::Tensor time = at::arange(clip.grid_frames(), at::kFloat).unsqueeze(1);
+  const at::Tensor rate = at::pow(100.0, -at::arange(clip.dim, at::kFloat) / clip.dim).unsqueeze(0);
+  const at::Tensor wave = 0.02 * at::sin(time * rate);
+  const at::Tensor inflated =
+      (cells.unsqueeze(0) + wave.unsqueeze(1)).reshape({-1, clip.dim});
+  out.pos_embed = at::cat({weights.pos_embed.narrow(0, 0, prefix), inflated});
+  const auto copy_norm = [](const NormWeights& from) {
+    return from.weight.defined() ? NormWeights{from.weight.clone(), from.bias.clone()} : NormWeights{};
+  };
+  const auto copy_linear = [](const LinearWeights& from) {
+    return LinearWeights{from.weight.clone(), from.bias.defined() ? from.bias.clone() : at::Tensor()};
+  };
+  out.pre_norm = copy_norm(weights.pre_norm);
+  out.norm = copy_norm(weights.norm);
+  out.fc_norm = copy_norm(weights.fc_norm);
+  for (const BlockWeights& block : weights.blocks) {
+    out.blocks.push_back({copy_norm(block.norm1), copy_norm(block.norm2), copy_linear(block.qkv),
+                          copy_linear(block.proj), copy_linear(block.fc1), copy_linear(block.fc2),
+                          block.scale1.defined() ? block.scale1.clone() : at::Tensor(),
+                          block.scale2.defined() ? block.scale2.clone() : at::Tensor()});
+  }
+  Random random(Random::mix(seed, 0x4ead));
+  const bool same_head = weights.head.weight.defined() && weights.head.weight.size(0) == clip.classes;
+  out.head = same_head ? copy_linear(weights.head) : make_linear(clip.classes, clip.dim, random);
+  return out;
+}
+
+}  // namespace tome::train

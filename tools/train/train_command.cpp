@@ -1,0 +1,311 @@
+#include "train/train_command.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <iostream>
+#include <memory>
+#include <opencv2/core.hpp>
+#include <string>
+#include <vector>
+
+#include "error.h"
+#include "train/folder_source.h"
+#include "train/generator.h"
+#include "train/parameters.h"
+#include "train/trainer.h"
+
+namespace tome::cli {
+namespace {
+
+using namespace tome::train;
+
+struct TrainArguments {
+  std::string out, init, data, split = "train", eval_split = "val", generator, name;
+  std::vector<std::string> pictures, clips;
+  int64_t frames = 0, tubelet = 0, size = 0, patch = 16, dim = 192, depth = 6, heads = 6, mlp = 4;
+  int64_t batch = 32, epochs = 0, ramp = 0, eval_clips = 1200, frame_stride = 0;
+  double ema = 0.999, weight_decay = 0.05;
+  std::string partition = "alternating", precision = "fp32", dtype = "bf16";
+  int threads = 0;
+  bool class_token = false, no_flip = false;
+  TrainOptions options;
+};
+
+struct Sources {
+  std::unique_ptr<BatchSource> train, eval;
+  int64_t eval_batches = 0;
+};
+
+/// A fresh architecture: no class token, mean of the tokens, a norm on it; tokens count by size.
+Checkpoint make_checkpoint(const TrainArguments& a, std::vector<std::string> labels) {
+  Checkpoint out;
+  ViTConfig& c = out.config;
+  c.name = a.name;
+  c.image_height = c.image_width = a.size > 0 ? a.size : 96;
+  c.patch = a.patch;
+  c.frames = a.frames > 0 ? a.frames : 8;
+  c.tubelet = a.tubelet > 0 ? a.tubelet : (c.frames > 1 ? 2 : 1);
+  c.dim = a.dim;
+  c.depth = a.depth;
+  c.heads = a.heads;
+  c.mlp_hidden = a.dim * a.mlp;
+  c.classes = static_cast<int64_t>(labels.size());
+  c.class_token = a.class_token;
+  c.pooling = a.class_token ? Pooling::kToken : Pooling::kMean;
+  c.final_norm = a.class_token;
+  c.fc_norm = !a.class_token;
+  c.prop_attn_auto = true;
+  out.preprocess.width = out.preprocess.height = out.preprocess.resize_short =
+      static_cast<int32_t>(c.image_height);
+  out.preprocess.crop_mode = CropMode::kSquash;
+  out.preprocess.interpolation = Interpolation::kBilinear;
+  out.labels = std::move(labels);
+  out.weights = make_weights(c, a.options.seed);
+  return out;
+}
+
+/// Starts from a model: the same shape, or an image model inflated to clips.
+Checkpoint start_from(const TrainArguments& a, std::vector<std::string> labels) {
+  LoadOptions load;
+  if (a.size > 0) load.image_height = load.image_width = a.size;
+  Checkpoint out = load_checkpoint(a.init, load);
+  ViTConfig clip = out.config;
+  clip.name = a.name;
+  clip.classes = static_cast<int64_t>(labels.size());
+  if (a.frames > 0 && out.config.frames == 1) {
+    clip.frames = a.frames;
+    clip.tubelet = a.tubelet > 0 ? a.tubelet : (a.frames % 2 == 0 ? 2 : 1);
+    clip.family = "vit";
+  } else if (a.frames > 0 && a.frames != out.config.frames) {
+    throw Error(ErrorKind::kSettings, "--frames " + std::to_string(a.frames) + ": '" + a.init +
+                                          "' is a clip model of " +
+                                          std::to_string(out.config.frames) + " frames");
+  }
+  const bool same_labels = labels == out.labels;
+  if (clip.frames != out.config.frames) {
+    out.weights = inflate(out.config, out.weights, clip, a.options.seed);
+  }
+  if (!same_labels) {
+    out.weights.head = make_weights(clip, a.options.seed).head;
+    out.weights.head_dist = {};
+    clip.distilled_head = false;
+  }
+  out.config = clip;
+  out.labels = std::move(labels);
+  return out;
+}
+
+void check_shape(const ViTConfig& c) {
+  const auto need = [](bool good, const std::string& what) {
+    if (!good) throw Error(ErrorKind::kSettings, what);
+  };
+  need(c.frames % c.tubelet == 0, "--frames " + std::to_string(c.frames) +
+                                      " does not divide by --tubelet " + std::to_string(c.tubelet));
+  need(c.image_height % c.patch == 0, "--size " + std::to_string(c.image_height) +
+                                          " does not divide by --patch " + std::to_string(c.patch));
+  need(c.dim % c.heads == 0, "--dim " + std::to_string(c.dim) + " does not divide by --heads " +
+                                 std::to_string(c.heads));
+}
+
+Sources generator_sources(const TrainArguments& a, const Checkpoint& checkpoint) {
+  const ViTConfig& c = checkpoint.config;
+  if (a.generator != "camera-state") {
+    throw Error(ErrorKind::kSettings,
+                "--generator '" + a.generator + "' is not known; expected camera-state");
+  }
+  GeneratorOptions options;
+  options.frames = static_cast<int>(c.frames);
+  options.size = static_cast<int>(c.image_height);
+  options.grid = static_cast<int>(c.grid_rows());
+  options.tubelet = static_cast<int>(c.tubelet);
+  BackgroundOptions backgrounds;
+  backgrounds.pictures.assign(a.pictures.begin(), a.pictures.end());
+  backgrounds.clips.assign(a.clips.begin(), a.clips.end());
+  Sources sources;
+  sources.train = std::make_unique<GeneratorSource>(
+      std::make_shared<CameraStateGenerator>(options, load_backgrounds(backgrounds),
+                                             a.options.seed),
+      c, a.batch, a.ramp);
+  backgrounds.part = Part::kHeldOut;
+  options.texture_share = 0;  // the question is about pictures it never saw
+  sources.eval = std::make_unique<GeneratorSource>(
+      std::make_shared<CameraStateGenerator>(options, load_backgrounds(backgrounds),
+                                             Random::mix(a.options.seed, 0xe7a1)),
+      c, kCameraStates * 5, 0);
+  sources.eval_batches = std::max<int64_t>(a.eval_clips / (kCameraStates * 5), 1);
+  return sources;
+}
+
+Sources folder_sources(const TrainArguments& a, const Checkpoint& checkpoint) {
+  FolderOptions options;
+  options.folder = a.data;
+  options.split = a.split;
+  options.flip = !a.no_flip;
+  options.frame_stride = a.frame_stride;
+  Sources sources;
+  sources.train =
+      std::make_unique<FolderSource>(options, checkpoint.labels, checkpoint.config,
+                                     checkpoint.preprocess, a.batch, a.options.seed);
+  if (!a.eval_split.empty()) {
+    options.split = a.eval_split;
+    options.augment = false;
+    auto eval = std::make_unique<FolderSource>(options, checkpoint.labels, checkpoint.config,
+                                               checkpoint.preprocess, a.batch, a.options.seed);
+    sources.eval_batches = (eval->samples() + a.batch - 1) / a.batch;
+    sources.eval = std::move(eval);
+  }
+  return sources;
+}
+
+void print_evaluation(const char* title, const EvalResult& result,
+                      const std::vector<std::string>& labels) {
+  std::printf("%s: top-1 %.4f, r", title, result.top1);
+  for (const int64_t r : result.r) std::printf(" %lld", static_cast<long long>(r));
+  std::printf("\n");
+  if (labels.size() > 40) return;
+  for (size_t i = 0; i < labels.size(); ++i) {
+    std::printf("  %-16s", labels[i].c_str());
+    for (const int64_t count : result.confusion[i]) std::printf("%5lld", static_cast<long long>(count));
+    std::printf("\n");
+  }
+}
+
+void report(const Checkpoint& checkpoint, const Sources& sources, const TrainOptions& options) {
+  if (!sources.eval) return;
+  const VisionTransformer model(checkpoint.config, checkpoint.weights, at::Device(options.device));
+  ForwardOptions forward;
+  forward.partition = options.partition;
+  print_evaluation("r=0", evaluate(model, *sources.eval, sources.eval_batches, forward),
+                   checkpoint.labels);
+  forward.r = resolve_r(options.r, checkpoint.config);
+  print_evaluation(("r=" + options.r).c_str(),
+                   evaluate(model, *sources.eval, sources.eval_batches, forward),
+                   checkpoint.labels);
+}
+
+Partition parse_partition(const std::string& name) {
+  if (name == "alternating") return Partition::kAlternating;
+  if (name == "by-frame") return Partition::kByFrame;
+  if (name == "checkerboard") return Partition::kCheckerboard;
+  throw Error(ErrorKind::kSettings, "--partition '" + name +
+                                        "' is not known; expected alternating, by-frame, "
+                                        "checkerboard or mixed");
+}
+
+void run_train(TrainArguments a) {
+  if (a.data.empty() == a.generator.empty()) {
+    throw Error(ErrorKind::kSettings, "give either --data FOLDER or --generator camera-state");
+  }
+  if (a.threads > 0) at::set_num_threads(a.threads);
+  cv::setNumThreads(1);  // the loader's threads are the parallelism
+  if (a.name.empty()) a.name = std::filesystem::path(a.out).filename().string();
+  a.options.bf16 = a.precision == "bf16";
+  a.options.mixed_partitions = a.partition == "mixed";
+  if (!a.options.mixed_partitions) a.options.partition = parse_partition(a.partition);
+  a.options.optimizer.ema = a.ema;
+  a.options.optimizer.weight_decay = a.weight_decay;
+
+  const std::vector<std::string> labels =
+      a.generator.empty() ? read_label_names(a.data) : camera_state_labels();
+  Checkpoint checkpoint = a.init.empty() ? make_checkpoint(a, labels) : start_from(a, labels);
+  check_shape(checkpoint.config);
+  const Sources sources =
+      a.generator.empty() ? folder_sources(a, checkpoint) : generator_sources(a, checkpoint);
+  if (a.epochs > 0) {
+    const auto* folder = dynamic_cast<const FolderSource*>(sources.train.get());
+    const int64_t samples = folder != nullptr ? folder->samples() : 10000;
+    a.options.steps = (a.epochs * samples + a.batch - 1) / a.batch;
+  }
+  Trainer trainer(checkpoint, a.options, a.out);
+  const int64_t reached = trainer.run(*sources.train, sources.eval.get(), sources.eval_batches);
+  const Checkpoint result = trainer.result();
+  save_checkpoint(result, a.out, a.dtype == "bf16" ? at::kBFloat16 : at::kFloat);
+  std::printf("%lld steps; the model is in %s\n", static_cast<long long>(reached), a.out.c_str());
+  report(load_checkpoint(a.out), sources, a.options);  // what was saved, not what was meant
+}
+
+void add_model_options(CLI::App& app, TrainArguments& a) {
+  app.add_option("--init", a.init, "Model folder to start from; an image model is inflated to clips");
+  app.add_option("--frames", a.frames, "Frames of a clip (1: image model; new models: 8)");
+  app.add_option("--tubelet", a.tubelet, "Frames of one tubelet (clips: 2)");
+  app.add_option("--size", a.size, "Input size, pixels (new models: 96)");
+  app.add_option("--patch", a.patch, "Patch size, pixels")->capture_default_str();
+  app.add_option("--dim", a.dim, "Width")->capture_default_str();
+  app.add_option("--depth", a.depth, "Blocks")->capture_default_str();
+  app.add_option("--heads", a.heads, "Attention heads")->capture_default_str();
+  app.add_option("--mlp-ratio", a.mlp, "MLP width in units of --dim")->capture_default_str();
+  app.add_flag("--class-token", a.class_token, "A class token in place of the mean of all tokens");
+  app.add_option("--name", a.name, "Name in config.json (default: the output folder's)");
+}
+
+void add_data_options(CLI::App& app, TrainArguments& a) {
+  app.add_option("--data", a.data, "Folder with labels.csv (file,label[,split])");
+  app.add_option("--split", a.split, "Value of the split column to train on")->capture_default_str();
+  app.add_option("--eval-split", a.eval_split, "Value to evaluate on; empty: none")
+      ->capture_default_str();
+  app.add_option("--frame-stride", a.frame_stride,
+                 "Frames between two of a clip; 0 spreads them over the video")
+      ->capture_default_str();
+  app.add_flag("--no-flip", a.no_flip, "Do not mirror (labels with left/right swap by themselves)");
+  app.add_option("--generator", a.generator, "Built-in data: camera-state");
+  app.add_option("--pictures", a.pictures, "Folders of pictures for the generator");
+  app.add_option("--clips", a.clips, "Folders of real clips for the generator");
+  app.add_option("--eval-clips", a.eval_clips, "Generated clips to evaluate on")
+      ->capture_default_str();
+  app.add_option("--ramp", a.ramp, "Batches over which motions become as slow as they get")
+      ->capture_default_str();
+}
+
+void add_schedule_options(CLI::App& app, TrainArguments& a) {
+  TrainOptions& o = a.options;
+  app.add_option("--r", o.r, "Tokens to merge in each block, as tome-r")->capture_default_str();
+  app.add_option("--partition", a.partition, "alternating, by-frame, checkerboard or mixed")
+      ->capture_default_str();
+  app.add_option("--unmerged-share", o.unmerged_share, "Share of steps at r=0")
+      ->capture_default_str();
+  app.add_option("--steps", o.steps, "Optimizer steps")->capture_default_str();
+  app.add_option("--epochs", a.epochs, "In place of --steps");
+  app.add_option("--batch", a.batch, "Samples of one step")->capture_default_str();
+  app.add_option("--lr", o.learning_rate, "Highest learning rate")->capture_default_str();
+  app.add_option("--warmup", o.warmup_steps, "Steps of linear warm-up")->capture_default_str();
+  app.add_option("--weight-decay", a.weight_decay, "AdamW's")->capture_default_str();
+  app.add_option("--drop-path", o.drop_path, "Stochastic depth of the last block")
+      ->capture_default_str();
+  app.add_option("--label-smoothing", o.label_smoothing, "Share spread over all classes")
+      ->capture_default_str();
+  app.add_option("--motion-loss", o.motion_loss, "Weight of the generator's motion as a teacher")
+      ->capture_default_str();
+  app.add_option("--ema", a.ema, "Decay of the averaged weights")->capture_default_str();
+  app.add_option("--seed", o.seed, "Seed of everything")->capture_default_str();
+}
+
+}  // namespace
+
+void add_train_command(CLI::App& app) {
+  CLI::App* train = app.add_subcommand("train", "Train or fine-tune a model, with merging on");
+  const auto a = std::make_shared<TrainArguments>();
+  train->add_option("--out", a->out, "Folder of the result, and of the state to resume from")
+      ->required();
+  add_model_options(*train, *a);
+  add_data_options(*train, *a);
+  add_schedule_options(*train, *a);
+  TrainOptions& o = a->options;
+  train->add_option("--device", o.device, "cpu, cuda, cuda:1")->capture_default_str();
+  train->add_option("--precision", a->precision, "fp32 or bf16 (autocast)")
+      ->check(CLI::IsMember({"fp32", "bf16"}))
+      ->capture_default_str();
+  train->add_option("--dtype", a->dtype, "Type of the saved weights")
+      ->check(CLI::IsMember({"fp32", "bf16"}))
+      ->capture_default_str();
+  train->add_option("--threads", a->threads, "Threads of the arithmetic; 0: all cores");
+  train->add_option("--loader-threads", o.loader_threads, "Threads that make batches")
+      ->capture_default_str();
+  train->add_option("--save-every", o.save_every, "Steps between states")->capture_default_str();
+  train->add_option("--eval-every", o.eval_every, "Steps between evaluations")
+      ->capture_default_str();
+  train->callback([a] { run_train(*a); });
+}
+
+}  // namespace tome::cli

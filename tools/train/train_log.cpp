@@ -1,0 +1,100 @@
+#include "train/train_log.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "error.h"
+
+namespace tome::train {
+namespace {
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+std::vector<std::string> lines_up_to(const std::filesystem::path& path, int64_t step) {
+  std::vector<std::string> kept;
+  std::ifstream in(path);
+  for (std::string line; std::getline(in, line);) {
+    const auto record = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (record.is_object() && record.value("step", step + 1) <= step) kept.push_back(line);
+  }
+  return kept;
+}
+
+}  // namespace
+
+TrainLog::TrainLog(const std::filesystem::path& path, int64_t steps, int64_t first, bool progress)
+    : steps_(steps),
+      first_(first),
+      last_(first),
+      bar_(progress && isatty(STDERR_FILENO) != 0),
+      start_(std::chrono::steady_clock::now()),
+      last_line_(start_) {
+  const std::vector<std::string> kept = lines_up_to(path, first);
+  file_.open(path, std::ios::trunc);
+  if (!file_) throw Error(ErrorKind::kFailed, "'" + path.string() + "' cannot be written");
+  for (const std::string& line : kept) file_ << line << '\n';
+}
+
+TrainLog::~TrainLog() {
+  if (bar_) std::cerr << '\n';
+}
+
+void TrainLog::add(int64_t step, const TrainRecord& record, bool write) {
+  sum_.loss += record.loss;
+  sum_.motion += record.motion;
+  sum_.accuracy += record.accuracy;
+  sum_.gradient += record.gradient;
+  ++count_;
+  if (write) {
+    const auto n = static_cast<double>(count_);
+    mean_ = {sum_.loss / n, sum_.motion / n, sum_.accuracy / n, record.learning_rate,
+             sum_.gradient / n};
+    const double elapsed = seconds_since(last_line_);
+    file_ << nlohmann::json{{"step", step},
+                            {"loss", mean_.loss},
+                            {"motion_loss", mean_.motion},
+                            {"train_top1", mean_.accuracy},
+                            {"learning_rate", mean_.learning_rate},
+                            {"gradient_norm", mean_.gradient},
+                            {"steps_per_second",
+                             static_cast<double>(step - last_) / std::max(elapsed, 1e-9)}}
+                 .dump()
+          << std::endl;
+    sum_ = {};
+    count_ = 0;
+    last_ = step;
+    last_line_ = std::chrono::steady_clock::now();
+  }
+  if (bar_) draw_bar(step);
+}
+
+void TrainLog::evaluation(int64_t step, double unmerged, double merged) {
+  file_ << nlohmann::json{{"step", step}, {"eval_top1_r0", unmerged}, {"eval_top1", merged}}.dump()
+        << std::endl;
+  last_eval_ = merged;
+}
+
+void TrainLog::draw_bar(int64_t step) {
+  constexpr int kWidth = 30;
+  const double done = static_cast<double>(step) / static_cast<double>(std::max<int64_t>(steps_, 1));
+  const double rate = static_cast<double>(step - first_) / std::max(seconds_since(start_), 1e-9);
+  const auto left = static_cast<int64_t>(static_cast<double>(steps_ - step) / std::max(rate, 1e-9));
+  const std::string bar(static_cast<size_t>(done * kWidth), '#');
+  char text[200];
+  std::snprintf(text, sizeof text, "\r[%-30s] %lld/%lld  loss %.3f  top-1 %.3f  eval %s  %lld:%02lld left ",
+                bar.c_str(), static_cast<long long>(step), static_cast<long long>(steps_), mean_.loss,
+                mean_.accuracy,
+                last_eval_ < 0 ? "-" : std::to_string(last_eval_).substr(0, 5).c_str(),
+                static_cast<long long>(left / 60), static_cast<long long>(left % 60));
+  std::cerr << text << std::flush;
+}
+
+}  // namespace tome::train

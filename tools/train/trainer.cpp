@@ -1,0 +1,307 @@
+#include "train/trainer.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <ATen/autocast_mode.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <mutex>
+#include <numbers>
+#include <thread>
+
+#include "checkpoint/safetensors.h"
+#include "error.h"
+#include "merging/schedule.h"
+#include "train/train_log.h"
+
+namespace tome::train {
+namespace {
+
+// Note [Motion as a teacher]
+// The generator knows how far the camera moved the content under every token. A small head, thrown
+// away after training, has to tell that motion from each token of the last block; a merged token
+// answers for the mean of its sources. That is a hundred and more targets per clip in place of one
+// label, and it brings the zooms and the roll, which are made of motions that differ from place
+// to place, within reach of a short training.
+// Motions are compressed by asinh(2 x): a tenth of a pixel matters at slow speeds, not at fast ones.
+
+/// Autocast for as long as it lives.
+class AutocastGuard {
+ public:
+  explicit AutocastGuard(bool on, at::DeviceType device) : on_(on), device_(device) {
+    if (!on_) return;
+    at::autocast::set_autocast_dtype(device_, at::kBFloat16);
+    at::autocast::set_autocast_enabled(device_, true);
+  }
+  ~AutocastGuard() {
+    if (!on_) return;
+    at::autocast::set_autocast_enabled(device_, false);
+    at::autocast::clear_cache();
+  }
+  AutocastGuard(const AutocastGuard&) = delete;
+  AutocastGuard& operator=(const AutocastGuard&) = delete;
+
+ private:
+  bool on_;
+  at::DeviceType device_;
+};
+
+Partition draw_partition(const TrainOptions& options, int64_t step) {
+  if (!options.mixed_partitions) return options.partition;
+  static constexpr Partition kAll[] = {Partition::kAlternating, Partition::kByFrame,
+                                       Partition::kCheckerboard};
+  return kAll[Random(Random::mix(options.seed, static_cast<uint64_t>(step), 0x9a)).index(3)];
+}
+
+bool draw_unmerged(const TrainOptions& options, int64_t step) {
+  return Random(Random::mix(options.seed, static_cast<uint64_t>(step), 0x9b))
+      .chance(options.unmerged_share);
+}
+
+}  // namespace
+
+double learning_rate_at(int64_t step, const TrainOptions& options) {
+  if (step < options.warmup_steps) {
+    return options.learning_rate * static_cast<double>(step + 1) /
+           static_cast<double>(options.warmup_steps);
+  }
+  const double done = static_cast<double>(step - options.warmup_steps) /
+                      static_cast<double>(std::max<int64_t>(options.steps - options.warmup_steps, 1));
+  const double cosine = 0.5 * (1 + std::cos(std::numbers::pi * std::min(done, 1.0)));
+  return options.learning_rate * (options.final_share + (1 - options.final_share) * cosine);
+}
+
+std::vector<int64_t> resolve_r(const std::string& spec, const ViTConfig& config) {
+  TokenGeometry geometry;
+  geometry.depth = config.depth;
+  geometry.tokens = config.tokens();
+  geometry.protected_tokens = config.prefix_tokens();
+  geometry.dim = config.dim;
+  geometry.mlp_hidden = config.mlp_hidden;
+  return Schedule::parse(spec).resolve(geometry);
+}
+
+EvalResult evaluate(const VisionTransformer& model, const BatchSource& source, int64_t batches,
+                    const ForwardOptions& options) {
+  const at::NoGradGuard no_grad;
+  const auto classes = static_cast<size_t>(model.config().classes);
+  EvalResult result;
+  result.confusion.assign(classes, std::vector<int64_t>(classes, 0));
+  BatchLoader loader(source, 0, batches, 1);
+  int64_t right = 0;
+  int64_t seen = 0;
+  for (int64_t i = 0; i < batches; ++i) {
+    const Batch batch = loader.next();
+    const ForwardOutput output = model.forward(batch.patches, options);
+    result.r = output.r;
+    const at::Tensor answer = output.logits.argmax(1).to(at::kCPU);
+    for (int64_t k = 0; k < answer.numel(); ++k) {
+      const auto truth = batch.labels[k].item<int64_t>();
+      const auto said = answer[k].item<int64_t>();
+      ++result.confusion[static_cast<size_t>(truth)][static_cast<size_t>(said)];
+      right += truth == said ? 1 : 0;
+      ++seen;
+    }
+  }
+  result.top1 = seen > 0 ? static_cast<double>(right) / static_cast<double>(seen) : 0;
+  return result;
+}
+
+Trainer::Trainer(Checkpoint checkpoint, TrainOptions options, std::filesystem::path folder)
+    : checkpoint_(std::move(checkpoint)),
+      options_(std::move(options)),
+      folder_(std::move(folder)),
+      model_(checkpoint_.config, checkpoint_.weights, at::Device(options_.device), at::kFloat),
+      r_(resolve_r(options_.r, checkpoint_.config)) {
+  const int64_t dim = checkpoint_.config.dim;
+  std::vector<Parameter> parameters = list_parameters(model_.weights());
+  if (options_.motion_loss > 0) {
+    const auto on = at::TensorOptions(model_.device()).dtype(at::kFloat);
+    motion_head_.norm = {at::ones({dim}, on), at::zeros({dim}, on)};
+    motion_head_.head = {at::zeros({2, dim}, on), at::zeros({2}, on)};
+    for (Parameter& parameter : list_parameters(motion_head_)) {
+      parameter.name = "motion." + parameter.name;
+      parameters.push_back(parameter);
+    }
+  }
+  for (Parameter& parameter : parameters) parameter.tensor.requires_grad_(true);
+  for (const Parameter& parameter : parameters) leaves_.push_back(parameter.tensor);
+  optimizer_ = std::make_unique<Optimizer>(parameters, options_.optimizer);
+}
+
+at::Tensor Trainer::motion_loss(const Batch& batch, const ForwardOutput& output) const {
+  const at::Device device = model_.device();
+  const int64_t prefix = checkpoint_.config.prefix_tokens();
+  const at::Tensor tokens = output.trace.back().x;
+  const int64_t dim = tokens.size(2);
+  const at::Tensor said =
+      at::linear(at::layer_norm(tokens, {dim}, motion_head_.norm.weight, motion_head_.norm.bias),
+                 motion_head_.head.weight, motion_head_.head.bias)
+          .to(at::kFloat);
+  // The mean of the sources' motions, and how many they are.
+  const at::Tensor motion = at::asinh(2 * batch.motion.to(device));
+  const at::Tensor source = output.source.narrow(1, prefix, output.source.size(1) - prefix);
+  const at::Tensor count =
+      at::zeros({said.size(0), said.size(1)}, said.options().requires_grad(false))
+          .scatter_add(1, source, at::ones(source.sizes(), motion.options()));
+  const at::Tensor sum = at::zeros(said.sizes(), motion.options())
+                             .scatter_add(1, source.unsqueeze(-1).expand_as(motion), motion);
+  const at::Tensor target = sum / count.clamp_min(1).unsqueeze(-1);
+  const at::Tensor weight = count * batch.motion_weight.to(device).unsqueeze(1);
+  const at::Tensor error = at::smooth_l1_loss(said, target, at::Reduction::None, 0.5).sum(-1);
+  return (error * weight).sum() / weight.sum().clamp_min(1);
+}
+
+Trainer::StepResult Trainer::part_step(const Batch& batch, int64_t step, int64_t begin,
+                                       int64_t end) const {
+  ForwardOptions forward;
+  if (!draw_unmerged(options_, step)) forward.r = r_;
+  forward.partition = draw_partition(options_, step);
+  forward.drop_path = options_.drop_path;
+  const bool teach = options_.motion_loss > 0 && batch.motion.defined();
+  forward.track_source = teach;
+  forward.trace = teach;
+
+  const int64_t size = end - begin;
+  const double share = static_cast<double>(size) / static_cast<double>(batch.labels.size(0));
+  const at::Tensor labels = batch.labels.narrow(0, begin, size).to(model_.device());
+  StepResult result;
+  at::Tensor loss;
+  {
+    const AutocastGuard autocast(options_.bf16, model_.device().type());
+    const ForwardOutput output = model_.forward(batch.patches.narrow(0, begin, size), forward);
+    loss = at::cross_entropy_loss(output.logits, labels, {}, at::Reduction::Mean, -100,
+                                  options_.label_smoothing);
+    const at::Tensor right = output.logits.detach().argmax(1).eq(labels);
+    result.accuracy = share * right.to(at::kFloat).mean().item<double>();
+    if (teach) {
+      const Batch part{{}, {}, batch.motion.narrow(0, begin, size),
+                       batch.motion_weight.narrow(0, begin, size)};
+      const at::Tensor taught = motion_loss(part, output);
+      result.motion = share * taught.item<double>();
+      loss = loss + options_.motion_loss * taught;
+    }
+    loss = loss * share;
+  }
+  result.loss = loss.item<double>();
+  result.gradients = torch::autograd::grad({loss}, leaves_, {}, /*retain_graph=*/false,
+                                           /*create_graph=*/false, /*allow_unused=*/true);
+  return result;
+}
+
+Trainer::StepResult Trainer::train_step(const Batch& batch, int64_t step) {
+  at::manual_seed(Random::mix(options_.seed, static_cast<uint64_t>(step)));
+  const int64_t size = batch.labels.size(0);
+  const int64_t workers = std::clamp<int64_t>(options_.workers, 1, size);
+  std::vector<StepResult> parts(static_cast<size_t>(workers));
+  std::exception_ptr error;
+  std::mutex error_mutex;
+  const auto work = [&](int64_t worker) {
+    try {
+      if (workers > 1) at::set_num_threads(1);
+      parts[static_cast<size_t>(worker)] =
+          part_step(batch, step, size * worker / workers, size * (worker + 1) / workers);
+    } catch (...) {
+      const std::lock_guard lock(error_mutex);
+      error = std::current_exception();
+    }
+  };
+  {
+    std::vector<std::jthread> threads;
+    for (int64_t worker = 1; worker < workers; ++worker) threads.emplace_back(work, worker);
+    work(0);
+  }
+  if (error) std::rethrow_exception(error);
+  // Summed in the order of the workers, so that a run repeats bit for bit.
+  StepResult sum = std::move(parts[0]);
+  for (size_t i = 1; i < parts.size(); ++i) {
+    sum.loss += parts[i].loss;
+    sum.motion += parts[i].motion;
+    sum.accuracy += parts[i].accuracy;
+    for (size_t k = 0; k < sum.gradients.size(); ++k) {
+      if (parts[i].gradients[k].defined()) sum.gradients[k].add_(parts[i].gradients[k]);
+    }
+  }
+  for (size_t k = 0; k < leaves_.size(); ++k) leaves_[k].mutable_grad() = sum.gradients[k];
+  return sum;
+}
+
+std::string Trainer::fingerprint() const {
+  const ViTConfig& c = checkpoint_.config;
+  std::string text = "r=" + options_.r +
+                     " lr=" + std::to_string(options_.learning_rate) +
+                     " seed=" + std::to_string(options_.seed);
+  for (const int64_t n : {c.frames, c.tubelet, c.image_height, c.patch, c.dim, c.depth, c.heads,
+                          c.classes}) {
+    text += "," + std::to_string(n);
+  }
+  return text;
+}
+
+void Trainer::save(int64_t step) const {
+  std::map<std::string, at::Tensor> tensors;
+  optimizer_->save(tensors);
+  write_safetensors(folder_ / "state.safetensors", tensors,
+                    {{"step", std::to_string(step)}, {"run", fingerprint()}});
+}
+
+int64_t Trainer::resume() {
+  const std::filesystem::path path = folder_ / "state.safetensors";
+  if (!std::filesystem::exists(path)) return 0;
+  const SafetensorsFile file = SafetensorsFile::open(path);
+  const auto run = file.metadata().find("run");
+  if (run == file.metadata().end() || run->second != fingerprint()) {
+    throw Error(ErrorKind::kSettings,
+                "'" + path.string() + "' belongs to a run with other settings (" +
+                    (run == file.metadata().end() ? "none named" : run->second) + ", this one: " +
+                    fingerprint() + "); remove it or choose another --out");
+  }
+  std::map<std::string, at::Tensor> tensors;
+  for (const std::string& name : file.names()) tensors[name] = file.tensor(name);
+  optimizer_->load(tensors);
+  return std::stoll(file.metadata().at("step"));
+}
+
+Checkpoint Trainer::result() const {
+  Checkpoint out = checkpoint_;
+  const std::map<std::string, at::Tensor> averages = optimizer_->averages();
+  replace_parameters(out.weights, [&](at::Tensor& tensor, const std::string& name) {
+    tensor = averages.at(name).to(at::kCPU).clone();
+  });
+  out.default_schedule = options_.r;
+  return out;
+}
+
+int64_t Trainer::run(const BatchSource& source, const BatchSource* eval, int64_t eval_batches) {
+  std::filesystem::create_directories(folder_);
+  const int64_t first = resume();
+  TrainLog log(folder_ / "log.jsonl", options_.steps, first, options_.progress);
+  BatchLoader loader(source, first, options_.steps, options_.loader_threads);
+  int64_t step = first;
+  while (step < options_.steps) {
+    const Batch batch = loader.next();
+    const StepResult done = train_step(batch, step);
+    TrainRecord record{done.loss, done.motion, done.accuracy,
+                       learning_rate_at(step, options_), 0};
+    record.gradient = optimizer_->step(record.learning_rate);
+    ++step;
+    log.add(step, record, step % options_.log_every == 0 || step == options_.steps);
+    const bool stop = options_.stop_after > 0 && step - first >= options_.stop_after;
+    if (step % options_.save_every == 0 || step == options_.steps) save(step);
+    if (eval != nullptr && (step % options_.eval_every == 0 || step == options_.steps)) {
+      const Checkpoint averaged = result();
+      const VisionTransformer model(averaged.config, averaged.weights);
+      ForwardOptions merged;
+      merged.r = r_;
+      merged.partition = options_.partition;
+      log.evaluation(step, evaluate(model, *eval, eval_batches, {}).top1,
+                     evaluate(model, *eval, eval_batches, merged).top1);
+    }
+    if (stop) break;
+  }
+  return step;
+}
+
+}  // namespace tome::train
