@@ -66,7 +66,8 @@ class ClassifyElement {
   bool set_caps(GstEvent* event);
   GstFlowReturn drain_windows();
   GstFlowReturn serialized_event(Ptr<GstEvent> event);
-  GstFlowReturn refused_event(Ptr<GstEvent> event, GstFlowReturn flow);
+  GstFlowReturn refused_event(GstEvent* event, GstFlowReturn flow);
+  GstFlowReturn enqueue(Item& item);
   GstFlowReturn flush_start(Ptr<GstEvent> event);
   GstFlowReturn flush_stop(Ptr<GstEvent> event);
   void wake_everyone();

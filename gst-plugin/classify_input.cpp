@@ -7,7 +7,8 @@
 namespace tome::gst {
 
 GstFlowReturn ClassifyElement::chain(Ptr<GstBuffer> buffer) {
-  BufferItem item;
+  Item queued = BufferItem();
+  BufferItem& item = std::get<BufferItem>(queued);
   item.arrival = monotonic_now();
   if (const GstFlowReturn flow = queue_.wait_for_room(); flow != GST_FLOW_OK) return flow;
   if (!have_info_) {
@@ -24,7 +25,14 @@ GstFlowReturn ClassifyElement::chain(Ptr<GstBuffer> buffer) {
     post_error(*failure);
     return GST_FLOW_ERROR;
   }
-  return queue_.append(std::move(item));
+  return enqueue(queued);
+}
+
+GstFlowReturn ClassifyElement::enqueue(Item& item) {
+  const GstFlowReturn flow = queue_.append(item);
+  // A flush came between submission and here; without this its ticket would be waited for.
+  if (flow != GST_FLOW_OK) session_.flush();
+  return flow;
 }
 
 Outcome ClassifyElement::submit(BufferItem& item) {
@@ -87,8 +95,8 @@ GstFlowReturn ClassifyElement::flush_stop(Ptr<GstEvent> event) {
   gboolean reset_time = TRUE;
   gst_event_parse_flush_stop(event.get(), &reset_time);
   const bool pushed = gst_pad_push_event(src_, event.release());
-  queue_.clear(src_);
   session_.flush();
+  queue_.clear(src_);
   regions_.reset();
   lateness_.reset();
   held_.clear();
@@ -127,12 +135,14 @@ bool ClassifyElement::set_caps(GstEvent* event) {
 GstFlowReturn ClassifyElement::drain_windows() {
   if (!std::exchange(undrained_, false)) return GST_FLOW_OK;
   restart_ = true;
-  DrainItem item;
-  if (auto failure = session_.drain(item.ticket)) {
+  DrainItem window;
+  if (auto failure = session_.drain(window.ticket)) {
     if (queue_.flow() == GST_FLOW_OK) post_error(*failure);
     return GST_FLOW_ERROR;
   }
-  return item.ticket ? queue_.append(std::move(item)) : GST_FLOW_OK;
+  if (!window.ticket) return GST_FLOW_OK;
+  Item item = std::move(window);
+  return enqueue(item);
 }
 
 GstFlowReturn ClassifyElement::serialized_event(Ptr<GstEvent> event) {
@@ -155,15 +165,15 @@ GstFlowReturn ClassifyElement::serialized_event(Ptr<GstEvent> event) {
     default:
       break;
   }
-  EventItem item;
-  item.event.reset(gst_event_ref(event.get()));
-  const GstFlowReturn flow = queue_.append(std::move(item));
-  return flow == GST_FLOW_OK ? flow : refused_event(std::move(event), flow);
+  Item item = EventItem{std::move(event)};
+  const GstFlowReturn flow = queue_.append(item);
+  if (flow == GST_FLOW_OK) return flow;
+  return refused_event(std::get<EventItem>(item).event.get(), flow);
 }
 
-GstFlowReturn ClassifyElement::refused_event(Ptr<GstEvent> event, GstFlowReturn flow) {
+GstFlowReturn ClassifyElement::refused_event(GstEvent* event, GstFlowReturn flow) {
   if (flow == GST_FLOW_FLUSHING) return flow;
-  if (GST_EVENT_TYPE(event.get()) == GST_EVENT_EOS) {
+  if (GST_EVENT_TYPE(event) == GST_EVENT_EOS) {
     // No buffer follows that could carry the failure upstream, so the application must hear it.
     if (!error_posted_.exchange(true)) {
       GstElement* self = element_;
@@ -171,9 +181,9 @@ GstFlowReturn ClassifyElement::refused_event(Ptr<GstEvent> event, GstFlowReturn 
     }
     return flow;
   }
-  if (!GST_EVENT_IS_STICKY(event.get())) return flow;
+  if (!GST_EVENT_IS_STICKY(event)) return flow;
   // Kept for the time when downstream is linked again; data flow will report what is wrong.
-  gst_pad_store_sticky_event(src_, event.get());
+  gst_pad_store_sticky_event(src_, event);
   return GST_FLOW_OK;
 }
 

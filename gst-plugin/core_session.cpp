@@ -34,6 +34,16 @@ bool same_model(const Settings& a, const Settings& b) {
 
 }  // namespace
 
+void TicketRelease::operator()(TomeTicket* ticket) const {
+  if (api->ticket_ready(ticket) == 0) {
+    const TomeResult* results = nullptr;
+    uint32_t count = 0;
+    TomeError error{};
+    api->ticket_wait(ticket, &results, &count, &error);
+  }
+  api->ticket_free(ticket);
+}
+
 CoreSession::~CoreSession() {
   stop();
   close();

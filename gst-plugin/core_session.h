@@ -21,9 +21,10 @@ struct Failure {
 /// Nothing on success.
 using Outcome = std::optional<Failure>;
 
+/// Frees a ticket; one that is not ready yet (its stream was flushed just before) is waited for.
 struct TicketRelease {
   const TomeCoreApi* api = nullptr;
-  void operator()(TomeTicket* ticket) const { api->ticket_free(ticket); }
+  void operator()(TomeTicket* ticket) const;
 };
 using TicketPtr = std::unique_ptr<TomeTicket, TicketRelease>;
 

@@ -38,8 +38,7 @@ GstFlowReturn OrderedQueue::wait_for_room() {
   return refusing_ || eos_ ? GST_FLOW_EOS : GST_FLOW_OK;
 }
 
-GstFlowReturn OrderedQueue::append(Item item) {
-  // `item` dies after the lock is released: a ticket may have to be waited for.
+GstFlowReturn OrderedQueue::append(Item& item) {
   const std::scoped_lock lock(mutex_);
   if (flow_ != GST_FLOW_OK) return flow_;
   if (std::holds_alternative<BufferItem>(item)) {

@@ -56,8 +56,8 @@ class OrderedQueue {
 
   /// Upstream side. Blocks until there is room for one more buffer.
   GstFlowReturn wait_for_room();
-  /// Appends; on another result than GST_FLOW_OK the item was dropped.
-  GstFlowReturn append(Item item);
+  /// Appends; on another result than GST_FLOW_OK `item` is left as it was.
+  GstFlowReturn append(Item& item);
   /// Appends a serialized query and blocks until the task has answered it. False if it was refused,
   /// flushed or not answered.
   bool ask(GstQuery* query);

@@ -280,4 +280,4 @@ static gboolean plugin_init(GstPlugin* plugin) {
 
 GST_PLUGIN_DEFINE(GST_VERSION_MAJOR, GST_VERSION_MINOR, tomepublish,
                   "Publishes classification results", plugin_init, TOME_VERSION, "MIT/X11",
-                  "gst-tome", "https://github.com/gst-tome/gst-tome")
+                  "gst-tome", "Unknown package origin")

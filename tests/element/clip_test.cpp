@@ -1,0 +1,157 @@
+// Windows, held results with their age, and the end of a stream.
+#include "element_fixture.h"
+
+namespace tome::testing {
+namespace {
+
+using Clip = ElementTest;
+
+/// Ages on the next `n` buffers; -1 for a buffer without a result.
+std::vector<int> ages(Harness& h, int n) {
+  std::vector<int> found;
+  for (int i = 0; i < n; ++i) {
+    const auto results = gst::results_of(h.pull().get());
+    found.push_back(results.empty() ? -1 : static_cast<int>(results[0].age));
+  }
+  return found;
+}
+
+/// The first GstTomeClassification event out, and whether EOS came before it.
+Ptr<GstEvent> result_event(Harness& h, bool& eos_first) {
+  eos_first = false;
+  while (true) {
+    Ptr<GstEvent> event(gst_harness_pull_event(h.get()));
+    if (!event) return event;
+    if (GST_EVENT_TYPE(event.get()) == GST_EVENT_EOS) {
+      eos_first = true;
+      return nullptr;
+    }
+    const GstStructure* structure = gst_event_get_structure(event.get());
+    if (GST_EVENT_TYPE(event.get()) == GST_EVENT_CUSTOM_DOWNSTREAM &&
+        gst_structure_has_name(structure, gst::kClassificationName)) {
+      return event;
+    }
+  }
+}
+
+TEST_F(Clip, FramesBetweenInferencesCarryTheLastResultWithItsAge) {
+  Harness h({{"model", "m"}, {"inference-interval", "3"}});
+  h.set_caps();
+  for (int i = 0; i < 7; ++i) ASSERT_EQ(h.push(1, i), GST_FLOW_OK);
+  EXPECT_EQ(ages(h, 7), (std::vector<int>{0, 1, 2, 0, 1, 2, 0}));
+}
+
+TEST_F(Clip, TheResultIsOnTheWindowsLastFrameAndFramesInsideLeaveAtOnce) {
+  core_.set({.clip_length = 4});
+  Harness h({{"model", "m"}});
+  h.set_caps();
+  core_.close_gate();
+  for (int i = 0; i < 3; ++i) ASSERT_EQ(h.push(1, i), GST_FLOW_OK);
+  EXPECT_EQ(ages(h, 3), (std::vector<int>{-1, -1, -1})) << "no frame waits for its window";
+  core_.open_gate();
+  for (int i = 3; i < 10; ++i) ASSERT_EQ(h.push(static_cast<uint8_t>(i), i), GST_FLOW_OK);
+  const auto last = h.pull();
+  const auto results = gst::results_of(last.get());
+  ASSERT_EQ(results.size(), 1U);
+  EXPECT_EQ(results[0].clip_start, 0U);
+  EXPECT_EQ(results[0].clip_end, 3 * kFrame);
+  EXPECT_EQ(results[0].frames, 4U);
+  EXPECT_EQ(results[0].tags[0].id, 3);
+  EXPECT_EQ(ages(h, 6), (std::vector<int>{1, 2, 3, 0, 1, 2}));
+}
+
+TEST_F(Clip, DiscontAndNewCapsStartTheWindowAnewAndEndWhatWasHeld) {
+  core_.set({.clip_length = 2});
+  Harness h({{"model", "m"}});
+  h.set_caps();
+  for (int i = 0; i < 2; ++i) ASSERT_EQ(h.push(1, i), GST_FLOW_OK);
+  EXPECT_EQ(ages(h, 2), (std::vector<int>{-1, 0}));
+  ASSERT_EQ(h.push(1, 2), GST_FLOW_OK);
+  GstBuffer* jump = Harness::frame(1, 9);
+  GST_BUFFER_FLAG_SET(jump, GST_BUFFER_FLAG_DISCONT);
+  ASSERT_EQ(h.push(jump), GST_FLOW_OK);
+  ASSERT_EQ(h.push(1, 10), GST_FLOW_OK);
+  EXPECT_EQ(ages(h, 3), (std::vector<int>{1, -1, 0}));
+  h.set_caps("video/x-raw,format=GRAY8,width=8,height=16,framerate=10/1");
+  for (int i = 11; i < 13; ++i) ASSERT_EQ(h.push(1, i), GST_FLOW_OK);
+  EXPECT_EQ(ages(h, 2), (std::vector<int>{-1, 0}));
+  const auto frames = core_.frames();
+  std::vector<bool> discont;
+  for (const auto& frame : frames) discont.push_back(frame.discont);
+  EXPECT_EQ(discont, (std::vector<bool>{true, false, false, true, false, true, false}));
+}
+
+TEST_F(Clip, CapsThatAreSentAgainChangeNothing) {
+  core_.set({.clip_length = 2});
+  Harness h({{"model", "m"}});
+  h.set_caps();
+  ASSERT_EQ(h.push(1, 0), GST_FLOW_OK);
+  h.set_caps();
+  ASSERT_EQ(h.push(1, 1), GST_FLOW_OK);
+  EXPECT_EQ(ages(h, 2), (std::vector<int>{-1, 0}));
+}
+
+TEST_F(Clip, AtEosAHalfFullWindowGoesOutAsEventAndMessageBeforeEos) {
+  core_.set({.clip_length = 4});
+  Harness h({{"model", "m"}});
+  h.set_caps();
+  for (int i = 0; i < 6; ++i) ASSERT_EQ(h.push(static_cast<uint8_t>(i), i), GST_FLOW_OK);
+  const PadLog out(h.src());
+  EXPECT_TRUE(h.push_event(gst_event_new_eos()));
+  bool eos_first = false;
+  const auto event = result_event(h, eos_first);
+  ASSERT_NE(event, nullptr) << (eos_first ? "EOS came first" : "nothing came");
+  EXPECT_TRUE(GST_EVENT_IS_SERIALIZED(event.get()));
+  const auto results = gst::results_of(gst_event_get_structure(event.get()));
+  ASSERT_EQ(results.size(), 1U);
+  EXPECT_EQ(results[0].clip_start, 4 * kFrame);
+  EXPECT_EQ(results[0].clip_end, 5 * kFrame);
+  EXPECT_EQ(results[0].tags[0].id, 5);
+  EXPECT_EQ(results[0].age, 0U);
+  const auto message = h.message(GST_MESSAGE_ELEMENT);
+  ASSERT_NE(message, nullptr);
+  EXPECT_EQ(gst::results_of(gst_message_get_structure(message.get()))[0].tags[0].id, 5);
+  const Ptr<GstEvent> eos(gst_harness_pull_event(h.get()));
+  EXPECT_EQ(GST_EVENT_TYPE(eos.get()), GST_EVENT_EOS);
+}
+
+TEST_F(Clip, AtEosALessThanHalfFullWindowIsDropped) {
+  core_.set({.clip_length = 4});
+  Harness h({{"model", "m"}});
+  h.set_caps();
+  for (int i = 0; i < 5; ++i) ASSERT_EQ(h.push(1, i), GST_FLOW_OK);
+  EXPECT_TRUE(h.push_event(gst_event_new_eos()));
+  bool eos_first = false;
+  EXPECT_EQ(result_event(h, eos_first), nullptr);
+  EXPECT_TRUE(eos_first);
+}
+
+TEST_F(Clip, AStreamThatFollowsAnotherDoesNotShareItsWindow) {
+  core_.set({.clip_length = 4});
+  Harness h({{"model", "m"}});
+  h.set_caps();
+  for (int i = 0; i < 3; ++i) ASSERT_EQ(h.push(1, i), GST_FLOW_OK);
+  // As concat does: no EOS between the streams.
+  h.push_event(gst_event_new_stream_start("second"));
+  bool eos_first = false;
+  EXPECT_NE(result_event(h, eos_first), nullptr);
+  h.set_caps();
+  for (int i = 0; i < 4; ++i) ASSERT_EQ(h.push(1, i), GST_FLOW_OK);
+  EXPECT_EQ(ages(h, 7), (std::vector<int>{-1, -1, -1, -1, -1, -1, 0}));
+}
+
+TEST_F(Clip, EosWaitsForAllThatIsInFlight) {
+  Harness h({{"model", "m"}, {"batch-size", "4"}});
+  h.set_caps();
+  core_.set({.delay_ms = 20});
+  for (int i = 0; i < 5; ++i) ASSERT_EQ(h.push(static_cast<uint8_t>(i), i), GST_FLOW_OK);
+  EXPECT_TRUE(h.push_event(gst_event_new_eos()));
+  bool eos_first = false;
+  EXPECT_EQ(result_event(h, eos_first), nullptr);
+  EXPECT_TRUE(eos_first);
+  ASSERT_EQ(gst_harness_buffers_in_queue(h.get()), 5U);
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(value_on(h.pull().get()), i);
+}
+
+}  // namespace
+}  // namespace tome::testing

@@ -1,0 +1,98 @@
+// tomeclassify on the fake core, in a GstHarness.
+#pragma once
+
+#include <gst/check/gstharness.h>
+#include <gst/video/video.h>
+#include <gtest/gtest.h>
+
+#include <initializer_list>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "classification_meta.h"
+#include "fake_core.h"
+#include "gst_ptr.h"
+
+namespace tome::testing {
+
+using gst::Classification;
+using gst::Ptr;
+
+inline constexpr const char* kGrayCaps =
+    "video/x-raw,format=GRAY8,width=16,height=8,framerate=10/1";
+inline constexpr GstClockTime kFrame = 100 * GST_MSECOND;
+
+/// What passed a pad, in order: "buffer 3", "event tag", "query custom" and so on.
+class PadLog {
+ public:
+  explicit PadLog(GstPad* pad);
+  ~PadLog();
+  PadLog(const PadLog&) = delete;
+  PadLog& operator=(const PadLog&) = delete;
+
+  std::vector<std::string> entries() const;
+  void clear();
+
+ private:
+  static GstPadProbeReturn note(GstPad* pad, GstPadProbeInfo* info, gpointer self);
+
+  GstPad* pad_;
+  gulong probe_;
+  mutable std::mutex mutex_;
+  std::vector<std::string> entries_;
+};
+
+/// One element in a harness of its own, playing.
+class Harness {
+ public:
+  using Properties = std::initializer_list<std::pair<const char*, const char*>>;
+
+  /// Makes the element, sets `properties` (as gst-launch would), and plays it.
+  explicit Harness(Properties properties = {}, const char* factory = "tomeclassify");
+  ~Harness();
+  Harness(const Harness&) = delete;
+  Harness& operator=(const Harness&) = delete;
+
+  GstHarness* get() const { return harness_; }
+  GstElement* element() const { return element_.get(); }
+  GstPad* src() const { return src_.get(); }
+  GstPad* sink() const { return sink_.get(); }
+
+  void set_caps(const char* caps = kGrayCaps);
+  /// A GRAY8 16x8 frame of one value, with timestamps of frame `number` at 10 frames/s.
+  static GstBuffer* frame(uint8_t value, int number);
+  GstFlowReturn push(uint8_t value, int number) { return push(frame(value, number)); }
+  GstFlowReturn push(GstBuffer* buffer) { return gst_harness_push(harness_, buffer); }
+  bool push_event(GstEvent* event) { return gst_harness_push_event(harness_, event) != FALSE; }
+  /// Next buffer out; waits for it.
+  Ptr<GstBuffer> pull() { return Ptr<GstBuffer>(gst_harness_pull(harness_)); }
+  /// Next message of this type from the element; waits up to 5 s, null if none comes.
+  Ptr<GstMessage> message(GstMessageType type);
+  /// Text and error code of the next error (or warning); "" if none comes.
+  std::string error_text(GError** error = nullptr, GstMessageType type = GST_MESSAGE_ERROR);
+  bool has_message(GstMessageType type);
+  Ptr<GstStructure> stats() const;
+
+ private:
+  Ptr<GstElement> element_;
+  Ptr<GstBus> bus_;
+  GstHarness* harness_ = nullptr;
+  Ptr<GstPad> sink_, src_;
+};
+
+/// Resets the fake core before each test; afterwards nothing may be left over.
+class ElementTest : public ::testing::Test {
+ protected:
+  void SetUp() override;
+  void TearDown() override;
+
+  FakeCore& core_ = FakeCore::instance();
+};
+
+/// One tag's id on the only result of a buffer; -1 if there is none.
+int64_t value_on(GstBuffer* buffer);
+
+}  // namespace tome::testing

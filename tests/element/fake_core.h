@@ -1,0 +1,83 @@
+// A core library without a model, for tests of the element: what it answers is decided by the test.
+//
+// The plugin opens it through TOMEVIT_LIBRARY; the test program links it, so both see one object.
+// A result's only tag tells which pixel the core saw: id = the first byte of plane 0 at the
+// region's corner, label = "value-<id>", score = id / 255.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/c_api.h"
+
+namespace tome::testing {
+
+/// A frame as submit() got it.
+struct SeenFrame {
+  TomePixelFormat format;
+  int32_t width, height;
+  std::vector<int64_t> strides;
+  std::vector<uint64_t> plane_sizes;
+  TomeColorMatrix matrix;
+  TomeColorRange range;
+  int64_t pts, duration;
+  bool discont, no_inference;
+  int64_t deadline;
+  std::vector<TomeRegion> regions;
+  std::vector<uint8_t> corners;  ///< first byte of each plane
+};
+
+/// How the next models and streams behave.
+struct FakeBehaviour {
+  uint32_t clip_length = 1;
+  int64_t batch_duration = 10'000'000;  ///< nanoseconds, as model_batch_duration says
+  int delay_ms = 0;                     ///< what a forward really takes
+  uint32_t tokens_in = 197, tokens_out = 41;
+};
+
+class FakeCore {
+ public:
+  static FakeCore& instance();
+
+  /// Default behaviour, open gate, nothing seen, no failures planned.
+  void reset();
+  void set(const FakeBehaviour& behaviour);
+
+  /// While closed, no forward ends.
+  void close_gate();
+  void open_gate();
+  /// Lets exactly one more forward end.
+  void let_one_through();
+
+  void fail_acquire(TomeStatus status, const std::string& text);
+  void fail_stream_open(TomeStatus status, const std::string& text);
+  void fail_submit(TomeStatus status, const std::string& text);
+  void fail_next_ticket(TomeStatus status, const std::string& text);
+
+  std::vector<SeenFrame> frames() const;
+  /// What the last model and stream were opened with, strings as "key=value ...".
+  std::string model_config() const;
+  std::string stream_config() const;
+  std::string schedule() const;
+
+  /// Things handed out and not given back.
+  int models() const;
+  int streams() const;
+  int tickets() const;
+  int mapped_frames() const;
+  /// Calls that the contract of c_api.h forbids.
+  int misuses() const;
+  /// Blocks until `n` frames were submitted or 10 s have passed.
+  bool wait_for_frames(size_t n) const;
+
+  struct State;
+  State& state() { return *state_; }
+
+ private:
+  FakeCore();
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace tome::testing

@@ -1,0 +1,235 @@
+// Flushes, state changes, and what downstream returns.
+#include <atomic>
+#include <chrono>
+#include <future>
+#include <thread>
+
+#include "element_fixture.h"
+
+namespace tome::testing {
+namespace {
+
+using Flow = ElementTest;
+
+/// Lets downstream answer every buffer with a flow return of the test's choice.
+class FlowOverride {
+ public:
+  FlowOverride(GstPad* pad, GstFlowReturn flow) : pad_(pad), flow_(flow) {
+    probe_ = gst_pad_add_probe(
+        pad, GST_PAD_PROBE_TYPE_BUFFER,
+        [](GstPad*, GstPadProbeInfo* info, gpointer self) {
+          gst_buffer_unref(GST_PAD_PROBE_INFO_BUFFER(info));
+          GST_PAD_PROBE_INFO_FLOW_RETURN(info) = static_cast<FlowOverride*>(self)->flow_;
+          return GST_PAD_PROBE_HANDLED;
+        },
+        this, nullptr);
+  }
+  ~FlowOverride() { gst_pad_remove_probe(pad_, probe_); }
+  FlowOverride(const FlowOverride&) = delete;
+  FlowOverride& operator=(const FlowOverride&) = delete;
+
+ private:
+  GstPad* pad_;
+  GstFlowReturn flow_;
+  gulong probe_;
+};
+
+/// Pushes until the element says something else than OK; gives up after 5 s.
+GstFlowReturn push_until_refused(Harness& h) {
+  for (int i = 0; i < 500; ++i) {
+    const GstFlowReturn flow = h.push(1, i);
+    if (flow != GST_FLOW_OK) return flow;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return GST_FLOW_OK;
+}
+
+bool flush(Harness& h) {
+  return h.push_event(gst_event_new_flush_start()) && h.push_event(gst_event_new_flush_stop(TRUE));
+}
+
+void send_segment(Harness& h) {
+  GstSegment segment;
+  gst_segment_init(&segment, GST_FORMAT_TIME);
+  h.push_event(gst_event_new_segment(&segment));
+}
+
+TEST_F(Flow, AFlushOvertakesAndDiscards) {
+  Harness h({{"model", "m"}, {"batch-size", "2"}});
+  h.set_caps();
+  core_.close_gate();
+  for (int i = 0; i < 5; ++i) ASSERT_EQ(h.push(1, i), GST_FLOW_OK);
+  auto blocked = std::async(std::launch::async, [&] { return h.push(1, 5); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  EXPECT_TRUE(h.push_event(gst_event_new_flush_start()));
+  EXPECT_EQ(blocked.get(), GST_FLOW_FLUSHING);
+  EXPECT_EQ(h.push(1, 6), GST_FLOW_FLUSHING);
+  EXPECT_TRUE(h.push_event(gst_event_new_flush_stop(TRUE)));
+  EXPECT_EQ(core_.mapped_frames(), 0) << "what was in flight is unmapped";
+  core_.open_gate();
+  send_segment(h);
+  ASSERT_EQ(h.push(7, 7), GST_FLOW_OK);
+  const auto buffer = h.pull();
+  EXPECT_EQ(GST_BUFFER_PTS(buffer.get()), 7 * kFrame) << "nothing from before the flush comes out";
+  EXPECT_EQ(value_on(buffer.get()), 7);
+  EXPECT_TRUE(core_.frames().back().discont);
+}
+
+TEST_F(Flow, AFlushKeepsStickyEventsThatHadNotLeftYet) {
+  Harness h({{"model", "m"}, {"batch-size", "4"}});
+  h.set_caps();
+  core_.close_gate();
+  ASSERT_EQ(h.push(1, 0), GST_FLOW_OK);
+  h.set_caps("video/x-raw,format=GRAY8,width=8,height=16,framerate=10/1");
+  ASSERT_TRUE(flush(h));
+  core_.open_gate();
+  send_segment(h);
+  ASSERT_EQ(h.push(1, 1), GST_FLOW_OK);
+  h.pull();
+  const Ptr<GstCaps> caps(gst_pad_get_current_caps(h.src()));
+  gint width = 0;
+  gst_structure_get_int(gst_caps_get_structure(caps.get(), 0), "width", &width);
+  EXPECT_EQ(width, 8);
+}
+
+TEST_F(Flow, AFlushWakesAQueryThatWaits) {
+  Harness h({{"model", "m"}});
+  h.set_caps();
+  core_.close_gate();
+  ASSERT_EQ(h.push(1, 0), GST_FLOW_OK);
+  auto asked = std::async(std::launch::async, [&] {
+    const Ptr<GstQuery> query(gst_query_new_drain());
+    return gst_pad_query(h.sink(), query.get());
+  });
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  EXPECT_TRUE(h.push_event(gst_event_new_flush_start()));
+  EXPECT_EQ(asked.get(), FALSE);
+  EXPECT_TRUE(h.push_event(gst_event_new_flush_stop(TRUE)));
+}
+
+TEST_F(Flow, ManyFlushesUnderLoadLoseNothingAfterwards) {
+  Harness h({{"model", "m"}, {"batch-size", "4"}});
+  h.set_caps();
+  gst_harness_set_drop_buffers(h.get(), TRUE);
+  core_.set({.delay_ms = 1});
+  std::atomic<bool> stop{false};
+  std::mutex stream;  // no buffer between FLUSH_STOP and SEGMENT
+  auto pusher = std::async(std::launch::async, [&] {
+    for (int i = 0; !stop; ++i) {
+      const std::scoped_lock lock(stream);
+      h.push(1, i);
+    }
+  });
+  for (int i = 0; i < 50; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    ASSERT_TRUE(h.push_event(gst_event_new_flush_start()));
+    const std::scoped_lock lock(stream);
+    ASSERT_TRUE(h.push_event(gst_event_new_flush_stop(TRUE)));
+    send_segment(h);
+  }
+  stop = true;
+  pusher.get();
+  const unsigned before = gst_harness_buffers_received(h.get());
+  ASSERT_EQ(h.push(9, 0), GST_FLOW_OK);
+  EXPECT_TRUE(h.push_event(gst_event_new_eos()));
+  for (int i = 0; i < 500 && gst_harness_buffers_received(h.get()) == before; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  EXPECT_GT(gst_harness_buffers_received(h.get()), before);
+}
+
+TEST_F(Flow, DownstreamsErrorReachesUpstream) {
+  Harness h({{"model", "m"}});
+  h.set_caps();
+  const FlowOverride failing(h.src(), GST_FLOW_ERROR);
+  EXPECT_EQ(push_until_refused(h), GST_FLOW_ERROR);
+  EXPECT_FALSE(h.has_message(GST_MESSAGE_ERROR)) << "who failed says so, not we";
+  EXPECT_FALSE(h.push_event(gst_event_new_eos()));
+  EXPECT_NE(h.error_text(), "") << "no buffer follows EOS that could carry the failure";
+}
+
+TEST_F(Flow, DownstreamsEosEndsTheSegmentButNotTheElement) {
+  Harness h({{"model", "m"}});
+  h.set_caps();
+  {
+    const FlowOverride ended(h.src(), GST_FLOW_EOS);
+    EXPECT_EQ(push_until_refused(h), GST_FLOW_EOS);
+  }
+  send_segment(h);
+  ASSERT_EQ(h.push(3, 3), GST_FLOW_OK);
+  EXPECT_EQ(value_on(h.pull().get()), 3);
+  EXPECT_FALSE(h.has_message(GST_MESSAGE_ERROR));
+}
+
+TEST_F(Flow, EosStillPassesWhenDownstreamHasEnded) {
+  Harness h({{"model", "m"}});
+  h.set_caps();
+  const FlowOverride ended(h.src(), GST_FLOW_EOS);
+  EXPECT_EQ(push_until_refused(h), GST_FLOW_EOS);
+  EXPECT_TRUE(h.push_event(gst_event_new_eos()));
+  bool eos = false;
+  while (!eos) {
+    const Ptr<GstEvent> event(gst_harness_pull_event(h.get()));
+    ASSERT_NE(event, nullptr);
+    eos = GST_EVENT_TYPE(event.get()) == GST_EVENT_EOS;
+  }
+}
+
+TEST_F(Flow, RelinkingDownstreamResumes) {
+  Harness h({{"model", "m"}});
+  h.set_caps();
+  {
+    const FlowOverride unlinked(h.src(), GST_FLOW_NOT_LINKED);
+    EXPECT_EQ(push_until_refused(h), GST_FLOW_NOT_LINKED);
+  }
+  EXPECT_TRUE(gst_harness_push_upstream_event(h.get(), gst_event_new_reconfigure()));
+  ASSERT_EQ(h.push(4, 4), GST_FLOW_OK);
+  EXPECT_EQ(value_on(h.pull().get()), 4);
+}
+
+TEST_F(Flow, BuffersAfterEosAreRefusedUntilANewStream) {
+  Harness h({{"model", "m"}});
+  h.set_caps();
+  ASSERT_EQ(h.push(1, 0), GST_FLOW_OK);
+  EXPECT_TRUE(h.push_event(gst_event_new_eos()));
+  EXPECT_EQ(h.push(1, 1), GST_FLOW_EOS);
+  h.push_event(gst_event_new_stream_start("second"));
+  h.set_caps();
+  send_segment(h);
+  ASSERT_EQ(h.push(2, 0), GST_FLOW_OK);
+  h.pull();
+  EXPECT_EQ(value_on(h.pull().get()), 2);
+  EXPECT_TRUE(core_.frames().back().discont);
+}
+
+TEST_F(Flow, StatesGoUpAndDownAnyNumberOfTimes) {
+  Harness h({{"model", "m"}, {"batch-size", "4"}});
+  for (int round = 0; round < 20; ++round) {
+    h.push_event(gst_event_new_stream_start("s"));
+    h.set_caps();
+    send_segment(h);
+    core_.close_gate();
+    for (int i = 0; i < 3; ++i) ASSERT_EQ(h.push(1, i), GST_FLOW_OK);
+    // In flight while the state goes down: cancelled, not waited for.
+    const GstState low = round % 2 == 0 ? GST_STATE_READY : GST_STATE_NULL;
+    ASSERT_EQ(gst_element_set_state(h.element(), low), GST_STATE_CHANGE_SUCCESS);
+    EXPECT_EQ(core_.streams(), 0);
+    EXPECT_EQ(core_.models(), low == GST_STATE_READY ? 1 : 0);
+    EXPECT_EQ(core_.mapped_frames(), 0);
+    ASSERT_EQ(gst_element_set_state(h.element(), GST_STATE_PLAYING), GST_STATE_CHANGE_SUCCESS);
+    core_.open_gate();
+  }
+}
+
+TEST_F(Flow, SettingsOfReadyTakeEffectAtTheNextStart) {
+  Harness h({{"model", "m"}});
+  gst_element_set_state(h.element(), GST_STATE_READY);
+  g_object_set(h.element(), "model", "other", "top-k", 3, nullptr);
+  ASSERT_EQ(gst_element_set_state(h.element(), GST_STATE_PLAYING), GST_STATE_CHANGE_SUCCESS);
+  EXPECT_NE(core_.model_config().find("model=other "), std::string::npos);
+  EXPECT_NE(core_.stream_config().find(" k=3 "), std::string::npos);
+  EXPECT_EQ(core_.models(), 1) << "the model before was given back";
+}
+
+}  // namespace
+}  // namespace tome::testing
