@@ -70,9 +70,13 @@ TOME_SIMD __m256i pixel_shuffle(const RgbSource& source) {
   return _mm256_load_si256(reinterpret_cast<const __m256i*>(mask));
 }
 
-// Four rows side by side share each group of weights.
-TOME_SIMD inline __m128i rgb_output(const uint8_t* const* rows, int64_t offset, int32_t step,
-                                    const int16_t* halves, int32_t groups, __m256i shuffle) {
+// Four rows side by side share each group of weights. Inlined by force: the masks stay in
+// registers.
+__attribute__((always_inline)) TOME_SIMD inline __m128i rgb_output(const uint8_t* const* rows,
+                                                                   int64_t offset, int32_t step,
+                                                                   const int16_t* halves,
+                                                                   int32_t groups,
+                                                                   __m256i shuffle) {
   const __m256i pick_high = _mm256_setr_epi8(0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3,  //
                                              4, 5, 6, 7, 4, 5, 6, 7, 4, 5, 6, 7, 4, 5, 6, 7);
   const __m256i pick_low = _mm256_add_epi8(pick_high, _mm256_set1_epi8(8));
