@@ -8,9 +8,7 @@
 
 #include "commands.h"
 #include "error.h"
-#ifdef TOME_HAS_TRAIN
 #include "train/train_command.h"
-#endif
 
 namespace {
 
@@ -41,9 +39,8 @@ int main(int argc, char** argv) {
   tome::cli::add_classify_command(app);
   tome::cli::add_eval_command(app);
   tome::cli::add_bench_command(app);
-#ifdef TOME_HAS_TRAIN
-  add_train_command(app);
-#endif
+  tome::cli::add_train_command(app);
+  tome::cli::add_demo_clip_command(app);
 
   try {
     app.parse(argc, argv);

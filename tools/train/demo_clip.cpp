@@ -1,6 +1,8 @@
 // `tome demo-clip`: a clip of a virtual camera over a made texture, so that there is something to tag
 // on a machine without any data.
 #include <algorithm>
+#include <cmath>
+#include <cstdint>
 #include <cstdio>
 #include <filesystem>
 #include <functional>
