@@ -50,8 +50,9 @@ void merge_tokens(const MergeRequest& q, Stream stream) {
     refuse(q, "a plan wherever tokens get fewer, and an output of its own");
   }
   const bool wide = q.residual == ElementType::kFloat32;
-  if (!wide && q.residual != q.branch_type) {
-    refuse(q, "a residual stream in float32 or in the branch's type");
+  const bool mixed = wide && q.branch_type == ElementType::kBfloat16;
+  if (q.residual != q.branch_type && !mixed) {
+    refuse(q, "a residual stream in the branch's type, or float32 beside bfloat16");
   }
   switch (q.branch_type) {
     case ElementType::kFloat32:
@@ -59,7 +60,7 @@ void merge_tokens(const MergeRequest& q, Stream stream) {
     case ElementType::kBfloat16:
       return wide ? launch<float, Bf16>(q, stream) : launch<Bf16, Bf16>(q, stream);
     case ElementType::kFloat16:
-      return wide ? launch<float, Half>(q, stream) : launch<Half, Half>(q, stream);
+      return launch<Half, Half>(q, stream);
   }
 }
 

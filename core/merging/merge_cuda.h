@@ -12,7 +12,8 @@ namespace tome::cuda {
 /// LayerNorm. All pointers are device memory; null where there is no such thing. See MergeParams
 /// for shapes, Note [The merge rides on a pass that exists anyway] for why.
 struct MergeRequest {
-  ElementType residual = ElementType::kBfloat16;  ///< of x and x_out: float32, or as `branch_type`
+  ElementType residual = ElementType::kBfloat16;     ///< of x and x_out: as `branch_type`,
+                                                     ///< or float32 beside kBfloat16
   ElementType branch_type = ElementType::kBfloat16;  ///< of branch and norm_out
   const void* x = nullptr;
   const void* branch = nullptr;

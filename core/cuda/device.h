@@ -1,0 +1,58 @@
+// CUDA devices: which there are, whether ours can run on them, and their memory. No CUDA header.
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+#include "cuda/types.h"
+
+namespace tome::cuda {
+
+struct DeviceInfo {
+  int index = 0;
+  std::string name;
+  int major = 0, minor = 0;  ///< compute capability
+  size_t total_bytes = 0;
+};
+
+/// The device with this index, if kernels of this build run on it (compute capability 8.0 or
+/// later).
+/// @throws Error kDevice that says what is missing: no driver, a driver older than the runtime (and
+///   both versions), no such device (and how many there are), a device that is too old
+DeviceInfo open_device(int index);
+
+/// Memory of one device, freed with the object.
+class DeviceMemory {
+ public:
+  DeviceMemory() = default;
+  /// Zeroed memory on the current device.
+  /// @throws Error kOutOfMemory that says how much was asked and how much was free, for `what`;
+  ///   kDevice for anything else
+  DeviceMemory(size_t bytes, const char* what);
+  ~DeviceMemory();
+  DeviceMemory(DeviceMemory&& other) noexcept;
+  DeviceMemory& operator=(DeviceMemory&& other) noexcept;
+  DeviceMemory(const DeviceMemory&) = delete;
+  DeviceMemory& operator=(const DeviceMemory&) = delete;
+
+  void* data() const { return data_; }
+  template <class T>
+  T* as() const {
+    return static_cast<T*>(data_);
+  }
+  size_t bytes() const { return bytes_; }
+
+  /// Copies between the host and the start of this memory; returns when the copy is complete.
+  /// @throws Error kDevice, kSettings for more bytes than there are
+  void upload(const void* from, size_t bytes);
+  void download(void* to, size_t bytes) const;
+
+ private:
+  void* data_ = nullptr;
+  size_t bytes_ = 0;
+};
+
+/// Waits for a stream (null: the default one). @throws Error kDevice for what failed in it
+void synchronise(Stream stream);
+
+}  // namespace tome::cuda

@@ -1,0 +1,213 @@
+// What the launch functions do where there is no GPU, and, where there is one, that the device
+// gives what the host executor gives.
+#include "cuda/device.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <optional>
+
+#include "cuda/match_runner.h"
+#include "error.h"
+#include "merging/match_cuda.h"
+#include "merging/merge_cuda.h"
+#include "merging/merge_launch.h"
+#include "vit/attention_cuda.h"
+#include "vit/attention_kernel.h"
+
+namespace tome::testing {
+namespace {
+
+std::optional<std::string> why_no_device() {
+  try {
+    cuda::open_device(0);
+    return std::nullopt;
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kDevice);
+    return error.what();
+  }
+}
+
+#define TOME_NEEDS_DEVICE() \
+  if (const auto why = why_no_device()) GTEST_SKIP() << *why
+
+cuda::DeviceMemory on_device(const at::Tensor& t) {
+  cuda::DeviceMemory memory(t.nbytes(), "test");
+  memory.upload(t.data_ptr(), t.nbytes());
+  return memory;
+}
+
+cuda::MatchRequest match_request(int tokens) {
+  cuda::MatchRequest q;
+  q.batch = 1;
+  q.tokens = tokens;
+  q.channels = 64;
+  q.r = 4;
+  q.halves.a_first = 2;
+  q.halves.n_fixed = 1;
+  q.halves.n_a = (tokens - 1) / 2;
+  q.halves.n_b = tokens / 2;
+  return q;
+}
+
+TEST(Device, WithoutOneTheErrorSaysWhatIsMissing) {
+  const auto why = why_no_device();
+  if (!why) GTEST_SKIP() << "there is a device";
+  EXPECT_NE(why->find("CUDA"), std::string::npos) << *why;
+  EXPECT_TRUE(why->find("driver") != std::string::npos || why->find("device") != std::string::npos)
+      << *why;
+  try {
+    cuda::DeviceMemory memory(16, "weights");
+    FAIL() << "memory of a device that is not there";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kDevice);
+    EXPECT_NE(std::string(error.what()).find("weights"), std::string::npos) << error.what();
+  }
+  try {
+    cuda::match_tokens(match_request(197), nullptr);
+    FAIL() << "a launch on a device that is not there";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kDevice);
+    EXPECT_NE(std::string(error.what()).find("matching"), std::string::npos) << error.what();
+  }
+}
+
+TEST(Device, RequestsThatMakeNoSenseAreRefusedBeforeAnyLaunch) {
+  const auto expect_refused = [](auto&& call) {
+    try {
+      call();
+      FAIL() << "accepted";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kSettings) << error.what();
+    }
+  };
+  cuda::MatchRequest match = match_request(197);
+  match.r = 99;
+  expect_refused([&] { cuda::match_tokens(match, nullptr); });
+  match = match_request(197);
+  match.halves.n_b = 97;
+  expect_refused([&] { cuda::match_tokens(match, nullptr); });
+  cuda::MergeRequest merge;
+  merge.batch = 1;
+  merge.tokens_in = 10;
+  merge.tokens_out = 9;  // fewer, and no plan
+  merge.channels = 64;
+  expect_refused([&] { cuda::merge_tokens(merge, nullptr); });
+  merge.tokens_out = 10;
+  merge.channels = cuda::kMergeMaxChannels + 1;
+  expect_refused([&] { cuda::merge_tokens(merge, nullptr); });
+  cuda::AttentionRequest attention;
+  attention.batch = attention.heads = attention.tokens = 1;
+  attention.dim = 48;
+  expect_refused([&] { cuda::attend(attention, nullptr); });
+  attention.dim = 64;
+  attention.token_stride = 100;
+  expect_refused([&] { cuda::attend(attention, nullptr); });
+}
+
+TEST(Device, MatchingAndMergeEqualTheHostExecutor) {
+  TOME_NEEDS_DEVICE();
+  for (const int64_t tokens : {65, 197, 1569, 4200}) {
+    SCOPED_TRACE(std::to_string(tokens) + " tokens");
+    at::manual_seed(static_cast<uint64_t>(tokens));
+    const at::Tensor keys = at::randn({2, tokens, 64}).to(at::kBFloat16);
+    MatchOptions options;
+    options.r = tokens / 8;
+    options.protected_tokens = {0};
+    const KernelMatching host = match_with_kernels(keys, options);
+    const int r = static_cast<int>(host.matching.r());
+
+    cuda::MatchRequest q = match_request(static_cast<int>(tokens));
+    q.batch = 2;
+    q.r = r;
+    q.sample_stride = keys.stride(0);
+    q.token_stride = keys.stride(1);
+    const cuda::DeviceMemory metric = on_device(keys);
+    const cuda::DeviceMemory target = on_device(at::zeros_like(host.matching.target));
+    const cuda::DeviceMemory source = on_device(at::zeros_like(host.matching.source));
+    const cuda::DeviceMemory destination = on_device(at::zeros_like(host.matching.destination));
+    const cuda::DeviceMemory begin = on_device(at::zeros_like(host.member_begin));
+    const cuda::DeviceMemory members = on_device(at::zeros_like(host.members));
+    const cuda::DeviceMemory workspace(cuda::match_workspace_bytes(2, q.halves.n_a, r), "test");
+    q.metric = metric.data();
+    q.out = {target.as<int64_t>(), source.as<int64_t>(), destination.as<int64_t>(),
+             begin.as<int32_t>(), members.as<int32_t>()};
+    q.workspace = workspace.data();
+    for (int replay = 0; replay < 3; ++replay) cuda::match_tokens(q, nullptr);
+    const at::Tensor got = at::empty_like(host.matching.source);
+    source.download(got.data_ptr(), got.nbytes());
+    // Sums in another order may swap edges whose scores differ in the last bits.
+    const double same = got.eq(host.matching.source).to(at::kDouble).mean().item<double>();
+    EXPECT_GE(same, 0.98);
+
+    const at::Tensor x = at::randn({2, tokens, 192});
+    const cuda::DeviceMemory x_in = on_device(x);
+    const cuda::DeviceMemory x_out = on_device(at::zeros({2, tokens - r, 192}));
+    const cuda::DeviceMemory size_out = on_device(at::zeros({2, tokens - r}));
+    cuda::MergeRequest m;
+    m.residual = m.branch_type = cuda::ElementType::kFloat32;
+    m.x = x_in.data();
+    m.x_out = x_out.data();
+    m.size_out = size_out.as<float>();
+    m.member_begin = begin.as<int32_t>();
+    m.members = members.as<int32_t>();
+    m.batch = 2;
+    m.tokens_in = static_cast<int>(tokens);
+    m.tokens_out = static_cast<int>(tokens) - r;
+    m.channels = 192;
+    cuda::merge_tokens(m, nullptr);
+    cuda::synchronise(nullptr);
+    // Against the definition, by the device's own plan.
+    const at::Tensor place = at::empty_like(host.matching.target);
+    target.download(place.data_ptr(), place.nbytes());
+    const at::Tensor merged = at::empty({2, tokens - r, 192});
+    x_out.download(merged.data_ptr(), merged.nbytes());
+    const at::Tensor ones = at::ones({2, tokens}, at::kDouble);
+    const at::Tensor count = at::zeros({2, tokens - r}, at::kDouble).scatter_add(1, place, ones);
+    const at::Tensor expected =
+        at::zeros({2, tokens - r, 192}, at::kDouble)
+            .scatter_add(1, place.unsqueeze(-1).expand({2, tokens, 192}), x.to(at::kDouble)) /
+        count.unsqueeze(-1);
+    EXPECT_LE((merged - expected).abs().max().item<double>(), 1e-5);
+  }
+}
+
+TEST(Device, AttentionEqualsTheDefinition) {
+  TOME_NEEDS_DEVICE();
+  for (const int64_t dim : {32, 64, 80, 128}) {
+    SCOPED_TRACE("heads of " + std::to_string(dim));
+    at::manual_seed(static_cast<uint64_t>(dim));
+    const int64_t tokens = 197, heads = 3;
+    const at::Tensor rows = at::randn({2, tokens, 3, heads, dim}).to(at::kBFloat16);
+    const at::Tensor weight = at::randint(1, 60, {2, tokens}, at::kFloat);
+    const cuda::DeviceMemory device_rows = on_device(rows), device_weight = on_device(weight);
+    const at::Tensor out = at::zeros({2, tokens, heads * dim}, at::kBFloat16);
+    const cuda::DeviceMemory device_out = on_device(out);
+    cuda::AttentionRequest q;
+    q.q = device_rows.data();
+    q.k = device_rows.as<uint16_t>() + heads * dim;
+    q.v = device_rows.as<uint16_t>() + 2 * heads * dim;
+    q.sample_stride = rows.stride(0);
+    q.token_stride = rows.stride(1);
+    q.head_stride = dim;
+    q.key_weight = device_weight.as<float>();
+    q.out = device_out.data();
+    q.batch = 2;
+    q.tokens = static_cast<int>(tokens);
+    q.heads = static_cast<int>(heads);
+    q.dim = static_cast<int>(dim);
+    q.scale = 1.0F / std::sqrt(static_cast<float>(dim));
+    cuda::attend(q, nullptr);
+    cuda::synchronise(nullptr);
+    device_out.download(out.data_ptr(), out.nbytes());
+    const at::Tensor wide = rows.to(at::kDouble).permute({2, 0, 3, 1, 4});
+    const at::Tensor scores = at::matmul(wide[0], wide[1].transpose(2, 3)) / std::sqrt(dim) +
+                              weight.to(at::kDouble).log().unsqueeze(1).unsqueeze(1);
+    const at::Tensor expected = at::matmul(scores.softmax(-1), wide[2]).transpose(1, 2).flatten(2);
+    EXPECT_LE((out.to(at::kDouble) - expected).abs().max().item<double>(), 1e-2);
+  }
+}
+
+}  // namespace
+}  // namespace tome::testing
