@@ -51,7 +51,7 @@ cuda::MatchRequest match_request(int tokens) {
   return q;
 }
 
-TEST(Device, WithoutOneTheErrorSaysWhatIsMissing) {
+TEST(DeviceErrors, WithoutOneTheErrorSaysWhatIsMissing) {
   const auto why = why_no_device();
   if (!why) GTEST_SKIP() << "there is a device";
   EXPECT_NE(why->find("CUDA"), std::string::npos) << *why;
@@ -73,7 +73,7 @@ TEST(Device, WithoutOneTheErrorSaysWhatIsMissing) {
   }
 }
 
-TEST(Device, RequestsThatMakeNoSenseAreRefusedBeforeAnyLaunch) {
+TEST(DeviceErrors, RequestsThatMakeNoSenseAreRefusedBeforeAnyLaunch) {
   const auto expect_refused = [](auto&& call) {
     try {
       call();
