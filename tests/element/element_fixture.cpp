@@ -60,7 +60,7 @@ void PadLog::clear() {
   entries_.clear();
 }
 
-Harness::Harness(Properties properties, const char* factory)
+LoneElement::LoneElement(Properties properties, const char* factory)
     : element_(gst_element_factory_make(factory, nullptr)), bus_(gst_bus_new()) {
   if (!element_) throw std::runtime_error(std::string("no element ") + factory);
   gst_object_ref_sink(element_.get());
@@ -68,15 +68,22 @@ Harness::Harness(Properties properties, const char* factory)
     gst_util_set_object_arg(G_OBJECT(element_.get()), name, value);
   }
   gst_element_set_bus(element_.get(), bus_.get());
-  sink_.reset(gst_element_get_static_pad(element_.get(), "sink"));
-  src_.reset(gst_element_get_static_pad(element_.get(), "src"));
-  harness_ = gst_harness_new_with_element(element_.get(), "sink", "src");
 }
 
-Harness::~Harness() {
+LoneElement::~LoneElement() {
   gst_element_set_state(element_.get(), GST_STATE_NULL);
-  gst_harness_teardown(harness_);
   gst_element_set_bus(element_.get(), nullptr);
+}
+
+Harness::Harness(Properties properties, const char* factory)
+    : LoneElement(properties, factory),
+      harness_(gst_harness_new_with_element(element(), "sink", "src")),
+      sink_(gst_element_get_static_pad(element(), "sink")),
+      src_(gst_element_get_static_pad(element(), "src")) {}
+
+Harness::~Harness() {
+  gst_element_set_state(element(), GST_STATE_NULL);
+  gst_harness_teardown(harness_);
 }
 
 void Harness::set_caps(const char* caps) { gst_harness_set_src_caps_str(harness_, caps); }
@@ -89,11 +96,11 @@ GstBuffer* Harness::frame(uint8_t value, int number) {
   return buffer;
 }
 
-Ptr<GstMessage> Harness::message(GstMessageType type) {
+Ptr<GstMessage> LoneElement::message(GstMessageType type) {
   return Ptr<GstMessage>(gst_bus_timed_pop_filtered(bus_.get(), 5 * GST_SECOND, type));
 }
 
-std::string Harness::error_text(GError** error, GstMessageType type) {
+std::string LoneElement::error_text(GError** error, GstMessageType type) {
   const auto found = message(type);
   if (!found) return "";
   GError* parsed = nullptr;
@@ -111,13 +118,13 @@ std::string Harness::error_text(GError** error, GstMessageType type) {
   return text;
 }
 
-bool Harness::has_message(GstMessageType type) {
+bool LoneElement::has_message(GstMessageType type) {
   return Ptr<GstMessage>(gst_bus_pop_filtered(bus_.get(), type)) != nullptr;
 }
 
 Ptr<GstStructure> Harness::stats() const {
   GstStructure* stats = nullptr;
-  g_object_get(element_.get(), "stats", &stats, nullptr);
+  g_object_get(element(), "stats", &stats, nullptr);
   return Ptr<GstStructure>(stats);
 }
 

@@ -45,19 +45,39 @@ class PadLog {
   std::vector<std::string> entries_;
 };
 
-/// One element in a harness of its own, playing.
-class Harness {
+/// An element of its own, in state NULL, whose messages can be read.
+class LoneElement {
  public:
   using Properties = std::initializer_list<std::pair<const char*, const char*>>;
 
-  /// Makes the element, sets `properties` (as gst-launch would), and plays it.
+  /// Makes the element and sets `properties` as gst-launch would.
+  explicit LoneElement(Properties properties = {}, const char* factory = "tomeclassify");
+  ~LoneElement();
+  LoneElement(const LoneElement&) = delete;
+  LoneElement& operator=(const LoneElement&) = delete;
+
+  GstElement* element() const { return element_.get(); }
+  bool set_state(GstState state) {
+    return gst_element_set_state(element(), state) == GST_STATE_CHANGE_SUCCESS;
+  }
+  /// Next message of this type from the element; waits up to 5 s, null if none comes.
+  Ptr<GstMessage> message(GstMessageType type);
+  /// Text and error code of the next error (or warning); "" if none comes.
+  std::string error_text(GError** error = nullptr, GstMessageType type = GST_MESSAGE_ERROR);
+  bool has_message(GstMessageType type);
+
+ private:
+  Ptr<GstElement> element_;
+  Ptr<GstBus> bus_;
+};
+
+/// An element in a harness of its own, playing.
+class Harness : public LoneElement {
+ public:
   explicit Harness(Properties properties = {}, const char* factory = "tomeclassify");
   ~Harness();
-  Harness(const Harness&) = delete;
-  Harness& operator=(const Harness&) = delete;
 
   GstHarness* get() const { return harness_; }
-  GstElement* element() const { return element_.get(); }
   GstPad* src() const { return src_.get(); }
   GstPad* sink() const { return sink_.get(); }
 
@@ -69,16 +89,9 @@ class Harness {
   bool push_event(GstEvent* event) { return gst_harness_push_event(harness_, event) != FALSE; }
   /// Next buffer out; waits for it.
   Ptr<GstBuffer> pull() { return Ptr<GstBuffer>(gst_harness_pull(harness_)); }
-  /// Next message of this type from the element; waits up to 5 s, null if none comes.
-  Ptr<GstMessage> message(GstMessageType type);
-  /// Text and error code of the next error (or warning); "" if none comes.
-  std::string error_text(GError** error = nullptr, GstMessageType type = GST_MESSAGE_ERROR);
-  bool has_message(GstMessageType type);
   Ptr<GstStructure> stats() const;
 
  private:
-  Ptr<GstElement> element_;
-  Ptr<GstBus> bus_;
   GstHarness* harness_ = nullptr;
   Ptr<GstPad> sink_, src_;
 };

@@ -1,0 +1,185 @@
+// Every failure is one clear error of the right kind, and leaves nothing behind.
+#include "element_fixture.h"
+
+namespace tome::testing {
+namespace {
+
+using Errors = ElementTest;
+
+struct StatusCase {
+  TomeStatus status;
+  GQuark (*domain)();
+  gint code;
+};
+
+TEST_F(Errors, OfTheCoreKeepTheirTextAndGetTheRightDomain) {
+  const std::vector<StatusCase> cases = {
+      {TOME_ERROR_NOT_FOUND, gst_resource_error_quark, GST_RESOURCE_ERROR_NOT_FOUND},
+      {TOME_ERROR_READ, gst_resource_error_quark, GST_RESOURCE_ERROR_READ},
+      {TOME_ERROR_FORMAT, gst_stream_error_quark, GST_STREAM_ERROR_FORMAT},
+      {TOME_ERROR_SETTINGS, gst_library_error_quark, GST_LIBRARY_ERROR_SETTINGS},
+      {TOME_ERROR_DEVICE, gst_resource_error_quark, GST_RESOURCE_ERROR_FAILED},
+      {TOME_ERROR_OUT_OF_MEMORY, gst_resource_error_quark, GST_RESOURCE_ERROR_NO_SPACE_LEFT},
+      {TOME_ERROR_FAILED, gst_library_error_quark, GST_LIBRARY_ERROR_FAILED}};
+  for (const auto& c : cases) {
+    core_.fail_acquire(c.status, "model.safetensors: found 3, expected 4");
+    LoneElement h({{"model", "m"}});
+    EXPECT_FALSE(h.set_state(GST_STATE_READY));
+    GError* error = nullptr;
+    EXPECT_EQ(h.error_text(&error), "model.safetensors: found 3, expected 4");
+    ASSERT_NE(error, nullptr);
+    const Ptr<GError> owned(error);
+    EXPECT_EQ(error->domain, c.domain());
+    EXPECT_EQ(error->code, c.code);
+    EXPECT_EQ(GST_STATE(h.element()), GST_STATE_NULL);
+  }
+}
+
+TEST_F(Errors, AFailedStartCanBeRepeated) {
+  core_.fail_acquire(TOME_ERROR_NOT_FOUND, "no such folder");
+  LoneElement h({{"model", "m"}});
+  EXPECT_FALSE(h.set_state(GST_STATE_PAUSED));
+  EXPECT_EQ(h.error_text(), "no such folder");
+  EXPECT_TRUE(h.set_state(GST_STATE_PAUSED));
+  EXPECT_EQ(core_.streams(), 1);
+}
+
+TEST_F(Errors, AStreamThatCannotOpenFailsInPaused) {
+  core_.fail_stream_open(TOME_ERROR_SETTINGS, "clip-stride: found 9, expected at most 4");
+  LoneElement h({{"model", "m"}});
+  EXPECT_TRUE(h.set_state(GST_STATE_READY));
+  EXPECT_FALSE(h.set_state(GST_STATE_PAUSED));
+  EXPECT_EQ(h.error_text(), "clip-stride: found 9, expected at most 4");
+  EXPECT_EQ(core_.streams(), 0);
+}
+
+TEST_F(Errors, ANonsenseSpecFailsInReady) {
+  LoneElement h({{"model", "m"}, {"tome-r", "bad"}});
+  EXPECT_FALSE(h.set_state(GST_STATE_READY));
+  EXPECT_NE(h.error_text().find("'bad'"), std::string::npos);
+  EXPECT_EQ(core_.models(), 0) << "no partial state";
+}
+
+TEST_F(Errors, ANonsenseSpecWhilePlayingIsAWarningAndTheOldOneStays) {
+  Harness h({{"model", "m"}, {"tome-r", "8"}});
+  EXPECT_EQ(core_.schedule(), "8");
+  g_object_set(h.element(), "tome-r", "bad spec", nullptr);
+  EXPECT_NE(h.error_text(nullptr, GST_MESSAGE_WARNING).find("bad spec"), std::string::npos);
+  gchar* spec = nullptr;
+  g_object_get(h.element(), "tome-r", &spec, nullptr);
+  EXPECT_STREQ(Ptr<char>(spec).get(), "8");
+  EXPECT_EQ(core_.schedule(), "8");
+  g_object_set(h.element(), "tome-r", "16:-1", nullptr);
+  EXPECT_EQ(core_.schedule(), "16:-1");
+  g_object_set(h.element(), "tome-r", nullptr, nullptr);
+  EXPECT_EQ(core_.schedule(), "13") << "unset: the model's default again";
+}
+
+TEST_F(Errors, PropertiesReachTheCore) {
+  Harness h({{"model", "dir"},
+             {"labels-file", "l.txt"},
+             {"device", "cpu"},
+             {"precision", "bf16"},
+             {"model-instance-id", "a"},
+             {"batch-size", "4"},
+             {"batch-timeout", "7"},
+             {"threads", "2"},
+             {"clip-length", "3"},
+             {"tome-r", "16:-1"},
+             {"tome-prop-attn", "off"},
+             {"top-k", "2"},
+             {"threshold", "0.25"},
+             {"activation", "sigmoid"},
+             {"clip-stride", "6"},
+             {"frame-stride", "2"},
+             {"inference-interval", "5"},
+             {"smoothing", "0.5"}});
+  EXPECT_EQ(core_.model_config(),
+            "model=dir labels=l.txt device=cpu precision=bf16 id=a batch=4 timeout=7 threads=2 "
+            "clip=3");
+  // Note [Depth in flight]: the most of 2 x 4 + 3 and min(128, 4 windows x 6 frames x 5).
+  EXPECT_EQ(core_.stream_config(),
+            "name=" + std::string(GST_ELEMENT_NAME(h.element())) +
+                " r=16:-1 attn=2 k=2 threshold=0.25 activation=2 clip-stride=6 frame-stride=2 "
+                "interval=5 smoothing=0.5 pending=120");
+}
+
+TEST_F(Errors, InTheMiddleStopTheStream) {
+  Harness h({{"model", "m"}});
+  h.set_caps();
+  core_.fail_next_ticket(TOME_ERROR_DEVICE, "the device was lost");
+  ASSERT_EQ(h.push(1, 0), GST_FLOW_OK);
+  GError* error = nullptr;
+  EXPECT_EQ(h.error_text(&error), "the device was lost");
+  const Ptr<GError> owned(error);
+  EXPECT_EQ(error->domain, GST_RESOURCE_ERROR);
+  EXPECT_EQ(h.push(1, 1), GST_FLOW_ERROR);
+  EXPECT_FALSE(h.push_event(gst_event_new_eos()));
+  EXPECT_FALSE(h.has_message(GST_MESSAGE_ERROR)) << "said once";
+}
+
+TEST_F(Errors, OfSubmissionReturnToUpstream) {
+  Harness h({{"model", "m"}});
+  h.set_caps();
+  core_.fail_submit(TOME_ERROR_FORMAT, "plane 0: found 3 bytes, expected 4");
+  EXPECT_EQ(h.push(1, 0), GST_FLOW_ERROR);
+  EXPECT_EQ(h.error_text(), "plane 0: found 3 bytes, expected 4");
+}
+
+TEST_F(Errors, ABufferSmallerThanItsCapsSaysSo) {
+  Harness h({{"model", "m"}});
+  h.set_caps();
+  EXPECT_EQ(h.push(gst_buffer_new_allocate(nullptr, 5, nullptr)), GST_FLOW_ERROR);
+  const std::string text = h.error_text();
+  EXPECT_NE(text.find("5 bytes"), std::string::npos) << text;
+  EXPECT_NE(text.find("at least 128 bytes"), std::string::npos) << text;
+  EXPECT_NE(text.find("16x8"), std::string::npos) << text;
+}
+
+TEST_F(Errors, AnEmptyBufferSaysSo) {
+  Harness h({{"model", "m"}});
+  h.set_caps();
+  EXPECT_EQ(h.push(gst_buffer_new()), GST_FLOW_ERROR);
+  EXPECT_NE(h.error_text().find("0 bytes"), std::string::npos);
+}
+
+TEST_F(Errors, AVideoMetaThatContradictsTheCapsSaysSo) {
+  Harness h({{"model", "m"}});
+  h.set_caps();
+  GstBuffer* buffer = Harness::frame(1, 0);
+  gst_buffer_add_video_meta(buffer, GST_VIDEO_FRAME_FLAG_NONE, GST_VIDEO_FORMAT_GRAY8, 4, 4);
+  EXPECT_EQ(h.push(buffer), GST_FLOW_ERROR);
+  EXPECT_NE(h.error_text().find("4x4"), std::string::npos);
+}
+
+TEST_F(Errors, AVideoMetaThatPointsOutsideTheBufferReadsNothing) {
+  Harness h({{"model", "m"}});
+  h.set_caps();
+  GstBuffer* buffer = Harness::frame(1, 0);
+  gsize offsets[4] = {1000, 0, 0, 0};
+  gint strides[4] = {16, 0, 0, 0};
+  gst_buffer_add_video_meta_full(buffer, GST_VIDEO_FRAME_FLAG_NONE, GST_VIDEO_FORMAT_GRAY8, 16, 8,
+                                 1, offsets, strides);
+  EXPECT_EQ(h.push(buffer), GST_FLOW_ERROR);
+  EXPECT_NE(h.error_text(), "");
+  EXPECT_TRUE(core_.frames().empty());
+}
+
+TEST_F(Errors, UnsupportedCapsAreRefused) {
+  Harness h({{"model", "m"}});
+  const Ptr<GstCaps> caps(
+      gst_caps_from_string("video/x-raw,format=Y444,width=16,height=8,framerate=10/1"));
+  EXPECT_FALSE(gst_pad_query_accept_caps(h.sink(), caps.get()));
+  h.set_caps("video/x-raw,format=Y444,width=16,height=8,framerate=10/1");
+  EXPECT_EQ(h.push(1, 0), GST_FLOW_NOT_NEGOTIATED);
+}
+
+TEST_F(Errors, RegionsWithClipsFailInPaused) {
+  core_.set({.clip_length = 4});
+  LoneElement h({{"model", "m"}, {"inference-region", "roi-list"}});
+  EXPECT_FALSE(h.set_state(GST_STATE_PAUSED));
+  EXPECT_NE(h.error_text().find("clip-length"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace tome::testing

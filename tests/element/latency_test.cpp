@@ -1,0 +1,190 @@
+// LATENCY and ALLOCATION answers, late frames, and stats.
+#include "element_fixture.h"
+
+namespace tome::testing {
+namespace {
+
+class Latency : public ElementTest {
+ protected:
+  /// Upstream answers LATENCY with this; 5 ms, at most 50 ms.
+  static void make_upstream(Harness& h, bool live) {
+    gst_pad_add_probe(
+        h.get()->srcpad,
+        static_cast<GstPadProbeType>(GST_PAD_PROBE_TYPE_QUERY_UPSTREAM | GST_PAD_PROBE_TYPE_PUSH),
+        [](GstPad*, GstPadProbeInfo* info, gpointer live) {
+          GstQuery* query = GST_PAD_PROBE_INFO_QUERY(info);
+          if (GST_QUERY_TYPE(query) != GST_QUERY_LATENCY) return GST_PAD_PROBE_OK;
+          gst_query_set_latency(query, GPOINTER_TO_INT(live), 5 * GST_MSECOND, 50 * GST_MSECOND);
+          return GST_PAD_PROBE_HANDLED;
+        },
+        GINT_TO_POINTER(live ? 1 : 0), nullptr);
+  }
+
+  struct Answer {
+    gboolean live = FALSE;
+    GstClockTime min = 0, max = 0;
+  };
+
+  static Answer ask(Harness& h) {
+    Answer answer;
+    const Ptr<GstQuery> query(gst_query_new_latency());
+    EXPECT_TRUE(gst_pad_query(h.src(), query.get()));
+    gst_query_parse_latency(query.get(), &answer.live, &answer.min, &answer.max);
+    return answer;
+  }
+};
+
+TEST_F(Latency, IsBatchTimeoutPlusTwoBatchesAndBoundedByTheDepth) {
+  core_.set({.batch_duration = 30'000'000});
+  Harness h({{"model", "m"}, {"batch-size", "4"}, {"batch-timeout", "8"}});
+  make_upstream(h, true);
+  h.set_caps();
+  ASSERT_EQ(h.push(1, 0), GST_FLOW_OK);
+  h.pull();
+  const Answer answer = ask(h);
+  EXPECT_TRUE(answer.live);
+  EXPECT_EQ(answer.min, (5 + 8 + 2 * 30) * GST_MSECOND);
+  // 2 x 4 + 1 frames of 100 ms may be held.
+  EXPECT_EQ(answer.max, 50 * GST_MSECOND + 9 * kFrame);
+}
+
+TEST_F(Latency, WithBatchSizeOneNothingWaitsForABatchToFill) {
+  Harness h({{"model", "m"}, {"batch-timeout", "1000"}});
+  make_upstream(h, true);
+  EXPECT_EQ(ask(h).min, (5 + 2 * 10) * GST_MSECOND);
+  EXPECT_EQ(ask(h).max, GST_CLOCK_TIME_NONE) << "unknown frame rate";
+}
+
+TEST_F(Latency, AGrowingBatchDurationIsAnnounced) {
+  Harness h({{"model", "m"}});
+  make_upstream(h, true);
+  h.set_caps();
+  ask(h);
+  ASSERT_EQ(h.push(1, 0), GST_FLOW_OK);
+  h.pull();
+  EXPECT_FALSE(h.has_message(GST_MESSAGE_LATENCY));
+  core_.set({.batch_duration = 40'000'000});
+  ASSERT_EQ(h.push(1, 1), GST_FLOW_OK);
+  h.pull();
+  EXPECT_TRUE(h.has_message(GST_MESSAGE_LATENCY));
+}
+
+TEST_F(Latency, AllocationAsksForTheFramesInFlight) {
+  Harness h({{"model", "m"}, {"batch-size", "4"}});
+  gst_harness_add_propose_allocation_meta(h.get(), GST_VIDEO_META_API_TYPE, nullptr);
+  h.set_caps();
+  const Ptr<GstCaps> caps(gst_caps_from_string(kGrayCaps));
+  const Ptr<GstQuery> query(gst_query_new_allocation(caps.get(), TRUE));
+  ASSERT_TRUE(gst_pad_query(h.sink(), query.get()));
+  ASSERT_GE(gst_query_get_n_allocation_pools(query.get()), 1U);
+  guint size = 0;
+  guint min = 0;
+  guint max = 1;
+  gst_query_parse_nth_allocation_pool(query.get(), 0, nullptr, &size, &min, &max);
+  EXPECT_GE(min, 10U) << "9 in flight and the one that is pushed";
+  EXPECT_EQ(max, 0U);
+  EXPECT_TRUE(gst_query_find_allocation_meta(query.get(), GST_VIDEO_META_API_TYPE, nullptr))
+      << "what downstream offers is passed on";
+}
+
+TEST_F(Latency, WithoutSkipNoFrameHasADeadline) {
+  Harness h({{"model", "m"}});
+  make_upstream(h, true);
+  h.set_caps();
+  ASSERT_EQ(h.push(1, 0), GST_FLOW_OK);
+  h.pull();
+  EXPECT_EQ(core_.frames().at(0).deadline, 0);
+}
+
+TEST_F(Latency, WithSkipALiveFrameHasADeadlineAndABackedUpOneIsSkipped) {
+  // A forward takes 60 ms, though the core believes 10: those that wait longer are late.
+  core_.set({.batch_duration = 10'000'000, .delay_ms = 60});
+  Harness h({{"model", "m"}, {"batch-size", "4"}, {"late-policy", "skip"}});
+  make_upstream(h, true);
+  h.set_caps();
+  for (int i = 0; i < 4; ++i) ASSERT_EQ(h.push(static_cast<uint8_t>(i), i), GST_FLOW_OK);
+  for (int i = 0; i < 4; ++i) {
+    const auto buffer = h.pull();
+    EXPECT_EQ(GST_BUFFER_PTS(buffer.get()), i * kFrame) << "no buffer is dropped";
+    EXPECT_EQ(value_on(buffer.get()), 0) << "the first frame's result is held";
+  }
+  guint64 skipped = 0;
+  gst_structure_get_uint64(h.stats().get(), "skipped", &skipped);
+  EXPECT_EQ(skipped, 3U);
+  EXPECT_TRUE(h.has_message(GST_MESSAGE_QOS));
+}
+
+TEST_F(Latency, WithSkipAStreamThatIsNotLiveWaitsInstead) {
+  core_.set({.batch_duration = 10'000'000, .delay_ms = 30});
+  Harness h({{"model", "m"}, {"batch-size", "4"}, {"late-policy", "skip"}});
+  make_upstream(h, false);
+  h.set_caps();
+  for (int i = 0; i < 4; ++i) ASSERT_EQ(h.push(static_cast<uint8_t>(i), i), GST_FLOW_OK);
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(value_on(h.pull().get()), i);
+}
+
+TEST_F(Latency, QosOfALateSinkSkipsUntilInTimeAgain) {
+  Harness h({{"model", "m"}, {"late-policy", "skip"}});
+  make_upstream(h, false);
+  h.set_caps();
+  // The sink is 150 ms late at 1 s: all up to 1 s + 2 x 150 ms will be.
+  gst_harness_push_upstream_event(
+      h.get(), gst_event_new_qos(GST_QOS_TYPE_UNDERFLOW, 1.0, 150 * GST_MSECOND, GST_SECOND));
+  std::vector<bool> skipped;
+  for (int i = 11; i < 16; ++i) {
+    ASSERT_EQ(h.push(1, i), GST_FLOW_OK);
+    h.pull();
+    skipped.push_back(core_.frames().back().no_inference);
+  }
+  EXPECT_EQ(skipped, (std::vector<bool>{true, true, true, false, false}));
+  const Ptr<GstEvent> forwarded(gst_harness_pull_upstream_event(h.get()));
+  ASSERT_NE(forwarded, nullptr);
+}
+
+TEST_F(Latency, QosChangesNothingWithoutSkip) {
+  Harness h({{"model", "m"}});
+  h.set_caps();
+  gst_harness_push_upstream_event(
+      h.get(), gst_event_new_qos(GST_QOS_TYPE_UNDERFLOW, 1.0, 150 * GST_MSECOND, GST_SECOND));
+  ASSERT_EQ(h.push(1, 11), GST_FLOW_OK);
+  h.pull();
+  EXPECT_FALSE(core_.frames().back().no_inference);
+}
+
+TEST_F(Latency, StatsCountAndMeasure) {
+  core_.set({.delay_ms = 20, .tokens_in = 100, .tokens_out = 30});
+  Harness h({{"model", "m"}, {"inference-interval", "2"}});
+  h.set_caps();
+  for (int i = 0; i < 10; ++i) {
+    ASSERT_EQ(h.push(1, i), GST_FLOW_OK);
+    h.pull();
+  }
+  const auto stats = h.stats();
+  guint64 frames = 0;
+  guint64 inferences = 0;
+  guint64 skipped = 1;
+  double fps = 0;
+  double p50 = 0;
+  double p99 = 0;
+  double batch = 0;
+  guint in = 0;
+  guint out = 0;
+  ASSERT_TRUE(gst_structure_get(
+      stats.get(), "frames", G_TYPE_UINT64, &frames, "inferences", G_TYPE_UINT64, &inferences,
+      "skipped", G_TYPE_UINT64, &skipped, "fps", G_TYPE_DOUBLE, &fps, "latency-p50", G_TYPE_DOUBLE,
+      &p50, "latency-p99", G_TYPE_DOUBLE, &p99, "tokens-in", G_TYPE_UINT, &in, "tokens-out",
+      G_TYPE_UINT, &out, "average-batch", G_TYPE_DOUBLE, &batch, nullptr));
+  EXPECT_EQ(frames, 10U);
+  EXPECT_EQ(inferences, 5U);
+  EXPECT_EQ(skipped, 0U);
+  EXPECT_EQ(in, 100U);
+  EXPECT_EQ(out, 30U);
+  EXPECT_EQ(batch, 1.0);
+  EXPECT_LT(p50, 20.0) << "half of the frames wait for nothing";
+  EXPECT_GE(p99, 20.0);
+  EXPECT_GT(fps, 10.0);
+  EXPECT_LT(fps, 110.0);
+}
+
+}  // namespace
+}  // namespace tome::testing
