@@ -127,7 +127,7 @@ ScoreActivation read_activation(const ConfigObject& config) {
 std::string read_schedule(const ConfigObject& config) {
   const auto* value = config.find("tome_r");
   if (value == nullptr) return "0";
-  if (value->is_number_unsigned()) return value->dump();
+  if (value->is_number_integer()) return value->dump();
   if (!value->is_string()) config.wrong("tome_r", "a number or the spec string of a schedule");
   return value->get<std::string>();
 }

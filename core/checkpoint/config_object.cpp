@@ -14,23 +14,6 @@ std::string excerpt(const nlohmann::json& value) {
   return text;
 }
 
-std::optional<int64_t> integer_of(const nlohmann::json& value) {
-  if (value.is_number_unsigned()) {
-    const auto number = value.get<uint64_t>();
-    if (number > uint64_t{INT64_MAX}) return std::nullopt;
-    return static_cast<int64_t>(number);
-  }
-  if (value.is_number_integer()) return value.get<int64_t>();
-  // Python writes a computed size as 3072.0 now and then.
-  if (value.is_number_float()) {
-    const auto number = value.get<double>();
-    if (number == std::floor(number) && std::abs(number) < 1e15) {
-      return static_cast<int64_t>(number);
-    }
-  }
-  return std::nullopt;
-}
-
 }  // namespace
 
 ConfigObject::ConfigObject(const Json& json, std::string what)
@@ -57,6 +40,23 @@ void ConfigObject::wrong(const std::string& key, const std::string& expected) co
   throw Error(ErrorKind::kFormat, what_ + ": " + key + " is " +
                                       (found == json_->end() ? "missing" : excerpt(*found)) +
                                       ", expected " + expected);
+}
+
+std::optional<int64_t> ConfigObject::integer_of(const Json& value) {
+  if (value.is_number_unsigned()) {
+    const auto number = value.get<uint64_t>();
+    if (number > uint64_t{INT64_MAX}) return std::nullopt;
+    return static_cast<int64_t>(number);
+  }
+  if (value.is_number_integer()) return value.get<int64_t>();
+  // Python writes a computed size as 3072.0 now and then.
+  if (value.is_number_float()) {
+    const auto number = value.get<double>();
+    if (number == std::floor(number) && std::abs(number) < 1e15) {
+      return static_cast<int64_t>(number);
+    }
+  }
+  return std::nullopt;
 }
 
 int64_t ConfigObject::integer(const char* key, std::optional<int64_t> fallback, int64_t least,

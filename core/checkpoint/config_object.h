@@ -39,6 +39,9 @@ class ConfigObject {
   /// One number for all channels or a list of three.
   std::array<float, 3> channels(const char* key, const std::array<float, 3>& fallback) const;
 
+  /// `value` as an integer, if it is one that fits; 3072.0 is.
+  static std::optional<int64_t> integer_of(const Json& value);
+
   /// Throws: `key` is `found` (its value unless given), expected `expected`.
   [[noreturn]] void wrong(const std::string& key, const std::string& expected) const;
 

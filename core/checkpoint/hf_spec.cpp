@@ -40,16 +40,18 @@ void read_tubelet_list(const ConfigObject& json, ViTConfig& config) {
   config.patch = 16;
   const auto* size = json.find("tubelet_size");
   if (size == nullptr) return;
-  const auto good = [](const ConfigObject::Json& side) {
-    return side.is_number_unsigned() && side.get<uint64_t>() >= 1 &&
-           side.get<uint64_t>() <= uint64_t{kMaxFrames};
+  const auto side = [&](size_t index) {
+    const auto value = size->is_array() && size->size() == 3
+                           ? ConfigObject::integer_of((*size)[index])
+                           : std::nullopt;
+    if (!value || *value < 1 || *value > kMaxFrames) {
+      json.wrong("tubelet_size", "[frames, height, width]");
+    }
+    return *value;
   };
-  if (!size->is_array() || size->size() != 3 || !good((*size)[0]) || !good((*size)[1]) ||
-      (*size)[1] != (*size)[2]) {
-    json.wrong("tubelet_size", "[frames, height, width] with height equal to width");
-  }
-  config.tubelet = (*size)[0].get<int64_t>();
-  config.patch = (*size)[1].get<int64_t>();
+  if (side(1) != side(2)) json.wrong("tubelet_size", "square patches");
+  config.tubelet = side(0);
+  config.patch = side(1);
 }
 
 void read_width(const ConfigObject& json, ViTConfig& config) {

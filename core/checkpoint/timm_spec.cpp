@@ -109,13 +109,14 @@ void read_input_size(const ConfigObject& pretrained, ViTConfig& config) {
   const auto* size = pretrained.find("input_size");
   if (size == nullptr || !pretrained.boolean("fixed_input_size", true)) return;
   const auto side = [&](size_t index) {
-    if (!size->is_array() || size->size() != 3 || !(*size)[index].is_number_unsigned() ||
-        (*size)[index].get<uint64_t>() < 1 ||
-        (*size)[index].get<uint64_t>() > uint64_t{kMaxImageSide}) {
+    const auto value = size->is_array() && size->size() == 3
+                           ? ConfigObject::integer_of((*size)[index])
+                           : std::nullopt;
+    if (!value || *value < 1 || *value > kMaxImageSide) {
       pretrained.wrong("input_size",
                        "[3, height, width], each side from 1 to " + std::to_string(kMaxImageSide));
     }
-    return (*size)[index].get<int64_t>();
+    return *value;
   };
   if (side(0) != 3) pretrained.wrong("input_size", "three channels");
   config.image_height = side(1);

@@ -1,0 +1,158 @@
+// Checkpoints of every family, from the folder to the logits, against the Python originals.
+#include <c10/core/InferenceMode.h>
+
+#include "checkpoint/checkpoint.h"
+#include "checkpoint_test_util.h"
+#include "shared_data.h"
+#include "vit/model.h"
+
+namespace tome {
+namespace {
+
+using testing::fixtures;
+using testing::ModelFolder;
+using Json = nlohmann::json;
+
+at::Tensor logits_of(const Checkpoint& checkpoint, const at::Tensor& pixels,
+                     const ForwardOptions& options = {}) {
+  const c10::InferenceMode inference;
+  const VisionTransformer model(checkpoint.config, checkpoint.weights);
+  return model.forward_pixels(pixels, options).logits;
+}
+
+void expect_close(const at::Tensor& found, const at::Tensor& expected) {
+  ASSERT_EQ(found.sizes(), expected.sizes());
+  EXPECT_LE((found - expected).abs().max().item<double>(), 1e-4) << found << expected;
+}
+
+class Family : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(Family, LogitsAgreeWithTheOriginal) {
+  const auto folder = fixtures() / "hf" / GetParam();
+  const auto io = SafetensorsFile::open(folder / "io.safetensors");
+  const Checkpoint checkpoint = load_checkpoint(folder);
+  expect_close(logits_of(checkpoint, io.tensor("pixels")), io.tensor("logits"));
+}
+
+TEST_P(Family, PreprocessingAgreesWithTheOriginal) {
+  const auto folder = fixtures() / "hf" / GetParam();
+  const auto io = SafetensorsFile::open(folder / "io.safetensors");
+  const PreprocessSpec spec = load_checkpoint(folder).preprocess;
+  const at::Tensor image = io.tensor("image");
+  Frame frame;
+  frame.format = PixelFormat::kRgb;
+  frame.height = static_cast<int32_t>(image.size(0));
+  frame.width = static_cast<int32_t>(image.size(1));
+  frame.planes[0] = {image.const_data_ptr<uint8_t>(), 3 * frame.width, image.nbytes()};
+  at::Tensor out = at::empty({3, spec.height, spec.width});
+  preprocess_to_planes(frame, spec, out.mutable_data_ptr<float>());
+  const at::Tensor expected = io.tensor("processed");
+  ASSERT_EQ(out.sizes(), expected.sizes());
+  // timm resizes with PIL, whose bits we have. transformers resizes with torchvision, which rounds
+  // once and not after each pass: one grey level apart in places, the same on average.
+  const at::Tensor apart = (out - expected).abs() / (spec.rescale / spec.std[0]);
+  const bool pil = std::string(GetParam()).rfind("timm", 0) == 0;
+  EXPECT_LE(apart.max().item<double>(), pil ? 1e-3 : 1.01);
+  EXPECT_LE(apart.mean().item<double>(), pil ? 1e-3 : 0.3);
+}
+
+INSTANTIATE_TEST_SUITE_P(Fixtures, Family,
+                         ::testing::Values("vit", "deit", "deit_distilled", "videomae", "vivit",
+                                           "timm_average", "timm_registers", "timm_pre_norm"));
+
+TEST(Logits, PositionsAreResampledAsTimmDoes) {
+  const auto folder = fixtures() / "hf" / "timm_registers";
+  const auto io = SafetensorsFile::open(folder / "io.safetensors");
+  LoadOptions options;
+  options.image_height = 48;
+  options.image_width = 40;
+  const Checkpoint checkpoint = load_checkpoint(folder, options);
+  EXPECT_EQ(checkpoint.config.grid_cols(), 5);
+  expect_close(logits_of(checkpoint, io.tensor("resized_pixels")), io.tensor("resized_logits"));
+}
+
+Json parity_args() {
+  return {{"img_size", 64}, {"patch_size", 8}, {"embed_dim", 64}, {"depth", 4}, {"num_heads", 4}};
+}
+
+// The parity files' models as folders: timm 0.4.12's names.
+struct ParityModel {
+  const char* file;
+  Json config;
+  bool prop_attn;
+};
+
+class ParityFolder : public ::testing::TestWithParam<ParityModel> {};
+
+TEST_P(ParityFolder, LogitsAgreeWithTheReference) {
+  const std::string file = std::string(GetParam().file) + ".safetensors";
+  TOME_NEEDS_SHARED_DATA("parity/" + file);
+  const auto io = SafetensorsFile::open(testing::shared_data() / "parity" / file);
+  ModelFolder model(GetParam().config,
+                    testing::read_tensors(testing::shared_data() / "parity" / file, "weights."));
+  const Checkpoint checkpoint = load_checkpoint(model.write());
+  EXPECT_EQ(checkpoint.config.classes, 10);
+  EXPECT_EQ(checkpoint.config.prop_attn_auto, GetParam().prop_attn);
+  expect_close(logits_of(checkpoint, io.tensor("input")), io.tensor("unpatched.logits"));
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, ParityFolder,
+                         ::testing::Values(ParityModel{"vit_tiny",
+                                                       {{"architecture", "vit_tiny_patch16_224"},
+                                                        {"model_args", parity_args()}},
+                                                       true},
+                                           ParityModel{
+                                               "vit_tiny_distilled",
+                                               {{"architecture", "deit_tiny_distilled_patch16_224"},
+                                                {"model_args", parity_args()}},
+                                               true},
+                                           ParityModel{"vit_tiny_mae_pool",
+                                                       {{"architecture", "vit_tiny_patch16_224"},
+                                                        {"global_pool", "avg"},
+                                                        {"model_args", parity_args()}},
+                                                       false}));
+
+Json mae_st_config() {
+  return {{"model_type", "mae_st"}, {"img_size", 32},  {"patch_size", 8}, {"num_frames", 8},
+          {"t_patch_size", 2},      {"embed_dim", 64}, {"depth", 4},      {"num_heads", 4},
+          {"num_classes", 10}};
+}
+
+TEST(Logits, MaeStAgreesWithItsOwnCodeAndMerged) {
+  TOME_NEEDS_SHARED_DATA("parity/video_tiny.safetensors");
+  const auto path = testing::shared_data() / "parity" / "video_tiny.safetensors";
+  const auto io = SafetensorsFile::open(path);
+  ModelFolder model(mae_st_config(), testing::read_tensors(path, "weights."));
+  const Checkpoint checkpoint = load_checkpoint(model.write());
+  EXPECT_EQ(checkpoint.config.tokens(), 65);
+  EXPECT_FALSE(checkpoint.config.prop_attn_auto);
+  EXPECT_EQ(checkpoint.preprocess.mean[0], 0.45F);
+  expect_close(logits_of(checkpoint, io.tensor("input")), io.tensor("mae_st_unmerged.logits"));
+  for (const int64_t r : {4, 8, 14}) {
+    ForwardOptions options;  // proportional attention stays on auto, which is off here
+    options.r.assign(4, r);
+    expect_close(logits_of(checkpoint, io.tensor("input"), options),
+                 io.tensor("r" + std::to_string(r) + "_prop0.logits"));
+  }
+}
+
+TEST(Logits, MaeStWithOneTableOfPositions) {
+  TOME_NEEDS_SHARED_DATA("parity/video_tiny.safetensors");
+  const auto path = testing::shared_data() / "parity" / "video_tiny.safetensors";
+  const auto io = SafetensorsFile::open(path);
+  ModelFolder model(mae_st_config(), testing::read_tensors(path, "weights."));
+  auto& tensors = model.tensors;
+  tensors["pos_embed"] = at::cat(
+      {tensors["pos_embed_class"], tensors["pos_embed_spatial"].repeat({1, 4, 1}) +
+                                       tensors["pos_embed_temporal"].repeat_interleave(16, 1)},
+      1);
+  for (const char* part : {"pos_embed_class", "pos_embed_spatial", "pos_embed_temporal"}) {
+    tensors.erase(part);
+  }
+  model.config["sep_pos_embed"] = false;
+  expect_close(logits_of(load_checkpoint(model.write()), io.tensor("input")),
+               io.tensor("mae_st_unmerged.logits"));
+}
+
+}  // namespace
+}  // namespace tome
