@@ -8,18 +8,17 @@
 #include <limits>
 #include <numeric>
 
+#include "merging/keys.h"
 #include "merging/partition.h"
 #include "merging/schedule.h"
 
 namespace tome {
 namespace {
 
-/// float32, and unit length for the cosine. A zero row stays zero: cosine 0 with everything.
+/// The keys in float32, of unit length for the cosine.
 at::Tensor prepare_keys(const at::Tensor& metric, Similarity similarity) {
-  at::Tensor keys = metric.to(at::kFloat);
-  if (similarity != Similarity::kCosine) return keys;
-  const at::Tensor norm = keys.norm(2, -1, /*keepdim=*/true);
-  return keys.div(at::where(norm == 0, at::ones_like(norm), norm));
+  const at::Tensor keys = metric.to(at::kFloat);
+  return similarity == Similarity::kCosine ? unit_keys(keys) : keys;
 }
 
 /// Scores of every A token with every B token. [B, Na, C] x [B, Nb, C] -> float32 [B, Na, Nb]

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <cmath>
+
 namespace tome {
 
 Heads split_heads(const at::Tensor& qkv, int64_t heads) {
@@ -23,6 +25,13 @@ at::Tensor attention(const Heads& heads, const at::Tensor& log_weight) {
   }
   const at::Tensor out = at::scaled_dot_product_attention(heads.q, heads.k, heads.v, bias);
   return out.transpose(1, 2).reshape({batch, tokens, heads.q.size(1) * heads.q.size(3)});
+}
+
+at::Tensor first_token_attention(const Heads& heads) {
+  const at::Tensor query = heads.q.narrow(2, 0, 1).to(at::kFloat);
+  const double scale = 1 / std::sqrt(static_cast<double>(query.size(3)));
+  const at::Tensor scores = query.matmul(heads.k.to(at::kFloat).transpose(2, 3)) * scale;
+  return scores.softmax(-1).mean(1).transpose(1, 2);
 }
 
 at::Tensor merge_metric(Metric metric, const Heads& heads, const at::Tensor& before,

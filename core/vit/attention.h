@@ -20,6 +20,9 @@ Heads split_heads(const at::Tensor& qkv, int64_t heads);
 /// @return [B, N, dim]
 at::Tensor attention(const Heads& heads, const at::Tensor& log_weight);
 
+/// What the first token attends to: softmax(q_0 k^T / sqrt(d)), mean over heads, [B, N, 1].
+at::Tensor first_token_attention(const Heads& heads);
+
 /// What tokens are compared by: [B, N, C].
 /// @param before, after  the block's input, and the same with attention's residual added
 at::Tensor merge_metric(Metric metric, const Heads& heads, const at::Tensor& before,

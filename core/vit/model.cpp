@@ -207,13 +207,19 @@ ForwardOutput VisionTransformer::forward(const at::Tensor& patches,
   check_patches(patches, config_);
   const int64_t batch = patches.size(0);
   const int64_t joint_frames = config_.frames == 1 ? patches.size(1) : 1;
+  impl_->pack(batch * (config_.prefix_tokens() + config_.patch_tokens() * joint_frames));
   at::Tensor x = embed(patches, config_, impl_->weights, impl_->patch_embed);
-  impl_->pack(batch * x.size(1));
 
   TokenState tokens(config_, batch, joint_frames, proportional(options.prop_attn, config_),
                     x.device());
   ForwardOutput output;
   output.tokens_in = x.size(1);
+  if (options.static_threshold >= 0 && patches.size(1) > 1) {
+    const int64_t times = patches.size(1) / config_.tubelet;
+    x = tokens.merge_static(
+        x, tubelet_rows(patches, config_.tubelet).view({batch, times, patches.size(2), -1}),
+        options);
+  }
   const auto depth = static_cast<size_t>(config_.depth);
   for (size_t i = 0; i < depth; ++i) {
     const Block& block = impl_->blocks[i];
@@ -226,7 +232,11 @@ ForwardOutput VisionTransformer::forward(const at::Tensor& patches,
 
     const int64_t asked = i < options.r.size() ? options.r[i] : 0;
     at::Tensor metric;
-    if (asked > 0 || options.trace) metric = merge_metric(options.metric, heads, before, x);
+    if (asked > 0 || options.trace) {
+      metric = options.method == MergeMethod::kAttentionPrune
+                   ? first_token_attention(heads)
+                   : merge_metric(options.metric, heads, before, x);
+    }
     const int64_t tokens_before = x.size(1);
     x = tokens.merge(x, metric, asked, options, static_cast<int64_t>(i));
     output.r.push_back(tokens_before - x.size(1));

@@ -5,6 +5,9 @@
 #include <cmath>
 #include <numeric>
 
+#include "merging/methods.h"
+#include "merging/static_runs.h"
+
 namespace tome {
 namespace {
 
@@ -61,12 +64,43 @@ at::Tensor TokenState::merge(const at::Tensor& x, const at::Tensor& metric, int6
     if (!places_.defined()) places_ = grid_places(batch_, prefix_, tokens_, rows_, cols_);
     match.places.tyx = places_;
   }
-  const Matching matching = bipartite_soft_matching(metric, match);
-  if (matching.r() == 0) return x;
+  return apply(x, this->match(metric, match, options.method), options);
+}
 
-  const at::Tensor old_size = sizes();
-  const MergedTokens merged = merge_tokens(x, old_size, matching, options.combine);
-  if (places_.defined()) move_places(matching, old_size);
+at::Tensor TokenState::merge_static(const at::Tensor& x, const at::Tensor& tubelets,
+                                    const ForwardOptions& options) {
+  if (needs_places(options.partition)) {
+    places_ = grid_places(batch_, prefix_, tokens_, rows_, cols_);
+  }
+  return apply(x, match_static_runs(tubelets, options.static_threshold, prefix_), options);
+}
+
+Matching TokenState::match(const at::Tensor& metric, const MatchOptions& match,
+                           MergeMethod method) const {
+  switch (method) {
+    case MergeMethod::kRandomPrune:
+      return random_pruning(batch_, tokens_, match);
+    case MergeMethod::kAttentionPrune:
+      return attention_pruning(metric.squeeze(-1), match);
+    case MergeMethod::kKMeans:
+      return kmeans_matching(metric, match);
+    case MergeMethod::kGreedy:
+      return greedy_matching(metric, match);
+    case MergeMethod::kBipartite:
+      break;
+  }
+  return bipartite_soft_matching(metric, match);
+}
+
+at::Tensor TokenState::apply(const at::Tensor& x, const Matching& matching,
+                             const ForwardOptions& options) {
+  if (matching.r() == 0) return x;
+  const bool prune =
+      options.method == MergeMethod::kRandomPrune || options.method == MergeMethod::kAttentionPrune;
+  at::Tensor weight = sizes();
+  if (prune) weight = weight.scatter(1, matching.source, 0.0);
+  const MergedTokens merged = merge_tokens(x, weight, matching, options.combine);
+  if (places_.defined()) move_places(matching, weight);
   size_ = merged.size;
   if (options.track_source) source_ = merge_source(source_, matching, batch_);
   tokens_ = matching.tokens_out;

@@ -25,8 +25,14 @@ class TokenState {
   at::Tensor log_weight() const;
 
   /// Merges `asked` tokens (capped) and keeps count. x [B, N, dim] -> [B, N', dim].
+  /// @param metric  [B, N, C]; for kAttentionPrune the tokens' importance, [B, N, 1]
   at::Tensor merge(const at::Tensor& x, const at::Tensor& metric, int64_t asked,
                    const ForwardOptions& options, int64_t block);
+
+  /// Before block 0: merges tubelets that do not change, see match_static_runs.
+  /// @param tubelets  float32 [B, T, n, k], normalised pixels
+  at::Tensor merge_static(const at::Tensor& x, const at::Tensor& tubelets,
+                          const ForwardOptions& options);
 
   /// Mean over the patch tokens [B, N, dim] -> [B, dim], weighted by size if asked.
   at::Tensor mean_of_patches(const at::Tensor& x, bool weighted) const;
@@ -36,6 +42,8 @@ class TokenState {
   at::Tensor source() const;  ///< int64 [B, N0]
 
  private:
+  at::Tensor apply(const at::Tensor& x, const Matching& matching, const ForwardOptions& options);
+  Matching match(const at::Tensor& metric, const MatchOptions& match, MergeMethod method) const;
   void move_places(const Matching& matching, const at::Tensor& old_size);
 
   int64_t batch_, prefix_, tokens_, initial_tokens_, joint_frames_;

@@ -193,5 +193,41 @@ TEST(Model, EveryMetricAndSimilarityRuns) {
   }
 }
 
+TEST(Model, EveryMethodKeepsCount) {
+  const c10::InferenceMode inference;
+  const VisionTransformer model = random_model(parity_config());
+  const at::Tensor pixels = at::randn({2, 3, 64, 64});
+  for (const auto method : {MergeMethod::kRandomPrune, MergeMethod::kAttentionPrune,
+                            MergeMethod::kKMeans, MergeMethod::kGreedy, MergeMethod::kBipartite}) {
+    ForwardOptions options;
+    options.r = {8, 8, 8, 8};
+    options.method = method;
+    options.track_source = true;
+    const auto out = model.forward_pixels(pixels, options);
+    EXPECT_EQ(out.tokens_out, 65 - 32);
+    const bool prunes =
+        method == MergeMethod::kRandomPrune || method == MergeMethod::kAttentionPrune;
+    EXPECT_EQ(out.size.sum().item<float>(), prunes ? 2 * 33 : 2 * 65);
+    EXPECT_TRUE(at::isfinite(out.logits).all().item<bool>());
+  }
+}
+
+TEST(Model, StaticPatchesOfAStillClipMergeBeforeBlock0) {
+  const c10::InferenceMode inference;
+  const VisionTransformer model = random_model(parity_config());
+  const at::Tensor frame = at::randn({1, 3, 1, 64, 64});
+  ForwardOptions options;
+  options.static_threshold = 0;
+  options.trace = true;
+  const auto still = model.forward_pixels(frame.repeat({1, 1, 8, 1, 1}), options);
+  EXPECT_EQ(still.tokens_in, 1 + 8 * 64);
+  EXPECT_LE(still.trace[0].x.size(1), 1.3 * 65);
+  EXPECT_TRUE(at::allclose(still.logits, model.forward_pixels(frame).logits, 1e-4, 1e-4));
+  // Where nothing repeats the result is the same to the bit.
+  const at::Tensor moving = at::randn({1, 3, 8, 64, 64});
+  EXPECT_TRUE(
+      at::equal(model.forward_pixels(moving, options).logits, model.forward_pixels(moving).logits));
+}
+
 }  // namespace
 }  // namespace tome

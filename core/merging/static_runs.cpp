@@ -1,0 +1,96 @@
+#include "merging/static_runs.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <tuple>
+#include <vector>
+
+namespace tome {
+namespace {
+
+double mean_difference(const float* a, const float* b, int64_t count) {
+  float sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < count; ++i) sum += std::abs(a[i] - b[i]);
+  return static_cast<double>(sum) / static_cast<double>(count);
+}
+
+/// A tubelet that could merge: how far it is from its run's first, and both places.
+using Repeat = std::tuple<double, int64_t, int64_t>;
+
+std::vector<Repeat> find_repeats(const float* tubelets, at::IntArrayRef shape, double threshold) {
+  const int64_t times = shape[0];
+  const int64_t places = shape[1];
+  const int64_t size = shape[2];
+  std::vector<Repeat> repeats;
+  for (int64_t place = 0; place < places; ++place) {
+    int64_t first = place;
+    for (int64_t time = 1; time < times; ++time) {
+      const int64_t cell = time * places + place;
+      const double difference =
+          mean_difference(tubelets + cell * size, tubelets + first * size, size);
+      if (difference <= threshold) {
+        repeats.emplace_back(difference, cell, first);
+      } else {
+        first = cell;
+      }
+    }
+  }
+  std::sort(repeats.begin(), repeats.end());
+  return repeats;
+}
+
+void write_sample(const std::vector<Repeat>& repeats, int64_t sample, int64_t prefix,
+                  const Matching& matching) {
+  int64_t* target = matching.target.data_ptr<int64_t>() + sample * matching.tokens_in;
+  std::vector<bool> gone(static_cast<size_t>(matching.tokens_in), false);
+  for (int64_t k = 0; k < matching.r(); ++k) gone[std::get<1>(repeats[k]) + prefix] = true;
+  int64_t place = 0;
+  for (int64_t token = 0; token < matching.tokens_in; ++token) {
+    if (!gone[token]) target[token] = place++;
+  }
+  for (int64_t k = 0; k < matching.r(); ++k) {
+    const auto [difference, cell, first] = repeats[k];
+    matching.source.data_ptr<int64_t>()[sample * matching.r() + k] = cell + prefix;
+    matching.destination.data_ptr<int64_t>()[sample * matching.r() + k] = first + prefix;
+    target[cell + prefix] = target[first + prefix];
+  }
+}
+
+}  // namespace
+
+Matching match_static_runs(const at::Tensor& tubelets, double threshold, int64_t prefix) {
+  const at::Tensor rows = tubelets.to(at::kCPU, at::kFloat).contiguous();
+  const int64_t batch = rows.size(0);
+  const int64_t cells = rows.size(1) * rows.size(2);
+  std::vector<std::vector<Repeat>> repeats(static_cast<size_t>(batch));
+  at::parallel_for(0, batch, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t b = begin; b < end; ++b) {
+      repeats[b] = find_repeats(rows.data_ptr<float>() + b * cells * rows.size(3),
+                                rows.sizes().slice(1), threshold);
+    }
+  });
+  int64_t r = cells;
+  for (const auto& sample : repeats) r = std::min(r, static_cast<int64_t>(sample.size()));
+  r -= r % kStaticBucket;
+
+  Matching matching;
+  matching.tokens_in = prefix + cells;
+  matching.tokens_out = matching.tokens_in - r;
+  matching.target = at::empty({batch, matching.tokens_in}, at::kLong);
+  matching.source = at::empty({batch, r}, at::kLong);
+  matching.destination = at::empty({batch, r}, at::kLong);
+  for (int64_t b = 0; b < batch; ++b) write_sample(repeats[b], b, prefix, matching);
+  if (tubelets.device() != at::kCPU) {
+    matching.target = matching.target.to(tubelets.device());
+    matching.source = matching.source.to(tubelets.device());
+    matching.destination = matching.destination.to(tubelets.device());
+  }
+  return matching;
+}
+
+}  // namespace tome

@@ -1,0 +1,133 @@
+#include "merging/methods.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <set>
+
+#include "merging/static_runs.h"
+
+namespace tome {
+namespace {
+
+std::vector<int64_t> row(const at::Tensor& t, int64_t b = 0) {
+  const at::Tensor r = t[b].contiguous();
+  return {r.data_ptr<int64_t>(), r.data_ptr<int64_t>() + r.numel()};
+}
+
+void expect_sound(const Matching& matching, int64_t batch, int64_t r) {
+  EXPECT_EQ(matching.r(), r);
+  for (int64_t b = 0; b < batch; ++b) {
+    const auto target = row(matching.target, b);
+    const std::set<int64_t> places(target.begin(), target.end());
+    EXPECT_EQ(static_cast<int64_t>(places.size()), matching.tokens_out);
+    EXPECT_EQ(std::count(target.begin(), target.end(), 0), 1) << "the class token is alone";
+    const auto source = row(matching.source, b);
+    EXPECT_EQ(static_cast<int64_t>(std::set<int64_t>(source.begin(), source.end()).size()), r);
+  }
+}
+
+MatchOptions with_class_token(int64_t r) {
+  MatchOptions options;
+  options.r = r;
+  options.protected_tokens = {0};
+  options.seed = 5;
+  return options;
+}
+
+TEST(Methods, EveryPlanIsSound) {
+  at::manual_seed(1);
+  const at::Tensor metric = at::randn({2, 33, 8});
+  for (const int64_t r : {1, 7, 16}) {
+    const auto options = with_class_token(r);
+    expect_sound(random_pruning(2, 33, options), 2, r);
+    expect_sound(attention_pruning(at::rand({2, 33}), options), 2, r);
+    expect_sound(kmeans_matching(metric, options), 2, r);
+    expect_sound(greedy_matching(metric, options), 2, r);
+  }
+  expect_sound(kmeans_matching(at::ones({1, 33, 8}), with_class_token(7)), 1, 7);
+}
+
+TEST(Methods, AttentionPruningDropsTheLeastImportant) {
+  const at::Tensor importance =
+      at::tensor({9.F, 5.F, 1.F, 4.F, 2.F, 8.F, 2.F, 7.F, 6.F}).unsqueeze(0);
+  const Matching m = attention_pruning(importance, with_class_token(3));
+  EXPECT_EQ(row(m.source), (std::vector<int64_t>{2, 4, 6}));
+  EXPECT_EQ(row(m.destination), (std::vector<int64_t>{1, 3, 5}));  // nearest kept, lower of equals
+}
+
+TEST(Methods, RandomPruningDependsOnTheSeed) {
+  auto options = with_class_token(8);
+  const auto first = row(random_pruning(1, 65, options).source);
+  EXPECT_EQ(first, row(random_pruning(1, 65, options).source));
+  options.seed = 6;
+  EXPECT_NE(first, row(random_pruning(1, 65, options).source));
+}
+
+TEST(Methods, GreedyMergesTheMostSimilarPairsFirst) {
+  // Tokens 2 and 4 are both in A: bipartite matching cannot join them, greedy must.
+  const at::Tensor metric =
+      at::tensor({1.F, 1.F, 0.F, 1.F, 1.F, 0.F, -1.F, 0.5F, 1.F, 0.01F, -1.F, -1.F})
+          .view({1, 6, 2});
+  const Matching m = greedy_matching(metric, with_class_token(1));
+  EXPECT_EQ(row(m.source), std::vector<int64_t>{4});
+  EXPECT_EQ(row(m.destination), std::vector<int64_t>{2});
+}
+
+TEST(Methods, KMeansFindsSeparatedClusters) {
+  at::manual_seed(2);
+  // Eight tokens around each of four directions, in blocks; four clusters remain.
+  const at::Tensor directions = at::eye(4).repeat_interleave(8, 0);
+  at::Tensor metric = (directions + 0.05 * at::randn({32, 4})).unsqueeze(0);
+  MatchOptions options;
+  options.r = 16;  // capped at half: 16 clusters, so only ask that no cluster mixes directions
+  const Matching m = kmeans_matching(metric, options);
+  const auto target = row(m.target);
+  for (size_t i = 0; i < target.size(); ++i) {
+    for (size_t j = 0; j < target.size(); ++j) {
+      if (target[i] == target[j]) EXPECT_EQ(i / 8, j / 8);
+    }
+  }
+}
+
+TEST(StaticRuns, NothingRepeatsNothingMerges) {
+  at::manual_seed(3);
+  EXPECT_EQ(match_static_runs(at::randn({2, 4, 49, 12}), 0.01, 1).r(), 0);
+}
+
+TEST(StaticRuns, AStillSceneComesDownToOneFrame) {
+  at::manual_seed(4);
+  const Matching m = match_static_runs(at::randn({1, 1, 64, 12}).repeat({1, 8, 1, 1}), 0, 1);
+  EXPECT_EQ(m.tokens_out, 1 + 64);
+  const auto target = row(m.target);
+  for (int64_t t = 0; t < 8; ++t) {
+    for (int64_t place = 0; place < 64; ++place) EXPECT_EQ(target[1 + t * 64 + place], 1 + place);
+  }
+}
+
+TEST(StaticRuns, SlowChangeDoesNotPileUp) {
+  // Each step is 0.4 of the threshold: a run holds three tubelets (0, 0.4, 0.8), then a new one
+  // begins. Sixteen places, eight times: runs of 3, 3 and 2 leave 3 x 16 tokens.
+  at::Tensor tubelets = at::zeros({1, 8, 16, 4});
+  for (int64_t t = 0; t < 8; ++t) tubelets[0][t].fill_(0.4 * static_cast<double>(t));
+  const Matching m = match_static_runs(tubelets, 1.0, 0);
+  EXPECT_EQ(m.tokens_out, 3 * 16);
+  const auto target = row(m.target);
+  EXPECT_EQ(target[2 * 16], target[0]);
+  EXPECT_NE(target[3 * 16], target[0]);
+  EXPECT_EQ(target[5 * 16], target[3 * 16]);
+}
+
+TEST(StaticRuns, ABatchMergesWhatAllCan) {
+  at::manual_seed(5);
+  const at::Tensor still = at::randn({1, 1, 64, 4}).repeat({1, 4, 1, 1});
+  at::Tensor half = still.clone();
+  half.narrow(2, 0, 32).add_(at::randn({1, 4, 32, 4}));  // half of the places move
+  const Matching m = match_static_runs(at::cat({still, half}), 1e-6, 0);
+  EXPECT_EQ(m.r(), 3 * 32);
+  EXPECT_EQ(match_static_runs(still, 1e-6, 0).r(), 3 * 64);
+}
+
+}  // namespace
+}  // namespace tome
