@@ -7,10 +7,10 @@
 # LibTorch comes from the torch wheel, into .venv/. LIBTORCH=DIR or -Dlibtorch=DIR takes one that is
 # there already (a folder with include/ and lib/).
 #
-# CUDA: -Dcuda=auto, the default, looks for an NVIDIA driver. With one, LibTorch comes with its CUDA
-# libraries (4.6 GB) and, where there is no CUDA toolkit, nvcc from its wheels. Without one, LibTorch
-# comes without them (1.3 GB) and the build is for the CPU. -Dcuda=enabled and -Dcuda=disabled force
-# the one or the other.
+# CUDA: the kernels are compiled wherever nvcc is; where there is no CUDA toolkit, nvcc comes from its
+# wheels, into .venv/ too (271 MB). LibTorch comes with its CUDA libraries (4.6 GB) if this machine
+# has an NVIDIA driver or -Dcuda=enabled asks for them, else without (1.3 GB). -Dcuda=disabled builds
+# for the CPU alone, which is the quickest.
 set -euo pipefail
 
 cd "$(dirname "$(readlink -f "$0")")"
@@ -30,11 +30,13 @@ die() {
 # ---- what was asked ------------------------------------------------------------------------------
 
 libtorch=${LIBTORCH:-}
-cuda=auto
+# A build folder keeps the choice that it was made with.
+cuda=$(sed -n 's/^cuda = //p' "$BUILD/meson-private/cmd_line.txt" 2>/dev/null || true)
+cuda=${cuda:-auto}
 for argument in "$@"; do
   case $argument in
     -h | --help)
-      sed -n '2,15s/^# \{0,1\}//p' "$0"
+      sed -n '2,13s/^# \{0,1\}//p' "$0"
       exit 0
       ;;
     -Dlibtorch=*) libtorch=${argument#-Dlibtorch=} ;;
@@ -44,11 +46,10 @@ for argument in "$@"; do
 done
 
 has_nvidia_driver() { [ -e /proc/driver/nvidia/version ] || [ -e /dev/nvidiactl ]; }
-if [ "$cuda" = auto ]; then
-  if has_nvidia_driver; then cuda=enabled; else cuda=disabled; fi
-  cuda_is_choice=1
+if [ "$cuda" = enabled ] || { [ "$cuda" = auto ] && has_nvidia_driver; }; then
+  torch_flavour=cuda
 else
-  cuda_is_choice=0
+  torch_flavour=cpu
 fi
 
 # ---- Debian packages -----------------------------------------------------------------------------
@@ -82,8 +83,14 @@ is at hand to install them: ${missing[*]}"
   say "Debian packages: installing ${missing[*]}"
   local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y
     -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300)
-  "${apt[@]}" update >/dev/null
-  "${apt[@]}" install --no-install-recommends "${missing[@]}" >/dev/null
+  local log
+  log=$(mktemp)
+  if ! { "${apt[@]}" update && "${apt[@]}" install --no-install-recommends "${missing[@]}"; } \
+    >"$log" 2>&1; then
+    cat "$log" >&2
+    die "apt-get could not install them, see above (all of it is in $log)"
+  fi
+  rm -f "$log"
 }
 
 if command -v apt-get >/dev/null; then
@@ -135,9 +142,13 @@ install_torch_cuda() {
 # Prints the folder of a CUDA toolkit.
 find_toolkit() {
   local nvcc
-  nvcc=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc "$(site_packages)"/nvidia/cu13/bin/nvcc \
-    2>/dev/null | head -n 1)
-  [ -n "$nvcc" ] && dirname "$(dirname "$(readlink -f "$nvcc")")"
+  for nvcc in "$(command -v nvcc)" /usr/local/cuda/bin/nvcc "$(site_packages)/nvidia/cu13/bin/nvcc"; do
+    if [ -x "$nvcc" ]; then
+      dirname "$(dirname "$(readlink -f "$nvcc")")"
+      return
+    fi
+  done
+  return 1
 }
 
 install_nvcc() {
@@ -151,30 +162,27 @@ install_nvcc() {
     pip_install --no-deps "${wheels[@]}" "nvidia-nvvm==$CUDA_VERSION.*"
     toolkit=$(find_toolkit) || die "nvcc is missing after installing its wheels"
   fi
-  export CUDA_PATH=$toolkit PATH=$toolkit/bin:$PATH
+  export PATH=$toolkit/bin:$PATH
 }
 
-if [ "$cuda" = disabled ] && [ $cuda_is_choice = 1 ]; then
-  say "No NVIDIA driver here: building for the CPU (-Dcuda=enabled builds for CUDA all the same)"
-fi
 if [ -n "$libtorch" ]; then
-  [ -d "$libtorch/include" ] && [ -d "$libtorch/lib" ] ||
+  if ! [ -d "$libtorch/include" ] || ! [ -d "$libtorch/lib" ]; then
     die "LIBTORCH: found no include/ and lib/ in '$libtorch'"
+  fi
   libtorch=$(readlink -f "$libtorch")
   say "LibTorch: $libtorch"
 else
   make_venv
-  if [ "$cuda" = enabled ]; then install_torch_cuda; else install_torch_cpu; fi
+  "install_torch_$torch_flavour"
   libtorch=$(readlink -f "$(venv_torch)")
 fi
-[ "$cuda" = enabled ] && install_nvcc
+[ "$cuda" = disabled ] || install_nvcc
 
 # ---- build ---------------------------------------------------------------------------------------
 
 # What was not asked for keeps the value that an earlier run gave it, but for a LibTorch that is gone.
 arguments=("$@")
 [[ " $* " == *" -Dlibtorch="* ]] || arguments+=("-Dlibtorch=$libtorch")
-[[ " $* " == *" -Dcuda="* ]] || arguments+=("-Dcuda=$cuda")
 
 if [ -e "$BUILD/build.ninja" ]; then
   say "Build folder $BUILD/: there"

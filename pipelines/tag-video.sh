@@ -72,4 +72,4 @@ classify=(tomeclassify "top-k=$top_k")
 export GST_PLUGIN_PATH=$root/build/gst-plugin${GST_PLUGIN_PATH:+:$GST_PLUGIN_PATH}
 export GST_REGISTRY=$root/build/gst-registry.bin
 gst-launch-1.0 -q filesrc "location=$(quote "$(readlink -f "$file")")" ! decodebin ! videoconvert ! \
-  "${classify[@]}" ! tomepublish ! fakesink
+  "${classify[@]}" ! tomepublish progress=true "stream=$(quote "$(basename "$file")")" ! fakesink

@@ -2,10 +2,22 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <chrono>
+#include <cmath>
+#include <cstdio>
 #include <ctime>
 
 namespace tome::cli {
+namespace {
+
+/// Scores are single precision; more digits would only show its rounding. Not finite: null.
+nlohmann::ordered_json rounded(double score) {
+  if (!std::isfinite(score)) return nullptr;
+  return std::round(score * 1e6) / 1e6;
+}
+
+}  // namespace
 
 std::vector<Tag> top_tags(const at::Tensor& scores, const std::vector<std::string>& labels,
                           int64_t count, double threshold) {
@@ -52,7 +64,7 @@ nlohmann::ordered_json result_json(const std::string& file, const std::string& m
   line["age"] = 0;
   line["tags"] = nlohmann::ordered_json::array();
   for (const Tag& tag : tags) {
-    line["tags"].push_back({{"id", tag.id}, {"label", tag.label}, {"score", tag.score}});
+    line["tags"].push_back({{"id", tag.id}, {"label", tag.label}, {"score", rounded(tag.score)}});
   }
   line["tokens_in"] = tokens_in;
   line["tokens_out"] = tokens_out;
