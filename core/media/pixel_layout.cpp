@@ -26,18 +26,23 @@ std::string size_text(int64_t width, int64_t height) {
   return std::to_string(width) + "x" + std::to_string(height);
 }
 
+[[noreturn]] void bad_plane(const Frame& frame, int index, const std::string& found,
+                            const std::string& expected) {
+  throw Error(ErrorKind::kFormat, std::string("frame ") + layout_of(frame.format).name + " " +
+                                      size_text(frame.width, frame.height) + ": plane " +
+                                      std::to_string(index) + " " + found + ", expected " +
+                                      expected);
+}
+
 void check_plane(const Frame& frame, int index, int64_t row_bytes, int64_t rows) {
   const Plane& plane = frame.planes[index];
-  const std::string what = std::string("frame ") + layout_of(frame.format).name + " " +
-                           size_text(frame.width, frame.height) + ": plane " +
-                           std::to_string(index);
   if (plane.data == nullptr) {
-    throw Error(ErrorKind::kFormat, what + " is missing, expected " + std::to_string(rows) +
-                                        " rows of " + std::to_string(row_bytes) + " bytes");
+    bad_plane(frame, index, "is missing",
+              std::to_string(rows) + " rows of " + std::to_string(row_bytes) + " bytes");
   }
   if (rows > 1 && plane.stride < row_bytes) {
-    throw Error(ErrorKind::kFormat, what + " has a stride of " + std::to_string(plane.stride) +
-                                        " bytes, expected at least " + std::to_string(row_bytes));
+    bad_plane(frame, index, "has a stride of " + std::to_string(plane.stride) + " bytes",
+              "at least " + std::to_string(row_bytes));
   }
   // Divided rather than multiplied: a stride from a damaged stream may be close to 2^63.
   const uint64_t size = plane.size;
@@ -46,10 +51,10 @@ void check_plane(const Frame& frame, int index, int64_t row_bytes, int64_t rows)
       size >= bytes && (rows == 1 || (size - bytes) / static_cast<uint64_t>(plane.stride) >=
                                          static_cast<uint64_t>(rows - 1));
   if (!fits) {
-    throw Error(ErrorKind::kFormat, what + " has " + std::to_string(plane.size) +
-                                        " bytes, expected at least " + std::to_string(rows - 1) +
-                                        " strides of " + std::to_string(plane.stride) +
-                                        " bytes and a row of " + std::to_string(row_bytes));
+    bad_plane(frame, index, "has " + std::to_string(plane.size) + " bytes",
+              "at least " + std::to_string(rows - 1) + " strides of " +
+                  std::to_string(plane.stride) + " bytes and a row of " +
+                  std::to_string(row_bytes));
   }
 }
 
