@@ -50,28 +50,6 @@ cv::Mat reduce(const cv::Mat& bgr, int short_side) {
   return small;
 }
 
-/// Note [Which clips stand still]: a clip serves as a live background only if its own camera does not
-/// move, else "steady" would be a lie. The shift of the whole picture between frames eight apart
-/// is measured by phase correlation at 128 x 96; a still camera's stays below a third of a pixel.
-bool camera_stands_still(const std::vector<cv::Mat>& frames) {
-  std::vector<cv::Mat> gray;
-  for (size_t i = 0; i < frames.size(); i += 8) {
-    cv::Mat small;
-    cv::Mat one;
-    cv::resize(frames[i], small, {128, 96}, 0, 0, cv::INTER_AREA);
-    cv::cvtColor(small, one, cv::COLOR_RGB2GRAY);
-    one.convertTo(one, CV_64F);
-    gray.push_back(one);
-  }
-  cv::Mat window;
-  cv::createHanningWindow(window, {128, 96}, CV_64F);
-  for (size_t i = 1; i < gray.size(); ++i) {
-    const cv::Point2d shift = cv::phaseCorrelate(gray[i - 1], gray[i], window);
-    if (std::hypot(shift.x, shift.y) > 0.33) return false;
-  }
-  return true;
-}
-
 void load_clip(const fs::path& path, const BackgroundOptions& options,
                std::vector<Background>& out) {
   cv::VideoCapture capture(path.string(), cv::CAP_FFMPEG);
@@ -123,6 +101,28 @@ cv::Mat fractal_noise(int width, int height, Random& random) {
 
 }  // namespace
 
+// Note [Which clips stand still]: a clip serves as a live background only if its own camera does
+// not move, else "steady" would be a lie. The shift of the whole picture between frames eight apart
+// is measured by phase correlation at 128 x 96; a still camera's stays below a third of a pixel.
+bool camera_stands_still(const std::vector<cv::Mat>& frames) {
+  std::vector<cv::Mat> gray;
+  for (size_t i = 0; i < frames.size(); i += 8) {
+    cv::Mat small;
+    cv::Mat one;
+    cv::resize(frames[i], small, {128, 96}, 0, 0, cv::INTER_AREA);
+    cv::cvtColor(small, one, cv::COLOR_RGB2GRAY);
+    one.convertTo(one, CV_64F);
+    gray.push_back(one);
+  }
+  cv::Mat window;
+  cv::createHanningWindow(window, {128, 96}, CV_64F);
+  for (size_t i = 1; i < gray.size(); ++i) {
+    const cv::Point2d shift = cv::phaseCorrelate(gray[i - 1], gray[i], window);
+    if (std::hypot(shift.x, shift.y) > 0.33) return false;
+  }
+  return true;
+}
+
 bool is_held_out(const std::string& file_name) {
   uint64_t hash = 0xcbf29ce484222325ULL;  // FNV-1a
   for (const unsigned char c : file_name) hash = (hash ^ c) * 0x100000001b3ULL;
@@ -159,7 +159,8 @@ cv::Mat make_texture(int width, int height, Random& random) {
   const double size = std::sqrt(static_cast<double>(width) * height);
   const int shapes = static_cast<int>(random.log_uniform(4, 60));
   for (int i = 0; i < shapes; ++i) {
-    const cv::Point at(static_cast<int>(random.index(width)), static_cast<int>(random.index(height)));
+    const cv::Point at(static_cast<int>(random.index(width)),
+                       static_cast<int>(random.index(height)));
     const int w = static_cast<int>(random.log_uniform(0.015, 0.3) * size) + 1;
     const int h = static_cast<int>(random.log_uniform(0.015, 0.3) * size) + 1;
     const cv::Scalar colour = random_colour(random);
@@ -172,7 +173,8 @@ cv::Mat make_texture(int width, int height, Random& random) {
                     cv::FILLED, cv::LINE_AA);
         break;
       case 2:
-        cv::line(picture, at, at + cv::Point(w * 2, static_cast<int>(random.sign()) * h * 2), colour,
+        cv::line(picture, at, at + cv::Point(w * 2, static_cast<int>(random.sign()) * h * 2),
+                 colour,
                  1 + static_cast<int>(random.index(std::max(2, static_cast<int>(size) / 60))),
                  cv::LINE_AA);
         break;

@@ -18,8 +18,8 @@ struct Background {
   bool live() const { return frames.size() > 1; }
 };
 
-/// Which side of the split a file is on. It depends on the file's name alone, so that a picture stays
-/// held out whatever folder it is in.
+/// Which side of the split a file is on. It depends on the file's name alone, so that a picture
+/// stays held out whatever folder it is in.
 enum class Part { kTrain, kHeldOut };
 
 struct BackgroundOptions {
@@ -35,9 +35,13 @@ bool is_held_out(const std::string& file_name);
 
 /// Reads all pictures and clips. A file that cannot be decoded is skipped with a line on stderr.
 /// Clips whose camera moves give stills only.
-/// @throws Error kNotFound for a folder that is not there, kFormat if folders were given and nothing
+/// @throws Error kNotFound for a folder that is not there, kFormat if folders were given and
+/// nothing
 ///   in them on this side of the split can be read
 std::vector<Background> load_backgrounds(const BackgroundOptions& options);
+
+/// See Note [Which clips stand still].
+bool camera_stands_still(const std::vector<cv::Mat>& frames);
 
 /// A texture with structure at all scales: fractal noise, patches, lines, discs, in random colours.
 cv::Mat make_texture(int width, int height, Random& random);

@@ -23,7 +23,8 @@ void frames_to_patches(const std::vector<cv::Mat>& frames, int64_t patch,
         for (int c = 0; c < 3; ++c) {
           for (int y = 0; y < p; ++y) {
             const uint8_t* row = frame.ptr<uint8_t>(top + y) + 3 * left + c;
-            for (int x = 0; x < p; ++x) *out++ = static_cast<float>(row[3 * x]) * scale[c] + shift[c];
+            for (int x = 0; x < p; ++x)
+              *out++ = static_cast<float>(row[3 * x]) * scale[c] + shift[c];
           }
         }
       }

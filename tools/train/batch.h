@@ -21,9 +21,10 @@
 namespace tome::train {
 
 struct Batch {
-  at::Tensor patches;  ///< float32 [B, T, n, 3 * p * p], normalised by mean 0.5, std 0.5 or as given
-  at::Tensor labels;   ///< int64 [B]
-  at::Tensor motion;   ///< float32 [B, patch tokens, 2], pixels per frame; undefined if unknown
+  at::Tensor
+      patches;        ///< float32 [B, T, n, 3 * p * p], normalised by mean 0.5, std 0.5 or as given
+  at::Tensor labels;  ///< int64 [B]
+  at::Tensor motion;  ///< float32 [B, patch tokens, 2], pixels per frame; undefined if unknown
   at::Tensor motion_weight;  ///< float32 [B], 0 where the scene's motion cannot be seen
 };
 
@@ -55,7 +56,8 @@ class GeneratorSource : public BatchSource {
   int64_t batch_size_, ramp_batches_;
 };
 
-/// Makes batches first, first + 1, … on threads of its own, a few ahead, and hands them out in order.
+/// Makes batches first, first + 1, … on threads of its own, a few ahead, and hands them out in
+/// order.
 class BatchLoader {
  public:
   BatchLoader(const BatchSource& source, int64_t first, int64_t end, int threads);

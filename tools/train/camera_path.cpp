@@ -54,10 +54,10 @@ std::vector<Step> shake_steps(int count, double difficulty, Random& random) {
     for (int i = 0; i < count; ++i) {
       const double phase = 2 * std::numbers::pi * frequency * i;
       Step step;
-      step.dx = size * 1.6 * std::cos(axis) * std::cos(phase + phase_x) +
-                size * jitter * random.normal();
-      step.dy = size * 1.6 * std::sin(axis) * std::cos(phase + phase_y) +
-                size * jitter * random.normal();
+      step.dx =
+          size * 1.6 * std::cos(axis) * std::cos(phase + phase_x) + size * jitter * random.normal();
+      step.dy =
+          size * 1.6 * std::sin(axis) * std::cos(phase + phase_y) + size * jitter * random.normal();
       step.angle = turn * random.normal();
       sum_x += step.dx;
       sum_y += step.dy;

@@ -26,8 +26,8 @@ void view_to_background(const Pose& pose, ViewPoint point, double* x, double* y)
 /// Where a background pixel appears in the view.
 ViewPoint background_to_view(const Pose& pose, double x, double y);
 
-/// How far the content at `point` moves from `before` to `after`, in units of the view (2 = the whole
-/// width or height).
+/// How far the content at `point` moves from `before` to `after`, in units of the view (2 = the
+/// whole width or height).
 ViewPoint content_motion(const Pose& before, const Pose& after, ViewPoint point);
 
 struct PathOptions {
@@ -38,8 +38,8 @@ struct PathOptions {
   bool imperfect = true;
 };
 
-/// A path of `state` that starts at `start`. Speeds per frame are drawn from: pan and tilt 0.5 to 6 %
-/// of the view, zoom 1 to 5 %, roll 0.7 to 4.5 degrees, shake 0.6 to 5 % of the view.
+/// A path of `state` that starts at `start`. Speeds per frame are drawn from: pan and tilt 0.5 to 6
+/// % of the view, zoom 1 to 5 %, roll 0.7 to 4.5 degrees, shake 0.6 to 5 % of the view.
 std::vector<Pose> make_path(CameraState state, const Pose& start, const PathOptions& options,
                             Random& random);
 

@@ -29,8 +29,8 @@ enum class CameraState {
 };
 
 inline constexpr std::array<std::string_view, 12> kCameraStateNames{
-    "steady",  "pan-left", "pan-right", "tilt-up", "tilt-down", "zoom-in",
-    "zoom-out", "roll",    "shake",     "covered", "defocused", "frozen"};
+    "steady",   "pan-left", "pan-right", "tilt-up", "tilt-down", "zoom-in",
+    "zoom-out", "roll",     "shake",     "covered", "defocused", "frozen"};
 inline constexpr int kCameraStates = static_cast<int>(kCameraStateNames.size());
 
 inline std::vector<std::string> camera_state_labels() {

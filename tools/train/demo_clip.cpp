@@ -1,5 +1,5 @@
-// `tome demo-clip`: a clip of a virtual camera over a made texture, so that there is something to tag
-// on a machine without any data.
+// `tome demo-clip`: a clip of a virtual camera over a made texture, so that there is something to
+// tag on a machine without any data.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -43,7 +43,8 @@ std::vector<CameraState> parse_motions(const std::string& list) {
 }
 
 /// A path of one even speed, so that the whole segment shows what its name says.
-std::vector<Pose> even_path(CameraState state, Pose pose, int frames, double speed, Random& random) {
+std::vector<Pose> even_path(CameraState state, Pose pose, int frames, double speed,
+                            Random& random) {
   std::vector<Pose> path;
   for (int i = 0; i < frames; ++i) {
     path.push_back(pose);
@@ -52,18 +53,33 @@ std::vector<Pose> even_path(CameraState state, Pose pose, int frames, double spe
     double zoom = 0;
     double turn = 0;
     switch (state) {
-      case CameraState::kPanLeft: dx = -speed; break;
-      case CameraState::kPanRight: dx = speed; break;
-      case CameraState::kTiltUp: dy = -speed; break;
-      case CameraState::kTiltDown: dy = speed; break;
-      case CameraState::kZoomIn: zoom = -1.5 * speed; break;
-      case CameraState::kZoomOut: zoom = 1.5 * speed; break;
-      case CameraState::kRoll: turn = 1.5 * speed; break;
+      case CameraState::kPanLeft:
+        dx = -speed;
+        break;
+      case CameraState::kPanRight:
+        dx = speed;
+        break;
+      case CameraState::kTiltUp:
+        dy = -speed;
+        break;
+      case CameraState::kTiltDown:
+        dy = speed;
+        break;
+      case CameraState::kZoomIn:
+        zoom = -1.5 * speed;
+        break;
+      case CameraState::kZoomOut:
+        zoom = 1.5 * speed;
+        break;
+      case CameraState::kRoll:
+        turn = 1.5 * speed;
+        break;
       case CameraState::kShake:
         dx = (i % 2 == 0 ? 1 : -1) * speed * random.uniform(0.7, 1.5);
         dy = (i % 3 == 0 ? 1 : -0.5) * speed * random.uniform(0.5, 1.5);
         break;
-      default: break;
+      default:
+        break;
     }
     view_to_background(path.back(), {2 * dx, 2 * dy}, &pose.x, &pose.y);
     pose.half_width *= std::exp(zoom);
@@ -149,9 +165,9 @@ void run_demo(const DemoArguments& a) {
   const std::vector<CameraState> states = parse_motions(a.motion);
   Random random(a.seed);
   // Wide enough for a pan of one segment.
-  const cv::Mat background = make_texture(
-      static_cast<int>(a.width * (1.6 + a.speed * a.frames)),
-      static_cast<int>(a.height * (1.6 + a.speed * a.frames)), random);
+  const cv::Mat background =
+      make_texture(static_cast<int>(a.width * (1.6 + a.speed * a.frames)),
+                   static_cast<int>(a.height * (1.6 + a.speed * a.frames)), random);
   FrameWriter writer(a);
   for (const CameraState state : states) {
     for (const cv::Mat& frame : render_segment(state, background, a, random)) writer.write(frame);
@@ -164,7 +180,8 @@ void add_demo_clip_command(CLI::App& app) {
   CLI::App* demo =
       app.add_subcommand("demo-clip", "Make a clip of a moving virtual camera over a made texture");
   const auto a = std::make_shared<DemoArguments>();
-  demo->add_option("out", a->out, "FILE.avi, FILE.mp4, a folder for PNGs, or - (raw RGB)")->required();
+  demo->add_option("out", a->out, "FILE.avi, FILE.mp4, a folder for PNGs, or - (raw RGB)")
+      ->required();
   demo->add_option("--motion", a->motion, "States of the camera, one after another")
       ->capture_default_str();
   demo->add_option("--frames", a->frames, "Frames of each state")
@@ -173,7 +190,9 @@ void add_demo_clip_command(CLI::App& app) {
   demo->add_option("--speed", a->speed, "Motion per frame, share of the view")
       ->check(CLI::Range(0.0, 0.2))
       ->capture_default_str();
-  demo->add_option("--width", a->width, "Pixels")->check(CLI::Range(16, 4096))->capture_default_str();
+  demo->add_option("--width", a->width, "Pixels")
+      ->check(CLI::Range(16, 4096))
+      ->capture_default_str();
   demo->add_option("--height", a->height, "Pixels")
       ->check(CLI::Range(16, 4096))
       ->capture_default_str();

@@ -80,7 +80,8 @@ std::vector<std::string> read_label_names(const std::filesystem::path& folder) {
   std::set<std::string> names;
   while (std::getline(in, line)) {
     const std::vector<std::string> fields = split_line(line);
-    if (column < static_cast<int64_t>(fields.size())) names.insert(fields[static_cast<size_t>(column)]);
+    if (column < static_cast<int64_t>(fields.size()))
+      names.insert(fields[static_cast<size_t>(column)]);
   }
   if (names.empty()) {
     throw Error(ErrorKind::kFormat,

@@ -15,9 +15,9 @@ namespace tome::train {
 
 struct FolderOptions {
   std::filesystem::path folder;
-  std::string split;        ///< value of the split column; "" takes every row
-  bool augment = true;      ///< random crops, flips and places in time; else centre and middle
-  int64_t frame_stride = 0;  ///< frames between two of a clip; 0: spread over the whole video
+  std::string split;           ///< value of the split column; "" takes every row
+  bool augment = true;         ///< random crops, flips and places in time; else centre and middle
+  int64_t frame_stride = 0;    ///< frames between two of a clip; 0: spread over the whole video
   double smallest_crop = 0.5;  ///< of the picture's area
   bool flip = true;
 };

@@ -27,9 +27,9 @@ struct Object {
 Object draw_object(const cv::Mat& view, const cv::Mat& texture, int frames, Random& random) {
   const bool large = random.chance(0.15);
   const double share = large ? random.uniform(0.3, 0.5) : random.log_uniform(0.06, 0.32);
-  const cv::Size size(std::max(4, static_cast<int>(view.cols * share)),
-                      std::max(4, static_cast<int>(view.rows * share *
-                                                   random.uniform(0.6, large ? 1.3 : 2.0))));
+  const cv::Size size(
+      std::max(4, static_cast<int>(view.cols * share)),
+      std::max(4, static_cast<int>(view.rows * share * random.uniform(0.6, large ? 1.3 : 2.0))));
   Object object;
   object.patch = cut_patch(texture, size, random);
   if (random.chance(0.5)) object.patch.convertTo(object.patch, -1, random.uniform(0.4, 1.2));
@@ -42,9 +42,9 @@ Object draw_object(const cv::Mat& view, const cv::Mat& texture, int frames, Rand
   }
   // The place in the middle of the clip is in view, whatever the speed.
   const double speed = random.chance(0.2) ? 0 : random.log_uniform(0.004, 0.06) * view.cols;
-  const double direction =
-      random.chance(0.6) ? (random.chance(0.5) ? 0.0 : M_PI) + 0.2 * random.normal()
-                         : random.uniform(0, 2 * M_PI);
+  const double direction = random.chance(0.6)
+                               ? (random.chance(0.5) ? 0.0 : M_PI) + 0.2 * random.normal()
+                               : random.uniform(0, 2 * M_PI);
   object.dx = speed * std::cos(direction);
   object.dy = speed * std::sin(direction);
   object.x = view.cols * random.uniform(0.05, 0.95) - object.dx * frames / 2.0;
@@ -110,8 +110,7 @@ void draw_objects(std::vector<cv::Mat>& frames, const cv::Mat& texture, Random& 
   const double draw = random.unit();
   const int count = draw < 0.45 ? 0 : draw < 0.75 ? 1 : draw < 0.9 ? 2 : 3;
   for (int i = 0; i < count; ++i) {
-    const Object object =
-        draw_object(frames[0], texture, static_cast<int>(frames.size()), random);
+    const Object object = draw_object(frames[0], texture, static_cast<int>(frames.size()), random);
     for (size_t k = 0; k < frames.size(); ++k) paste(frames[k], object, static_cast<int>(k));
   }
 }
@@ -127,8 +126,9 @@ void draw_cover(std::vector<cv::Mat>& frames, const cv::Mat& texture, Random& ra
     const cv::Point2d centre(size.width * (0.5 + seen * random.sign() * random.unit()),
                              size.height * (0.5 + seen * random.sign() * random.unit()));
     if (random.chance(0.5)) {
-      cv::ellipse(mask, centre, cv::Size(static_cast<int>(size.width * random.uniform(0.52, 0.75)),
-                                         static_cast<int>(size.height * random.uniform(0.52, 0.75))),
+      cv::ellipse(mask, centre,
+                  cv::Size(static_cast<int>(size.width * random.uniform(0.52, 0.75)),
+                           static_cast<int>(size.height * random.uniform(0.52, 0.75))),
                   0, 0, 360, 255, cv::FILLED);
     } else {
       const cv::Point shift(static_cast<int>(size.width * seen * random.sign()),

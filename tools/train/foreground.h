@@ -8,8 +8,8 @@
 
 namespace tome::train {
 
-/// A few objects (patches of other pictures, cut to an ellipse or a box) that cross the view on their
-/// own ways. They hide at most about a third of it, so what the camera does stays visible.
+/// A few objects (patches of other pictures, cut to an ellipse or a box) that cross the view on
+/// their own ways. They hide at most about a third of it, so what the camera does stays visible.
 void draw_objects(std::vector<cv::Mat>& frames, const cv::Mat& texture, Random& random);
 
 /// Hides the lens: something plain, soft or fine-grained over all or nearly all of the view.

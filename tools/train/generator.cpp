@@ -13,8 +13,8 @@ namespace {
 // Note [Twice the size, then halved]
 // Frames are rendered and "recorded" (noise, blocks, text) at twice the model's size, then halved
 // with the weights 1 3 3 1 of an antialiased bilinear resize, the filter that core/media applies to
-// a real frame. Pictures were reduced beforehand so that one pixel of the render covers about one of
-// the picture: no clip reads a full-size picture.
+// a real frame. Pictures were reduced beforehand so that one pixel of the render covers about one
+// of the picture: no clip reads a full-size picture.
 constexpr int kOversample = 2;
 constexpr int kTextures = 48;
 
@@ -67,8 +67,8 @@ std::vector<float> motion_field(const std::vector<Pose>& path, const GeneratorOp
     for (int y = 0; y < options.grid; ++y) {
       for (int x = 0; x < options.grid; ++x) {
         const ViewPoint point{(x + 0.5) / options.grid * 2 - 1, (y + 0.5) / options.grid * 2 - 1};
-        const ViewPoint motion = content_motion(path[static_cast<size_t>(from)],
-                                                path[static_cast<size_t>(to)], point);
+        const ViewPoint motion =
+            content_motion(path[static_cast<size_t>(from)], path[static_cast<size_t>(to)], point);
         const double scale = options.size / 2.0 / (to - from);
         field.push_back(static_cast<float>(motion.u * scale));
         field.push_back(static_cast<float>(motion.v * scale));
@@ -146,7 +146,8 @@ GeneratedClip CameraStateGenerator::clip_of(CameraState state, uint64_t index,
     }
     const Pose start = draw_view(background->frames[0], state, random);
     path = make_path(state, start, {options_.frames, difficulty, true}, random);
-    const double fits = fit_path(path, background->frames[0].cols, background->frames[0].rows, random);
+    const double fits =
+        fit_path(path, background->frames[0].cols, background->frames[0].rows, random);
     if (fits < 0.85 && attempt < 8) continue;
     if (is_motion(state) && state != CameraState::kShake && random.chance(0.06)) {
       repeat_one_frame(path, random);
@@ -154,9 +155,8 @@ GeneratedClip CameraStateGenerator::clip_of(CameraState state, uint64_t index,
     const int stride = random.chance(0.3) ? 2 : 1;
     const int length = static_cast<int>(background->frames.size());
     const int span = (options_.frames - 1) * stride + 1;
-    const int first = background->live() && length > span
-                          ? static_cast<int>(random.index(length - span + 1))
-                          : 0;
+    const int first =
+        background->live() && length > span ? static_cast<int>(random.index(length - span + 1)) : 0;
     clip.frames.clear();
     for (int i = 0; i < options_.frames; ++i) {
       cv::Mat frame(side, side, CV_8UC3);

@@ -14,9 +14,9 @@ namespace tome::train {
 
 struct GeneratorOptions {
   int frames = 8;
-  int size = 96;     ///< pixels, both sides, of the frames that come out
-  int grid = 6;      ///< rows and columns of the motion field
-  int tubelet = 2;   ///< frames of one cell of the motion field
+  int size = 96;    ///< pixels, both sides, of the frames that come out
+  int grid = 6;     ///< rows and columns of the motion field
+  int tubelet = 2;  ///< frames of one cell of the motion field
   double difficulty = 1;
   double texture_share = 0.12;  ///< clips over made textures in place of pictures
 };
@@ -30,12 +30,13 @@ struct GeneratedClip {
   bool motion_valid = true;  ///< false where the scene cannot be seen (covered)
 };
 
-/// Renders clips. Every clip depends on (seed, index) alone, so any number of threads may render, in
-/// any order, and a run that was interrupted continues with the clips it would have seen.
+/// Renders clips. Every clip depends on (seed, index) alone, so any number of threads may render,
+/// in any order, and a run that was interrupted continues with the clips it would have seen.
 class CameraStateGenerator {
  public:
   /// @param backgrounds  may be empty: textures alone
-  CameraStateGenerator(GeneratorOptions options, std::vector<Background> backgrounds, uint64_t seed);
+  CameraStateGenerator(GeneratorOptions options, std::vector<Background> backgrounds,
+                       uint64_t seed);
 
   /// Clip `index`; its state is index modulo the number of states, so batches are balanced.
   GeneratedClip clip(uint64_t index, double difficulty) const;

@@ -38,9 +38,8 @@ double Optimizer::step(double learning_rate) {
   const double norm = std::sqrt(squares);
   const bool finite = std::isfinite(norm);
   if (finite) ++steps_;
-  const double clip = options_.clip_norm > 0 && norm > options_.clip_norm
-                          ? options_.clip_norm / (norm + 1e-6)
-                          : 1;
+  const double clip =
+      options_.clip_norm > 0 && norm > options_.clip_norm ? options_.clip_norm / (norm + 1e-6) : 1;
   for (Group& group : groups_) {
     std::vector<at::Tensor> gradients;
     for (at::Tensor& parameter : group.parameters) {

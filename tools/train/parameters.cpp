@@ -42,8 +42,8 @@ at::Tensor grid_positions(const ViTConfig& config) {
         for (int64_t axis = 0; axis < 3; ++axis) {
           for (int64_t i = 0; i < pairs; ++i) {
             // Periods from 2 pi down to 2 pi * 100 cells: grids here have few cells.
-            const double angle = place[axis] / std::pow(100.0, static_cast<double>(i) /
-                                                                   static_cast<double>(pairs));
+            const double angle =
+                place[axis] / std::pow(100.0, static_cast<double>(i) / static_cast<double>(pairs));
             values[row][axis * 2 * pairs + 2 * i] = static_cast<float>(0.2 * std::sin(angle));
             values[row][axis * 2 * pairs + 2 * i + 1] = static_cast<float>(0.2 * std::cos(angle));
           }
@@ -114,8 +114,8 @@ void replace_parameters(ViTWeights& weights,
 // starts from pairs of space-time Gabor filters (Adelson and Bergen 1985, motion energy): a grating
 // under a Gaussian window that moves on by a fixed number of pixels per frame; sine and cosine of
 // it, over directions, wavelengths and speeds, so that an MLP finds motion by comparing
-// energies. A part of the filters is a difference over time without a grating's selectivity and with a
-// large gain: it tells the noise of a living sensor from a frozen stream.
+// energies. A part of the filters is a difference over time without a grating's selectivity and
+// with a large gain: it tells the noise of a living sensor from a frozen stream.
 at::Tensor motion_filters(const ViTConfig& config, uint64_t seed) {
   Random random(Random::mix(seed, 0x9ab0));
   const int64_t p = config.patch;
@@ -142,8 +142,8 @@ at::Tensor motion_filters(const ViTConfig& config, uint64_t seed) {
             const double dx = static_cast<double>(x) - x0;
             const double dy = static_cast<double>(y) - y0;
             const double along = dx * std::cos(direction) + dy * std::sin(direction);
-            const double phase = 2 * std::numbers::pi / wavelength *
-                                 (along - speed * static_cast<double>(f));
+            const double phase =
+                2 * std::numbers::pi / wavelength * (along - speed * static_cast<double>(f));
             const double window = std::exp(-(dx * dx + dy * dy) / (2 * width * width));
             const double value = window * (k == 0 ? std::cos(phase) : std::sin(phase));
             squares += value * value;
@@ -157,8 +157,8 @@ at::Tensor motion_filters(const ViTConfig& config, uint64_t seed) {
       out[d + k].mul_((noise ? 6.0 : 1.0) / std::sqrt(squares));
     }
   }
-  return out.reshape({config.dim, -1}) + truncated_normal({config.dim, t * config.channels * p * p},
-                                                          0.005, random);
+  return out.reshape({config.dim, -1}) +
+         truncated_normal({config.dim, t * config.channels * p * p}, 0.005, random);
 }
 
 ViTWeights make_weights(const ViTConfig& config, uint64_t seed) {
@@ -208,14 +208,15 @@ ViTWeights inflate(const ViTConfig& image, const ViTWeights& weights, const ViTC
   const at::Tensor time = at::arange(clip.grid_frames(), at::kFloat).unsqueeze(1);
   const at::Tensor rate = at::pow(100.0, -at::arange(clip.dim, at::kFloat) / clip.dim).unsqueeze(0);
   const at::Tensor wave = 0.02 * at::sin(time * rate);
-  const at::Tensor inflated =
-      (cells.unsqueeze(0) + wave.unsqueeze(1)).reshape({-1, clip.dim});
+  const at::Tensor inflated = (cells.unsqueeze(0) + wave.unsqueeze(1)).reshape({-1, clip.dim});
   out.pos_embed = at::cat({weights.pos_embed.narrow(0, 0, prefix), inflated});
   const auto copy_norm = [](const NormWeights& from) {
-    return from.weight.defined() ? NormWeights{from.weight.clone(), from.bias.clone()} : NormWeights{};
+    return from.weight.defined() ? NormWeights{from.weight.clone(), from.bias.clone()}
+                                 : NormWeights{};
   };
   const auto copy_linear = [](const LinearWeights& from) {
-    return LinearWeights{from.weight.clone(), from.bias.defined() ? from.bias.clone() : at::Tensor()};
+    return LinearWeights{from.weight.clone(),
+                         from.bias.defined() ? from.bias.clone() : at::Tensor()};
   };
   out.pre_norm = copy_norm(weights.pre_norm);
   out.norm = copy_norm(weights.norm);
@@ -227,7 +228,8 @@ ViTWeights inflate(const ViTConfig& image, const ViTWeights& weights, const ViTC
                           block.scale2.defined() ? block.scale2.clone() : at::Tensor()});
   }
   Random random(Random::mix(seed, 0x4ead));
-  const bool same_head = weights.head.weight.defined() && weights.head.weight.size(0) == clip.classes;
+  const bool same_head =
+      weights.head.weight.defined() && weights.head.weight.size(0) == clip.classes;
   out.head = same_head ? copy_linear(weights.head) : make_linear(clip.classes, clip.dim, random);
   return out;
 }

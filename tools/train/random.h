@@ -35,7 +35,9 @@ class Random {
     return std::exp(uniform(std::log(low), std::log(high)));
   }
   /// Uniform in 0 .. count - 1; count > 0.
-  int64_t index(int64_t count) { return static_cast<int64_t>(next() % static_cast<uint64_t>(count)); }
+  int64_t index(int64_t count) {
+    return static_cast<int64_t>(next() % static_cast<uint64_t>(count));
+  }
   bool chance(double probability) { return unit() < probability; }
   double sign() { return chance(0.5) ? 1 : -1; }
   double normal() {

@@ -105,8 +105,8 @@ void check_shape(const ViTConfig& c) {
                                       " does not divide by --tubelet " + std::to_string(c.tubelet));
   need(c.image_height % c.patch == 0, "--size " + std::to_string(c.image_height) +
                                           " does not divide by --patch " + std::to_string(c.patch));
-  need(c.dim % c.heads == 0, "--dim " + std::to_string(c.dim) + " does not divide by --heads " +
-                                 std::to_string(c.heads));
+  need(c.dim % c.heads == 0,
+       "--dim " + std::to_string(c.dim) + " does not divide by --heads " + std::to_string(c.heads));
 }
 
 Sources generator_sources(const TrainArguments& a, const Checkpoint& checkpoint) {
@@ -124,10 +124,10 @@ Sources generator_sources(const TrainArguments& a, const Checkpoint& checkpoint)
   backgrounds.pictures.assign(a.pictures.begin(), a.pictures.end());
   backgrounds.clips.assign(a.clips.begin(), a.clips.end());
   Sources sources;
-  sources.train = std::make_unique<GeneratorSource>(
-      std::make_shared<CameraStateGenerator>(options, load_backgrounds(backgrounds),
-                                             a.options.seed),
-      c, a.batch, a.ramp);
+  sources.train =
+      std::make_unique<GeneratorSource>(std::make_shared<CameraStateGenerator>(
+                                            options, load_backgrounds(backgrounds), a.options.seed),
+                                        c, a.batch, a.ramp);
   backgrounds.part = Part::kHeldOut;
   options.texture_share = 0;  // the question is about pictures it never saw
   sources.eval = std::make_unique<GeneratorSource>(
@@ -145,9 +145,8 @@ Sources folder_sources(const TrainArguments& a, const Checkpoint& checkpoint) {
   options.flip = !a.no_flip;
   options.frame_stride = a.frame_stride;
   Sources sources;
-  sources.train =
-      std::make_unique<FolderSource>(options, checkpoint.labels, checkpoint.config,
-                                     checkpoint.preprocess, a.batch, a.options.seed);
+  sources.train = std::make_unique<FolderSource>(options, checkpoint.labels, checkpoint.config,
+                                                 checkpoint.preprocess, a.batch, a.options.seed);
   if (!a.eval_split.empty()) {
     options.split = a.eval_split;
     options.augment = false;
@@ -167,7 +166,8 @@ void print_evaluation(const char* title, const EvalResult& result,
   if (labels.size() > 40) return;
   for (size_t i = 0; i < labels.size(); ++i) {
     std::printf("  %-16s", labels[i].c_str());
-    for (const int64_t count : result.confusion[i]) std::printf("%5lld", static_cast<long long>(count));
+    for (const int64_t count : result.confusion[i])
+      std::printf("%5lld", static_cast<long long>(count));
     std::printf("\n");
   }
 }
@@ -227,7 +227,8 @@ void run_train(TrainArguments a) {
 }
 
 void add_model_options(CLI::App& app, TrainArguments& a) {
-  app.add_option("--init", a.init, "Model folder to start from; an image model is inflated to clips");
+  app.add_option("--init", a.init,
+                 "Model folder to start from; an image model is inflated to clips");
   app.add_option("--frames", a.frames, "Frames of a clip (1: image model; new models: 8)");
   app.add_option("--tubelet", a.tubelet, "Frames of one tubelet (clips: 2)");
   app.add_option("--size", a.size, "Input size, pixels (new models: 96)");
@@ -242,7 +243,8 @@ void add_model_options(CLI::App& app, TrainArguments& a) {
 
 void add_data_options(CLI::App& app, TrainArguments& a) {
   app.add_option("--data", a.data, "Folder with labels.csv (file,label[,split])");
-  app.add_option("--split", a.split, "Value of the split column to train on")->capture_default_str();
+  app.add_option("--split", a.split, "Value of the split column to train on")
+      ->capture_default_str();
   app.add_option("--eval-split", a.eval_split, "Value to evaluate on; empty: none")
       ->capture_default_str();
   app.add_option("--frame-stride", a.frame_stride,

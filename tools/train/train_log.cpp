@@ -89,11 +89,11 @@ void TrainLog::draw_bar(int64_t step) {
   const auto left = static_cast<int64_t>(static_cast<double>(steps_ - step) / std::max(rate, 1e-9));
   const std::string bar(static_cast<size_t>(done * kWidth), '#');
   char text[200];
-  std::snprintf(text, sizeof text, "\r[%-30s] %lld/%lld  loss %.3f  top-1 %.3f  eval %s  %lld:%02lld left ",
-                bar.c_str(), static_cast<long long>(step), static_cast<long long>(steps_), mean_.loss,
-                mean_.accuracy,
-                last_eval_ < 0 ? "-" : std::to_string(last_eval_).substr(0, 5).c_str(),
-                static_cast<long long>(left / 60), static_cast<long long>(left % 60));
+  std::snprintf(
+      text, sizeof text, "\r[%-30s] %lld/%lld  loss %.3f  top-1 %.3f  eval %s  %lld:%02lld left ",
+      bar.c_str(), static_cast<long long>(step), static_cast<long long>(steps_), mean_.loss,
+      mean_.accuracy, last_eval_ < 0 ? "-" : std::to_string(last_eval_).substr(0, 5).c_str(),
+      static_cast<long long>(left / 60), static_cast<long long>(left % 60));
   std::cerr << text << std::flush;
 }
 

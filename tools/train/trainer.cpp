@@ -25,7 +25,8 @@ namespace {
 // answers for the mean of its sources. That is a hundred and more targets per clip in place of one
 // label, and it brings the zooms and the roll, which are made of motions that differ from place
 // to place, within reach of a short training.
-// Motions are compressed by asinh(2 x): a tenth of a pixel matters at slow speeds, not at fast ones.
+// Motions are compressed by asinh(2 x): a tenth of a pixel matters at slow speeds, not at fast
+// ones.
 
 /// Autocast for as long as it lives.
 class AutocastGuard {
@@ -67,8 +68,9 @@ double learning_rate_at(int64_t step, const TrainOptions& options) {
     return options.learning_rate * static_cast<double>(step + 1) /
            static_cast<double>(options.warmup_steps);
   }
-  const double done = static_cast<double>(step - options.warmup_steps) /
-                      static_cast<double>(std::max<int64_t>(options.steps - options.warmup_steps, 1));
+  const double done =
+      static_cast<double>(step - options.warmup_steps) /
+      static_cast<double>(std::max<int64_t>(options.steps - options.warmup_steps, 1));
   const double cosine = 0.5 * (1 + std::cos(std::numbers::pi * std::min(done, 1.0)));
   return options.learning_rate * (options.final_share + (1 - options.final_share) * cosine);
 }
@@ -177,8 +179,8 @@ Trainer::StepResult Trainer::part_step(const Batch& batch, int64_t step, int64_t
     const at::Tensor right = output.logits.detach().argmax(1).eq(labels);
     result.accuracy = share * right.to(at::kFloat).mean().item<double>();
     if (teach) {
-      const Batch part{{}, {}, batch.motion.narrow(0, begin, size),
-                       batch.motion_weight.narrow(0, begin, size)};
+      const Batch part{
+          {}, {}, batch.motion.narrow(0, begin, size), batch.motion_weight.narrow(0, begin, size)};
       const at::Tensor taught = motion_loss(part, output);
       result.motion = share * taught.item<double>();
       loss = loss + options_.motion_loss * taught;
@@ -230,11 +232,10 @@ Trainer::StepResult Trainer::train_step(const Batch& batch, int64_t step) {
 
 std::string Trainer::fingerprint() const {
   const ViTConfig& c = checkpoint_.config;
-  std::string text = "r=" + options_.r +
-                     " lr=" + std::to_string(options_.learning_rate) +
+  std::string text = "r=" + options_.r + " lr=" + std::to_string(options_.learning_rate) +
                      " seed=" + std::to_string(options_.seed);
-  for (const int64_t n : {c.frames, c.tubelet, c.image_height, c.patch, c.dim, c.depth, c.heads,
-                          c.classes}) {
+  for (const int64_t n :
+       {c.frames, c.tubelet, c.image_height, c.patch, c.dim, c.depth, c.heads, c.classes}) {
     text += "," + std::to_string(n);
   }
   return text;
@@ -255,8 +256,8 @@ int64_t Trainer::resume() {
   if (run == file.metadata().end() || run->second != fingerprint()) {
     throw Error(ErrorKind::kSettings,
                 "'" + path.string() + "' belongs to a run with other settings (" +
-                    (run == file.metadata().end() ? "none named" : run->second) + ", this one: " +
-                    fingerprint() + "); remove it or choose another --out");
+                    (run == file.metadata().end() ? "none named" : run->second) +
+                    ", this one: " + fingerprint() + "); remove it or choose another --out");
   }
   std::map<std::string, at::Tensor> tensors;
   for (const std::string& name : file.names()) tensors[name] = file.tensor(name);
@@ -283,8 +284,7 @@ int64_t Trainer::run(const BatchSource& source, const BatchSource* eval, int64_t
   while (step < options_.steps) {
     const Batch batch = loader.next();
     const StepResult done = train_step(batch, step);
-    TrainRecord record{done.loss, done.motion, done.accuracy,
-                       learning_rate_at(step, options_), 0};
+    TrainRecord record{done.loss, done.motion, done.accuracy, learning_rate_at(step, options_), 0};
     record.gradient = optimizer_->step(record.learning_rate);
     ++step;
     log.add(step, record, step % options_.log_every == 0 || step == options_.steps);

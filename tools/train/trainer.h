@@ -17,16 +17,16 @@ namespace tome::train {
 struct TrainOptions {
   int64_t steps = 1000;
   double learning_rate = 1e-3;
-  double final_share = 0.01;   ///< of the learning rate at the end of the cosine
+  double final_share = 0.01;  ///< of the learning rate at the end of the cosine
   int64_t warmup_steps = 100;
   double label_smoothing = 0.05;
   double drop_path = 0;
-  double motion_loss = 0;      ///< weight of the auxiliary loss, see Note [Motion as a teacher]
-  std::string r = "0";         ///< schedule to train with
-  double unmerged_share = 0;   ///< of the steps run at r = 0
+  double motion_loss = 0;         ///< weight of the auxiliary loss, see Note [Motion as a teacher]
+  std::string r = "0";            ///< schedule to train with
+  double unmerged_share = 0;      ///< of the steps run at r = 0
   bool mixed_partitions = false;  ///< another way to split tokens in every step
   Partition partition = Partition::kAlternating;
-  bool bf16 = false;           ///< autocast
+  bool bf16 = false;  ///< autocast
   std::string device = "cpu";
   uint64_t seed = 1;
   OptimizerOptions optimizer;
@@ -36,7 +36,7 @@ struct TrainOptions {
   /// for, where the threads of one matrix product wait for each other in every layer: on a machine
   /// that others use too, that is the difference.
   int workers = 1;
-  bool progress = true;        ///< a bar on stderr if that is a terminal
+  bool progress = true;  ///< a bar on stderr if that is a terminal
   /// Stops after this many steps of this run, as a kill would; 0: never. For tests.
   int64_t stop_after = 0;
 };
@@ -58,8 +58,8 @@ std::vector<int64_t> resolve_r(const std::string& spec, const ViTConfig& config)
 EvalResult evaluate(const VisionTransformer& model, const BatchSource& source, int64_t batches,
                     const ForwardOptions& options);
 
-/// Trains a checkpoint's weights in `folder`, which will hold: state.safetensors (from which a killed
-/// run goes on), log.jsonl, and the result in Hugging Face layout (averaged weights, bf16).
+/// Trains a checkpoint's weights in `folder`, which will hold: state.safetensors (from which a
+/// killed run goes on), log.jsonl, and the result in Hugging Face layout (averaged weights, bf16).
 /// Batches are numbered by step, so a run that was killed and goes on equals one that was not.
 class Trainer {
  public:

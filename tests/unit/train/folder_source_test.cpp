@@ -1,0 +1,155 @@
+// Folders of labelled pictures and videos: labels, mirrors, broken files.
+#include "train/folder_source.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <opencv2/imgcodecs.hpp>
+#include <opencv2/videoio.hpp>
+#include <string>
+
+#include "error.h"
+
+namespace tome::train {
+namespace {
+
+namespace fs = std::filesystem;
+
+class FolderTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const auto* info = ::testing::UnitTest::GetInstance()->current_test_info();
+    folder_ = fs::temp_directory_path() / (std::string("tome_folder_") + info->name());
+    fs::remove_all(folder_);
+    fs::create_directories(folder_);
+    config_.image_height = config_.image_width = 16;
+    config_.patch = 8;
+    config_.frames = 4;
+    config_.tubelet = 2;
+    preprocess_.width = preprocess_.height = preprocess_.resize_short = 16;
+    preprocess_.crop_mode = CropMode::kSquash;
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  void write_labels(const std::string& text) { std::ofstream(folder_ / "labels.csv") << text; }
+
+  /// A video whose frame i is grey 20 + 20 i, bright in its left half if `left`.
+  void write_video(const std::string& name, int frames, bool left) {
+    cv::VideoWriter video((folder_ / name).string(), cv::VideoWriter::fourcc('M', 'J', 'P', 'G'),
+                          25, {32, 32});
+    for (int i = 0; i < frames; ++i) {
+      cv::Mat frame(32, 32, CV_8UC3, cv::Scalar::all(20 + 20 * i));
+      if (left) frame(cv::Rect(0, 0, 16, 32)).setTo(cv::Scalar::all(250));
+      video.write(frame);
+    }
+  }
+
+  FolderSource make(bool augment, std::vector<std::string> labels) {
+    FolderOptions options;
+    options.folder = folder_;
+    options.split = "train";
+    options.augment = augment;
+    return {options, std::move(labels), config_, preprocess_, 2, 3};
+  }
+
+  fs::path folder_;
+  ViTConfig config_;
+  PreprocessSpec preprocess_;
+};
+
+TEST(MirroredLabels, LeftAndRightSwapWhereBothExist) {
+  EXPECT_EQ(mirrored_labels({"steady", "pan-left", "pan-right", "left-over", "tilt-up"}),
+            (std::vector<int64_t>{0, 2, 1, 3, 4}));
+}
+
+TEST_F(FolderTest, LabelNamesAreTheDistinctOnes) {
+  write_labels("file,label,split\na.avi,run,train\nb.avi,jump,train\nc.avi,run,val\n");
+  EXPECT_EQ(read_label_names(folder_), (std::vector<std::string>{"jump", "run"}));
+}
+
+TEST_F(FolderTest, AMirroredClipHasTheMirroredLabel) {
+  write_video("l.avi", 8, true);
+  write_labels("file,label,split\nl.avi,left,train\n");
+  const FolderSource source = make(true, {"left", "right"});
+  int mirrored = 0;
+  for (int64_t index = 0; index < 12; ++index) {
+    const Batch batch = source.batch(index);
+    for (int64_t i = 0; i < 2; ++i) {
+      // Patches: 2 x 2 cells of a frame, the left column is cells 0 and 2.
+      const at::Tensor frame = batch.patches[i][0];
+      const bool bright_left = (frame[0].mean() > frame[1].mean()).item<bool>();
+      EXPECT_EQ(batch.labels[i].item<int64_t>(), bright_left ? 0 : 1);
+      mirrored += bright_left ? 0 : 1;
+    }
+  }
+  EXPECT_GT(mirrored, 4);
+  EXPECT_LT(mirrored, 20);
+}
+
+TEST_F(FolderTest, EvaluationSpreadsTheFramesOverTheVideo) {
+  write_video("v.avi", 8, false);
+  write_labels("file,label,split\nv.avi,x,train\n");
+  const Batch batch = make(false, {"x"}).batch(0);
+  ASSERT_EQ(batch.labels.size(0), 1);  // the last batch of an evaluation is not filled up
+  for (int64_t i = 0; i < 4; ++i) {    // frames 1, 3, 5, 7: grey 40, 80, 120, 160
+    const double grey = (batch.patches[0][i].mean().item<double>() * 0.5 + 0.5) * 255;
+    EXPECT_NEAR(grey, 40 + 40 * static_cast<double>(i), 4);
+  }
+}
+
+TEST_F(FolderTest, SameIndexSameBatch) {
+  write_video("a.avi", 8, true);
+  write_video("b.avi", 8, false);
+  write_labels("file,label,split\na.avi,x,train\nb.avi,y,train\n");
+  const Batch one = make(true, {"x", "y"}).batch(5);
+  const FolderSource other = make(true, {"x", "y"});
+  other.batch(1);
+  const Batch again = other.batch(5);
+  EXPECT_TRUE(at::equal(one.patches, again.patches));
+  EXPECT_TRUE(at::equal(one.labels, again.labels));
+}
+
+TEST_F(FolderTest, EveryVideoOncePerEpoch) {
+  for (const char* name : {"a.avi", "b.avi", "c.avi", "d.avi"}) write_video(name, 5, false);
+  write_labels("file,label,split\na.avi,a,train\nb.avi,b,train\nc.avi,c,train\nd.avi,d,train\n");
+  const FolderSource source = make(true, {"a", "b", "c", "d"});
+  std::vector<int> seen(4, 0);
+  for (int64_t index = 0; index < 2; ++index) {
+    const Batch batch = source.batch(index);
+    for (int64_t i = 0; i < 2; ++i) ++seen[static_cast<size_t>(batch.labels[i].item<int64_t>())];
+  }
+  EXPECT_EQ(seen, (std::vector<int>{1, 1, 1, 1}));
+}
+
+TEST_F(FolderTest, AFolderWithoutClipsIsAnError) {
+  write_labels("file,label,split\n");
+  EXPECT_THROW(read_label_names(folder_), Error);
+  EXPECT_THROW(make(true, {"x"}), Error);
+  write_labels("file,label,split\na.avi,x,val\n");
+  EXPECT_THROW(make(true, {"x"}), Error);
+}
+
+TEST_F(FolderTest, AVideoThatEndsInTheMiddleRepeatsItsLastFrame) {
+  write_video("v.avi", 40, true);
+  fs::resize_file(folder_ / "v.avi", fs::file_size(folder_ / "v.avi") * 2 / 3);
+  write_labels("file,label,split\nv.avi,x,train\n");
+  const Batch batch = make(false, {"x"}).batch(0);
+  EXPECT_TRUE(at::isfinite(batch.patches).all().item<bool>());
+}
+
+TEST_F(FolderTest, AVideoWithoutAFrameIsNamed) {
+  std::ofstream(folder_ / "broken.mp4") << "this is no video";
+  write_labels("file,label,split\nbroken.mp4,x,train\n");
+  const FolderSource source = make(true, {"x"});
+  try {
+    source.batch(0);
+    FAIL() << "a text file was taken for a video";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("broken.mp4"), std::string::npos) << error.what();
+  }
+}
+
+}  // namespace
+}  // namespace tome::train

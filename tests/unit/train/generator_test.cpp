@@ -1,0 +1,223 @@
+// The virtual camera: what the labels say is what the frames show.
+#include "train/generator.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <opencv2/imgproc.hpp>
+#include <string>
+#include <vector>
+
+#include "train/camera_path.h"
+
+namespace tome::train {
+namespace {
+
+cv::Mat gray(const cv::Mat& rgb) {
+  cv::Mat out;
+  cv::cvtColor(rgb, out, cv::COLOR_RGB2GRAY);
+  out.convertTo(out, CV_64F);
+  return out;
+}
+
+/// How far the content moved from `a` to `b`, pixels right and down.
+cv::Point2d content_shift(const cv::Mat& a, const cv::Mat& b) {
+  cv::Mat window;
+  cv::createHanningWindow(window, a.size(), CV_64F);
+  return cv::phaseCorrelate(gray(a), gray(b), window);
+}
+
+cv::Mat textured_background() {
+  Random random(3);
+  return make_texture(900, 700, random);
+}
+
+/// Two views of a path without secondary motions, `frames` apart.
+std::pair<cv::Mat, cv::Mat> views(CameraState state, const cv::Mat& background) {
+  Random random(11);
+  Pose start;
+  start.x = 450;
+  start.y = 350;
+  start.half_width = start.half_height = 120;
+  const auto path = make_path(state, start, {4, 0.0, false}, random);
+  std::pair<cv::Mat, cv::Mat> out{cv::Mat(240, 240, CV_8UC3), cv::Mat(240, 240, CV_8UC3)};
+  render_view(background, path[0], out.first);
+  render_view(background, path[1], out.second);
+  return out;
+}
+
+TEST(CameraPath, PanLeftMovesTheContentToTheRight) {
+  const auto [a, b] = views(CameraState::kPanLeft, textured_background());
+  const cv::Point2d shift = content_shift(a, b);
+  EXPECT_GT(shift.x, 2);
+  EXPECT_NEAR(shift.y, 0, 0.5);
+}
+
+TEST(CameraPath, PanRightMovesTheContentToTheLeft) {
+  const auto [a, b] = views(CameraState::kPanRight, textured_background());
+  EXPECT_LT(content_shift(a, b).x, -2);
+}
+
+TEST(CameraPath, TiltUpMovesTheContentDown) {
+  const auto [a, b] = views(CameraState::kTiltUp, textured_background());
+  const cv::Point2d shift = content_shift(a, b);
+  EXPECT_GT(shift.y, 2);
+  EXPECT_NEAR(shift.x, 0, 0.5);
+}
+
+TEST(CameraPath, TiltDownMovesTheContentUp) {
+  const auto [a, b] = views(CameraState::kTiltDown, textured_background());
+  EXPECT_LT(content_shift(a, b).y, -2);
+}
+
+TEST(CameraPath, ZoomInMovesTheContentOutwards) {
+  const auto [a, b] = views(CameraState::kZoomIn, textured_background());
+  const cv::Rect left(0, 60, 120, 120);
+  const cv::Rect right(120, 60, 120, 120);
+  EXPECT_LT(content_shift(a(left).clone(), b(left).clone()).x, -0.3);
+  EXPECT_GT(content_shift(a(right).clone(), b(right).clone()).x, 0.3);
+}
+
+TEST(CameraPath, RollTurnsTheContentAgainstTheCamera) {
+  Pose before;
+  before.half_width = before.half_height = 100;
+  Pose after = before;
+  after.angle = 0.1;
+  // A camera that turns clockwise: what is right of the centre moves up (v grows downwards).
+  const ViewPoint motion = content_motion(before, after, {1, 0});
+  EXPECT_NEAR(motion.v, -std::sin(0.1), 1e-12);
+  EXPECT_NEAR(motion.u, std::cos(0.1) - 1, 1e-12);
+}
+
+TEST(CameraPath, ContentMotionAgreesWithTheRenderedFrames) {
+  const cv::Mat background = textured_background();
+  Pose before{450, 350, 120, 120, 0};
+  Pose after{453.5, 347.25, 120, 120, 0};
+  cv::Mat a(240, 240, CV_8UC3);
+  cv::Mat b(240, 240, CV_8UC3);
+  render_view(background, before, a);
+  render_view(background, after, b);
+  const ViewPoint motion = content_motion(before, after, {0, 0});
+  const cv::Point2d shift = content_shift(a, b);
+  EXPECT_NEAR(shift.x, motion.u * 120, 0.3);
+  EXPECT_NEAR(shift.y, motion.v * 120, 0.3);
+}
+
+TEST(CameraPath, ShakeComesBack) {
+  Random random(5);
+  for (int i = 0; i < 50; ++i) {
+    Pose start{0, 0, 100, 100, 0};
+    const auto path = make_path(CameraState::kShake, start, {8, 1.0, true}, random);
+    double length = 0;
+    for (size_t k = 1; k < path.size(); ++k) {
+      length += std::hypot(path[k].x - path[k - 1].x, path[k].y - path[k - 1].y);
+    }
+    EXPECT_GT(length, 1);
+    EXPECT_LT(std::hypot(path.back().x, path.back().y), 0.55 * length);
+  }
+}
+
+CameraStateGenerator generator(uint64_t seed) {
+  GeneratorOptions options;
+  options.size = 64;
+  options.grid = 4;
+  return {options, {}, seed};
+}
+
+double mean_difference(const cv::Mat& a, const cv::Mat& b) {
+  return cv::norm(a, b, cv::NORM_L1) / static_cast<double>(a.total() * 3);
+}
+
+TEST(Generator, SameSeedSameClip) {
+  const auto a = generator(4).clip(17);
+  const auto b = generator(4).clip(17);
+  ASSERT_EQ(a.frames.size(), 8U);
+  for (size_t i = 0; i < a.frames.size(); ++i) {
+    EXPECT_EQ(cv::norm(a.frames[i], b.frames[i], cv::NORM_INF), 0) << "frame " << i;
+  }
+  EXPECT_EQ(a.motion, b.motion);
+}
+
+TEST(Generator, AnotherSeedOrIndexIsAnotherClip) {
+  const auto one = generator(4);
+  EXPECT_GT(mean_difference(one.clip(17).frames[0], generator(5).clip(17).frames[0]), 1);
+  EXPECT_GT(mean_difference(one.clip(17).frames[0], one.clip(29).frames[0]), 1);
+}
+
+TEST(Generator, EveryStateInTurn) {
+  const auto made = generator(1);
+  for (uint64_t i = 0; i < 24; ++i) {
+    EXPECT_EQ(static_cast<uint64_t>(made.clip(i).state), i % kCameraStates);
+  }
+}
+
+TEST(Generator, FrozenFramesRepeatAndSteadyOnesDoNot) {
+  const auto made = generator(2);
+  for (uint64_t i = 0; i < 30; ++i) {
+    const auto frozen = made.clip_of(CameraState::kFrozen, i, 1);
+    int changes = 0;
+    for (size_t k = 1; k < frozen.frames.size(); ++k) {
+      changes += mean_difference(frozen.frames[k], frozen.frames[k - 1]) > 0 ? 1 : 0;
+    }
+    EXPECT_LE(changes, 1) << "clip " << i;  // at most encoded anew once
+    const auto steady = made.clip_of(CameraState::kSteady, i, 1);
+    for (size_t k = 1; k < steady.frames.size(); ++k) {
+      EXPECT_GT(mean_difference(steady.frames[k], steady.frames[k - 1]), 0) << "clip " << i;
+    }
+  }
+}
+
+TEST(Generator, MotionFieldHasTheSignOfTheState) {
+  const auto made = generator(3);
+  const auto mean_of = [](const GeneratedClip& clip, size_t axis) {
+    double sum = 0;
+    for (size_t i = axis; i < clip.motion.size(); i += 2) sum += clip.motion[i];
+    return sum * 2 / static_cast<double>(clip.motion.size());
+  };
+  for (uint64_t i = 0; i < 20; ++i) {
+    EXPECT_GT(mean_of(made.clip_of(CameraState::kPanLeft, i, 0), 0), 0.3);
+    EXPECT_LT(mean_of(made.clip_of(CameraState::kPanRight, i, 0), 0), -0.3);
+    EXPECT_GT(mean_of(made.clip_of(CameraState::kTiltUp, i, 0), 1), 0.3);
+    EXPECT_LT(mean_of(made.clip_of(CameraState::kTiltDown, i, 0), 1), -0.3);
+    EXPECT_NEAR(mean_of(made.clip_of(CameraState::kSteady, i, 0), 0), 0, 0.1);
+    EXPECT_EQ(made.clip_of(CameraState::kZoomIn, i, 0).motion.size(), 4U * 4 * 4 * 2);
+  }
+}
+
+TEST(Generator, MovingObjectsDoNotMakeSteadyAPan) {
+  // The field knows the camera alone, however many objects cross the view.
+  const auto made = generator(8);
+  for (uint64_t i = 0; i < 40; ++i) {
+    for (const float value : made.clip_of(CameraState::kSteady, i, 1).motion) {
+      EXPECT_LT(std::abs(value), 0.2F);
+    }
+  }
+}
+
+TEST(Generator, CoveredHidesTheScene) {
+  const auto made = generator(6);
+  const auto clip = made.clip_of(CameraState::kCovered, 3, 1);
+  EXPECT_FALSE(clip.motion_valid);
+  EXPECT_TRUE(made.clip_of(CameraState::kPanLeft, 3, 1).motion_valid);
+}
+
+TEST(Backgrounds, SplitDependsOnTheNameAlone) {
+  int held_out = 0;
+  for (int i = 0; i < 800; ++i) {
+    const std::string name = "n0" + std::to_string(i) + ".jpg";
+    EXPECT_EQ(is_held_out(name), is_held_out(name));
+    held_out += is_held_out(name) ? 1 : 0;
+  }
+  EXPECT_NEAR(held_out, 100, 35);
+}
+
+TEST(CameraState, NamesParseBackAndUnknownOnesAreErrors) {
+  for (int i = 0; i < kCameraStates; ++i) {
+    const auto state = static_cast<CameraState>(i);
+    EXPECT_EQ(parse_camera_state(kCameraStateNames[static_cast<size_t>(i)]), state);
+  }
+  EXPECT_THROW(parse_camera_state("pan"), Error);
+}
+
+}  // namespace
+}  // namespace tome::train

@@ -1,0 +1,261 @@
+// The training loop: schedules, resuming after a kill, learning at all.
+#include "train/trainer.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "error.h"
+#include "train/parameters.h"
+
+namespace tome::train {
+namespace {
+
+namespace fs = std::filesystem;
+
+fs::path fresh_folder(const std::string& name) {
+  const fs::path folder = fs::temp_directory_path() / ("tome_trainer_" + name);
+  fs::remove_all(folder);
+  return folder;
+}
+
+ViTConfig tiny_config() {
+  ViTConfig c;
+  c.name = "tiny";
+  c.image_height = c.image_width = 16;
+  c.patch = 8;
+  c.frames = 4;
+  c.tubelet = 2;
+  c.dim = 24;
+  c.depth = 2;
+  c.heads = 2;
+  c.mlp_hidden = 48;
+  c.classes = kCameraStates;
+  c.class_token = false;
+  c.pooling = Pooling::kMean;
+  c.final_norm = false;
+  c.fc_norm = true;
+  return c;
+}
+
+Checkpoint tiny_checkpoint() {
+  Checkpoint out;
+  out.config = tiny_config();
+  out.weights = make_weights(out.config, 9);
+  out.labels = camera_state_labels();
+  return out;
+}
+
+std::unique_ptr<GeneratorSource> tiny_source() {
+  const ViTConfig c = tiny_config();
+  GeneratorOptions options;
+  options.frames = static_cast<int>(c.frames);
+  options.size = static_cast<int>(c.image_height);
+  options.grid = static_cast<int>(c.grid_rows());
+  options.tubelet = static_cast<int>(c.tubelet);
+  return std::make_unique<GeneratorSource>(
+      std::make_shared<CameraStateGenerator>(options, std::vector<Background>{}, 5), c, 12, 4);
+}
+
+TrainOptions tiny_options() {
+  TrainOptions options;
+  options.steps = 6;
+  options.warmup_steps = 2;
+  options.r = "2";
+  options.motion_loss = 0.5;
+  options.mixed_partitions = true;
+  options.drop_path = 0.1;
+  options.save_every = 2;
+  options.eval_every = 100;
+  options.log_every = 1;
+  options.progress = false;
+  return options;
+}
+
+TEST(LearningRate, WarmsUpThenFollowsACosine) {
+  TrainOptions options;
+  options.learning_rate = 2;
+  options.warmup_steps = 10;
+  options.steps = 110;
+  options.final_share = 0.1;
+  EXPECT_DOUBLE_EQ(learning_rate_at(0, options), 0.2);
+  EXPECT_DOUBLE_EQ(learning_rate_at(9, options), 2);
+  EXPECT_DOUBLE_EQ(learning_rate_at(10, options), 2);
+  EXPECT_NEAR(learning_rate_at(60, options), 2 * 0.55, 1e-12);
+  EXPECT_NEAR(learning_rate_at(110, options), 0.2, 1e-12);
+}
+
+TEST(Trainer, ARunThatWasKilledEndsAsOneThatWasNot) {
+  at::set_num_threads(1);
+  const auto source = tiny_source();
+  Trainer whole(tiny_checkpoint(), tiny_options(), fresh_folder("whole"));
+  EXPECT_EQ(whole.run(*source, nullptr, 0), 6);
+
+  const fs::path folder = fresh_folder("killed");
+  TrainOptions killed = tiny_options();
+  killed.stop_after = 5;  // one step after the last state was saved
+  {
+    Trainer first(tiny_checkpoint(), killed, folder);
+    EXPECT_EQ(first.run(*source, nullptr, 0), 5);
+  }
+  Trainer second(tiny_checkpoint(), tiny_options(), folder);
+  EXPECT_EQ(second.run(*source, nullptr, 0), 6);
+
+  Checkpoint a = whole.result();
+  Checkpoint b = second.result();
+  const auto from = list_parameters(a.weights);
+  const auto to = list_parameters(b.weights);
+  ASSERT_EQ(from.size(), to.size());
+  for (size_t i = 0; i < from.size(); ++i) {
+    EXPECT_TRUE(at::equal(from[i].tensor, to[i].tensor)) << from[i].name;
+  }
+  // The log of the killed run has each step once.
+  std::ifstream log(folder / "log.jsonl");
+  int lines = 0;
+  for (std::string line; std::getline(log, line);) ++lines;
+  EXPECT_EQ(lines, 6);
+}
+
+TEST(Trainer, WorkersGiveTheSameGradientsAsOne) {
+  at::set_num_threads(1);
+  const auto source = tiny_source();
+  TrainOptions options = tiny_options();
+  options.steps = 1;
+  options.drop_path = 0;
+  Trainer one(tiny_checkpoint(), options, fresh_folder("one"));
+  one.run(*source, nullptr, 0);
+  options.workers = 2;
+  options.motion_loss = 0;  // its mean is over what each worker sees
+  Trainer two(tiny_checkpoint(), options, fresh_folder("two"));
+  two.run(*source, nullptr, 0);
+  options.workers = 1;
+  Trainer again(tiny_checkpoint(), options, fresh_folder("again"));
+  again.run(*source, nullptr, 0);
+  Checkpoint a = two.result();
+  Checkpoint b = again.result();
+  const auto from = list_parameters(a.weights);
+  const auto to = list_parameters(b.weights);
+  for (size_t i = 0; i < from.size(); ++i) {
+    EXPECT_TRUE(at::allclose(from[i].tensor, to[i].tensor, 1e-3, 1e-5)) << from[i].name;
+  }
+}
+
+TEST(Trainer, StateOfAnotherModelIsAnError) {
+  const auto source = tiny_source();
+  const fs::path folder = fresh_folder("other");
+  TrainOptions options = tiny_options();
+  options.steps = 2;
+  Trainer(tiny_checkpoint(), options, folder).run(*source, nullptr, 0);
+  Checkpoint wider = tiny_checkpoint();
+  wider.config.dim = 48;
+  wider.weights = make_weights(wider.config, 1);
+  try {
+    Trainer(wider, options, folder).run(*source, nullptr, 0);
+    FAIL() << "resumed the state of another model";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("state.safetensors"), std::string::npos);
+  }
+}
+
+/// One clip of each of two classes that a linear model can tell apart.
+class TwoClasses : public BatchSource {
+ public:
+  Batch batch(int64_t index) const override {
+    Batch out;
+    at::Tensor noise = at::empty({8, 4, 4, 3 * 64});
+    Random random(Random::mix(77, static_cast<uint64_t>(index)));
+    float* values = noise.data_ptr<float>();
+    for (int64_t i = 0; i < noise.numel(); ++i) values[i] = static_cast<float>(random.normal());
+    out.labels = at::arange(8, at::kLong).remainder(2);
+    out.patches = noise * 0.2 + (out.labels.to(at::kFloat) * 2 - 1).view({8, 1, 1, 1});
+    return out;
+  }
+  std::vector<std::string> labels() const override { return {"dark", "bright"}; }
+};
+
+TEST(Trainer, LearnsWithMergingOn) {
+  at::set_num_threads(1);
+  Checkpoint checkpoint = tiny_checkpoint();
+  checkpoint.config.classes = 2;
+  checkpoint.weights = make_weights(checkpoint.config, 2);
+  TrainOptions options = tiny_options();
+  options.steps = 30;
+  options.motion_loss = 0;
+  options.learning_rate = 3e-3;
+  options.optimizer.ema = 0.9;
+  options.save_every = 1000;
+  const TwoClasses source;
+  Trainer trainer(checkpoint, options, fresh_folder("learns"));
+  trainer.run(source, nullptr, 0);
+  const Checkpoint result = trainer.result();
+  const VisionTransformer model(result.config, result.weights);
+  ForwardOptions forward;
+  forward.r = resolve_r("2", result.config);
+  const EvalResult eval = evaluate(model, source, 4, forward);
+  EXPECT_EQ(eval.r, (std::vector<int64_t>{2, 2}));
+  EXPECT_EQ(eval.top1, 1.0);
+  EXPECT_EQ(eval.confusion[0][0], 16);
+}
+
+TEST(Inflate, AStillClipEmbedsLikeItsFrame) {
+  ViTConfig image = tiny_config();
+  image.frames = image.tubelet = 1;
+  image.class_token = true;
+  image.pooling = Pooling::kToken;
+  image.final_norm = true;
+  image.fc_norm = false;
+  const ViTWeights weights = make_weights(image, 3);
+  ViTConfig clip = image;
+  clip.frames = 4;
+  clip.tubelet = 2;
+  const ViTWeights inflated = inflate(image, weights, clip, 3);
+  EXPECT_EQ(inflated.pos_embed.size(0), clip.tokens());
+  const at::Tensor row = at::randn({3 * 64});
+  const at::Tensor frame = at::linear(row, weights.patch_embed.weight);
+  const at::Tensor still = at::linear(at::cat({row, row}), inflated.patch_embed.weight);
+  EXPECT_TRUE(at::allclose(frame, still, 1e-4, 1e-5));
+  ViTConfig wider = clip;
+  wider.dim = 48;
+  EXPECT_THROW(inflate(image, weights, wider, 3), Error);
+}
+
+TEST(MotionFilters, PairsPreferOneDirection) {
+  // A filter pair's energy for a drifting grating against the same one drifting back.
+  ViTConfig config = tiny_config();
+  config.patch = 16;
+  config.dim = 96;
+  const at::Tensor filters = motion_filters(config, 1).view({96, 2, 3, 16, 16});
+  EXPECT_EQ(filters.size(0), 96);
+  double largest = 0;
+  for (int64_t d = 12; d < 96; d += 2) {  // behind the noise filters
+    const auto energy = [&](double speed) {
+      at::Tensor clip = at::zeros({2, 3, 16, 16});
+      auto values = clip.accessor<float, 4>();
+      for (int64_t f = 0; f < 2; ++f) {
+        for (int64_t y = 0; y < 16; ++y) {
+          for (int64_t x = 0; x < 16; ++x) {
+            for (int64_t c = 0; c < 3; ++c) {
+              values[f][c][y][x] = static_cast<float>(
+                  std::sin(0.7 * (static_cast<double>(x) - speed * static_cast<double>(f))));
+            }
+          }
+        }
+      }
+      const double a = (filters[d] * clip).sum().item<double>();
+      const double b = (filters[d + 1] * clip).sum().item<double>();
+      return a * a + b * b;
+    };
+    const double to = energy(2);
+    const double fro = energy(-2);
+    if (to + fro > 0.5) largest = std::max(largest, std::abs(to - fro) / (to + fro));
+  }
+  EXPECT_GT(largest, 0.5);
+}
+
+}  // namespace
+}  // namespace tome::train
