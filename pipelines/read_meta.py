@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Reads the tags that tomeclassify attaches, with GStreamer's Python bindings alone.
 
 usage: read_meta.py VIDEO [MODEL_FOLDER]   (run it in `meson devenv -C build`, or after installing)

@@ -1,7 +1,11 @@
 #include "media_reader.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <memory>
+#include <mutex>
 #include <opencv2/imgcodecs.hpp>
 #include <opencv2/imgproc.hpp>
 #include <opencv2/videoio.hpp>
@@ -22,6 +26,36 @@ void require_file(const std::filesystem::path& file) {
                 file.string() + ": found a folder, expected a picture or a video");
   }
 }
+
+// Note [Decoders that talk]
+// libpng and libjpeg write what they think of damaged data to stderr, where `tome` promises one
+// line of its own, and OpenCV leaves no way to stop them. While any thread decodes, stderr is
+// closed to them.
+class QuietDecoders {
+ public:
+  QuietDecoders() {
+    const std::lock_guard lock(mutex_);
+    if (depth_++ > 0) return;
+    saved_ = dup(STDERR_FILENO);
+    const int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    if (saved_ >= 0 && nowhere >= 0) dup2(nowhere, STDERR_FILENO);
+    if (nowhere >= 0) close(nowhere);
+  }
+  ~QuietDecoders() {
+    const std::lock_guard lock(mutex_);
+    if (--depth_ > 0 || saved_ < 0) return;
+    dup2(saved_, STDERR_FILENO);
+    close(saved_);
+    saved_ = -1;
+  }
+  QuietDecoders(const QuietDecoders&) = delete;
+  QuietDecoders& operator=(const QuietDecoders&) = delete;
+
+ private:
+  static inline std::mutex mutex_;
+  static inline int depth_ = 0;
+  static inline int saved_ = -1;
+};
 
 /// A Frame of BGR pixels that keeps `pixels` alive.
 Frame to_frame(cv::Mat pixels) {
@@ -58,6 +92,7 @@ Frame read_picture(const std::filesystem::path& file) {
   require_file(file);
   cv::Mat pixels;
   try {
+    const QuietDecoders quiet;
     pixels = cv::imread(file.string(), cv::IMREAD_COLOR | cv::IMREAD_IGNORE_ORIENTATION);
   } catch (const cv::Exception& error) {  // sizes beyond OpenCV's own limits
     throw Error(ErrorKind::kRead, file.string() + ": picture cannot be decoded: " + error.err);
@@ -72,11 +107,16 @@ Frame read_picture(const std::filesystem::path& file) {
 int64_t for_each_frame(const std::filesystem::path& file,
                        const std::function<bool(const Frame&, int64_t, double)>& visit) {
   cv::VideoCapture capture = open_video(file);
+  const double rate = capture.get(cv::CAP_PROP_FPS);
+  double before = -1;
   int64_t index = 0;
   for (;; ++index) {
     cv::Mat pixels;
     if (!capture.read(pixels) || pixels.empty()) break;
-    const double pts = capture.get(cv::CAP_PROP_POS_MSEC) / 1000.0;
+    double pts = capture.get(cv::CAP_PROP_POS_MSEC) / 1000.0;
+    // The frames that a decoder holds back until the end come without a time.
+    if (pts <= before) pts = before + (rate > 0 ? 1 / rate : 0);
+    before = pts;
     if (!visit(to_frame(pixels.clone()), index, pts)) return index + 1;
   }
   if (index == 0) throw Error(ErrorKind::kRead, file.string() + ": found no frame in this video");
