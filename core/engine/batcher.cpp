@@ -66,6 +66,7 @@ void Batcher::flush(StreamQueue& stream) {
 
 void Batcher::cancel_pending(StreamQueue& stream, SettledList& list) {
   ++stream.epoch;
+  stream.last_active.reset();  // what comes after a flush may take its time
   const auto cancel = [&list](const std::shared_ptr<Task>& task) {
     if (task->reading > 0) {
       task->cancel = true;
@@ -146,8 +147,12 @@ void Batcher::carry_out(SettledList& list) {
     if (settled.error) {
       const Failure failure = describe_failure(settled.error);
       task.ticket->fail(failure.kind, failure.text);
-    } else {
+    } else if (settled.outcome == Outcome::kResult) {
       task.ticket->complete(settled.outcome, std::move(task.results));
+    } else {
+      // A forward that runs may still write the results of a cancelled task: they stay where they
+      // are.
+      task.ticket->complete(settled.outcome);
     }
     task.stream->changed.notify_all();
   }

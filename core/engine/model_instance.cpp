@@ -39,7 +39,9 @@ InstanceConfig checked(InstanceConfig config) {
 std::string canonical(const std::string& path) {
   if (path.empty()) return path;
   std::error_code error;
-  const auto found = std::filesystem::weakly_canonical(path, error);
+  const auto absolute = std::filesystem::absolute(path, error);
+  if (error) return path;
+  const auto found = std::filesystem::weakly_canonical(absolute, error);
   return error ? path : found.string();
 }
 

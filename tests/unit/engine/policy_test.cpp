@@ -1,0 +1,204 @@
+// Which requests make up a batch and when it starts: Note [Batches], Note [Fairness].
+#include "engine/batch_policy.h"
+
+#include <gtest/gtest.h>
+
+#include "fake_session.h"
+
+namespace tome {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr TimePoint kStart = TimePoint(std::chrono::hours(1));
+const std::vector<int64_t> kNoMerging{0, 0};
+
+struct PolicyTest : ::testing::Test {
+  std::shared_ptr<StreamQueue> add(size_t max_pending = 100, std::vector<int64_t> r = kNoMerging) {
+    auto stream = std::make_shared<StreamQueue>("s", max_pending, ScoreOptions{});
+    stream->key = std::make_shared<const BatchKey>(BatchKey{std::move(r), PropAttn::kAuto});
+    policy.add(stream);
+    return stream;
+  }
+  std::shared_ptr<Task> queue(const std::shared_ptr<StreamQueue>& stream, TimePoint when = kStart,
+                              size_t regions = 1) {
+    auto task = std::make_shared<Task>();
+    task->stream = stream;
+    task->ticket = std::make_shared<Ticket>();
+    task->enqueued = when;
+    task->regions.resize(regions);
+    task->results.resize(regions);
+    stream->tasks.push_back(task);
+    ++stream->pending;
+    stream->last_active = 0;
+    return task;
+  }
+  BatchPolicy::Decision decide(TimePoint now = kStart) const {
+    return policy.decide(now, batch_number, milliseconds(10));
+  }
+  std::vector<StreamQueue*> served(const BatchKey& key) {
+    std::vector<StreamQueue*> order;
+    for (const Slot& slot : policy.take(key)) order.push_back(slot.task->stream.get());
+    return order;
+  }
+
+  BatchPolicy policy{BatchLimits{4, milliseconds(5)}};
+  uint64_t batch_number = 0;
+};
+
+TEST_F(PolicyTest, NothingQueuedNothingToDo) {
+  EXPECT_EQ(decide().key, nullptr);
+  EXPECT_EQ(decide().wake, TimePoint::max());
+  add();
+  EXPECT_EQ(decide().wake, TimePoint::max());
+}
+
+TEST_F(PolicyTest, StartsWhenFull) {
+  const auto stream = add();
+  for (int i = 0; i < 3; ++i) queue(stream);
+  EXPECT_EQ(decide().key, nullptr);
+  queue(stream);
+  EXPECT_EQ(decide().key, stream->key);
+}
+
+TEST_F(PolicyTest, RegionsFillABatchToo) {
+  const auto stream = add();
+  queue(stream, kStart, 4);
+  EXPECT_EQ(decide().key, stream->key);
+}
+
+TEST_F(PolicyTest, StartsWhenTheOldestHasWaitedTheTimeout) {
+  const auto stream = add();
+  queue(stream, kStart);
+  queue(stream, kStart + milliseconds(4));
+  EXPECT_EQ(decide(kStart).wake, kStart + milliseconds(5));
+  EXPECT_EQ(decide(kStart + milliseconds(4)).key, nullptr);
+  EXPECT_EQ(decide(kStart + milliseconds(5)).key, stream->key);
+}
+
+TEST_F(PolicyTest, StartsEarlyForADeadlineThatWouldBeMissed) {
+  const auto stream = add();
+  queue(stream)->deadline = kStart + milliseconds(12);
+  EXPECT_EQ(decide(kStart).wake, kStart + milliseconds(2));  // 12 less the 10 of a batch
+}
+
+TEST_F(PolicyTest, DoesNotWaitForStreamsThatCannotAdd) {
+  const auto full = add(2);
+  queue(full);
+  EXPECT_EQ(decide().key, nullptr) << "it may add one more";
+  queue(full);
+  EXPECT_EQ(decide().key, full->key) << "max_pending is reached";
+
+  const auto other = add();
+  EXPECT_EQ(decide().key, full->key) << "a stream that has never submitted is not waited for";
+  other->last_active = 0;
+  EXPECT_EQ(decide().key, nullptr) << "one that has just been served is";
+  batch_number = 3;
+  EXPECT_EQ(decide().key, full->key) << "one that has been silent for two batches is not";
+  batch_number = 0;
+  other->ended = true;
+  EXPECT_EQ(decide().key, full->key) << "one that has ended is not";
+  other->ended = false;
+  other->key = std::make_shared<const BatchKey>(BatchKey{{1, 1}, PropAttn::kAuto});
+  EXPECT_EQ(decide().key, full->key) << "one of another schedule is not";
+}
+
+TEST_F(PolicyTest, TakesOneOfEachStreamInTurn) {
+  const auto a = add();
+  const auto b = add();
+  const auto c = add();
+  for (int i = 0; i < 5; ++i) queue(a);
+  for (int i = 0; i < 2; ++i) queue(b);
+  queue(c);
+  EXPECT_EQ(served(*a->key), (std::vector{a.get(), b.get(), c.get(), a.get()}));
+  // The stream after the last one served goes first.
+  EXPECT_EQ(served(*a->key), (std::vector{b.get(), a.get(), a.get(), a.get()}));
+  EXPECT_TRUE(served(*a->key).empty());
+}
+
+TEST_F(PolicyTest, NoStreamStarvesAmongMoreStreamsThanABatchHolds) {
+  std::vector<std::shared_ptr<StreamQueue>> streams;
+  for (int i = 0; i < 10; ++i) streams.push_back(add());
+  std::map<StreamQueue*, int> count;
+  for (int batch = 0; batch < 25; ++batch) {
+    for (const auto& stream : streams) {
+      while (stream->tasks.size() < 4) queue(stream);
+    }
+    for (StreamQueue* stream : served(*streams[0]->key)) ++count[stream];
+  }
+  for (const auto& stream : streams)
+    EXPECT_EQ(count[stream.get()], 10);  // 100 requests, 10 streams
+}
+
+TEST_F(PolicyTest, TheTurnSurvivesARemoval) {
+  const auto a = add();
+  const auto b = add();
+  const auto c = add();
+  const auto d = add();
+  queue(a);
+  queue(b);
+  EXPECT_EQ(served(*a->key), (std::vector{a.get(), b.get()}));
+  // A batch that is not full goes round once and ends where it began: after b.
+  policy.remove(a);
+  for (const auto& stream : {b, c, d}) queue(stream);
+  EXPECT_EQ(served(*b->key), (std::vector{c.get(), d.get(), b.get()}));
+  policy.remove(d);
+  policy.remove(c);
+  policy.remove(b);
+  EXPECT_EQ(decide().wake, TimePoint::max());
+}
+
+TEST_F(PolicyTest, SchedulesAreKeptApartAndAFullGroupPassesAWaitingOne) {
+  const auto plain = add();
+  const auto merged = add(100, {4, 4});
+  queue(plain);
+  for (int i = 0; i < 4; ++i) queue(merged);
+  EXPECT_EQ(decide().key, merged->key);
+  EXPECT_EQ(served(*merged->key), std::vector<StreamQueue*>(4, merged.get()));
+  EXPECT_EQ(decide().wake, kStart + milliseconds(5));
+  EXPECT_EQ(decide(kStart + milliseconds(5)).key, plain->key);
+}
+
+TEST_F(PolicyTest, EqualSchedulesSpeltApartShareABatch) {
+  const auto a = add(100, {2, 2});
+  const auto b = add(100, {2, 2});
+  ASSERT_NE(a->key, b->key);
+  queue(a);
+  queue(b);
+  EXPECT_EQ(served(*a->key).size(), 2U);
+}
+
+TEST_F(PolicyTest, ExpiredTasksLeaveUnlessBegun) {
+  const auto stream = add();
+  const auto begun = queue(stream, kStart, 6);
+  const auto late = queue(stream);
+  const auto in_time = queue(stream);
+  const auto patient = queue(stream);
+  begun->deadline = late->deadline = kStart;
+  in_time->deadline = kStart + milliseconds(1);
+  policy.take(*stream->key);  // four of the six regions
+  EXPECT_EQ(policy.take_expired(kStart), std::vector{late});
+  EXPECT_EQ(policy.take_expired(kStart + milliseconds(1)), std::vector{in_time});
+  EXPECT_EQ(stream->tasks.size(), 2U);
+}
+
+TEST_F(PolicyTest, PixelsGoWithTheLastRegion) {
+  const auto stream = add();
+  const auto task = queue(stream, kStart, 5);
+  task->frame = testing::tagged_frame(1);
+  task->regions[4] = {1, 2, 3, 4};
+  const std::weak_ptr<const void> pixels = task->frame.keep_alive;
+  auto first = policy.take(*stream->key);
+  EXPECT_EQ(first.size(), 4U);
+  EXPECT_NE(task->frame.keep_alive, nullptr);
+  auto second = policy.take(*stream->key);
+  ASSERT_EQ(second.size(), 1U);
+  EXPECT_EQ(second[0].frame.region.width, 3);
+  EXPECT_EQ(task->frame.keep_alive, nullptr);
+  first.clear();
+  second.clear();
+  EXPECT_TRUE(pixels.expired());
+}
+
+}  // namespace
+}  // namespace tome
