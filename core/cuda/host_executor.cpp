@@ -347,17 +347,19 @@ template void HostContext::tile_mma<Half>(float (&)[4], const uint32_t (&)[4],
 
 namespace {
 
+struct MatrixLoad {
+  uint32_t* r;
+  const void* row;
+};
+
 template <bool kTransposed>
 void load_matrices(void* const* lanes) {
-  struct Load {
-    uint32_t* r;
-    const void* row;
-  };
   const auto row_of = [&](int matrix, int row) {
-    return static_cast<const uint16_t*>(static_cast<const Load*>(lanes[matrix * 8 + row])->row);
+    return static_cast<const uint16_t*>(
+        static_cast<const MatrixLoad*>(lanes[matrix * 8 + row])->row);
   };
   for (int i = 0; i < kWarpSize; ++i) {
-    uint32_t* r = static_cast<const Load*>(lanes[i])->r;
+    uint32_t* r = static_cast<const MatrixLoad*>(lanes[i])->r;
     const int g = i / 4, t = i % 4;
     for (int m = 0; m < 4; ++m) {
       const uint16_t first = kTransposed ? row_of(m, 2 * t)[g] : row_of(m, g)[2 * t];
@@ -366,11 +368,6 @@ void load_matrices(void* const* lanes) {
     }
   }
 }
-
-struct MatrixLoad {
-  uint32_t* r;
-  const void* row;
-};
 
 void check_row(const void* row) {
   if (!is_aligned16(row)) throw std::logic_error("load_matrix row is not 16-byte aligned");
