@@ -86,7 +86,7 @@ nlohmann::ordered_json config_json(const Checkpoint& checkpoint) {
       : checkpoint.activation == ScoreActivation::kSoftmax ? "single_label_classification"
                                                            : "regression";
   json["preprocess"] = preprocess_json(checkpoint.preprocess);
-  json["label_names"] = checkpoint.labels;
+  if (!checkpoint.labels.empty()) json["label_names"] = checkpoint.labels;
   return json;
 }
 
