@@ -131,7 +131,6 @@ void HostBlock::thread_main(int thread) {
 }
 
 #if defined(__SANITIZE_ADDRESS__)
-
 void HostBlock::leave(Fiber& fiber) {
   void* fake_stack = nullptr;
   __sanitizer_start_switch_fiber(fiber.done ? nullptr : &fake_stack, scheduler_stack_,
@@ -139,13 +138,10 @@ void HostBlock::leave(Fiber& fiber) {
   swapcontext(&fiber.context, &scheduler_context_);
   __sanitizer_finish_switch_fiber(fake_stack, &scheduler_stack_, &scheduler_stack_bytes_);
 }
-
 #else
-
 void HostBlock::leave(Fiber& fiber) {
   if (_setjmp(fiber.jump) == 0) _longjmp(scheduler_jump_, 1);
 }
-
 #endif
 
 /// Lets a thread run until it waits or ends. @return whether it could run
