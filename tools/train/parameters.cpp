@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -44,8 +45,8 @@ at::Tensor grid_positions(const ViTConfig& config) {
             // Periods from 2 pi down to 2 pi * 100 cells: grids here have few cells.
             const double angle =
                 place[axis] / std::pow(100.0, static_cast<double>(i) / static_cast<double>(pairs));
-            values[row][axis * 2 * pairs + 2 * i] = static_cast<float>(0.2 * std::sin(angle));
-            values[row][axis * 2 * pairs + 2 * i + 1] = static_cast<float>(0.2 * std::cos(angle));
+            values[row][axis * 2 * pairs + 2 * i] = static_cast<float>(0.5 * std::sin(angle));
+            values[row][axis * 2 * pairs + 2 * i + 1] = static_cast<float>(0.5 * std::cos(angle));
           }
         }
       }
@@ -123,10 +124,10 @@ at::Tensor motion_filters(const ViTConfig& config, uint64_t seed) {
   at::Tensor out = at::empty({config.dim, t, config.channels, p, p});
   auto values = out.accessor<float, 5>();
   const double middle = static_cast<double>(p - 1) / 2;
-  const int64_t noise_filters = config.dim / 12;
+  const int64_t noise_filters = config.dim / 8;
   for (int64_t d = 0; d < config.dim; d += 2) {
     const bool noise = d < noise_filters;
-    const double wavelength = random.log_uniform(noise ? 2.5 : 4, static_cast<double>(p) * 1.6);
+    const double wavelength = random.log_uniform(2.2, noise ? 4.5 : static_cast<double>(p) * 1.6);
     const double direction = random.uniform(0, std::numbers::pi);
     // Phase speeds beyond half a wavelength per frame would alias.
     const double speed = noise ? wavelength / 2 : random.uniform(-0.45, 0.45) * wavelength;
@@ -154,7 +155,9 @@ at::Tensor motion_filters(const ViTConfig& config, uint64_t seed) {
           }
         }
       }
-      out[d + k].mul_((noise ? 6.0 : 1.0) / std::sqrt(squares));
+      // Pictures have less contrast at short wavelengths, noise has far less at all.
+      const double gain = noise ? 40 : std::clamp(8 / wavelength, 0.5, 3.0);
+      out[d + k].mul_(gain / std::sqrt(squares));
     }
   }
   return out.reshape({config.dim, -1}) +

@@ -302,6 +302,8 @@ void add_train_command(CLI::App& app) {
       ->check(CLI::IsMember({"fp32", "bf16"}))
       ->capture_default_str();
   train->add_option("--threads", a->threads, "Threads of the arithmetic; 0: all cores");
+  train->add_option("--workers", o.workers, "Parts of a batch that run side by side")
+      ->capture_default_str();
   train->add_option("--loader-threads", o.loader_threads, "Threads that make batches")
       ->capture_default_str();
   train->add_option("--save-every", o.save_every, "Steps between states")->capture_default_str();

@@ -21,12 +21,56 @@ namespace {
 
 // Note [Motion as a teacher]
 // The generator knows how far the camera moved the content under every token. A small head, thrown
-// away after training, has to tell that motion from each token of the last block; a merged token
-// answers for the mean of its sources. That is a hundred and more targets per clip in place of one
-// label, and it brings the zooms and the roll, which are made of motions that differ from place
-// to place, within reach of a short training.
-// Motions are compressed by asinh(2 x): a tenth of a pixel matters at slow speeds, not at fast
-// ones.
+// away after training, has to tell from each token of the last block
+//   0, 1   the motion at its place, right and down;
+//   2 - 5  the camera's motion as a whole at its time: right, down, outwards, clockwise;
+//   6      how much its pixels change from frame to frame, which tells noise from repeats;
+//   7      how sharp they are.
+// A merged token answers for the mean of its sources. That is hundreds of targets per clip in place
+// of one label, and it brings zooms and roll, which are made of motions that differ from place to
+// place, and the noise of a living sensor within reach of a short training. Motions, in pixels per
+// frame, are compressed by asinh(2 x): a tenth of a pixel matters at slow speeds, not at fast ones.
+constexpr int64_t kTaught = 8;
+constexpr int64_t kTaughtMotions = 6;
+
+/// Motion of each cell and of the whole view: [B, cells, 2] to [B, cells, 6].
+at::Tensor motion_targets(const at::Tensor& motion, const ViTConfig& config) {
+  const int64_t batch = motion.size(0);
+  const int64_t rows = config.grid_rows();
+  const int64_t cols = config.grid_cols();
+  const at::Tensor field = motion.view({batch, config.grid_frames(), rows * cols, 2});
+  const auto centres = [](int64_t count) {
+    return (at::arange(count, at::kFloat) + 0.5) / static_cast<double>(count) * 2 - 1;
+  };
+  const at::Tensor y = centres(rows).view({rows, 1}).expand({rows, cols}).reshape({-1});
+  const at::Tensor x = centres(cols).view({1, cols}).expand({rows, cols}).reshape({-1});
+  const at::Tensor u = field.select(3, 0);
+  const at::Tensor v = field.select(3, 1);
+  const double spread = (x * x + y * y).mean().item<double>();
+  const at::Tensor outwards = (u * x + v * y).mean(2, true) / spread;
+  const at::Tensor clockwise = (v * x - u * y).mean(2, true) / spread;
+  const at::Tensor whole = at::stack({u.mean(2, true), v.mean(2, true), outwards, clockwise}, 3)
+                               .expand({-1, -1, rows * cols, -1});
+  return at::asinh(2 * at::cat({field, whole}, 3)).reshape({batch, -1, kTaughtMotions});
+}
+
+/// Change over time and sharpness of each tubelet, logarithms of grey levels: [B, cells, 2].
+at::Tensor pixel_targets(const at::Tensor& patches, const ViTConfig& config) {
+  constexpr double kLevels = 127.5;  // of one unit, at a standard deviation of 0.5
+  const int64_t p = config.patch;
+  const int64_t t = config.tubelet;
+  const at::Tensor pixels = patches.view(
+      {patches.size(0), config.grid_frames(), t, patches.size(2), config.channels, p, p});
+  const at::Tensor across = pixels.narrow(6, 1, p - 1) - pixels.narrow(6, 0, p - 1);
+  const at::Tensor sharp = across.square().mean({2, 4, 5, 6}).sqrt() * kLevels;
+  at::Tensor change = at::zeros_like(sharp);
+  if (t > 1) {
+    const at::Tensor step = pixels.narrow(2, 1, t - 1) - pixels.narrow(2, 0, t - 1);
+    change = step.square().mean({2, 4, 5, 6}).sqrt() * kLevels;
+  }
+  const at::Tensor targets = 0.5 * at::stack({at::log(change + 0.05), at::log(sharp + 0.5)}, 3);
+  return targets.reshape({patches.size(0), -1, 2});
+}
 
 /// Autocast for as long as it lives.
 class AutocastGuard {
@@ -122,7 +166,7 @@ Trainer::Trainer(Checkpoint checkpoint, TrainOptions options, std::filesystem::p
   if (options_.motion_loss > 0) {
     const auto on = at::TensorOptions(model_.device()).dtype(at::kFloat);
     motion_head_.norm = {at::ones({dim}, on), at::zeros({dim}, on)};
-    motion_head_.head = {at::zeros({2, dim}, on), at::zeros({2}, on)};
+    motion_head_.head = {at::zeros({kTaught, dim}, on), at::zeros({kTaught}, on)};
     for (Parameter& parameter : list_parameters(motion_head_)) {
       parameter.name = "motion." + parameter.name;
       parameters.push_back(parameter);
@@ -142,18 +186,23 @@ at::Tensor Trainer::motion_loss(const Batch& batch, const ForwardOutput& output)
       at::linear(at::layer_norm(tokens, {dim}, motion_head_.norm.weight, motion_head_.norm.bias),
                  motion_head_.head.weight, motion_head_.head.bias)
           .to(at::kFloat);
-  // The mean of the sources' motions, and how many they are.
-  const at::Tensor motion = at::asinh(2 * batch.motion.to(device));
+  // The mean of the sources' targets, and how many they are.
+  const at::Tensor target = at::cat({motion_targets(batch.motion, checkpoint_.config),
+                                     pixel_targets(batch.patches, checkpoint_.config)},
+                                    2)
+                                .to(device);
   const at::Tensor source = output.source.narrow(1, prefix, output.source.size(1) - prefix);
-  const at::Tensor count =
-      at::zeros({said.size(0), said.size(1)}, said.options().requires_grad(false))
-          .scatter_add(1, source, at::ones(source.sizes(), motion.options()));
-  const at::Tensor sum = at::zeros(said.sizes(), motion.options())
-                             .scatter_add(1, source.unsqueeze(-1).expand_as(motion), motion);
-  const at::Tensor target = sum / count.clamp_min(1).unsqueeze(-1);
-  const at::Tensor weight = count * batch.motion_weight.to(device).unsqueeze(1);
-  const at::Tensor error = at::smooth_l1_loss(said, target, at::Reduction::None, 0.5).sum(-1);
-  return (error * weight).sum() / weight.sum().clamp_min(1);
+  const at::Tensor count = at::zeros({said.size(0), said.size(1)}, target.options())
+                               .scatter_add(1, source, at::ones(source.sizes(), target.options()));
+  const at::Tensor sum = at::zeros(said.sizes(), target.options())
+                             .scatter_add(1, source.unsqueeze(-1).expand_as(target), target);
+  const at::Tensor mean = sum / count.clamp_min(1).unsqueeze(-1);
+  const at::Tensor error = at::smooth_l1_loss(said, mean, at::Reduction::None, 0.5);
+  const at::Tensor seen = count * batch.motion_weight.to(device).unsqueeze(1);
+  const at::Tensor motions = (error.narrow(2, 0, kTaughtMotions).sum(2) * seen).sum();
+  const at::Tensor pixels =
+      error.narrow(2, kTaughtMotions, kTaught - kTaughtMotions).sum(2) * count;
+  return motions / seen.sum().clamp_min(1) + pixels.sum() / count.sum().clamp_min(1);
 }
 
 Trainer::StepResult Trainer::part_step(const Batch& batch, int64_t step, int64_t begin,
@@ -179,8 +228,10 @@ Trainer::StepResult Trainer::part_step(const Batch& batch, int64_t step, int64_t
     const at::Tensor right = output.logits.detach().argmax(1).eq(labels);
     result.accuracy = share * right.to(at::kFloat).mean().item<double>();
     if (teach) {
-      const Batch part{
-          {}, {}, batch.motion.narrow(0, begin, size), batch.motion_weight.narrow(0, begin, size)};
+      const Batch part{batch.patches.narrow(0, begin, size),
+                       {},
+                       batch.motion.narrow(0, begin, size),
+                       batch.motion_weight.narrow(0, begin, size)};
       const at::Tensor taught = motion_loss(part, output);
       result.motion = share * taught.item<double>();
       loss = loss + options_.motion_loss * taught;
