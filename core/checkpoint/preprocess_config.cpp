@@ -133,6 +133,55 @@ void check_reaches(const ConfigObject& json, const char* key, const InputSize& f
                       std::to_string(native.width));
 }
 
+// How the picture comes to the input size.
+void read_hf_resizing(const ConfigObject& json, const HfDefaults& found, const InputSize& native,
+                      const InputSize& input, PreprocessSpec& spec) {
+  const bool crop = json.boolean("do_center_crop", found.crop);
+  // A frame that is not resized fits no model; it is brought to the input size in any case.
+  const bool resize = json.boolean("do_resize", true);
+  spec.width = static_cast<int32_t>(input.width);
+  spec.height = static_cast<int32_t>(input.height);
+  spec.crop_rounds_down = true;
+  if (resize && crop) check_reaches(json, "crop_size", read_crop_size(json, native), native);
+  if (resize && found.short_edge > 0) {
+    spec.crop_mode = CropMode::kCenter;
+    spec.resize_short = scaled(found.short_edge, std::min(input.height, input.width),
+                               std::min(native.height, native.width));
+    return;
+  }
+  spec.crop_mode = CropMode::kSquash;
+  spec.resize_short = static_cast<int32_t>(std::min(input.height, input.width));
+  if (resize && !crop) check_reaches(json, "size", {found.height, found.width}, native);
+  if (resize && crop) {
+    spec.scale_width = scaled(found.width, input.width, native.width);
+    spec.scale_height = scaled(found.height, input.height, native.height);
+  }
+}
+
+Interpolation interpolation_by_code(const ConfigObject& json, int64_t fallback) {
+  const int64_t code = json.integer("resample", fallback, 0, 5);
+  for (const auto& each : kInterpolations) {
+    if (each.pil == code) return each.value;
+  }
+  json.wrong("resample", "PIL's 0 (nearest), 1 (lanczos), 2 (bilinear) or 3 (bicubic)");
+}
+
+// Which filter, and from 0..255 to what the model takes.
+void read_hf_values(const ConfigObject& json, const HfDefaults& found, PreprocessSpec& spec) {
+  spec.interpolation = interpolation_by_code(json, found.resample);
+  const bool rescale = json.boolean("do_rescale", true);
+  spec.rescale =
+      rescale ? static_cast<float>(json.number("rescale_factor", found.rescale, 1e-9, 1e3)) : 1.0F;
+  const bool normalise = json.boolean("do_normalize", true);
+  spec.mean = normalise ? json.channels("image_mean", found.mean) : std::array<float, 3>{};
+  spec.std = normalise ? positive_std(json, "image_std", found.std)
+                       : std::array<float, 3>{1.0F, 1.0F, 1.0F};
+  // vivit's `offset`: pixel * rescale - 1 before mean and std, which is a mean larger by 1.
+  if (rescale && json.boolean("offset", found.offset)) {
+    for (float& mean : spec.mean) mean += 1.0F;
+  }
+}
+
 }  // namespace
 
 PreprocessSpec read_timm_preprocess(const ConfigObject& pretrained, const InputSize& input) {
@@ -162,44 +211,9 @@ PreprocessSpec read_hf_preprocess(const std::optional<ConfigObject>& file, const
   const ConfigObject json = file.value_or(ConfigObject(kEmpty, "preprocessor_config.json"));
   HfDefaults found = hf_defaults(type, native);
   read_hf_size(json, type == "videomae" || type == "vivit", found);
-  const bool crop = json.boolean("do_center_crop", found.crop);
-  // A frame that is not resized fits no model; it is brought to the input size in any case.
-  const bool resize = json.boolean("do_resize", true);
   PreprocessSpec spec;
-  spec.width = static_cast<int32_t>(input.width);
-  spec.height = static_cast<int32_t>(input.height);
-  if (resize && crop) check_reaches(json, "crop_size", read_crop_size(json, native), native);
-  if (resize && found.short_edge > 0) {
-    spec.crop_mode = CropMode::kCenter;
-    spec.resize_short = scaled(found.short_edge, std::min(input.height, input.width),
-                               std::min(native.height, native.width));
-  } else {
-    spec.crop_mode = CropMode::kSquash;
-    spec.resize_short = static_cast<int32_t>(std::min(input.height, input.width));
-    if (resize && !crop) check_reaches(json, "size", {found.height, found.width}, native);
-    if (resize && crop) {
-      spec.scale_width = scaled(found.width, input.width, native.width);
-      spec.scale_height = scaled(found.height, input.height, native.height);
-    }
-  }
-  const int64_t code = json.integer("resample", found.resample, 0, 5);
-  bool known = false;
-  for (const auto& each : kInterpolations) {
-    if (each.pil == code) spec.interpolation = each.value;
-    known = known || each.pil == code;
-  }
-  if (!known) json.wrong("resample", "PIL's 0 (nearest), 1 (lanczos), 2 (bilinear), 3 (bicubic)");
-  const bool rescale = json.boolean("do_rescale", true);
-  spec.rescale =
-      rescale ? static_cast<float>(json.number("rescale_factor", found.rescale, 1e-9, 1e3)) : 1.0F;
-  const bool normalise = json.boolean("do_normalize", true);
-  spec.mean = normalise ? json.channels("image_mean", found.mean) : std::array<float, 3>{};
-  spec.std = normalise ? positive_std(json, "image_std", found.std)
-                       : std::array<float, 3>{1.0F, 1.0F, 1.0F};
-  // vivit's `offset`: pixel * rescale - 1 before mean and std, which is a mean larger by 1.
-  if (rescale && json.boolean("offset", found.offset)) {
-    for (float& mean : spec.mean) mean += 1.0F;
-  }
+  read_hf_resizing(json, found, native, input, spec);
+  read_hf_values(json, found, spec);
   return spec;
 }
 
@@ -220,6 +234,7 @@ PreprocessSpec read_tome_preprocess(const ConfigObject& json, const InputSize& i
   spec.scale_width = along_x(json.integer("scale_width", 0, 0, kMaxResize));
   spec.scale_height = along_y(json.integer("scale_height", 0, 0, kMaxResize));
   spec.crop_mode = crop_by_name(json);
+  spec.crop_rounds_down = json.boolean("crop_rounds_down", false);
   spec.interpolation = interpolation_by_name(json, "interpolation", "bicubic");
   spec.antialias = json.boolean("antialias", true);
   spec.mean = json.channels("mean", kHalf);
@@ -240,6 +255,7 @@ nlohmann::ordered_json preprocess_json(const PreprocessSpec& spec) {
   return {{"width", spec.width},
           {"height", spec.height},
           {"crop_mode", crop},
+          {"crop_rounds_down", spec.crop_rounds_down},
           {"resize_short", spec.resize_short},
           {"scale_width", spec.scale_width},
           {"scale_height", spec.scale_height},

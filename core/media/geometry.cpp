@@ -31,13 +31,13 @@ Size keep_ratio(int64_t width, int64_t height, Size box, bool inside) {
 
 // torchvision's CenterCrop: pads first (the odd pixel goes right and below), then int(round(x /
 // 2)).
-AxisPlacement centre(int64_t source, int64_t resized, int32_t input) {
+AxisPlacement centre(int64_t source, int64_t resized, int32_t input, bool rounds_down) {
   if (resized < input) {
     const auto count = static_cast<int32_t>(resized);
     return {source, resized, 0, count, (input - count) / 2};
   }
-  const auto first =
-      static_cast<int64_t>(std::nearbyint(static_cast<double>(resized - input) / 2.0));
+  const auto half = static_cast<double>(resized - input) / 2.0;
+  const auto first = static_cast<int64_t>(rounds_down ? std::floor(half) : std::nearbyint(half));
   return {source, resized, first, input, 0};
 }
 
@@ -78,7 +78,8 @@ Placement place(int64_t width, int64_t height, const PreprocessSpec& spec) {
                                      : resize_shorter_side(width, height, spec.resize_short);
       break;
   }
-  return {centre(width, resized.first, spec.width), centre(height, resized.second, spec.height)};
+  return {centre(width, resized.first, spec.width, spec.crop_rounds_down),
+          centre(height, resized.second, spec.height, spec.crop_rounds_down)};
 }
 
 }  // namespace tome

@@ -29,6 +29,9 @@ struct PreprocessSpec {
   /// (in place of resize_short). 0: the input size (kSquash, kBorder), resize_short (kCenter).
   int32_t scale_width = 0, scale_height = 0;
   CropMode crop_mode = CropMode::kCenter;
+  /// Where an odd number of pixels is cut off: transformers rounds the crop's first pixel down,
+  /// torchvision (and timm) a half to even.
+  bool crop_rounds_down = false;
   Interpolation interpolation = Interpolation::kBicubic;
   bool antialias = true;
   std::array<float, 3> mean{0.5F, 0.5F, 0.5F};  ///< RGB, in units of [0, 1]

@@ -64,7 +64,8 @@ void expect_same(const ViTConfig& a, const ViTConfig& b) {
 void expect_same(const PreprocessSpec& a, const PreprocessSpec& b) {
   const auto fields = [](const PreprocessSpec& s) {
     return std::make_tuple(s.width, s.height, s.resize_short, s.scale_width, s.scale_height,
-                           s.crop_mode, s.interpolation, s.antialias, s.mean, s.std, s.rescale);
+                           s.crop_mode, s.crop_rounds_down, s.interpolation, s.antialias, s.mean,
+                           s.std, s.rescale);
   };
   EXPECT_TRUE(fields(a) == fields(b));
 }

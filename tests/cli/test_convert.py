@@ -1,0 +1,200 @@
+"""tools/convert_checkpoint.py: a checkpoint that went through PyTorch's pickle is the same model."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import tap
+from program import DATA, ROOT, needs, run, tome_ok
+
+FIXTURES = ROOT / "tests" / "fixtures" / "hf"
+PYTHON = os.environ.get("TOME_TORCH_PYTHON", sys.executable)
+
+# Runs where torch is: saves a fixture's tensors (a prefix taken off) as the training scripts do.
+TO_PICKLE = """
+import argparse, json, struct, sys, torch
+source, target, prefix, wrapped = sys.argv[1:]
+raw = open(source, "rb").read()
+size = struct.unpack("<Q", raw[:8])[0]
+tensors = {}
+for name, about in json.loads(raw[8:8 + size]).items():
+    if name == "__metadata__" or not name.startswith(prefix) or about["dtype"] != "F32":
+        continue
+    begin, end = (8 + size + offset for offset in about["data_offsets"])
+    data = torch.frombuffer(bytearray(raw[begin:end]), dtype=torch.float32)
+    tensors[name[len(prefix):]] = data.reshape(about["shape"])
+tensors["decoder_embed.weight"] = torch.ones(2, 2)
+state = {"model": tensors, "epoch": 3, "args": argparse.Namespace(lr=1.0)}
+torch.save(state if wrapped == "1" else tensors, target)
+"""
+
+EVIL = """
+import sys, torch
+class Evil:
+    def __reduce__(self):
+        return (open, (sys.argv[1] + ".evil", "w"))
+torch.save({"model": {"a": Evil()}}, sys.argv[1])
+"""
+
+
+def needs_torch():
+    status = subprocess.run([PYTHON, "-c", "import torch"], capture_output=True, check=False)
+    if status.returncode != 0:
+        raise tap.Skip(f"{PYTHON} has no torch: TOME_TORCH_PYTHON can name one that has")
+
+
+def pickled(folder, source, prefix="", wrapped=True):
+    path = Path(folder) / "checkpoint.pth"
+    status, _, err = run(PYTHON, "-c", TO_PICKLE, source, path, prefix, int(wrapped))
+    assert status == 0, err
+    return path
+
+
+def convert(*arguments):
+    return run(PYTHON, ROOT / "tools" / "convert_checkpoint.py", *arguments)
+
+
+def convert_ok(*arguments):
+    status, out, err = convert(*arguments)
+    assert status == 0, err
+    return out
+
+
+def tensors_of(path):
+    """Shape and bytes of every tensor."""
+    raw = Path(path).read_bytes()
+    size = int.from_bytes(raw[:8], "little")
+    data = raw[8 + size :]
+    header = json.loads(raw[8 : 8 + size])
+    return {
+        name: (about["shape"], data[slice(*about["data_offsets"])])
+        for name, about in header.items()
+        if name != "__metadata__"
+    }
+
+
+def picture(folder):
+    """64 x 48 in a format of three lines."""
+    pixels = bytes((x * y + 60 * c) % 256 for y in range(48) for x in range(64) for c in range(3))
+    path = Path(folder) / "picture.ppm"
+    path.write_bytes(b"P6\n64 48\n255\n" + pixels)
+    return path
+
+
+def scores(model, image):
+    line = tome_ok("classify", "--model", model, "--json", "--top-k", 5, image).splitlines()[0]
+    tags = json.loads(line)["tags"]
+    return sorted((tag["id"], round(tag["score"], 5)) for tag in tags)
+
+
+def check_timm(fixture, *options):
+    """Converted from a pickle, the fixture gives the scores of the original folder."""
+    needs_torch()
+    original = FIXTURES / fixture
+    with tempfile.TemporaryDirectory() as folder:
+        path = pickled(folder, original / "model.safetensors")
+        out = Path(folder) / "model"
+        convert_ok(path, out, "--num-heads", 4, *options)
+        assert tensors_of(out / "model.safetensors") == tensors_of(original / "model.safetensors")
+        image = picture(folder)
+        assert scores(out, image) == scores(original, image)
+
+
+HALF = ("--mean", 0.5, 0.5, 0.5, "--std", 0.5, 0.5, 0.5, "--crop-pct", 0.9)
+
+
+def test_average_pooling_layer_scale_and_no_class_token():
+    check_timm("timm_average", "--image-size", 32, 48, *HALF)
+
+
+def test_registers_without_positions_and_without_qkv_bias():
+    needs_torch()
+    with tempfile.TemporaryDirectory() as folder:
+        path = pickled(folder, FIXTURES / "timm_registers" / "model.safetensors", wrapped=False)
+        out = Path(folder) / "model"
+        convert_ok(path, out, "--num-heads", 4)
+        arguments = json.loads((out / "config.json").read_text())["model_args"]
+        original = json.loads((FIXTURES / "timm_registers" / "config.json").read_text())
+        for key, value in original["model_args"].items():
+            if key not in ("in_chans", "num_classes"):
+                assert arguments[key] == value, (key, arguments[key], value)
+        assert scores(out, picture(folder))
+
+
+def test_distilled():
+    needs_torch()
+    source = DATA / "parity" / "vit_tiny_distilled.safetensors"
+    needs(source)
+    with tempfile.TemporaryDirectory() as folder:
+        path = pickled(folder, source, "weights.")
+        out = Path(folder) / "model"
+        labels = Path(folder) / "ten.txt"
+        labels.write_text("".join(f"label {i}\n" for i in range(10)))
+        convert_ok(path, out, "--num-heads", 4, "--labels", labels, "--dtype", "bf16")
+        config = json.loads((out / "config.json").read_text())
+        assert config["architecture"] == "deit_base_distilled_patch8_64", config
+        line = tome_ok("classify", "--model", out, "--json", picture(folder)).splitlines()[0]
+        assert json.loads(line)["tags"][0]["label"].startswith("label ")
+
+
+def test_mae_st():
+    needs_torch()
+    source = DATA / "parity" / "video_tiny.safetensors"
+    needs(source)
+    with tempfile.TemporaryDirectory() as folder:
+        path = pickled(folder, source, "weights.")
+        out = Path(folder) / "model"
+        convert_ok(path, out, "--num-heads", 4)
+        config = json.loads((out / "config.json").read_text())
+        expected = {
+            "model_type": "mae_st", "img_size": [32, 32], "patch_size": 8, "num_frames": 8,
+            "t_patch_size": 2, "embed_dim": 64, "depth": 4, "num_heads": 4, "mlp_ratio": 4.0,
+            "num_classes": 10, "no_qkv_bias": False, "sep_pos_embed": True, "cls_embed": True,
+        }
+        assert {key: config[key] for key in expected} == expected, config
+        names = set(tensors_of(out / "model.safetensors"))
+        assert "blocks.3.attn.v.bias" in names and "decoder_embed.weight" not in names
+
+
+def test_transformers_keep_their_configuration():
+    needs_torch()
+    original = FIXTURES / "vit"
+    with tempfile.TemporaryDirectory() as folder:
+        path = pickled(folder, original / "model.safetensors", wrapped=False)
+        out = Path(folder) / "model"
+        status, _, err = convert(path, out)
+        assert status == 2 and "config.json" in err and err.count("\n") <= 2, err
+        for name in ("config.json", "preprocessor_config.json"):
+            (Path(folder) / name).write_bytes((original / name).read_bytes())
+        convert_ok(path, out)
+        image = picture(folder)
+        assert scores(out, image) == scores(original, image)
+
+
+def test_no_code_runs():
+    needs_torch()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "evil.pth"
+        status, _, err = run(PYTHON, "-c", EVIL, path)
+        assert status == 0, err
+        status, out, err = convert(path, Path(folder) / "model")
+        assert status == 2 and out == "" and "evil.pth" in err and err.count("\n") == 1, err
+        assert not Path(str(path) + ".evil").exists()
+
+
+def test_other_checkpoints_are_refused():
+    needs_torch()
+    with tempfile.TemporaryDirectory() as folder:
+        text = Path(folder) / "text.pth"
+        text.write_text("not a checkpoint")
+        status, _, err = convert(text, Path(folder) / "model")
+        assert status == 2 and "text.pth" in err and err.count("\n") == 1, err
+        other = pickled(folder, FIXTURES / "vit" / "model.safetensors", "vit.layernorm.")
+        status, _, err = convert(other, Path(folder) / "model")
+        assert status == 2 and "neither timm's" in err, err
+
+
+tap.main(globals())

@@ -1,0 +1,266 @@
+#!/usr/bin/env python3
+"""Turns a PyTorch checkpoint (.pth, .pt, .bin) into a model folder: config.json and model.safetensors.
+
+Needs Python >= 3.9 and, nothing else, torch==2.11.0 (with pip's dependencies, which the .venv of
+setup.sh leaves out):
+
+    python3 -m venv convert && convert/bin/pip install torch==2.11.0
+    convert/bin/python tools/convert_checkpoint.py deit_tiny_patch16_224.pth my/deit_tiny \\
+        --labels imagenet.txt
+    convert/bin/python tools/convert_checkpoint.py video_vit_large.pth my/vit_l
+
+The file is read with torch.load(weights_only=True): no code in it runs. Families, told from the
+names of the tensors:
+
+  timm     vit and deit (distilled too), also facebookresearch's deit and mae: config.json gets
+           `architecture` and every argument in `model_args`
+  mae_st   facebookresearch/mae_st: config.json gets the keys of docs/checkpoints.md
+  hf       transformers vit, deit, videomae, vivit: config.json (and preprocessor_config.json) beside
+           the input are copied
+
+Heads cannot be told from the tensors: 64 columns each unless --num-heads says otherwise. Neither can
+the pre-processing: see --mean, --std, --crop-pct, --interpolation.
+"""
+
+import argparse
+import ctypes
+import json
+import math
+import pathlib
+import shutil
+import sys
+
+import torch
+
+DTYPES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+SAVE_AS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+SIZES = {(192, 12): "tiny", (384, 12): "small", (512, 12): "medium", (768, 12): "base",
+         (1024, 24): "large", (1280, 32): "huge", (1408, 40): "giant"}
+# What pre-training leaves behind and a classifier has no use for.
+TRAINING_ONLY = ("decoder", "mask_token")
+
+
+class ConvertError(Exception):
+    """One line for the user."""
+
+
+def load_state(path):
+    """The tensors of a checkpoint by name, whatever they are wrapped in."""
+    # Training scripts store their arguments beside the weights; a Namespace only holds values.
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise ConvertError(f"{path}: not a PyTorch checkpoint that can be read without running "
+                               f"code: {str(error).splitlines()[0]}") from error
+    for key in ("model_ema", "state_dict_ema", "model", "state_dict", "model_state", "module"):
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict):
+        raise ConvertError(f"{path}: holds a {type(state).__name__}, expected named tensors")
+    tensors = {k.removeprefix("module."): v for k, v in state.items()
+               if isinstance(v, torch.Tensor) and v.is_floating_point()}
+    if not tensors:
+        raise ConvertError(f"{path}: holds no named tensors")
+    return tensors
+
+
+def clean(tensors):
+    """Drops what only training needs, and brings DeiT III's layer scale to timm's name."""
+    out = {}
+    for name, tensor in tensors.items():
+        if name.startswith(TRAINING_ONLY):
+            print(f"left out: {name}", file=sys.stderr)
+            continue
+        name = name.replace(".gamma_1", ".ls1.gamma").replace(".gamma_2", ".ls2.gamma")
+        out[name] = tensor
+    return out
+
+
+def family_of(tensors):
+    if any(name.split(".")[0] in ("vit", "deit", "videomae", "vivit") for name in tensors):
+        return "hf"
+    if "blocks.0.attn.q.weight" in tensors:
+        return "mae_st"
+    if "blocks.0.attn.qkv.weight" in tensors:
+        return "timm"
+    raise ConvertError("neither timm's nor mae_st's nor transformers' names: the first tensors are "
+                       + ", ".join(list(tensors)[:5]))
+
+
+def shape_of(tensors, name, dims):
+    if name not in tensors or tensors[name].dim() != dims:
+        raise ConvertError(f"tensor {name} is missing, or has not {dims} dimensions")
+    return list(tensors[name].shape)
+
+
+def square(count, what):
+    side = math.isqrt(count)
+    if side * side != count:
+        raise ConvertError(f"{count} {what} make no square: give --image-size")
+    return side
+
+
+def common_config(tensors, args):
+    """What every family of the blocks.N.… naming shares."""
+    dim, hidden = shape_of(tensors, "blocks.0.mlp.fc2.weight", 2)
+    ratio = hidden / dim
+    if int(dim * ratio) != hidden:  # the quotient was rounded down
+        ratio = (hidden + 0.5) / dim
+    heads = args.num_heads or dim // 64
+    if heads == 0 or dim % heads:
+        raise ConvertError(f"width {dim} does not divide into {heads} heads: give --num-heads")
+    depth = 1 + max(int(name.split(".")[1]) for name in tensors if name.startswith("blocks."))
+    return {"embed_dim": dim, "depth": depth, "num_heads": heads, "mlp_ratio": ratio}
+
+
+def pretrained_cfg(args, height, width, defaults):
+    return {"input_size": [3, height, width], "fixed_input_size": True,
+            "interpolation": args.interpolation or defaults["interpolation"],
+            "crop_pct": args.crop_pct or defaults["crop_pct"], "crop_mode": "center",
+            "mean": args.mean or defaults["mean"], "std": args.std or defaults["std"]}
+
+
+def timm_grid(tensors, args, patch):
+    """Height and width in pixels, and whether prefix tokens have positions."""
+    prefix = sum(name in tensors for name in ("cls_token", "dist_token"))
+    prefix += tensors["reg_token"].shape[1] if "reg_token" in tensors else 0
+    rows = shape_of(tensors, "pos_embed", 3)[1]
+    if args.image_size:
+        height, width = args.image_size[0], args.image_size[-1]
+        cells = (height // patch) * (width // patch)
+        if rows not in (cells, cells + prefix):
+            raise ConvertError(f"pos_embed has {rows} rows, {height}x{width} needs {cells} or "
+                               f"{cells + prefix}")
+        return height, width, rows == cells + prefix
+    with_prefix = math.isqrt(rows - prefix) ** 2 == rows - prefix
+    side = patch * square(rows - prefix if with_prefix else rows, "positions")
+    return side, side, with_prefix
+
+
+def timm_config(tensors, args):
+    patch = shape_of(tensors, "patch_embed.proj.weight", 4)[-1]
+    height, width, embed_prefix = timm_grid(tensors, args, patch)
+    classes = shape_of(tensors, "head.weight", 2)[0]
+    pooled = args.global_pool or ("avg" if "fc_norm.weight" in tensors else "token")
+    model_args = {"img_size": [height, width], "patch_size": patch, **common_config(tensors, args),
+                  "qkv_bias": "blocks.0.attn.qkv.bias" in tensors,
+                  "init_values": 1e-5 if "blocks.0.ls1.gamma" in tensors else None,
+                  "class_token": "cls_token" in tensors,
+                  "reg_tokens": tensors["reg_token"].shape[1] if "reg_token" in tensors else 0,
+                  "no_embed_class": not embed_prefix,
+                  "pre_norm": "norm_pre.weight" in tensors,
+                  "fc_norm": "fc_norm.weight" in tensors,
+                  "final_norm": "fc_norm.weight" in tensors or "norm.weight" in tensors,
+                  "global_pool": pooled}
+    size = SIZES.get((model_args["embed_dim"], model_args["depth"]), "base")
+    kind = "deit" if "dist_token" in tensors else "vit"
+    distilled = "_distilled" if "head_dist.weight" in tensors else ""
+    clip = "_clip" if "norm_pre.weight" in tensors else ""
+    name = args.architecture or f"{kind}_{size}{distilled}_patch{patch}{clip}_{height}"
+    defaults = {"interpolation": "bicubic", "crop_pct": 0.9, "mean": [0.485, 0.456, 0.406],
+                "std": [0.229, 0.224, 0.225]}
+    return {"architecture": name, "num_classes": classes, "global_pool": pooled,
+            "model_args": model_args, "pretrained_cfg": pretrained_cfg(args, height, width, defaults)}
+
+
+def mae_st_config(tensors, args):
+    _, _, tubelet, patch, _ = shape_of(tensors, "patch_embed.proj.weight", 5)
+    separable = "pos_embed_spatial" in tensors
+    if separable:
+        cells = shape_of(tensors, "pos_embed_spatial", 3)[1]
+        frames = shape_of(tensors, "pos_embed_temporal", 3)[1] * tubelet
+    else:
+        if not args.num_frames:
+            raise ConvertError("one table of positions for space and time: give --num-frames")
+        frames = args.num_frames
+        rows = shape_of(tensors, "pos_embed", 3)[1] - ("cls_token" in tensors)
+        cells = rows // (frames // tubelet)
+    side = patch * square(cells, "positions in space")
+    height, width = (args.image_size[0], args.image_size[-1]) if args.image_size else (side, side)
+    defaults = {"interpolation": "bilinear", "crop_pct": 0.875, "mean": [0.45] * 3,
+                "std": [0.225] * 3}
+    return {"model_type": "mae_st", "architecture": args.architecture or "mae_st",
+            "img_size": [height, width], "patch_size": patch, "num_frames": frames,
+            "t_patch_size": tubelet, **common_config(tensors, args),
+            "num_classes": shape_of(tensors, "head.weight", 2)[0],
+            "no_qkv_bias": "blocks.0.attn.q.bias" not in tensors, "sep_pos_embed": separable,
+            "cls_embed": "cls_token" in tensors,
+            "pretrained_cfg": pretrained_cfg(args, height, width, defaults)}
+
+
+def write_safetensors(path, tensors):
+    """The format is eight bytes of length, a JSON header, and the tensors' bytes."""
+    header, place, data = {"__metadata__": {"format": "pt"}}, 0, []
+    for name, tensor in sorted(tensors.items()):
+        tensor = tensor.detach().contiguous()
+        size = tensor.numel() * tensor.element_size()
+        header[name] = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape),
+                        "data_offsets": [place, place + size]}
+        place += size
+        data.append((tensor, size))
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as out:
+        out.write(len(text).to_bytes(8, "little") + text)
+        for tensor, size in data:
+            out.write(ctypes.string_at(tensor.data_ptr(), size))
+
+
+def convert(args):
+    tensors = clean(load_state(args.input))
+    family = family_of(tensors)
+    args.output.mkdir(parents=True, exist_ok=True)
+    if family == "hf":
+        beside = args.input.parent
+        if not (beside / "config.json").is_file():
+            raise ConvertError(f"{beside / 'config.json'}: missing; a transformers model is nothing "
+                               "without its configuration")
+        for name in ("config.json", "preprocessor_config.json", "video_preprocessor_config.json"):
+            target = args.output / name
+            if (beside / name).is_file() and not (target.exists() and target.samefile(beside / name)):
+                shutil.copyfile(beside / name, target)
+    else:
+        config = (mae_st_config if family == "mae_st" else timm_config)(tensors, args)
+        (args.output / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    if args.labels:
+        shutil.copyfile(args.labels, args.output / "labels.txt")
+    dtype = SAVE_AS.get(args.dtype)
+    if dtype:
+        tensors = {name: tensor.to(dtype) for name, tensor in tensors.items()}
+    write_safetensors(args.output / "model.safetensors", tensors)
+    total = sum(tensor.numel() for tensor in tensors.values())
+    print(f"{args.output}: {family}, {len(tensors)} tensors, {total / 1e6:.1f} M parameters")
+
+
+def parse(argv):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("input", type=pathlib.Path, help="checkpoint: .pth, .pt or .bin")
+    parser.add_argument("output", type=pathlib.Path, help="folder to write")
+    parser.add_argument("--architecture", help="timm's name for it (default: told from the sizes)")
+    parser.add_argument("--num-heads", type=int, help="default: width / 64")
+    parser.add_argument("--image-size", type=int, nargs="+", help="side, or height and width")
+    parser.add_argument("--num-frames", type=int, help="mae_st with one table of positions")
+    parser.add_argument("--global-pool", choices=("token", "avg"),
+                        help="default: avg where there is an fc_norm")
+    parser.add_argument("--mean", type=float, nargs=3, help="of each channel, in units of [0, 1]")
+    parser.add_argument("--std", type=float, nargs=3)
+    parser.add_argument("--crop-pct", type=float, help="input size / resized shorter side")
+    parser.add_argument("--interpolation", choices=("nearest", "bilinear", "bicubic", "lanczos"))
+    parser.add_argument("--labels", type=pathlib.Path, help="text file, one label a line")
+    parser.add_argument("--dtype", choices=("keep", *SAVE_AS), default="keep")
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    try:
+        convert(parse(argv))
+    except (ConvertError, OSError) as error:
+        print(f"convert_checkpoint: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
