@@ -49,7 +49,7 @@ done
   die "models/camera-state is not there; name a model with --model DIR"
 
 [ -e "$root/build/build.ninja" ] || "$root/setup.sh"
-[ -e "$root/build/gst-plugin/libgsttomeclassify.so" ] || ninja -C "$root/build" >&2
+[ -e "$root/build/gst-plugin/libgsttomeclassify.so" ] || ninja -C "$root/build" programs >&2
 
 scratch=
 trap '[ -z "$scratch" ] || rm -rf "$scratch"' EXIT

@@ -21,11 +21,12 @@ for argument in "$@"; do
 done
 [ -n "$gpu" ] || arguments=(--no-suite gpu "${arguments[@]}")
 
-if [ -e build/build.ninja ]; then
-  ninja -C build
-else
-  ./setup.sh
-fi
+[ -e build/build.ninja ] || ./setup.sh
+# As few compilers at a time as memory allows, see setup.sh.
+memory_gb=$(awk '/MemAvailable/ {print int($2 / 1048576)}' /proc/meminfo)
+jobs=$(nproc)
+[ "$jobs" -le $((memory_gb / 2 + 1)) ] || jobs=$((memory_gb / 2 + 1))
+ninja -C build -j "$jobs"
 
 # Results of an earlier run must not be counted again.
 rm -f build/meson-logs/testlog* build/*.xml
