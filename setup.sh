@@ -55,7 +55,7 @@ fi
 # ---- Debian packages -----------------------------------------------------------------------------
 
 readonly BUILD_PACKAGES=(
-  g++ meson ninja-build pkg-config python3-venv ca-certificates
+  g++ dpkg-dev meson ninja-build pkg-config python3-venv ca-certificates
   libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev
   nlohmann-json3-dev libcli11-dev libgtest-dev
   libopencv-core-dev libopencv-imgproc-dev libopencv-imgcodecs-dev libopencv-videoio-dev)
