@@ -156,7 +156,7 @@ at::Tensor motion_filters(const ViTConfig& config, uint64_t seed) {
         }
       }
       // Pictures have less contrast at short wavelengths, noise has far less at all.
-      const double gain = noise ? 40 : std::clamp(8 / wavelength, 0.5, 3.0);
+      const double gain = noise ? 250 : std::clamp(8 / wavelength, 0.5, 3.0);
       out[d + k].mul_(gain / std::sqrt(squares));
     }
   }
