@@ -10,14 +10,15 @@
 namespace tome {
 
 Batcher::Batcher(BatchLimits limits, const std::function<OpenedSession()>& open) : policy_(limits) {
-  std::promise<void> opened;
-  std::future<void> result = opened.get_future();
-  worker_ = std::thread([this, &open, &opened] { work(open, opened); });
-  try {
-    result.get();
-  } catch (...) {
+  std::promise<std::optional<Failure>> opened;
+  std::future<std::optional<Failure>> result = opened.get_future();
+  // The worker owns the promise: it may still be inside set_value when this function returns.
+  worker_ =
+      std::thread([this, &open, opened = std::move(opened)]() mutable { work(open, opened); });
+  // See Note [Exceptions stay on their thread] in shared_cache.h.
+  if (const std::optional<Failure> failure = result.get()) {
     worker_.join();
-    throw;
+    throw Error(failure->kind, failure->text);
   }
 }
 
@@ -159,18 +160,20 @@ void Batcher::carry_out(SettledList& list) {
   list.clear();
 }
 
-void Batcher::work(const std::function<OpenedSession()>& open, std::promise<void>& opened) {
+void Batcher::work(const std::function<OpenedSession()>& open,
+                   std::promise<std::optional<Failure>>& opened) {
   const c10::InferenceMode inference;
+  std::optional<Failure> failure;
   try {
     OpenedSession session = open();
     session_ = std::move(session.session);
     batch_duration_ = session.batch_duration.count();
   } catch (...) {
-    opened.set_exception(std::current_exception());
-    return;
+    failure = describe_failure(std::current_exception());
   }
-  opened.set_value();
-  serve();
+  const bool ready = !failure;
+  opened.set_value(std::move(failure));
+  if (ready) serve();
 }
 
 void Batcher::serve() {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "engine/batch_policy.h"
+#include "engine/failure.h"
 #include "engine/session.h"
 
 namespace tome {
@@ -33,7 +34,7 @@ struct OpenedSession {
 class Batcher {
  public:
   /// Opens the session on the worker and waits for it.
-  /// @throws what `open` throws
+  /// @throws Error that says what `open` threw
   Batcher(BatchLimits limits, const std::function<OpenedSession()>& open);
   ~Batcher();
   Batcher(const Batcher&) = delete;
@@ -74,7 +75,8 @@ class Batcher {
   };
   using SettledList = std::vector<Settled>;
 
-  void work(const std::function<OpenedSession()>& open, std::promise<void>& opened);
+  void work(const std::function<OpenedSession()>& open,
+            std::promise<std::optional<Failure>>& opened);
   void serve();
   void skip(std::unique_lock<std::mutex>& lock, TimePoint deadlines_until);
   void run_batch(const BatchKey& key);

@@ -51,7 +51,8 @@ using ModelOpener = std::function<OpenedModel(const InstanceConfig&)>;
 
 class ModelInstance {
  public:
-  /// @throws what `open` throws, and Error kSettings for a configuration that makes no sense
+  /// @throws Error that says what `open` threw, and kSettings for a configuration that makes no
+  /// sense
   ModelInstance(InstanceConfig config, const ModelOpener& open);
 
   const InstanceConfig& config() const { return config_; }

@@ -7,22 +7,32 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
+
+#include "engine/failure.h"
+#include "error.h"
 
 namespace tome {
 
 /// Holds weak references only. Threads that ask for what is being made wait for it.
+///
+/// Note [Exceptions stay on their thread]
+/// What is thrown is described (Failure) and thrown anew on the other thread: an exception object
+/// that two threads hold is counted inside libstdc++, where ThreadSanitizer cannot see it.
 template <class T>
 class SharedCache {
  public:
   /// @param content   what the key stands for
-  /// @param make      called without a lock; what it throws goes to all who wait, and nothing stays
+  /// @param make      called without a lock; if it throws, all who wait throw an Error that says
+  /// the
+  ///   same, and nothing stays
   /// @param conflict  called (it should throw) with the content that the key stands for already, if
   ///   that is another one
   std::shared_ptr<T> acquire(const std::string& key, const std::string& content,
                              const std::function<std::shared_ptr<T>()>& make,
                              const std::function<void(const std::string&)>& conflict) {
-    std::promise<std::shared_ptr<T>> promise;
+    std::promise<Made> promise;
     {
       std::unique_lock lock(mutex_);
       forget_expired();
@@ -31,7 +41,9 @@ class SharedCache {
         if (auto live = found->second.value.lock()) return live;
         const auto making = found->second.making;
         lock.unlock();
-        return making.get();
+        const Made& made = making.get();
+        if (made.failure) throw Error(made.failure->kind, made.failure->text);
+        return made.value;
       }
       entries_[key] = {content, {}, promise.get_future().share()};
     }
@@ -39,14 +51,18 @@ class SharedCache {
   }
 
  private:
+  struct Made {
+    std::shared_ptr<T> value;
+    std::optional<Failure> failure;
+  };
   struct Entry {
     std::string content;
     std::weak_ptr<T> value;
-    std::shared_future<std::shared_ptr<T>> making;  // valid until made
+    std::shared_future<Made> making;  // valid until made
   };
 
   std::shared_ptr<T> fill(const std::string& key, const std::function<std::shared_ptr<T>()>& make,
-                          std::promise<std::shared_ptr<T>>& promise) {
+                          std::promise<Made>& promise) {
     try {
       std::shared_ptr<T> value = make();
       {
@@ -55,14 +71,14 @@ class SharedCache {
         entry.value = value;
         entry.making = {};
       }
-      promise.set_value(value);
+      promise.set_value({value, std::nullopt});
       return value;
     } catch (...) {
       {
         const std::lock_guard lock(mutex_);
         entries_.erase(key);
       }
-      promise.set_exception(std::current_exception());
+      promise.set_value({nullptr, describe_failure(std::current_exception())});
       throw;
     }
   }

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "c_api_fixture.h"
+#include "engine/device.h"
 #include "engine/postprocess.h"
 #include "media/preprocess.h"
 #include "vit/model.h"
@@ -226,6 +227,58 @@ TEST_F(CApi, TheSameIdWithAnotherConfiguration) {
   expect_error(TOME_ERROR_SETTINGS, "lobby");
   EXPECT_NE(std::string(error.message).find("batch-size=7"), std::string::npos);
   EXPECT_NE(std::string(error.message).find("batch-size=4"), std::string::npos);
+}
+
+TEST_F(CApi, InstancesOfOneModelShareItsWeights) {
+  TomeModelConfig config = model_config(tiny());
+  const ModelPtr first = open(config);
+  config.batch_size = 7;
+  const ModelPtr second = open(config);
+  // A third needs no file any more; one in another precision has weights of its own to read.
+  std::filesystem::remove(folder.path / "model.safetensors");
+  config.instance_id = "third";
+  const ModelPtr third = open(config);
+  EXPECT_NE(third, nullptr) << error.message;
+  config.instance_id = "fourth";
+  config.precision = "bf16";
+  EXPECT_EQ(open(config), nullptr);
+  Picture picture(32, 32);
+  const StreamPtr to = stream(third, stream_config());
+  const TicketPtr ticket = submit(to, picture.frame());
+  expect_scores(wait(ticket).at(0), expected_scores({&picture}, 0));
+}
+
+TEST_F(CApi, Bfloat16OnTheCpu) {
+  TomeModelConfig config = model_config(tiny());
+  config.precision = "bf16";
+  const ModelPtr model = open(config);
+  ASSERT_NE(model, nullptr) << error.message;
+  TomeModelInfo info{};
+  api().model_info(model.get(), &info);
+  EXPECT_STREQ(info.precision, "bf16");
+  const StreamPtr to = stream(model, stream_config());
+  Picture picture(32, 32);
+  const TicketPtr ticket = submit(to, picture.frame());
+  const auto results = wait(ticket);
+  for (uint32_t i = 0; i < results.at(0).n_scores; ++i) {
+    for (const LabelScore& exact : expected_scores({&picture}, 0)) {
+      // bfloat16 keeps 8 bits: about 0.4 % of each of the few dozen values that are added up.
+      if (exact.id == results[0].scores[i].id) {
+        EXPECT_NEAR(results[0].scores[i].score, exact.score, 0.05);
+      }
+    }
+  }
+}
+
+TEST_F(CApi, AutoPrecisionSaysWhatItChose) {
+  TomeModelConfig config = model_config(tiny());
+  config.precision = "auto";
+  const ModelPtr model = open(config);
+  ASSERT_NE(model, nullptr) << error.message;
+  TomeModelInfo info{};
+  api().model_info(model.get(), &info);
+  const std::string precision = info.precision;
+  EXPECT_TRUE(precision == "fp32" || (precision == "bf16" && cpu_has_native_bf16())) << precision;
 }
 
 TEST_F(CApi, BadFramesAreRefusedAndReleased) {
