@@ -41,22 +41,22 @@ typedef void (*TomeLogFunction)(TomeLogLevel level, const char* text, void* user
 typedef struct TomeModel TomeModel;
 
 typedef struct {
-  const char* model;       /* folder in Hugging Face layout */
-  const char* labels_file; /* NULL: the folder's own */
-  const char* device;      /* "auto", "cpu", "cuda", "cuda:1" */
-  const char* precision;   /* "auto", "fp32", "bf16", "fp16" */
-  const char* instance_id; /* NULL or "": shared with every equal configuration of the process */
-  uint32_t batch_size;     /* most requests in one forward, >= 1 */
-  uint32_t batch_timeout_ms;  /* longest wait for a batch to fill */
-  int32_t threads;         /* CPU threads of a forward; 0: as many as there are cores */
-  int32_t clip_length;     /* frames of one clip; 0: the model's own */
+  const char* model;         /* folder in Hugging Face layout */
+  const char* labels_file;   /* NULL: the folder's own */
+  const char* device;        /* "auto", "cpu", "cuda", "cuda:1" */
+  const char* precision;     /* "auto", "fp32", "bf16", "fp16" */
+  const char* instance_id;   /* NULL or "": shared with every equal configuration of the process */
+  uint32_t batch_size;       /* most requests in one forward, >= 1 */
+  uint32_t batch_timeout_ms; /* longest wait for a batch to fill */
+  int32_t threads;           /* CPU threads of a forward; 0: as many as there are cores */
+  int32_t clip_length;       /* frames of one clip; 0: the model's own */
   int32_t input_width, input_height; /* 0: the model's own */
 } TomeModelConfig;
 
 typedef struct {
   const char* name;
-  const char* device;     /* as chosen: "cpu", "cuda:0" */
-  const char* precision;  /* as chosen */
+  const char* device;           /* as chosen: "cpu", "cuda:0" */
+  const char* precision;        /* as chosen */
   const char* default_schedule; /* the r spec the model ships with */
   uint32_t classes, depth;
   uint32_t width, height; /* input, pixels */
@@ -69,9 +69,18 @@ typedef struct {
 /* ---- frames ---------------------------------------------------------------------------------- */
 
 typedef enum {
-  TOME_FORMAT_RGB, TOME_FORMAT_BGR, TOME_FORMAT_RGBX, TOME_FORMAT_BGRX, TOME_FORMAT_RGBA,
-  TOME_FORMAT_BGRA, TOME_FORMAT_GRAY8, TOME_FORMAT_NV12, TOME_FORMAT_I420, TOME_FORMAT_YUY2,
-  TOME_FORMAT_UYVY, TOME_FORMAT_P010
+  TOME_FORMAT_RGB,
+  TOME_FORMAT_BGR,
+  TOME_FORMAT_RGBX,
+  TOME_FORMAT_BGRX,
+  TOME_FORMAT_RGBA,
+  TOME_FORMAT_BGRA,
+  TOME_FORMAT_GRAY8,
+  TOME_FORMAT_NV12,
+  TOME_FORMAT_I420,
+  TOME_FORMAT_YUY2,
+  TOME_FORMAT_UYVY,
+  TOME_FORMAT_P010
 } TomePixelFormat;
 typedef enum { TOME_MATRIX_BT601, TOME_MATRIX_BT709, TOME_MATRIX_BT2020 } TomeColorMatrix;
 typedef enum { TOME_RANGE_LIMITED, TOME_RANGE_FULL } TomeColorRange;
@@ -90,16 +99,16 @@ typedef struct {
   TomeColorMatrix matrix;
   TomeColorRange range;
   TomeMemoryKind memory;
-  int32_t device;         /* CUDA device, for TOME_MEMORY_CUDA */
-  void* producer_stream;  /* CUstream that wrote the pixels, or NULL */
-  int64_t pts;            /* nanoseconds, or -1 */
-  int64_t duration;       /* nanoseconds, or -1 */
-  int32_t discont;        /* 1: not a continuation of the frame before; a clip window starts anew */
+  int32_t device;        /* CUDA device, for TOME_MEMORY_CUDA */
+  void* producer_stream; /* CUstream that wrote the pixels, or NULL */
+  int64_t pts;           /* nanoseconds, or -1 */
+  int64_t duration;      /* nanoseconds, or -1 */
+  int32_t discont;       /* 1: not a continuation of the frame before; a clip window starts anew */
   const TomeRegion* regions; /* NULL with n_regions = 0: the full frame */
   uint32_t n_regions;
   int64_t deadline; /* CLOCK_MONOTONIC nanoseconds after which inference is pointless; 0: none */
-  int32_t no_inference; /* 1: the caller asks to skip this frame (QoS); it still counts for intervals
-                           and windows */
+  int32_t no_inference; /* 1: the caller asks to skip this frame (QoS); it still counts for
+                           intervals and windows */
   /* Called exactly once, from any thread, as soon as the pixels have been read or the frame was
    * discarded, and always before its ticket is ready. */
   void (*release)(void* release_data);
@@ -113,21 +122,26 @@ typedef struct TomeTicket TomeTicket;
 
 typedef enum { TOME_PROP_ATTN_AUTO, TOME_PROP_ATTN_ON, TOME_PROP_ATTN_OFF } TomePropAttn;
 typedef enum {
-  TOME_ACTIVATION_AUTO, TOME_ACTIVATION_SOFTMAX, TOME_ACTIVATION_SIGMOID, TOME_ACTIVATION_NONE
+  TOME_ACTIVATION_AUTO,
+  TOME_ACTIVATION_SOFTMAX,
+  TOME_ACTIVATION_SIGMOID,
+  TOME_ACTIVATION_NONE
 } TomeActivation;
 
 typedef struct {
   const char* name;     /* for messages; may be NULL */
   const char* schedule; /* r spec; NULL or "": the model's default */
   TomePropAttn prop_attn;
-  uint32_t top_k;       /* >= 1 */
-  double threshold;     /* scores below are left out */
+  uint32_t top_k;   /* >= 1 */
+  double threshold; /* scores below are left out */
   TomeActivation activation;
-  uint32_t clip_stride;  /* frames between the starts of two windows; 0: clip length x frame stride */
-  uint32_t frame_stride; /* every n-th frame enters the window, >= 1 */
+  uint32_t
+      clip_stride; /* frames between the starts of two windows; 0: clip length x frame stride */
+  uint32_t frame_stride;       /* every n-th frame enters the window, >= 1 */
   uint32_t inference_interval; /* every n-th frame (or window, for clips) is classified, >= 1 */
-  double smoothing;     /* exponential over results: weight of the past, [0, 1); 0: none */
-  uint32_t max_pending; /* tickets in flight before submit blocks; 0: 2 x batch size + clip length */
+  double smoothing;            /* exponential over results: weight of the past, [0, 1); 0: none */
+  uint32_t
+      max_pending; /* tickets in flight before submit blocks; 0: 2 x batch size + clip length */
 } TomeStreamConfig;
 
 typedef struct {
@@ -139,11 +153,11 @@ typedef struct {
 typedef struct {
   const TomeScore* scores; /* best first */
   uint32_t n_scores;
-  TomeRegion region;       /* as submitted; width 0: the full frame */
+  TomeRegion region;                    /* as submitted; width 0: the full frame */
   int64_t clip_start_pts, clip_end_pts; /* nanoseconds; the frame's own for one frame; -1 unknown */
   uint32_t n_frames;
   uint32_t tokens_in, tokens_out;
-  uint32_t batch;          /* requests in the same forward */
+  uint32_t batch; /* requests in the same forward */
   double queue_ms, preprocess_ms, inference_ms;
 } TomeResult;
 
@@ -167,7 +181,8 @@ typedef struct {
   TomeStatus (*model_acquire)(const TomeModelConfig* config, TomeModel** model, TomeError* error);
   void (*model_release)(TomeModel* model);
   void (*model_info)(TomeModel* model, TomeModelInfo* info);
-  /* Nanoseconds that one full batch takes, preprocessing included: measured, at first by warm-up. */
+  /* Nanoseconds that one full batch takes, preprocessing included: measured, at first by warm-up.
+   */
   int64_t (*model_batch_duration)(TomeModel* model);
 
   TomeStatus (*stream_open)(TomeModel* model, const TomeStreamConfig* config, TomeStream** stream,

@@ -37,7 +37,7 @@ struct TomeModel {
 struct TomeStream {
   TomeModel* model = nullptr;
   uint32_t interval = 1, clip_stride = 0, frame_stride = 1, max_pending = 0;
-  uint64_t frames = 0, dues = 0;
+  uint64_t frames = 0, dues = 0, forwards = 0;
   std::deque<int64_t> window;  // timestamps
   uint8_t last_value = 0;
   std::deque<TomeTicket*> queue;  // waiting for the worker

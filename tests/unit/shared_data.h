@@ -17,7 +17,7 @@ inline std::filesystem::path shared_data() {
 }  // namespace tome::testing
 
 /// Skips the test, with a word, where the shared data is not there.
-#define TOME_NEEDS_SHARED_DATA(relative)                                                       \
-  if (!std::filesystem::exists(::tome::testing::shared_data() / (relative)))                   \
-  GTEST_SKIP() << "shared test data not found: "                                               \
+#define TOME_NEEDS_SHARED_DATA(relative)                                     \
+  if (!std::filesystem::exists(::tome::testing::shared_data() / (relative))) \
+  GTEST_SKIP() << "shared test data not found: "                             \
                << (::tome::testing::shared_data() / (relative)).string()
