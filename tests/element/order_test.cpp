@@ -78,9 +78,9 @@ TEST_F(Order, SeveralFramesAreInFlightUpToTheDepth) {
 
 TEST_F(Order, ASerializedQueryIsAnsweredByDownstreamAfterTheBuffersBeforeIt) {
   Harness h({{"model", "m"}, {"batch-size", "4"}});
-  h.set_caps();
   core_.close_gate();
-  const PadLog out(h.src());
+  const PadLog out(h.src());  // before anything can pass
+  h.set_caps();
   ASSERT_EQ(h.push(1, 0), GST_FLOW_OK);
   auto asked = std::async(std::launch::async, [&] {
     const Ptr<GstQuery> query(gst_query_new_drain());
