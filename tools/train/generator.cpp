@@ -6,6 +6,7 @@
 
 #include "train/foreground.h"
 #include "train/sensor.h"
+#include "train/stillness.h"
 
 namespace tome::train {
 namespace {
@@ -84,19 +85,6 @@ void repeat_one_frame(std::vector<Pose>& path, Random& random) {
   for (size_t i = path.size() - 1; i >= at; --i) path[i] = path[i - 1];
 }
 
-/// Exact repeats of one recorded frame, at times encoded anew once.
-void freeze(std::vector<cv::Mat>& frames, Random& random) {
-  for (size_t i = 1; i < frames.size(); ++i) frames[i] = frames[0].clone();
-  if (!random.chance(0.3)) return;
-  const auto at = static_cast<size_t>(1 + random.index(static_cast<int64_t>(frames.size()) - 1));
-  SensorOptions encoder;
-  encoder.noise = 0;
-  encoder.jpeg_quality = static_cast<int>(random.uniform(60, 95));
-  std::vector<cv::Mat> again{frames[0].clone()};
-  record(again, encoder, random);
-  for (size_t i = at; i < frames.size(); ++i) frames[i] = again[0].clone();
-}
-
 }  // namespace
 
 void render_view(const cv::Mat& background, const Pose& pose, cv::Mat& out) {
@@ -171,9 +159,10 @@ GeneratedClip CameraStateGenerator::clip_of(CameraState state, uint64_t index,
   if (state == CameraState::kCovered) draw_cover(clip.frames, texture(), random);
   if (state == CameraState::kDefocused) defocus(clip.frames, random);
   SensorOptions sensor = draw_sensor(random);
-  // A covered lens may be all black, where noise is cut off or coded away; elsewhere noise is what
-  // tells a still camera from a frozen stream and stays on.
-  if (state == CameraState::kCovered && random.chance(0.3)) sensor.noise = 0;
+  // A covered lens may be all black, where noise is cut off or coded away; an encoder may take away
+  // anybody's noise but for traces, see Note [Still or frozen].
+  const bool denoised = random.chance(0.35);
+  if (state == CameraState::kCovered ? random.chance(0.3) : denoised) sensor.noise = 0;
   record(clip.frames, sensor, random);
   for (cv::Mat& frame : clip.frames) {
     cv::GaussianBlur(frame, frame, {3, 3}, 0, 0, cv::BORDER_REPLICATE);  // 1 2 1, and with
@@ -181,7 +170,12 @@ GeneratedClip CameraStateGenerator::clip_of(CameraState state, uint64_t index,
     cv::resize(frame, small, {options_.size, options_.size}, 0, 0, cv::INTER_AREA);
     frame = small;
   }
-  if (state == CameraState::kFrozen) freeze(clip.frames, random);
+  if (state == CameraState::kFrozen) {
+    freeze(clip.frames, random);
+  } else if (state != CameraState::kCovered) {
+    if (denoised) add_traces(clip.frames, random.log_uniform(0.24, 0.6), random);
+    keep_alive(clip.frames, random);
+  }
   clip.motion = motion_field(path, options_);
   return clip;
 }

@@ -124,14 +124,20 @@ at::Tensor motion_filters(const ViTConfig& config, uint64_t seed) {
   at::Tensor out = at::empty({config.dim, t, config.channels, p, p});
   auto values = out.accessor<float, 5>();
   const double middle = static_cast<double>(p - 1) / 2;
-  const int64_t noise_filters = config.dim / 8;
+  const int64_t noise_filters = config.dim / 12;
   for (int64_t d = 0; d < config.dim; d += 2) {
     const bool noise = d < noise_filters;
-    const double wavelength = random.log_uniform(2.2, noise ? 4.5 : static_cast<double>(p) * 1.6);
-    const double direction = random.uniform(0, std::numbers::pi);
+    // Cycles per pixel. Antialiased pictures, moving or not, hold next to nothing beyond 0.35 both
+    // ways, and noise as much as anywhere.
+    const double fx = random.uniform(0.36, 0.5);
+    const double fy = random.sign() * random.uniform(0.36, 0.5);
+    const double wavelength =
+        noise ? 1 / std::hypot(fx, fy) : random.log_uniform(2.2, static_cast<double>(p) * 1.6);
+    const double direction = noise ? std::atan2(fy, fx) : random.uniform(0, std::numbers::pi);
     // Phase speeds beyond half a wavelength per frame would alias.
     const double speed = noise ? wavelength / 2 : random.uniform(-0.45, 0.45) * wavelength;
-    const double width = std::min(0.5 * wavelength + 1.5, static_cast<double>(p) / 2.5);
+    const double widest = static_cast<double>(p) / 2.5;
+    const double width = noise ? widest : std::min(0.5 * wavelength + 1.5, widest);
     const double x0 = middle + random.uniform(-0.2, 0.2) * static_cast<double>(p);
     const double y0 = middle + random.uniform(-0.2, 0.2) * static_cast<double>(p);
     const double colour[3] = {0.3, 0.59, 0.11};
@@ -155,8 +161,10 @@ at::Tensor motion_filters(const ViTConfig& config, uint64_t seed) {
           }
         }
       }
-      // Pictures have less contrast at short wavelengths, noise has far less at all.
-      const double gain = noise ? 250 : std::clamp(8 / wavelength, 0.5, 3.0);
+      // Pictures have less contrast at short wavelengths, noise has far less at all: from a grey
+      // level in ten values to several in each, hence two gains.
+      const double noise_gain = d % 4 == 0 ? 250 : 60;
+      const double gain = noise ? noise_gain : std::clamp(8 / wavelength, 0.5, 3.0);
       out[d + k].mul_(gain / std::sqrt(squares));
     }
   }

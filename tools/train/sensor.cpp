@@ -111,7 +111,7 @@ void draw_overlay(std::vector<cv::Mat>& frames, Random& random) {
 
 SensorOptions draw_sensor(Random& random) {
   SensorOptions options;
-  options.noise = random.log_uniform(1, 9);
+  options.noise = random.log_uniform(0.5, 9);
   options.grey_noise = random.chance(0.4);
   options.gain = random.uniform(0.7, 1.25);
   options.gamma = random.log_uniform(0.65, 1.6);
