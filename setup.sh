@@ -58,10 +58,11 @@ readonly BUILD_PACKAGES=(
   g++ dpkg-dev meson ninja-build pkg-config python3-venv ca-certificates
   libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev
   nlohmann-json3-dev libcli11-dev libgtest-dev
-  libopencv-core-dev libopencv-imgproc-dev libopencv-imgcodecs-dev libopencv-videoio-dev)
+  libopencv-core-dev libopencv-imgproc-dev libopencv-imgcodecs-dev libopencv-videoio-dev
+  gir1.2-gst-rtsp-server-1.0)
 readonly RUN_PACKAGES=(
   gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-libav
-  python3-gi gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0)
+  python3-gi python3-gst-1.0 gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0)
 
 is_installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 

@@ -48,15 +48,14 @@ done
 [ -n "$model" ] || [ -d "$root/models/camera-state" ] ||
   die "models/camera-state is not there; name a model with --model DIR"
 
-[ -e "$root/build/build.ninja" ] || "$root/setup.sh"
-[ -e "$root/build/gst-plugin/libgsttomeclassify.so" ] || ninja -C "$root/build" programs >&2
+. "$root/pipelines/environment.sh"
 
 scratch=
 trap '[ -z "$scratch" ] || rm -rf "$scratch"' EXIT
 if [ -z "$file" ]; then
   scratch=$(mktemp -d)
   file=$scratch/camera.mp4
-  "$root/build/tools/tome" demo-clip "$file" >&2
+  "$build/tools/tome" demo-clip "$file" >&2
 fi
 
 # A value in gst-launch's syntax, whatever characters it has.
@@ -69,7 +68,5 @@ classify=(tomeclassify "top-k=$top_k")
 [ -z "$model" ] || classify+=("model=$(quote "$(readlink -f "$model")")")
 [ -z "$r" ] || classify+=("tome-r=$(quote "$r")")
 
-export GST_PLUGIN_PATH=$root/build/gst-plugin${GST_PLUGIN_PATH:+:$GST_PLUGIN_PATH}
-export GST_REGISTRY=$root/build/gst-registry.bin
 gst-launch-1.0 -q filesrc "location=$(quote "$(readlink -f "$file")")" ! decodebin ! videoconvert ! \
   "${classify[@]}" ! tomepublish progress=true "stream=$(quote "$(basename "$file")")" ! fakesink

@@ -8,16 +8,11 @@ from pathlib import Path
 
 import tap
 from program import DATA, ROOT, VIT_TINY, needs, run
+from running import needs_build
 
 SCRIPT = ROOT / "pipelines" / "tag-video.sh"
 SCENES = DATA / "clips" / "scenes"
 KEYS = "time pts stream model region clip age tags tokens_in tokens_out".split()
-
-
-def needs_build():
-    # The script runs what is in build/, whatever folder these tests are run from.
-    if not (ROOT / "build" / "gst-plugin" / "libgsttomeclassify.so").exists():
-        raise tap.Skip("no build in build/")
 
 
 def tag(*arguments, **options):

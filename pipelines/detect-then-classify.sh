@@ -1,0 +1,29 @@
+#!/bin/bash
+# Finds regions in a video and classifies each of them: one JSON object a line on stdout for each
+# region, with its rectangle in `region`.
+#
+#   pipelines/detect-then-classify.sh --model DIR [options] [SOURCE]
+#
+#   SOURCE               a file, or an address such as rtsp://camera/stream; default: a moving ball
+#   --model DIR          folder of an image model, such as google/vit-base-patch16-224: a region has
+#                        no history, so a clip model such as camera-state cannot judge it
+#   --detector ELEMENTS  whatever finds the regions, in gst-launch's syntax: anything that attaches
+#                        GstVideoRegionOfInterestMeta, e.g. 'gvadetect model=face.xml ! gvatrack';
+#                        default: motion_detector.py, which takes what moves
+#   --object-class A,B   only regions of these types
+#   --reclassify N       a region that the detector tracks is classified every N-th frame only; 0:
+#                        once; default: 1
+#   --r SPEC             tokens to merge in each block: 0, 13, 16:-1, keep=0.5; default: the model's
+#   --top-k N            tags of each result; default: 5
+#   --batch-size N       most regions in one forward; default: 8
+set -euo pipefail
+
+root=$(dirname "$(dirname "$(readlink -f "$0")")")
+case ${1-} in
+  -h | --help)
+    sed -n '2,/^set /s/^# \{0,1\}//p' "$0"
+    exit 0
+    ;;
+esac
+. "$root/pipelines/environment.sh"
+exec "$python" "$root/pipelines/detect_then_classify.py" "$@"

@@ -1,0 +1,27 @@
+#!/bin/bash
+# Tags one live camera: one JSON object a line on stdout for each result, what happens to the
+# connection on stderr. When the camera is lost it is connected to again, for as long as it takes.
+#
+#   pipelines/rtsp-camera.sh [options] [NAME=]rtsp://user:password@camera/stream
+#
+#   NAME                 what `stream` says in the lines; default: host and path
+#   --model DIR          model folder in Hugging Face layout; default: models/camera-state
+#   --r SPEC             tokens to merge in each block: 0, 13, 16:-1, keep=0.5; default: the model's
+#   --top-k N            tags of each result; default: 5
+#   --interval N         every n-th frame, or window of a clip model; default: 1
+#   --late-policy WHAT   skip (default) leaves out the inference of frames that are late, process
+#                        does all and lets the latency grow
+#   --timeout SECONDS    a camera that sends nothing for so long is lost; default: 10
+#
+# Ctrl-C ends it, with status 0. rtsp:// is received over TCP; rtspu:// asks for UDP.
+set -euo pipefail
+
+root=$(dirname "$(dirname "$(readlink -f "$0")")")
+case ${1-} in
+  -h | --help)
+    sed -n '2,/^set /s/^# \{0,1\}//p' "$0"
+    exit 0
+    ;;
+esac
+. "$root/pipelines/environment.sh"
+exec "$python" "$root/pipelines/streams.py" rtsp-camera.sh "$@"

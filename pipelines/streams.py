@@ -1,0 +1,278 @@
+"""Tags any number of sources with one model; cameras.sh and rtsp-camera.sh start it.
+
+Each source is a pipeline of its own, so that one that fails takes nothing with it:
+
+    uridecodebin ! videoconvert ! tomeclassify model-instance-id=cameras ! tomepublish ! fakesink
+
+A live source that is lost gets a new uridecodebin. The rest of its pipeline goes down to READY only,
+in which tomeclassify keeps the model open.
+"""
+import argparse
+import re
+import signal
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import gi
+gi.require_version("Gst", "1.0")
+from gi.repository import GLib, Gst
+
+LIVE_SCHEMES = ("rtsp", "rtspt", "rtspu", "rtsps", "rtspst", "rtmp", "srt", "udp")
+FIRST_DELAY, LONGEST_DELAY = 1, 10  # seconds between two attempts to connect
+JITTER_BUFFER_MS = 200
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message):
+        print(f"{self.prog}: {message}", file=sys.stderr)
+        sys.exit(2)
+
+
+def positive(text):
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"found {text}, expected 1 or more")
+    return number
+
+
+def parse_arguments(program, arguments):
+    parser = Parser(prog=program, add_help=False, allow_abbrev=False)
+    parser.add_argument("sources", nargs="+", metavar="SOURCE")
+    parser.add_argument("--model")
+    parser.add_argument("--r")
+    parser.add_argument("--top-k", type=positive, default=5)
+    parser.add_argument("--interval", type=positive, default=1)
+    parser.add_argument("--batch-size", type=positive)
+    parser.add_argument("--late-policy", choices=["skip", "process"], default="skip")
+    parser.add_argument("--timeout", type=positive, default=10)
+    parser.add_argument("--loop", action="store_true")
+    options = parser.parse_args(arguments)
+    if options.model is not None and not Path(options.model).is_dir():
+        parser.error(f"--model: there is no folder '{options.model}'")
+    options.sources = name_sources(options.sources, parser)
+    if program == "rtsp-camera.sh":
+        if len(options.sources) > 1:
+            parser.error(f"found {len(options.sources)} sources, expected one camera")
+        if not is_live(options.sources[0][1]):
+            parser.error(f"found '{arguments[-1]}', expected an address such as rtsp://camera/stream")
+    return options
+
+
+def is_live(uri):
+    return urlsplit(uri).scheme in LIVE_SCHEMES
+
+
+def name_sources(texts, parser):
+    """(name, URI) of each source; a name that is taken gets a number."""
+    named, taken = [], set()
+    for text in texts:
+        name, place = None, text
+        given = re.fullmatch(r"([^/:=]+)=(.+)", text)
+        if given and not Path(text).exists():
+            name, place = given.groups()
+        if Gst.uri_is_valid(place):
+            uri, parts = place, urlsplit(place)
+            # Not all of the address: it may hold a password.
+            name = name or f"{parts.hostname or ''}{parts.path}"
+        elif Path(place).is_file():
+            uri, name = Path(place).resolve().as_uri(), name or Path(place).name
+        else:
+            parser.error(f"there is no file '{place}'")
+        unique, number = name, 2
+        while unique in taken:
+            unique, number = f"{name}-{number}", number + 1
+        taken.add(unique)
+        named.append((unique, uri))
+    return named
+
+
+class Source:
+    """One source and its pipeline. `program` hears what becomes of it."""
+
+    def __init__(self, name, uri, options, program):
+        self.name, self.uri, self.options, self.program = name, uri, options, program
+        self.live = is_live(uri)
+        self.decoder = None
+        self.delay = FIRST_DELAY
+        self.frames = self.quiet_for = 0
+        self.retry = None  # of GLib, while waiting to connect again
+        self.pipeline = Gst.parse_launch(
+            "videoconvert name=in ! tomeclassify name=classify model-instance-id=cameras ! "
+            "tomepublish name=publish ! fakesink name=out")
+        element = self.pipeline.get_by_name
+        self.classify, self.publish = element("classify"), element("publish")
+        self.set_up(options, element("out"))
+        bus = self.pipeline.get_bus()
+        bus.add_signal_watch()
+        bus.connect("message::error", self.on_error)
+        bus.connect("message::eos", self.on_end)
+        bus.connect("message::latency", lambda *_: self.pipeline.recalculate_latency())
+
+    def set_up(self, options, out):
+        classify = self.classify
+        if options.model:
+            classify.props.model = str(Path(options.model).resolve())
+        if options.r:
+            classify.set_property("tome-r", options.r)
+        classify.set_property("top-k", options.top_k)
+        classify.set_property("inference-interval", options.interval)
+        classify.set_property("batch-size",
+                              options.batch_size or min(len(options.sources), 8))
+        if self.live:
+            Gst.util_set_object_arg(classify, "late-policy", options.late_policy)
+        self.publish.props.stream = self.name
+        out.props.sync = out.props.qos = self.live or options.loop
+
+    def open_model(self):
+        """An error's text, or None."""
+        if self.pipeline.set_state(Gst.State.READY) != Gst.StateChangeReturn.FAILURE:
+            return None
+        message = self.pipeline.get_bus().pop_filtered(Gst.MessageType.ERROR)
+        return message.parse_error()[0].message if message else "tomeclassify did not start"
+
+    def start(self):
+        """A fresh connection; also the way back to the start of a file."""
+        self.retry = None
+        self.frames = self.quiet_for = 0
+        self.remove_decoder()
+        self.decoder = Gst.ElementFactory.make("uridecodebin")
+        self.decoder.props.uri = self.uri
+        # Sound is not even decoded.
+        self.decoder.props.caps = Gst.Caps.from_string("video/x-raw(ANY)")
+        self.decoder.set_property("expose-all-streams", False)
+        self.decoder.connect("source-setup", self.set_up_rtsp)
+        self.decoder.connect("pad-added", self.link)
+        self.pipeline.add(self.decoder)
+        self.pipeline.set_state(Gst.State.PLAYING)
+        return GLib.SOURCE_REMOVE
+
+    def remove_decoder(self):
+        if self.decoder is None:
+            return
+        self.pipeline.set_state(Gst.State.READY)
+        self.decoder.set_state(Gst.State.NULL)
+        self.pipeline.remove(self.decoder)
+        self.decoder = None
+
+    def set_up_rtsp(self, _decoder, source):
+        if source.get_factory().get_name() != "rtspsrc":
+            return
+        source.props.latency = JITTER_BUFFER_MS
+        if urlsplit(self.uri).scheme in ("rtsp", "rtsps"):
+            # Nothing is lost on the way, and a camera that goes is noticed at once.
+            Gst.util_set_object_arg(source, "protocols", "tcp")
+
+    def link(self, _decoder, pad):
+        sink = self.pipeline.get_by_name("in").get_static_pad("sink")
+        if not sink.is_linked():
+            pad.link(sink)
+
+    def on_error(self, _bus, message):
+        error = message.parse_error()[0]
+        ours = message.src in (self.classify, self.publish)
+        if ours and not error.matches(Gst.stream_error_quark(), error.code):
+            self.program.fail(f"{self.name}: {error.message}")
+        elif self.decoder is not None:
+            self.lost(error.message)
+
+    def on_end(self, _bus, _message):
+        if self.decoder is None:
+            return
+        if self.live:
+            self.lost("the stream ended")
+        elif self.options.loop:
+            self.start()
+        else:
+            self.finish(None)
+
+    def lost(self, why):
+        if not self.live:
+            self.finish(why)
+            return
+        if self.count_frames() > 0:
+            self.delay = FIRST_DELAY
+        self.program.say(f"{self.name}: {why.rstrip('.')}; connecting again in {self.delay} s")
+        self.remove_decoder()
+        self.retry = GLib.timeout_add_seconds(self.delay, self.start)
+        self.delay = min(2 * self.delay, LONGEST_DELAY)
+
+    def finish(self, why):
+        self.stop()
+        self.program.finished(self, why)
+
+    def stop(self):
+        if self.retry is not None:
+            GLib.source_remove(self.retry)
+            self.retry = None
+        self.remove_decoder()
+        self.pipeline.set_state(Gst.State.NULL)
+        self.pipeline.get_bus().remove_signal_watch()
+
+    def count_frames(self):
+        return self.classify.props.stats.get_uint64("frames").value
+
+    def watch(self):
+        """Once a second: a live source that is connected and silent is lost too."""
+        if not self.live or self.decoder is None:
+            return
+        frames = self.count_frames()
+        if frames and not self.frames:
+            self.program.say(f"{self.name}: connected")
+        self.quiet_for = 0 if frames != self.frames else self.quiet_for + 1
+        self.frames = frames
+        if self.quiet_for >= self.options.timeout:
+            self.lost(f"no frame for {self.options.timeout} s")
+
+
+class Program:
+    def __init__(self, name, options):
+        self.name, self.status = name, 0
+        self.loop = GLib.MainLoop()
+        self.sources = [Source(*source, options, self) for source in options.sources]
+
+    def say(self, text):
+        print(f"{self.name}: {text}", file=sys.stderr, flush=True)
+
+    def fail(self, text):
+        """What no source could mend, such as a model that does not open."""
+        self.say(text)
+        self.status = 2
+        self.loop.quit()
+
+    def finished(self, source, why):
+        if why is not None:
+            self.say(f"{source.name}: {why}")
+            self.status = 1
+        self.sources.remove(source)
+        if not self.sources:
+            self.loop.quit()
+
+    def watch(self):
+        for source in list(self.sources):
+            source.watch()
+        return GLib.SOURCE_CONTINUE
+
+    def start(self):
+        for source in self.sources:
+            if error := source.open_model():
+                self.fail(error)
+                return GLib.SOURCE_REMOVE
+        for source in self.sources:
+            source.start()
+        GLib.timeout_add_seconds(1, self.watch)
+        return GLib.SOURCE_REMOVE
+
+    def run(self):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            GLib.unix_signal_add(GLib.PRIORITY_HIGH, number, self.loop.quit)
+        GLib.idle_add(self.start)
+        self.loop.run()
+        for source in self.sources:
+            source.stop()
+        return self.status
+
+
+if __name__ == "__main__":
+    Gst.init(None)
+    sys.exit(Program(sys.argv[1], parse_arguments(sys.argv[1], sys.argv[2:])).run())

@@ -1,0 +1,126 @@
+"""pipelines/cameras.sh and pipelines/rtsp-camera.sh, on RTSP servers of this machine."""
+
+import json
+import shutil
+import signal
+import tempfile
+import time
+from pathlib import Path
+
+from program import DATA, ROOT, VIT_TINY, assert_one_error_line, needs, run
+from rtsp_server import RtspServer, free_port
+from running import PATIENCE, Running, needs_build
+import tap
+
+CAMERAS = ROOT / "pipelines" / "cameras.sh"
+CAMERA = ROOT / "pipelines" / "rtsp-camera.sh"
+SCENES = DATA / "clips" / "scenes"
+# How many frames a busy machine classifies in time is not what these tests are about.
+ALL_FRAMES = ("--late-policy", "process", "--interval", "2", "--top-k", "1")
+
+
+def test_a_camera_that_dies_and_returns():
+    needs_build()
+    needs(VIT_TINY)
+    with RtspServer("/live") as server:
+        name = "127.0.0.1/live"
+        with Running(CAMERA, "--model", VIT_TINY, *ALL_FRAMES, server.url("/live")) as camera:
+            camera.wait_for_results(5, name)
+            server.kill()
+            camera.wait_for_words(name, "connecting again")
+            # It is away for longer than the first attempt.
+            camera.wait_for_words(name, "connecting again in 2 s")
+            camera.forget_results()
+            server.start()
+            camera.wait_for_results(5, name)
+            assert camera.stop() == 0, camera.said()
+
+
+def test_a_camera_that_freezes_is_left_and_found_again():
+    needs_build()
+    needs(VIT_TINY)
+    with RtspServer("/live") as server:
+        with Running(
+            CAMERA, "--model", VIT_TINY, *ALL_FRAMES, "--timeout", "2", f"door={server.url('/live')}"
+        ) as camera:
+            camera.wait_for_results(3, "door")
+            server.process.send_signal(signal.SIGSTOP)
+            camera.wait_for_words("door", "no frame for 2 s")
+            server.process.send_signal(signal.SIGCONT)
+            camera.forget_results()
+            camera.wait_for_results(3, "door")
+            assert camera.stop(signal.SIGTERM) == 0, camera.said()
+
+
+def test_one_dead_source_among_three():
+    needs_build()
+    needs(VIT_TINY)
+    with RtspServer("/gate", "/yard") as server:
+        with Running(
+            CAMERAS, "--model", VIT_TINY, *ALL_FRAMES,
+            f"gate={server.url('/gate')}",
+            f"dead=rtsp://127.0.0.1:{free_port()}/nothing",
+            f"yard={server.url('/yard')}",
+        ) as cameras:  # fmt: skip
+            cameras.wait_for_words("dead", "connecting again")
+            cameras.wait_for_results(8, "gate", "yard")
+            assert cameras.stop() == 0, cameras.said()
+            assert "gate" not in cameras.said().replace("gate: connected", ""), cameras.said()
+
+
+def test_files_of_which_one_is_broken():
+    needs_build()
+    clip = SCENES / "skiing.mp4"
+    needs(VIT_TINY, clip)
+    with tempfile.TemporaryDirectory() as scratch:
+        broken = Path(scratch) / "broken one.mp4"
+        broken.write_bytes(clip.read_bytes()[:2000])
+        shutil.copy(clip, Path(scratch) / "a=b.mp4")
+        status, out, err = run(
+            CAMERAS, "--model", VIT_TINY, "--interval", "5", "--top-k", "2",
+            clip, broken, "a=b.mp4", f"third={clip}", cwd=scratch,
+        )  # fmt: skip
+    assert status == 1, err
+    assert err.count("\n") == 1 and "broken one.mp4: " in err, err
+    lines = [json.loads(line) for line in out.splitlines()]
+    per_stream = {}
+    for line in lines:
+        per_stream.setdefault(line["stream"], []).append(line)
+    assert set(per_stream) == {"skiing.mp4", "a=b.mp4", "third"}, per_stream.keys()
+    tags = [[line["tags"][0]["label"] for line in lines] for lines in per_stream.values()]
+    assert tags[0] == tags[1] == tags[2] and len(tags[0]) == 19, tags
+    assert tags[0].count("ski") > 9, tags[0]
+
+
+def test_a_file_that_loops_starts_over():
+    needs_build()
+    clip = SCENES / "skiing.mp4"
+    needs(VIT_TINY, clip)
+    with Running(
+        CAMERAS, "--model", VIT_TINY, "--loop", "--interval", "30", "--top-k", "1", clip
+    ) as cameras:
+        starts = 0
+        begin = time.monotonic()
+        while starts < 3 and time.monotonic() - begin < PATIENCE:
+            starts += cameras.next_result()["pts"] < 0.5
+        assert starts == 3
+        assert time.monotonic() - begin > 2 * 2.5, "at its own speed, 3 s"
+        assert cameras.stop() == 0, cameras.said()
+
+
+def test_bad_arguments():
+    needs_build()
+    for script, arguments, words in (
+        (CAMERAS, ["no-such.mp4"], ["no-such.mp4"]),
+        (CAMERAS, ["--model", "/nonexistent", __file__], ["/nonexistent"]),
+        (CAMERAS, ["--top-k", "0", __file__], ["--top-k"]),
+        (CAMERAS, [], ["SOURCE"]),
+        (CAMERAS, ["--model", "/", __file__], ["config.json"]),
+        (CAMERA, [__file__], ["rtsp://"]),
+        (CAMERA, ["rtsp://a/b", "rtsp://a/c"], ["one camera"]),
+    ):
+        assert_one_error_line(run(script, *arguments), *words)
+
+
+if __name__ == "__main__":
+    tap.main(globals())
