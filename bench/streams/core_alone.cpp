@@ -2,13 +2,10 @@
 
 #include <gst/video/video.h>
 
-#include <algorithm>
 #include <chrono>
-#include <deque>
 #include <map>
 #include <stdexcept>
-
-#include "engine/c_api.h"
+#include <vector>
 
 namespace tome::bench {
 namespace {
@@ -24,8 +21,14 @@ TomePixelFormat core_format(const std::string& name) {
   return kFormats.at(name);
 }
 
+void check(TomeStatus status, const TomeError& error) {
+  if (status != TOME_OK) throw std::runtime_error(error.message);
+}
+
+}  // namespace
+
 /// A frame in memory, described as the core takes it. Points into itself: never moved.
-struct HeldFrame {
+struct CoreAlone::HeldFrame {
   HeldFrame(const RawSource& source, int index) : data(read_frame(source, index)) {
     GstVideoInfo info;
     gst_video_info_set_format(&info, gst_video_format_from_string(source.format.c_str()),
@@ -50,74 +53,80 @@ struct HeldFrame {
   TomeFrame frame{};
 };
 
-void check(TomeStatus status, const TomeError& error) {
-  if (status != TOME_OK) throw std::runtime_error(error.message);
-}
-
-}  // namespace
-
-CoreFigures measure_core_alone(const StreamOptions& options) {
-  const TomeCoreApi* api = tome_core_api(TOME_CORE_API_VERSION);
-  if (api == nullptr) throw std::runtime_error("the core has another version");
+CoreAlone::CoreAlone(const StreamOptions& options)
+    : api_(tome_core_api(TOME_CORE_API_VERSION)),
+      batch_size_(options.batch_size),
+      n_sources_(options.sources.size()) {
+  if (api_ == nullptr) throw std::runtime_error("the core has another version");
   TomeError error{};
   TomeModelConfig config{};
   config.model = options.model.c_str();
-  config.device = "cpu";
+  config.device = options.device.c_str();
   config.precision = "auto";
   config.batch_size = static_cast<uint32_t>(options.batch_size);
   config.batch_timeout_ms = static_cast<uint32_t>(options.batch_timeout_ms);
-  TomeModel* model = nullptr;
-  check(api->model_acquire(&config, &model, &error), error);
+  check(api_->model_acquire(&config, &model_, &error), error);
   TomeStreamConfig stream_config{};
   stream_config.schedule = options.schedule.c_str();
   stream_config.top_k = 5;
   stream_config.clip_stride = 0;
   stream_config.frame_stride = stream_config.inference_interval = 1;
   stream_config.max_pending = static_cast<uint32_t>(4 * options.batch_size);
-  TomeStream* stream = nullptr;
-  check(api->stream_open(model, &stream_config, &stream, &error), error);
-
-  std::deque<HeldFrame> frames;
+  check(api_->stream_open(model_, &stream_config, &stream_, &error), error);
   for (const RawSource& source : options.sources) {
-    for (int i = 0; i < source.count; ++i) frames.emplace_back(source, i);
+    for (int i = 0; i < source.count; ++i) held_.emplace_back(source, i);
   }
-  std::deque<TomeTicket*> pending;
-  const auto finish_one = [&] {
+}
+
+CoreAlone::~CoreAlone() {
+  api_->flush(stream_);
+  for (TomeTicket* ticket : pending_) {
     const TomeResult* results = nullptr;
     uint32_t count = 0;
-    const TomeOutcome outcome = api->ticket_wait(pending.front(), &results, &count, &error);
-    api->ticket_free(pending.front());
-    pending.pop_front();
-    if (outcome == TOME_TICKET_FAILED) throw std::runtime_error(error.message);
-  };
+    TomeError error{};
+    api_->ticket_wait(ticket, &results, &count, &error);
+    api_->ticket_free(ticket);
+  }
+  api_->stream_close(stream_);
+  api_->model_release(model_);
+}
+
+void CoreAlone::finish_one() {
+  const TomeResult* results = nullptr;
+  uint32_t count = 0;
+  TomeError error{};
+  const TomeOutcome outcome = api_->ticket_wait(pending_.front(), &results, &count, &error);
+  api_->ticket_free(pending_.front());
+  pending_.pop_front();
+  if (outcome == TOME_TICKET_FAILED) throw std::runtime_error(error.message);
+}
+
+void CoreAlone::submit_one() {
   // Sources take turns, one frame each, as their streams would.
-  const size_t per_source = frames.size() / options.sources.size();
-  size_t submitted = 0;
-  const auto submit_one = [&] {
-    const size_t source = submitted % options.sources.size();
-    const size_t index = submitted / options.sources.size() % per_source;
-    TomeTicket* ticket = nullptr;
-    check(api->submit(stream, &frames[source * per_source + index].frame, &ticket, &error), error);
-    pending.push_back(ticket);
-    ++submitted;
-    if (pending.size() > 2U * static_cast<size_t>(options.batch_size)) finish_one();
-  };
-  for (int i = 0; i < 4 * options.batch_size; ++i) submit_one();
-  const size_t before = submitted;
+  const size_t per_source = held_.size() / n_sources_;
+  const size_t source = submitted_ % n_sources_;
+  const size_t index = submitted_ / n_sources_ % per_source;
+  TomeError error{};
+  TomeTicket* ticket = nullptr;
+  check(api_->submit(stream_, &held_[source * per_source + index].frame, &ticket, &error), error);
+  pending_.push_back(ticket);
+  ++submitted_;
+  if (pending_.size() > 2U * static_cast<size_t>(batch_size_)) finish_one();
+}
+
+void CoreAlone::measure(double seconds) {
+  for (int i = 0; i < 4 * batch_size_; ++i) submit_one();
+  const size_t before = submitted_;
   const auto begin = Clock::now();
-  const double seconds = std::clamp(options.seconds / 3, 2.0, 10.0);
   double elapsed = 0;
+  // Whole batches, so that the last one is not counted in part.
   while (elapsed < seconds) {
-    submit_one();
+    for (int i = 0; i < batch_size_; ++i) submit_one();
     elapsed = std::chrono::duration<double>(Clock::now() - begin).count();
   }
-  CoreFigures figures;
-  figures.frames_per_s = static_cast<double>(submitted - before) / elapsed;
-  while (!pending.empty()) finish_one();
-  figures.batch_ms = static_cast<double>(api->model_batch_duration(model)) / 1e6;
-  api->stream_close(stream);
-  api->model_release(model);
-  return figures;
+  frames_ += submitted_ - before;
+  seconds_ += elapsed;
+  while (!pending_.empty()) finish_one();
 }
 
 }  // namespace tome::bench

@@ -38,14 +38,15 @@ class Stream {
                   " location=" + source.pattern + " caps=" + source.caps();
     if (classify) {
       line += " ! tomeclassify name=classify model=\"" + options.model +
-              "\" tome-r=" + options.schedule +
+              "\" device=" + options.device + " tome-r=" + options.schedule +
               " batch-size=" + std::to_string(options.batch_size) +
               " batch-timeout=" + std::to_string(options.batch_timeout_ms);
       if (live_) line += " late-policy=skip";
     } else {
       line += " ! identity name=classify";
     }
-    line += live_ ? " ! fakesink name=out sync=true qos=true" : " ! fakesink name=out sync=false";
+    // The queue keeps the sink's waiting for the clock out of the classifier's latency.
+    line += live_ ? " ! queue ! fakesink sync=true qos=true" : " ! fakesink sync=false";
     GError* error = nullptr;
     pipeline_.reset(gst_parse_launch(line.c_str(), &error));
     if (error != nullptr) {
@@ -63,7 +64,7 @@ class Stream {
   }
 
   ~Stream() {
-    stop();
+    end();
     gst_element_set_state(pipeline_.get(), GST_STATE_NULL);
     for (GstBuffer* buffer : frames_) gst_buffer_unref(buffer);
   }
@@ -75,13 +76,15 @@ class Stream {
     if (live_) feeder_ = std::thread([this, phase] { feed(phase); });
   }
 
-  /// Ends the stream and waits until everything has come out.
-  void stop() {
-    if (stopped_) return;
-    stopped_ = true;
-    end_ = true;
+  /// Ends the stream.
+  void end() {
+    if (end_.exchange(true)) return;
     if (feeder_.joinable()) feeder_.join();
     gst_element_send_event(live_ ? in_.get() : pipeline_.get(), gst_event_new_eos());
+  }
+
+  /// Waits until everything has come out.
+  void wait_for_end() {
     Ref<GstBus> bus(gst_element_get_bus(pipeline_.get()));
     GstMessage* message = gst_bus_timed_pop_filtered(
         bus.get(), 30 * GST_SECOND,
@@ -100,11 +103,20 @@ class Stream {
     const std::lock_guard lock(mutex_);
     latencies_.clear();
     counted_from_ = out_;
+    inferences_from_ = stat("inferences");
+    skipped_from_ = stat("skipped");
   }
-  uint64_t measured() const { return out_ - counted_from_; }
+  /// Ends what begin_measuring began, and adds it up.
+  void add_to(RunFigures& figures, uint64_t& frames) {
+    const std::lock_guard lock(mutex_);
+    frames += out_ - counted_from_;
+    figures.frames += out_ - counted_from_;
+    figures.inferences += stat("inferences") - inferences_from_;
+    figures.skipped += stat("skipped") - skipped_from_;
+    figures.latencies_ms.insert(figures.latencies_ms.end(), latencies_.begin(), latencies_.end());
+  }
   uint64_t lost() const { return in_count_ - out_; }
   const std::string& failure() const { return failure_; }
-  const std::vector<double>& latencies() const { return latencies_; }
 
   uint64_t stat(const char* name) const {
     if (g_object_class_find_property(G_OBJECT_GET_CLASS(classify_.get()), "stats") == nullptr)
@@ -173,24 +185,25 @@ class Stream {
   std::vector<GstBuffer*> frames_;
   std::thread feeder_;
   std::atomic<bool> end_ = false;
-  bool stopped_ = false;
   std::string failure_;
   std::mutex mutex_;
   std::deque<Clock::time_point> entered_;
   std::vector<double> latencies_;
-  uint64_t in_count_ = 0, out_ = 0, counted_from_ = 0;
+  uint64_t in_count_ = 0, out_ = 0, counted_from_ = 0, inferences_from_ = 0, skipped_from_ = 0;
 };
 
-double percentile(std::vector<double>& values, double share) {
-  if (values.empty()) return 0;
+}  // namespace
+
+double RunFigures::latency_ms(double share) const {
+  if (latencies_ms.empty()) return 0;
+  std::vector<double> values = latencies_ms;
   const auto at = static_cast<size_t>(share * static_cast<double>(values.size() - 1) + 0.5);
   std::nth_element(values.begin(), values.begin() + static_cast<int64_t>(at), values.end());
   return values[at];
 }
 
-}  // namespace
-
-RunFigures measure_streams(const StreamOptions& options, bool classify) {
+void measure_streams(const StreamOptions& options, bool classify, double seconds,
+                     RunFigures& figures) {
   std::vector<std::unique_ptr<Stream>> streams;
   for (const RawSource& source : options.sources) {
     streams.push_back(std::make_unique<Stream>(options, source, classify));
@@ -198,34 +211,19 @@ RunFigures measure_streams(const StreamOptions& options, bool classify) {
   for (size_t i = 0; i < streams.size(); ++i) {
     streams[i]->start(static_cast<double>(i) / static_cast<double>(streams.size()));
   }
-  std::this_thread::sleep_for(std::chrono::seconds(1));  // start-up is not what is measured
+  std::this_thread::sleep_for(std::chrono::seconds(2));  // start-up is not what is measured
   for (const auto& stream : streams) stream->begin_measuring();
   const auto begin = Clock::now();
-  // The sources alone need no more than a glance.
-  const double seconds = classify ? options.seconds : std::min(options.seconds, 5.0);
   std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
-
-  RunFigures figures;
-  std::vector<double> latencies;
-  uint64_t frames = 0;
-  const double elapsed = std::chrono::duration<double>(Clock::now() - begin).count();
+  figures.per_stream.resize(streams.size());
+  for (size_t i = 0; i < streams.size(); ++i) streams[i]->add_to(figures, figures.per_stream[i]);
+  figures.seconds += std::chrono::duration<double>(Clock::now() - begin).count();
+  for (const auto& stream : streams) stream->end();
   for (const auto& stream : streams) {
-    const uint64_t count = stream->measured();
-    frames += count;
-    figures.per_stream.push_back(static_cast<double>(count) / elapsed);
-  }
-  figures.frames_per_s = static_cast<double>(frames) / elapsed;
-  for (const auto& stream : streams) stream->stop();
-  for (const auto& stream : streams) {
+    stream->wait_for_end();
     if (!stream->failure().empty()) throw std::runtime_error(stream->failure());
-    latencies.insert(latencies.end(), stream->latencies().begin(), stream->latencies().end());
-    figures.skipped += stream->stat("skipped");
-    figures.inferences += stream->stat("inferences");
     figures.dropped += stream->lost();
   }
-  figures.latency_p50_ms = percentile(latencies, 0.5);
-  figures.latency_p99_ms = percentile(latencies, 0.99);
-  return figures;
 }
 
 }  // namespace tome::bench

@@ -14,6 +14,7 @@ struct StreamOptions {
   double seconds = 30;
   double load = 1.0;
   std::string model;
+  std::string device = "auto";
   std::string schedule = "13";
   int batch_size = 8;
   int batch_timeout_ms = 5;
@@ -21,16 +22,23 @@ struct StreamOptions {
   std::vector<RawSource> sources;
 };
 
+/// What several runs add up to.
 struct RunFigures {
-  double frames_per_s = 0;
-  double latency_p50_ms = 0, latency_p99_ms = 0;  ///< of a buffer, classifier's sink to source pad
-  uint64_t skipped = 0;                           ///< inferences not done because they were late
-  uint64_t dropped = 0;                           ///< buffers that went in and never came out
-  uint64_t inferences = 0;
-  std::vector<double> per_stream;  ///< frames per second
+  double seconds = 0;
+  uint64_t frames = 0, inferences = 0;
+  uint64_t skipped = 0;              ///< inferences not done because they were late
+  uint64_t dropped = 0;              ///< buffers that went in and never came out
+  std::vector<double> latencies_ms;  ///< of each buffer, classifier's sink to source pad
+  std::vector<uint64_t> per_stream;  ///< frames of each stream
+
+  double per_second(uint64_t count) const { return static_cast<double>(count) / seconds; }
+  /// The latency that this share of the buffers stays under.
+  double latency_ms(double share) const;
 };
 
+/// Runs all streams for so many seconds and adds what they did to `figures`.
 /// @throws std::runtime_error with the bus's error if a pipeline fails
-RunFigures measure_streams(const StreamOptions& options, bool classify);
+void measure_streams(const StreamOptions& options, bool classify, double seconds,
+                     RunFigures& figures);
 
 }  // namespace tome::bench
