@@ -115,6 +115,11 @@ void install_stream_properties(Installer& add) {
   add.choice(kPropTomePropAttn, "tome-prop-attn",
              "Proportional attention: whether merged tokens weigh by their size",
              enum_type<kPropAttns>("GstTomePropAttn"), kDefaults.prop_attn, kReady);
+  add.real(
+      kPropTomeStatic, "tome-static",
+      "Clips: before the first block, merge patches that differ from the frame before by at most "
+      "so many grey levels on average; 0: exact repeats; negative: off",
+      -1, 255, kDefaults.static_threshold, kReady);
   add.number(kPropInferenceInterval, "inference-interval",
              "Infer on every n-th frame (clip models: every n-th window); frames between carry "
              "the last result with its age",
@@ -224,6 +229,9 @@ bool set_property(Settings& s, guint id, const GValue* value) {
     case kPropThreads:
       s.threads = g_value_get_int(value);
       break;
+    case kPropTomeStatic:
+      s.static_threshold = g_value_get_double(value);
+      break;
     case kPropInferenceInterval:
       s.inference_interval = g_value_get_uint(value);
       break;
@@ -300,6 +308,9 @@ bool get_property(const Settings& s, guint id, GValue* value) {
       break;
     case kPropThreads:
       g_value_set_int(value, s.threads);
+      break;
+    case kPropTomeStatic:
+      g_value_set_double(value, s.static_threshold);
       break;
     case kPropInferenceInterval:
       g_value_set_uint(value, s.inference_interval);

@@ -37,6 +37,7 @@ struct Settings {
   double threshold = 0;
   TomeActivation activation = TOME_ACTIVATION_AUTO;
   double smoothing = 0;
+  double static_threshold = -1;
   LatePolicy late_policy = LatePolicy::kProcess;
   bool post_messages = false;
 
@@ -50,6 +51,7 @@ enum Property : guint {
   kPropPrecision,
   kPropTomeR,
   kPropTomePropAttn,
+  kPropTomeStatic,
   kPropModelInstanceId,
   kPropBatchSize,
   kPropBatchTimeout,

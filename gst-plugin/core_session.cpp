@@ -114,6 +114,7 @@ Outcome CoreSession::start(const Settings& settings, const std::string& name, ui
   config.frame_stride = settings.frame_stride;
   config.inference_interval = settings.inference_interval;
   config.smoothing = settings.smoothing;
+  config.static_threshold = settings.static_threshold;
   config.max_pending = depth;
   TomeError error{};
   TomeStream* stream = nullptr;

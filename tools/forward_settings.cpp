@@ -93,7 +93,7 @@ ForwardOptions forward_options(const ForwardSettings& settings, const ViTConfig&
   options.combine = kCombines.at(settings.combine);
   options.seed = settings.seed;
   if (settings.static_threshold >= 0) {
-    options.static_threshold = settings.static_threshold * preprocess.rescale / preprocess.std[0];
+    options.static_threshold = normalised_levels(settings.static_threshold, preprocess);
   }
   return options;
 }

@@ -81,6 +81,7 @@ void Batcher::forward(const BatchKey& key, size_t begin, size_t end, double prep
     input.frames_per_request = static_cast<int64_t>(running_[begin].patches.size());
     input.r = key.r;
     input.prop_attn = key.prop_attn;
+    input.static_threshold = key.static_threshold;
     for (size_t i = begin; i < end; ++i) {
       input.frames.insert(input.frames.end(), running_[i].patches.begin(),
                           running_[i].patches.end());
@@ -106,9 +107,10 @@ void Batcher::forward(const BatchKey& key, size_t begin, size_t end, double prep
 void Batcher::keep_results(const BatchOutput& output, size_t begin, size_t end,
                            double preprocess_ms, double inference_ms, TimePoint started) {
   const auto classes = static_cast<size_t>(output.classes);
-  if (output.logits.size() != classes * (end - begin)) {
+  if (output.logits.size() != classes * (end - begin) || output.tokens_out.size() != end - begin) {
     throw Error(ErrorKind::kFailed, "the session returned " + std::to_string(output.logits.size()) +
-                                        " logits, expected " +
+                                        " logits of " + std::to_string(output.tokens_out.size()) +
+                                        " requests, expected " +
                                         std::to_string(classes * (end - begin)));
   }
   for (size_t i = begin; i < end; ++i) {
@@ -117,7 +119,7 @@ void Batcher::keep_results(const BatchOutput& output, size_t begin, size_t end,
     const std::span<const float> logits(output.logits.data() + (i - begin) * classes, classes);
     result.scores = task.stream->scorer.score(logits, task.generation, task.full_frame);
     result.tokens_in = output.tokens_in;
-    result.tokens_out = output.tokens_out;
+    result.tokens_out = output.tokens_out[i - begin];
     result.batch = static_cast<uint32_t>(end - begin);
     result.queue_ms = milliseconds(started - task.enqueued);
     // A clip was pre-processed when its frames came, and says itself how long that took.

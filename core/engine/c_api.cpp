@@ -194,6 +194,7 @@ TomeStatus stream_open(TomeModel* model, const TomeStreamConfig* config, TomeStr
     wanted.frame_stride = asked.frame_stride;
     wanted.inference_interval = asked.inference_interval;
     wanted.smoothing = asked.smoothing;
+    wanted.static_threshold = asked.static_threshold;
     wanted.max_pending = asked.max_pending;
     auto handle = std::make_unique<TomeStream>();
     handle->instance = need(model, "model").instance;

@@ -15,7 +15,7 @@
 extern "C" {
 #endif
 
-#define TOME_CORE_API_VERSION 1u
+#define TOME_CORE_API_VERSION 2u
 
 typedef enum {
   TOME_OK = 0,
@@ -140,6 +140,8 @@ typedef struct {
   uint32_t frame_stride;       /* every n-th frame enters the window, >= 1 */
   uint32_t inference_interval; /* every n-th frame (or window, for clips) is classified, >= 1 */
   double smoothing;            /* exponential over results: weight of the past, [0, 1); 0: none */
+  double static_threshold;     /* clips: merge patches that change by at most so many grey levels
+                                  before the first block; negative: off */
   uint32_t
       max_pending; /* tickets in flight before submit blocks; 0: 2 x batch size + clip length */
 } TomeStreamConfig;

@@ -35,12 +35,14 @@ struct BatchInput {
   int64_t batch = 0, frames_per_request = 1;
   std::vector<int64_t> r;  ///< asked of each block
   PropAttn prop_attn = PropAttn::kAuto;
+  double static_threshold = -1;  ///< grey levels; negative: static patches are not merged first
 };
 
 struct BatchOutput {
   std::vector<float> logits;  ///< [batch, classes]
   int64_t classes = 0;
-  int64_t tokens_in = 0, tokens_out = 0;
+  int64_t tokens_in = 0;
+  std::vector<int64_t> tokens_out;  ///< of each request: a still clip may keep fewer than another
 };
 
 class DeviceSession {

@@ -21,6 +21,7 @@ void check(const StreamConfig& config) {
   if (!(config.smoothing >= 0 && config.smoothing < 1)) {
     refuse("smoothing", std::to_string(config.smoothing), "at least 0 and less than 1");
   }
+  if (std::isnan(config.static_threshold)) refuse("tome-static", "NaN", "grey levels");
   if (std::isnan(config.threshold)) refuse("threshold", "NaN", "a number");
 }
 
@@ -81,7 +82,7 @@ Stream::Stream(std::shared_ptr<ModelInstance> model, const StreamConfig& config)
     : model_(std::move(model)), config_(config) {
   check(config_);
   const ModelDescription& description = model_->description();
-  BatchKey key{model_->resolve(config_.schedule), config_.prop_attn};
+  BatchKey key{model_->resolve(config_.schedule), config_.prop_attn, config_.static_threshold};
   if (description.clip_length > 1) {
     WindowOptions options;
     options.length = description.clip_length;
@@ -228,7 +229,8 @@ std::shared_ptr<Ticket> Stream::drain() {
 void Stream::flush() { model_->batcher().flush(*queue_); }
 
 void Stream::set_schedule(const std::string& spec) {
-  model_->batcher().set_key(*queue_, BatchKey{model_->resolve(spec), config_.prop_attn});
+  model_->batcher().set_key(
+      *queue_, BatchKey{model_->resolve(spec), config_.prop_attn, config_.static_threshold});
 }
 
 }  // namespace tome

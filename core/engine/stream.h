@@ -25,7 +25,8 @@ struct StreamConfig {
   uint32_t frame_stride = 1;
   uint32_t inference_interval = 1;
   double smoothing = 0;
-  uint32_t max_pending = 0;  ///< 0: 2 x batch size + clip length
+  double static_threshold = -1;  ///< clips: grey levels, see match_static_runs; negative: off
+  uint32_t max_pending = 0;      ///< 0: 2 x batch size + clip length
 };
 
 struct FrameOptions {

@@ -26,6 +26,7 @@ using TimePoint = Clock::time_point;
 struct BatchKey {
   std::vector<int64_t> r;
   PropAttn prop_attn = PropAttn::kAuto;
+  double static_threshold = -1;  ///< grey levels; negative: off
   bool operator==(const BatchKey&) const = default;
 };
 

@@ -107,6 +107,10 @@ void run(const Frame& frame, const Job& job, RowSink& sink) {
 
 }  // namespace
 
+double normalised_levels(double grey_levels, const PreprocessSpec& spec) {
+  return grey_levels * spec.rescale / spec.std[0];
+}
+
 void preprocess_to_patches(const Frame& frame, const PreprocessSpec& spec, int32_t patch,
                            float* patches) {
   const Job job = prepare(frame, spec);

@@ -39,6 +39,9 @@ struct PreprocessSpec {
   float rescale = 1.0F / 255.0F;  ///< applied to 0..255 before mean and std
 };
 
+/// Grey levels (of 255) in units of the normalised input, by the deviation of the first channel.
+double normalised_levels(double grey_levels, const PreprocessSpec& spec);
+
 /// Writes one frame as patch rows, the layout in which the model embeds: row (y / p) * (width / p)
 /// + x / p, column (c * p + y % p) * p + x % p, for input pixel (x, y) and channel c = R, G, B.
 ///

@@ -61,19 +61,36 @@ void write_sample(const std::vector<Repeat>& repeats, int64_t sample, int64_t pr
   }
 }
 
-}  // namespace
-
-Matching match_static_runs(const at::Tensor& tubelets, double threshold, int64_t prefix) {
+/// Of each sample, the most alike first.
+std::vector<std::vector<Repeat>> find_all_repeats(const at::Tensor& tubelets, double threshold) {
   const at::Tensor rows = tubelets.to(at::kCPU, at::kFloat).contiguous();
   const int64_t batch = rows.size(0);
-  const int64_t cells = rows.size(1) * rows.size(2);
+  const int64_t numbers = rows.size(1) * rows.size(2) * rows.size(3);
   std::vector<std::vector<Repeat>> repeats(static_cast<size_t>(batch));
   at::parallel_for(0, batch, 1, [&](int64_t begin, int64_t end) {
     for (int64_t b = begin; b < end; ++b) {
-      repeats[b] = find_repeats(rows.data_ptr<float>() + b * cells * rows.size(3),
-                                rows.sizes().slice(1), threshold);
+      repeats[b] =
+          find_repeats(rows.data_ptr<float>() + b * numbers, rows.sizes().slice(1), threshold);
     }
   });
+  return repeats;
+}
+
+}  // namespace
+
+std::vector<int64_t> count_static_runs(const at::Tensor& tubelets, double threshold) {
+  std::vector<int64_t> counts;
+  for (const auto& sample : find_all_repeats(tubelets, threshold)) {
+    const auto count = static_cast<int64_t>(sample.size());
+    counts.push_back(count - count % kStaticBucket);
+  }
+  return counts;
+}
+
+Matching match_static_runs(const at::Tensor& tubelets, double threshold, int64_t prefix) {
+  const int64_t batch = tubelets.size(0);
+  const int64_t cells = tubelets.size(1) * tubelets.size(2);
+  const std::vector<std::vector<Repeat>> repeats = find_all_repeats(tubelets, threshold);
   int64_t r = cells;
   for (const auto& sample : repeats) r = std::min(r, static_cast<int64_t>(sample.size()));
   r -= r % kStaticBucket;

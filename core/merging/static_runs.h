@@ -3,6 +3,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <vector>
+
 #include "merging/matching.h"
 
 namespace tome {
@@ -23,5 +25,9 @@ inline constexpr int64_t kStaticBucket = 16;
 /// @param threshold  in units of `tubelets`; 0 merges exact repeats only
 /// @param prefix     tokens before the first patch token; they stay
 Matching match_static_runs(const at::Tensor& tubelets, double threshold, int64_t prefix);
+
+/// How many tokens each sample alone could merge, in steps of kStaticBucket: samples of equal
+/// counts make a batch in which none keeps a token for another's sake. Arguments as above.
+std::vector<int64_t> count_static_runs(const at::Tensor& tubelets, double threshold);
 
 }  // namespace tome

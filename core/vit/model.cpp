@@ -215,10 +215,7 @@ ForwardOutput VisionTransformer::forward(const at::Tensor& patches,
   ForwardOutput output;
   output.tokens_in = x.size(1);
   if (options.static_threshold >= 0 && patches.size(1) > 1) {
-    const int64_t times = patches.size(1) / config_.tubelet;
-    x = tokens.merge_static(
-        x, tubelet_rows(patches, config_.tubelet).view({batch, times, patches.size(2), -1}),
-        options);
+    x = tokens.merge_static(x, tubelets_of(patches, config_.tubelet), options);
   }
   const auto depth = static_cast<size_t>(config_.depth);
   for (size_t i = 0; i < depth; ++i) {
@@ -257,6 +254,11 @@ ForwardOutput VisionTransformer::forward_pixels(const at::Tensor& pixels,
                                                 const ForwardOptions& options) const {
   return forward(patchify(pixels.dim() == 4 ? pixels.unsqueeze(2) : pixels, config_.patch),
                  options);
+}
+
+at::Tensor tubelets_of(const at::Tensor& patches, int64_t tubelet) {
+  return tubelet_rows(patches, tubelet)
+      .view({patches.size(0), patches.size(1) / tubelet, patches.size(2), -1});
 }
 
 at::Tensor patchify(const at::Tensor& pixels, int64_t patch) {

@@ -89,6 +89,10 @@ class VisionTransformer {
   std::unique_ptr<Impl> impl_;
 };
 
+/// Frames' patches as tubelets: [B, T, n, k] to [B, T / tubelet, n, tubelet * k], what
+/// match_static_runs compares.
+at::Tensor tubelets_of(const at::Tensor& patches, int64_t tubelet);
+
 /// Pixels [B, 3, T, H, W] to patch rows [B, T, n, 3 * p * p].
 at::Tensor patchify(const at::Tensor& pixels, int64_t patch);
 

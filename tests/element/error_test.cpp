@@ -87,6 +87,7 @@ TEST_F(Errors, PropertiesReachTheCore) {
              {"clip-length", "3"},
              {"tome-r", "16:-1"},
              {"tome-prop-attn", "off"},
+             {"tome-static", "1.5"},
              {"top-k", "2"},
              {"threshold", "0.25"},
              {"activation", "sigmoid"},
@@ -101,7 +102,7 @@ TEST_F(Errors, PropertiesReachTheCore) {
   EXPECT_EQ(core_.stream_config(),
             "name=" + std::string(GST_ELEMENT_NAME(h.element())) +
                 " r=16:-1 attn=2 k=2 threshold=0.25 activation=2 clip-stride=6 frame-stride=2 "
-                "interval=5 smoothing=0.5 pending=120");
+                "interval=5 smoothing=0.5 static=1.5 pending=120");
 }
 
 TEST_F(Errors, InTheMiddleStopTheStream) {

@@ -191,7 +191,7 @@ TomeStatus stream_open(TomeModel* model, const TomeStreamConfig* config, TomeStr
        << " threshold=" << config->threshold << " activation=" << config->activation
        << " clip-stride=" << config->clip_stride << " frame-stride=" << config->frame_stride
        << " interval=" << config->inference_interval << " smoothing=" << config->smoothing
-       << " pending=" << config->max_pending;
+       << " static=" << config->static_threshold << " pending=" << config->max_pending;
   s.stream_config = seen.str();
   if (const TomeStatus status = take_failure(s.open_failure, error)) return status;
   if (bad(config->schedule)) return bad_schedule(config->schedule, error);

@@ -208,10 +208,19 @@ ViTWeights inflate(const ViTConfig& image, const ViTWeights& weights, const ViTC
                                           "' in dim, depth, patch, size or prefix tokens; it can "
                                           "be made from it only if these agree");
   }
+  if ((image.tubelet != 1 && image.tubelet != clip.tubelet) ||
+      clip.grid_frames() % image.grid_frames() != 0 || clip.frames < image.frames) {
+    throw Error(ErrorKind::kSettings,
+                "a clip model of " + std::to_string(clip.frames) + " frames in tubelets of " +
+                    std::to_string(clip.tubelet) + " cannot be made from '" + image.name +
+                    "' with " + std::to_string(image.frames) + " frames in tubelets of " +
+                    std::to_string(image.tubelet) +
+                    "; expected the same tubelet and a multiple of the frames");
+  }
   ViTWeights out;
   out.prefix = weights.prefix.defined() ? weights.prefix.clone() : at::Tensor();
-  const double share = 1.0 / static_cast<double>(clip.tubelet);
-  out.patch_embed = {(weights.patch_embed.weight * share).repeat({1, clip.tubelet}),
+  const int64_t repeats = clip.tubelet / image.tubelet;
+  out.patch_embed = {(weights.patch_embed.weight / repeats).repeat({1, repeats}),
                      weights.patch_embed.bias.clone()};
   const int64_t prefix = image.prefix_tokens();
   const at::Tensor cells = weights.pos_embed.narrow(0, prefix, image.patch_tokens());
@@ -219,7 +228,10 @@ ViTWeights inflate(const ViTConfig& image, const ViTWeights& weights, const ViTC
   const at::Tensor time = at::arange(clip.grid_frames(), at::kFloat).unsqueeze(1);
   const at::Tensor rate = at::pow(100.0, -at::arange(clip.dim, at::kFloat) / clip.dim).unsqueeze(0);
   const at::Tensor wave = 0.02 * at::sin(time * rate);
-  const at::Tensor inflated = (cells.unsqueeze(0) + wave.unsqueeze(1)).reshape({-1, clip.dim});
+  const at::Tensor inflated = (cells.view({image.grid_frames(), -1, clip.dim})
+                                   .repeat_interleave(clip.grid_frames() / image.grid_frames(), 0) +
+                               wave.unsqueeze(1))
+                                  .reshape({-1, clip.dim});
   out.pos_embed = at::cat({weights.pos_embed.narrow(0, 0, prefix), inflated});
   const auto copy_norm = [](const NormWeights& from) {
     return from.weight.defined() ? NormWeights{from.weight.clone(), from.bias.clone()}

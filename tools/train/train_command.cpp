@@ -78,10 +78,8 @@ Checkpoint start_from(const TrainArguments& a, std::vector<std::string> labels) 
     clip.frames = a.frames;
     clip.tubelet = a.tubelet > 0 ? a.tubelet : (a.frames % 2 == 0 ? 2 : 1);
     clip.family = "vit";
-  } else if (a.frames > 0 && a.frames != out.config.frames) {
-    throw Error(ErrorKind::kSettings, "--frames " + std::to_string(a.frames) + ": '" + a.init +
-                                          "' is a clip model of " +
-                                          std::to_string(out.config.frames) + " frames");
+  } else if (a.frames > 0) {
+    clip.frames = a.frames;
   }
   const bool same_labels = labels == out.labels;
   if (clip.frames != out.config.frames) {
@@ -228,7 +226,8 @@ void run_train(TrainArguments a) {
 
 void add_model_options(CLI::App& app, TrainArguments& a) {
   app.add_option("--init", a.init,
-                 "Model folder to start from; an image model is inflated to clips");
+                 "Model folder to start from; an image model is inflated to clips, a clip model "
+                 "lengthened");
   app.add_option("--frames", a.frames, "Frames of a clip (1: image model; new models: 8)");
   app.add_option("--tubelet", a.tubelet, "Frames of one tubelet (clips: 2)");
   app.add_option("--size", a.size, "Input size, pixels (new models: 96)");

@@ -122,7 +122,7 @@ class FakeSession : public DeviceSession {
     BatchOutput output;
     output.classes = 4;
     output.tokens_in = 17;
-    output.tokens_out = 9;
+    output.tokens_out.assign(static_cast<size_t>(input.batch), 9);
     for (int64_t i = 0; i < input.batch; ++i) {
       std::vector<int> tags;
       for (int64_t t = 0; t < input.frames_per_request; ++t) {

@@ -1,0 +1,84 @@
+// The session on LibTorch: what happens to the clips of one batch.
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <vector>
+
+#include "engine/aten_session.h"
+#include "tiny_model.h"
+
+namespace tome::testing {
+namespace {
+
+constexpr int64_t kFrames = 4;
+constexpr int64_t kCells = 16;
+constexpr int64_t kRow = 3 * 8 * 8;
+
+struct SessionTest : ::testing::Test {
+  SessionTest() : checkpoint(tiny_checkpoint({.frames = kFrames})) {
+    model = std::make_shared<const VisionTransformer>(checkpoint.config, checkpoint.weights);
+    session = std::make_unique<AtenSession>(model, checkpoint.preprocess);
+  }
+
+  /// A clip whose frames after the first repeat it in their first `still` cells.
+  at::Tensor clip(int64_t still, uint64_t seed) {
+    auto generator = at::make_generator<at::CPUGeneratorImpl>(seed);
+    at::Tensor out = at::randn({kFrames, kCells, kRow}, generator, at::TensorOptions());
+    for (int64_t t = 1; t < kFrames; ++t) {
+      out[t].narrow(0, 0, still).copy_(out[0].narrow(0, 0, still));
+    }
+    return out;
+  }
+
+  BatchOutput run(const std::vector<at::Tensor>& clips, double threshold) {
+    BatchInput input;
+    input.batch = static_cast<int64_t>(clips.size());
+    input.frames_per_request = kFrames;
+    input.r = {4, 4, 4};
+    input.static_threshold = threshold;
+    for (const at::Tensor& frames : clips) {
+      for (int64_t t = 0; t < kFrames; ++t) {
+        input.frames.push_back(std::make_shared<const Patches>(Patches{frames[t].clone()}));
+      }
+    }
+    return session->forward(input);
+  }
+
+  static void expect_near(const BatchOutput& all, size_t request, const BatchOutput& alone) {
+    for (int64_t c = 0; c < all.classes; ++c) {
+      EXPECT_NEAR(all.logits[request * all.classes + c], alone.logits[c], 1e-4)
+          << "request " << request;
+    }
+  }
+
+  Checkpoint checkpoint;
+  std::shared_ptr<const VisionTransformer> model;
+  std::unique_ptr<AtenSession> session;
+};
+
+TEST_F(SessionTest, AStillClipCostsLittleAmongMovingOnes) {
+  const std::vector<at::Tensor> clips{clip(0, 1), clip(kCells, 2), clip(8, 3), clip(0, 4)};
+  const BatchOutput all = run(clips, 0);
+  EXPECT_EQ(all.tokens_in, 1 + kFrames * kCells);
+  // Three blocks merge 4 each; before them 3 x 16 and 3 x 8 rounded down to 16 repeats are gone.
+  EXPECT_EQ(all.tokens_out, (std::vector<int64_t>{53, 5, 37, 53}));
+  for (size_t i = 0; i < clips.size(); ++i) expect_near(all, i, run({clips[i]}, 0));
+}
+
+TEST_F(SessionTest, NothingChangesWhereNothingRepeats) {
+  const std::vector<at::Tensor> clips{clip(0, 5), clip(0, 6)};
+  EXPECT_EQ(run(clips, 0).logits, run(clips, -1).logits);
+}
+
+TEST_F(SessionTest, TheThresholdIsInGreyLevels) {
+  const at::Tensor still = clip(kCells, 7);
+  at::Tensor trembling = still.clone();
+  // 2 of 255 grey levels at a deviation of 0.5 are 4 / 255.
+  trembling[1].add_(4.0 / 255);
+  EXPECT_EQ(run({trembling}, 1.9).tokens_out[0], 5 + 2 * kCells);
+  EXPECT_EQ(run({trembling}, 2.1).tokens_out[0], 5);
+}
+
+}  // namespace
+}  // namespace tome::testing
