@@ -1,0 +1,204 @@
+// Whatever one stream does, another waits one batch longer at most. By timestamps, on a device
+// whose batches take 200 ms each.
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <thread>
+
+#include "element_fixture.h"
+
+namespace tome::testing {
+namespace {
+
+using SteadyClock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+constexpr auto kBatch = milliseconds(200);
+constexpr auto kTimeout = milliseconds(5);
+constexpr auto kPeriod = milliseconds(250);
+/// What a busy machine may add by not waking a thread at once.
+constexpr auto kSlack = milliseconds(120);
+const LoneElement::Properties kShared = {
+    {"model", "200ms"}, {"model-instance-id", "one"}, {"batch-size", "4"}, {"top-k", "1"}};
+
+/// A camera: a frame every 250 ms, and how long each takes through the element.
+class Camera {
+ public:
+  Camera() : harness_(kShared) {
+    gst_harness_set_drop_buffers(harness_.get(), TRUE);
+    harness_.set_caps();
+    gst_pad_add_probe(harness_.src(), GST_PAD_PROBE_TYPE_BUFFER, &Camera::on_out, this, nullptr);
+    thread_ = std::thread([this] { run(); });
+  }
+  ~Camera() {
+    stop_ = true;
+    thread_.join();
+  }
+  Camera(const Camera&) = delete;
+  Camera& operator=(const Camera&) = delete;
+
+  /// The longest time since the last call, and how many frames came out.
+  std::pair<milliseconds, int> longest() {
+    const std::scoped_lock lock(mutex_);
+    const auto out = std::chrono::duration_cast<milliseconds>(longest_);
+    longest_ = {};
+    return {out, std::exchange(frames_, 0)};
+  }
+
+ private:
+  void run() {
+    auto next = SteadyClock::now();
+    for (int i = 0; !stop_; ++i, next += kPeriod) {
+      std::this_thread::sleep_until(next);
+      {
+        const std::scoped_lock lock(mutex_);
+        pushed_.push_back(SteadyClock::now());
+      }
+      ASSERT_EQ(harness_.push(static_cast<uint8_t>(i), i), GST_FLOW_OK);
+    }
+  }
+
+  static GstPadProbeReturn on_out(GstPad*, GstPadProbeInfo* info, gpointer self) {
+    auto* camera = static_cast<Camera*>(self);
+    GstBuffer* buffer = GST_PAD_PROBE_INFO_BUFFER(info);
+    EXPECT_EQ(value_on(buffer), static_cast<int64_t>(GST_BUFFER_PTS(buffer) / kFrame % 256));
+    const std::scoped_lock lock(camera->mutex_);
+    camera->longest_ = std::max(camera->longest_, SteadyClock::now() - camera->pushed_.front());
+    camera->pushed_.erase(camera->pushed_.begin());
+    ++camera->frames_;
+    return GST_PAD_PROBE_OK;
+  }
+
+  Harness harness_;
+  std::mutex mutex_;
+  std::vector<SteadyClock::time_point> pushed_;
+  SteadyClock::duration longest_{};
+  int frames_ = 0;
+  std::atomic<bool> stop_ = false;
+  std::thread thread_;
+};
+
+/// Another stream of the same model, as fast as it is taken.
+class Neighbour {
+ public:
+  Neighbour() : harness_(std::make_unique<Harness>(kShared)) {
+    gst_harness_set_drop_buffers(harness_->get(), TRUE);
+    harness_->set_caps();
+    start();
+  }
+  ~Neighbour() { kill(); }
+  Neighbour(const Neighbour&) = delete;
+  Neighbour& operator=(const Neighbour&) = delete;
+
+  Harness& harness() { return *harness_; }
+  void start() {
+    stop_ = false;
+    thread_ = std::thread([this] {
+      for (int i = 0; !stop_ && harness_->push(1, i) == GST_FLOW_OK; ++i) {
+      }
+    });
+  }
+  /// Sends no more; what is in flight stays.
+  void pause() {
+    stop_ = true;
+    if (thread_.joinable()) thread_.join();
+  }
+  /// Gone, with everything in flight.
+  void kill() {
+    stop_ = true;
+    if (harness_) gst_element_set_state(harness_->element(), GST_STATE_NULL);
+    if (thread_.joinable()) thread_.join();
+    harness_.reset();
+  }
+
+ private:
+  std::unique_ptr<Harness> harness_;
+  std::atomic<bool> stop_ = false;
+  std::thread thread_;
+};
+
+class Isolation : public ::testing::Test {
+ protected:
+  /// Lets the cameras run for a while and looks at the longest time of both.
+  void expect_undisturbed(const char* during, milliseconds time = milliseconds(1200)) {
+    std::this_thread::sleep_for(time);
+    // Its batch has to wait for the one that runs: that is the one batch more.
+    constexpr auto kMost = kTimeout + 2 * kBatch + kSlack;
+    for (Camera* camera : {&first_, &second_}) {
+      const auto [longest, frames] = camera->longest();
+      EXPECT_LE(longest, kMost) << during;
+      EXPECT_GE(frames, time / kPeriod / 2) << during;
+    }
+  }
+  void SetUp() override {
+    std::this_thread::sleep_for(3 * kBatch);
+    first_.longest();
+    second_.longest();
+  }
+
+  Camera first_, second_;
+};
+
+TEST_F(Isolation, OfAFastOneThatPausesForSeconds) {
+  expect_undisturbed("nobody else");
+  Neighbour neighbour;
+  expect_undisturbed("a neighbour as fast as it can");
+  neighbour.pause();
+  expect_undisturbed("the neighbour pauses", milliseconds(2500));
+  neighbour.start();
+  expect_undisturbed("the neighbour is back");
+}
+
+TEST_F(Isolation, OfOneThatIsKilled) {
+  Neighbour neighbour;
+  expect_undisturbed("a neighbour as fast as it can");
+  neighbour.kill();
+  expect_undisturbed("the neighbour is gone");
+  for (int i = 0; i < 5; ++i) {
+    Neighbour another;
+    std::this_thread::sleep_for(milliseconds(130));
+    another.kill();
+  }
+  expect_undisturbed("five have come and gone");
+}
+
+TEST_F(Isolation, OfFlushes) {
+  Neighbour neighbour;
+  for (int i = 0; i < 6; ++i) {
+    std::this_thread::sleep_for(milliseconds(150));
+    neighbour.harness().push_event(gst_event_new_flush_start());
+    neighbour.pause();
+    neighbour.harness().push_event(gst_event_new_flush_stop(TRUE));
+    GstSegment segment;
+    gst_segment_init(&segment, GST_FORMAT_TIME);
+    neighbour.harness().push_event(gst_event_new_segment(&segment));
+    neighbour.start();
+  }
+  expect_undisturbed("the neighbour was flushed six times");
+}
+
+TEST_F(Isolation, OfEosAndOfCapsThatChange) {
+  Neighbour neighbour;
+  expect_undisturbed("a neighbour as fast as it can");
+  neighbour.pause();
+  neighbour.harness().set_caps("video/x-raw,format=RGB,width=64,height=48,framerate=25/1");
+  neighbour.harness().push_event(gst_event_new_eos());
+  expect_undisturbed("the neighbour has ended", milliseconds(2000));
+}
+
+TEST_F(Isolation, OfOneWithThousandsOfRegions) {
+  Harness regions({{"model", "200ms"},
+                   {"model-instance-id", "one"},
+                   {"batch-size", "4"},
+                   {"inference-region", "roi-list"}});
+  regions.set_caps();
+  GstBuffer* buffer = Harness::frame(1, 0);
+  for (guint i = 0; i < 3000; ++i) {
+    gst_buffer_add_video_region_of_interest_meta(buffer, "x", i % 12, i % 6, 2, 2);
+  }
+  ASSERT_EQ(regions.push(buffer), GST_FLOW_OK);
+  expect_undisturbed("the neighbour has 750 batches of its own", milliseconds(2000));
+}
+
+}  // namespace
+}  // namespace tome::testing
