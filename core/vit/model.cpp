@@ -8,6 +8,7 @@
 
 #include "error.h"
 #include "vit/attention.h"
+#include "vit/host_memory.h"
 #include "vit/linear.h"
 #include "vit/token_state.h"
 
@@ -118,6 +119,7 @@ VisionTransformer::VisionTransformer(ViTConfig config, ViTWeights weights, at::D
     throw Error(ErrorKind::kSettings,
                 "precision fp16 is not available on the CPU; use fp32 or bf16");
   }
+  if (device.is_cpu()) keep_host_memory();
   for_each_tensor(weights, [&](at::Tensor& tensor) {
     if (tensor.defined()) tensor = tensor.to(device, precision).contiguous();
   });

@@ -1,0 +1,203 @@
+"""Forward passes of ours and of every peer, in turns: JSON Lines, a table and a plot.
+
+Each engine is a process of its own; a round runs each a few times, one after the other, so that a
+machine that slows down slows all of them. Called by bench/cpu.sh.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+TOKENS = {"vit_large_patch16_384": 577, "video_vit_base": 1568, "video_vit_large": 1568}
+
+
+class Peer:
+    """A peer's process, idle but when asked."""
+
+    def __init__(self, engine, cell, r=0):
+        self.engine, self.r, self.times = engine, str(r), []
+        command = [sys.executable, str(HERE / "peer.py"), engine, cell["model"], str(cell["batch"]),
+                   str(cell["threads"]), cell["precision"], str(r)]
+        environment = os.environ | {"OMP_NUM_THREADS": str(cell["threads"])}
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE, text=True, env=environment)
+
+    def ready(self):
+        for line in self.process.stdout:
+            if line.strip() == "ready":
+                return
+        lines = self.process.stderr.read().strip().splitlines()
+        raise SystemExit(f"cpu.sh: {self.engine}: {lines[-1] if lines else 'ended'}")
+
+    def run(self, repeats):
+        self.process.stdin.write(f"{repeats}\n")
+        self.process.stdin.flush()
+        self.times += json.loads(self.process.stdout.readline())
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def run_ours(tome, cell, specs, repeats, times):
+    """One process of `tome bench`, which times its schedules in turns itself. A schedule's ms of a
+    run are the process's median."""
+    command = [tome, "bench", "--arch", cell["model"], "--r", ",".join(specs), "--batch",
+               str(cell["batch"]), "--threads", str(cell["threads"]), "--precision",
+               cell["precision"], "--repeats", str(repeats), "--device", "cpu", "--json"]
+    rows = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    for row in rows:
+        times.setdefault(row["r"], []).append(row)
+
+
+def row_of(cell, engine, r, times, extra=None):
+    return {"engine": engine, "model": cell["model"], "tokens": TOKENS.get(cell["model"], 197),
+            "batch": cell["batch"], "threads": cell["threads"], "precision": cell["precision"],
+            "r": r, "ms_median": round(statistics.median(times), 3), "ms_min": round(min(times), 3),
+            "ms_max": round(max(times), 3)} | (extra or {})
+
+
+def measure(cell, tome, rounds, repeats):
+    """Rows of one model, batch, number of threads and precision."""
+    video = cell["model"].startswith("video")
+    specs = ["0", "65"] if video else ["0", "8", "13", "16"]
+    peers = []
+    for engine, r in [("torch", 0), ("timm", 0), ("torch-tome", specs[-1]), ("torch-tome", "13"),
+                      ("openvino", 0), ("onnxruntime", 0)]:
+        if (engine == "timm" or r == "13") and video:
+            continue
+        if engine == "onnxruntime" and cell["precision"] != "fp32":
+            continue
+        peer = Peer(engine, cell, r)
+        peer.ready()  # one at a time: two at once would not fit small machines
+        peers.append(peer)
+    ours = {}
+    for _ in range(rounds):
+        for peer in peers:
+            peer.run(repeats)
+        run_ours(tome, cell, specs, repeats, ours)
+    for peer in peers:
+        peer.close()
+    rows = [row_of(cell, peer.engine, peer.r, peer.times) for peer in peers]
+    for spec, runs in ours.items():
+        row = row_of(cell, "gst-tome", spec, [run["ms_median"] for run in runs],
+                     {"flops_saved": round(runs[0]["flops_saved"], 4)})
+        row["ms_min"] = round(min(run["ms_min"] for run in runs), 3)
+        row["ms_max"] = round(max(run["ms_max"] for run in runs), 3)
+        rows.append(row)
+    return rows
+
+
+def add_ratios(rows, plain_ms):
+    """speedup: over plain PyTorch in fp32 of the same cell; and over OpenVINO of the same precision."""
+    unmerged = {row["engine"]: row["ms_median"] for row in rows if row["r"] == "0"}
+    for row in rows:
+        row["speedup"] = round(plain_ms / row["ms_median"], 3)
+        row["speedup_openvino"] = round(unmerged["openvino"] / row["ms_median"], 3)
+        if "flops_saved" in row:
+            ratio = unmerged["gst-tome"] / row["ms_median"]
+            row["speedup_over_flops_saved"] = round(ratio / row["flops_saved"], 3)
+
+
+def processor():
+    facts = Path("/proc/cpuinfo").read_text()
+    name = next((line.split(":")[1].strip() for line in facts.splitlines() if "model name" in line), "?")
+    flags = next((line.split() for line in facts.splitlines() if line.startswith("flags")), [])
+    has = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "avx512_vnni") if flag in flags]
+    return f"{name}, {os.cpu_count()} cores, {' '.join(has)}", "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def cells(arguments, native_bf16):
+    precisions = ["fp32", "bf16"] if native_bf16 else ["fp32"]
+    if arguments.quick:
+        models, batches, threads = ["vit_tiny_patch16_224", "vit_base_patch16_224", "video_vit_base"], [1], [2]
+    else:
+        models = ["vit_tiny_patch16_224", "vit_small_patch16_224", "vit_base_patch16_224",
+                  "vit_large_patch16_384", "video_vit_base", "video_vit_large"]
+        batches, threads = [1, 8], [1, 2]
+    models = arguments.models.split(",") if arguments.models else models
+    batches = [int(b) for b in arguments.batch.split(",")] if arguments.batch else batches
+    threads = [int(t) for t in arguments.threads.split(",")] if arguments.threads else threads
+    for model in models:
+        for batch in batches:
+            for thread in threads:
+                yield [{"model": model, "batch": batch, "threads": thread, "precision": precision}
+                       for precision in precisions]
+
+
+def write_table(rows, machine, path):
+    lines = [f"# {machine}", "",
+             "Forward passes, random weights; ms are medians of interleaved runs. x torch: times plain",
+             "PyTorch in fp32; x OpenVINO: times OpenVINO unmerged in the same precision.", "",
+             "| model | batch | threads | precision | engine | r | ms | min..max | x torch | x OpenVINO | speed-up over FLOPs saved |",
+             "|---|---|---|---|---|---|---|---|---|---|---|"]
+    for row in rows:
+        share = row.get("speedup_over_flops_saved", "")
+        lines.append(f"| {row['model']} | {row['batch']} | {row['threads']} | {row['precision']} | {row['engine']} "
+                     f"| {row['r']} | {row['ms_median']:.1f} | {row['ms_min']:.1f}..{row['ms_max']:.1f} "
+                     f"| {row['speedup']:.2f} | {row['speedup_openvino']:.2f} | {share} |")
+    path.write_text("\n".join(lines) + "\n")
+
+
+def plot(rows, machine, path):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    groups = {}
+    for row in rows:
+        groups.setdefault((row["model"], row["batch"], row["threads"], row["precision"]), []).append(row)
+    figure, axes = plt.subplots(len(groups), 1, figsize=(8, 2.2 * len(groups) + 0.6), squeeze=False)
+    for axis, (key, group) in zip(axes[:, 0], groups.items()):
+        names = [row["engine"] + (f" r={row['r']}" if row["r"] != "0" else "") for row in group]
+        colours = ["tab:orange" if row["engine"] == "gst-tome" else "tab:grey" for row in group]
+        axis.barh(names, [row["speedup_openvino"] for row in group], color=colours)
+        axis.axvline(1, color="black", linewidth=0.8)
+        axis.invert_yaxis()
+        axis.tick_params(labelsize=7)
+        axis.set_title("{}, batch {}, {} threads, {}".format(*key), fontsize=8)
+    axes[-1, 0].set_xlabel("times OpenVINO unmerged")
+    figure.suptitle(machine, fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="bench/cpu.sh")
+    parser.add_argument("--tome", required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--quick", action="store_true", help="ViT-Ti, ViT-B, video ViT-B at batch 1")
+    parser.add_argument("--models", help="by commas")
+    parser.add_argument("--batch", help="by commas")
+    parser.add_argument("--threads", help="by commas")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each engine in a round")
+    parser.add_argument("--out", type=Path, default=HERE.parent / "results" / "cpu",
+                        help="without ending: .jsonl, .md and .png are written")
+    arguments = parser.parse_args()
+    machine, native_bf16 = processor()
+    if not native_bf16:
+        print("cpu.sh: no bf16 arithmetic here: fp32 only", file=sys.stderr)
+    rows = []
+    for group in cells(arguments, native_bf16):
+        plain_ms = None
+        for cell in group:
+            done = measure(cell, arguments.tome, arguments.rounds, arguments.repeats)
+            plain_ms = plain_ms or next(row["ms_median"] for row in done if row["engine"] == "torch")
+            add_ratios(done, plain_ms)
+            for row in done:
+                row["processor"] = machine
+                print(json.dumps(row), flush=True)
+            rows += done
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.with_suffix(".jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_table(rows, machine, arguments.out.with_suffix(".md"))
+    plot(rows, machine, arguments.out.with_suffix(".png"))
+
+
+main()
