@@ -200,4 +200,5 @@ def main():
     plot(rows, machine, arguments.out.with_suffix(".png"))
 
 
-main()
+if __name__ == "__main__":
+    main()
