@@ -93,7 +93,7 @@ class Arrivals {
   SteadyClock::duration longest_gap_{};
 };
 
-/// A pipeline; the messages that nobody reads are thrown away.
+/// A pipeline; where nobody reads the messages, an error fails the test.
 class Pipeline {
  public:
   explicit Pipeline(const std::string& line, bool read_messages = false) {
@@ -105,6 +105,12 @@ class Pipeline {
     gst_bus_set_sync_handler(
         bus_.get(),
         [](GstBus*, GstMessage* message, gpointer) {
+          if (GST_MESSAGE_TYPE(message) == GST_MESSAGE_ERROR) {
+            GError* error = nullptr;
+            gst_message_parse_error(message, &error, nullptr);
+            ADD_FAILURE() << error->message;
+            g_error_free(error);
+          }
           gst_message_unref(message);
           return GST_BUS_DROP;
         },
@@ -133,13 +139,15 @@ void change_caps(GstElement* branch) {
                           "video/x-raw,format=I420,width=48,height=64");
 }
 
+// A sink that prerolls would take the whole pipeline through a state change of its own, in a thread
+// of GStreamer's that can deadlock with the one that removes the branch (1.22): hence async=false.
 /// Adds a branch to the running pipeline, lets it work, and takes it away in one of four ways.
 void come_and_go(GstBin* pipeline, int number) {
   static constexpr const char* kFormats[] = {"GRAY8", "NV12", "RGB", "YUY2", "BGRx"};
   const std::string line =
       "videotestsrc name=in ! capsfilter name=caps caps=video/x-raw,framerate=25/1,format=" +
       std::string(kFormats[number % 5]) + ",width=" + std::to_string(32 + number % 7 * 16) +
-      ",height=48 ! " + kClassify;
+      ",height=48 ! " + kClassify + "async=false";
   GstElement* branch = gst_parse_bin_from_description(line.c_str(), FALSE, nullptr);
   ASSERT_NE(branch, nullptr);
   Arrivals arrivals(branch);
