@@ -14,10 +14,9 @@
 
 #include "checkpoint/checkpoint.h"
 #include "commands.h"
-#include "dataset.h"
 #include "error.h"
+#include "eval_source.h"
 #include "forward_settings.h"
-#include "media_reader.h"
 #include "merging/schedule.h"
 #include "plot.h"
 #include "result_line.h"
@@ -28,6 +27,7 @@ namespace {
 
 struct EvalSettings {
   std::string model, data, labels_file, split, plot, precision = "fp32";
+  GeneratedClips generated;
   std::vector<std::string> r{"0"};
   int64_t batch = 16, limit = 0, windows = 4, clip_length = 0, frame_stride = 1;
   bool json = false;
@@ -53,25 +53,21 @@ class Evaluation {
     LoadOptions load;
     if (!settings.labels_file.empty()) load.labels_file = settings.labels_file;
     checkpoint_ = load_checkpoint(settings.model, load);
-    plan_.frames = frames_per_request(checkpoint_.config, settings.clip_length);
-    plan_.stride = settings.frame_stride;
-    samples_ = read_dataset(settings.data, checkpoint_.labels, settings.split, settings.limit);
-    // A picture has one window, and a folder is of one kind.
-    if (!is_picture(samples_.front().file)) plan_.windows = settings.windows;
+    frames_ = frames_per_request(checkpoint_.config, settings.clip_length);
+    source_ = open_source();
     make_runs();
   }
 
   void run() {
     const c10::InferenceMode inference;
     const bool progress = isatty(STDERR_FILENO) != 0;
-    const auto total = static_cast<int64_t>(samples_.size());
+    const int64_t total = source_->size();
     for (int64_t begin = 0; begin < total; begin += settings_.batch) {
       const int64_t end = std::min(begin + settings_.batch, total);
-      const std::vector<Sample> batch(samples_.begin() + begin, samples_.begin() + end);
       // Decoded once for all runs; and all runs take turns, so that a machine that slows down
       // slows all of them.
-      const at::Tensor rows = load_samples(batch, checkpoint_, plan_, threads_);
-      for (Run& run : runs_) run_batch(run, rows, batch);
+      const at::Tensor rows = source_->load(begin, end);
+      for (Run& run : runs_) run_batch(run, rows, begin, end);
       if (progress) std::cerr << "\r" << end << "/" << total << (end == total ? "\n" : "");
     }
   }
@@ -88,9 +84,23 @@ class Evaluation {
   }
 
  private:
+  std::unique_ptr<EvalSource> open_source() const {
+    if (settings_.data.empty() == settings_.generated.generator.empty()) {
+      throw Error(ErrorKind::kSettings, "give either --data FOLDER or --generator camera-state");
+    }
+    if (settings_.data.empty()) {
+      constexpr int64_t kClips = 1200;
+      return generated_eval_source(settings_.generated,
+                                   settings_.limit > 0 ? settings_.limit : kClips, checkpoint_);
+    }
+    return folder_eval_source(settings_.data, settings_.split, settings_.limit,
+                              {frames_, settings_.windows, settings_.frame_stride}, checkpoint_,
+                              threads_);
+  }
+
   void make_runs() {
     const at::Device device = parse_device(settings_.forward.device);
-    const TokenGeometry geometry = token_geometry(checkpoint_.config, plan_.frames);
+    const TokenGeometry geometry = token_geometry(checkpoint_.config, frames_);
     const auto precisions = split(settings_.precision, ',');
     for (const std::string& precision : precisions) {
       models_.push_back(std::make_unique<VisionTransformer>(checkpoint_.config, checkpoint_.weights,
@@ -104,31 +114,30 @@ class Evaluation {
             forward_options(settings_.forward, checkpoint_.config, checkpoint_.preprocess);
         run.options.r = Schedule::parse(spec).resolve(geometry);
         run.effective = effective_r(run.options.r, geometry);
-        run.gflops = forward_gflops(checkpoint_.config, run.effective, plan_.frames);
+        run.gflops = forward_gflops(checkpoint_.config, run.effective, frames_);
         runs_.push_back(std::move(run));
       }
     }
   }
 
-  void run_batch(Run& run, const at::Tensor& rows, const std::vector<Sample>& batch) {
+  void run_batch(Run& run, const at::Tensor& rows, int64_t begin, int64_t end) {
     const auto start = std::chrono::steady_clock::now();
     const ForwardOutput output = run.model->forward(rows, run.options);
     const at::Tensor logits = output.logits.to(at::kCPU, at::kFloat);
     run.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 
-    const auto images = static_cast<int64_t>(batch.size());
+    const int64_t images = end - begin;
     const at::Tensor scores = to_scores(logits, checkpoint_.activation)
-                                  .reshape({images, plan_.windows, -1})
+                                  .reshape({images, source_->windows(), -1})
                                   .mean(1)
                                   .contiguous();
     for (int64_t i = 0; i < images; ++i) {
       const auto tags = top_tags(scores[i], checkpoint_.labels, 5, -1e30);
       run.leading.push_back(tags.front().id);
-      run.top1 += tags.front().id == batch[i].class_index ? 1 : 0;
-      run.top5 += std::any_of(tags.begin(), tags.end(),
-                              [&](const Tag& tag) { return tag.id == batch[i].class_index; })
-                      ? 1
-                      : 0;
+      const int64_t truth = source_->class_index(begin + i);
+      run.top1 += tags.front().id == truth ? 1 : 0;
+      const auto is_right = [&](const Tag& tag) { return tag.id == truth; };
+      run.top5 += std::any_of(tags.begin(), tags.end(), is_right) ? 1 : 0;
     }
     run.images += images;
     run.tokens_in = output.tokens_in;
@@ -168,9 +177,9 @@ class Evaluation {
   }
 
   void print_table() const {
-    std::cout << checkpoint_.config.name << ", " << samples_.size() << " samples of "
-              << settings_.data << ", " << threads_ << " threads, batch " << settings_.batch
-              << "\n";
+    std::cout << checkpoint_.config.name << ", " << source_->size() << " samples of "
+              << (settings_.data.empty() ? settings_.generated.generator : settings_.data) << ", "
+              << threads_ << " threads, batch " << settings_.batch << "\n";
     std::cout << std::left << std::setw(14) << "r" << std::setw(6) << "prec" << std::right
               << std::setw(8) << "top-1" << std::setw(8) << "top-5" << std::setw(10) << "as r=0"
               << std::setw(8) << "tokens" << std::setw(10) << "GFLOPs" << std::setw(11)
@@ -209,8 +218,8 @@ class Evaluation {
   const EvalSettings& settings_;
   int threads_;
   Checkpoint checkpoint_;
-  SamplePlan plan_;
-  std::vector<Sample> samples_;
+  int64_t frames_ = 1;  // of one request
+  std::unique_ptr<EvalSource> source_;
   std::vector<std::unique_ptr<VisionTransformer>> models_;
   std::vector<Run> runs_;
 };
@@ -223,10 +232,14 @@ void add_eval_command(CLI::App& app) {
       app.add_subcommand("eval", "Accuracy, GFLOPs and speed over a labelled folder");
   command->add_option("--model", settings->model, "model folder in Hugging Face layout")
       ->required();
-  command
-      ->add_option("--data", settings->data,
-                   "folder with labels.csv: file, class_index or label, and split if you like")
-      ->required();
+  command->add_option("--data", settings->data,
+                      "folder with labels.csv: file, class_index or label, and split if you like");
+  command->add_option("--generator", settings->generated.generator,
+                      "in place of --data: clips of the training's generator, camera-state");
+  command->add_option("--pictures", settings->generated.pictures, "folders for the generator");
+  command->add_option("--clips", settings->generated.clips, "folders for the generator");
+  command->add_option("--generator-seed", settings->generated.seed, "as --seed of the training")
+      ->capture_default_str();
   command
       ->add_option(
           "--r", settings->r,
@@ -243,7 +256,8 @@ void add_eval_command(CLI::App& app) {
         ->check(CLI::Range(least, int64_t{1} << 30))
         ->capture_default_str();
   };
-  count("--limit", settings->limit, 0, "at most so many samples, evenly spread; 0: all");
+  count("--limit", settings->limit, 0,
+        "at most so many samples, evenly spread; 0: all (1200 generated clips)");
   count("--batch", settings->batch, 1, "samples of one forward");
   count("--windows", settings->windows, 1, "windows of one video, scores averaged");
   count("--clip-length", settings->clip_length, 0, "frames of a window; 0: the model's own");

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "error.h"
+
 namespace tome::train {
 
 void frames_to_patches(const std::vector<cv::Mat>& frames, int64_t patch,
@@ -40,20 +42,24 @@ GeneratorSource::GeneratorSource(std::shared_ptr<const CameraStateGenerator> gen
       ramp_batches_(ramp_batches) {}
 
 Batch GeneratorSource::batch(int64_t index) const {
-  const int64_t cells = config_.grid_rows() * config_.grid_cols();
-  const int64_t row = config_.channels * config_.patch * config_.patch;
-  Batch batch;
-  batch.patches = at::empty({batch_size_, config_.frames, cells, row});
-  batch.labels = at::empty({batch_size_}, at::kLong);
-  batch.motion = at::empty({batch_size_, config_.patch_tokens(), 2});
-  batch.motion_weight = at::ones({batch_size_});
   const double difficulty =
       ramp_batches_ > 0
           ? std::min(1.0, static_cast<double>(index) / static_cast<double>(ramp_batches_))
           : 1.0;
-  for (int64_t i = 0; i < batch_size_; ++i) {
-    const GeneratedClip clip =
-        generator_->clip(static_cast<uint64_t>(index * batch_size_ + i), difficulty);
+  return clips(index * batch_size_, (index + 1) * batch_size_, difficulty);
+}
+
+Batch GeneratorSource::clips(int64_t begin, int64_t end, double difficulty) const {
+  const int64_t cells = config_.grid_rows() * config_.grid_cols();
+  const int64_t row = config_.channels * config_.patch * config_.patch;
+  const int64_t count = end - begin;
+  Batch batch;
+  batch.patches = at::empty({count, config_.frames, cells, row});
+  batch.labels = at::empty({count}, at::kLong);
+  batch.motion = at::empty({count, config_.patch_tokens(), 2});
+  batch.motion_weight = at::ones({count});
+  for (int64_t i = 0; i < count; ++i) {
+    const GeneratedClip clip = generator_->clip(static_cast<uint64_t>(begin + i), difficulty);
     frames_to_patches(clip.frames, config_.patch, {0.5F, 0.5F, 0.5F}, {0.5F, 0.5F, 0.5F},
                       batch.patches[i].data_ptr<float>());
     batch.labels[i] = static_cast<int64_t>(clip.state);
@@ -61,6 +67,33 @@ Batch GeneratorSource::batch(int64_t index) const {
     if (!clip.motion_valid) batch.motion_weight[i] = 0;
   }
   return batch;
+}
+
+std::unique_ptr<GeneratorSource> make_generator_source(const std::string& generator, Part part,
+                                                       const std::vector<std::string>& pictures,
+                                                       const std::vector<std::string>& clips,
+                                                       uint64_t seed, const ViTConfig& config,
+                                                       int64_t batch_size, int64_t ramp_batches) {
+  if (generator != "camera-state") {
+    throw Error(ErrorKind::kSettings,
+                "--generator '" + generator + "' is not known; expected camera-state");
+  }
+  GeneratorOptions options;
+  options.frames = static_cast<int>(config.frames);
+  options.size = static_cast<int>(config.image_height);
+  options.grid = static_cast<int>(config.grid_rows());
+  options.tubelet = static_cast<int>(config.tubelet);
+  BackgroundOptions backgrounds;
+  backgrounds.pictures.assign(pictures.begin(), pictures.end());
+  backgrounds.clips.assign(clips.begin(), clips.end());
+  backgrounds.part = part;
+  if (part == Part::kHeldOut) {
+    options.texture_share = 0;  // the question is about pictures it never saw
+    seed = Random::mix(seed, 0xe7a1);
+  }
+  return std::make_unique<GeneratorSource>(
+      std::make_shared<CameraStateGenerator>(options, load_backgrounds(backgrounds), seed), config,
+      batch_size, ramp_batches);
 }
 
 BatchLoader::BatchLoader(const BatchSource& source, int64_t first, int64_t end, int threads)

@@ -48,6 +48,8 @@ class GeneratorSource : public BatchSource {
   GeneratorSource(std::shared_ptr<const CameraStateGenerator> generator, const ViTConfig& config,
                   int64_t batch_size, int64_t ramp_batches);
   Batch batch(int64_t index) const override;
+  /// Clips [begin, end) of the generator, in one batch. @param difficulty  see CameraStateGenerator
+  Batch clips(int64_t begin, int64_t end, double difficulty = 1) const;
   std::vector<std::string> labels() const override { return camera_state_labels(); }
 
  private:
@@ -55,6 +57,16 @@ class GeneratorSource : public BatchSource {
   ViTConfig config_;
   int64_t batch_size_, ramp_batches_;
 };
+
+/// The generator named `generator` over the files of one side of the split, for models of `config`.
+/// The held-out side shows pictures alone, no made textures, and has random numbers of its own.
+/// @param pictures, clips  folders; none: textures
+/// @throws Error kSettings for an unknown generator, else as load_backgrounds()
+std::unique_ptr<GeneratorSource> make_generator_source(const std::string& generator, Part part,
+                                                       const std::vector<std::string>& pictures,
+                                                       const std::vector<std::string>& clips,
+                                                       uint64_t seed, const ViTConfig& config,
+                                                       int64_t batch_size, int64_t ramp_batches);
 
 /// Makes batches first, first + 1, … on threads of its own, a few ahead, and hands them out in
 /// order.

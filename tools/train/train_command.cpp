@@ -108,31 +108,14 @@ void check_shape(const ViTConfig& c) {
 }
 
 Sources generator_sources(const TrainArguments& a, const Checkpoint& checkpoint) {
-  const ViTConfig& c = checkpoint.config;
-  if (a.generator != "camera-state") {
-    throw Error(ErrorKind::kSettings,
-                "--generator '" + a.generator + "' is not known; expected camera-state");
-  }
-  GeneratorOptions options;
-  options.frames = static_cast<int>(c.frames);
-  options.size = static_cast<int>(c.image_height);
-  options.grid = static_cast<int>(c.grid_rows());
-  options.tubelet = static_cast<int>(c.tubelet);
-  BackgroundOptions backgrounds;
-  backgrounds.pictures.assign(a.pictures.begin(), a.pictures.end());
-  backgrounds.clips.assign(a.clips.begin(), a.clips.end());
+  constexpr int64_t kEvalBatch = kCameraStates * 5;
+  const ViTConfig& config = checkpoint.config;
   Sources sources;
-  sources.train =
-      std::make_unique<GeneratorSource>(std::make_shared<CameraStateGenerator>(
-                                            options, load_backgrounds(backgrounds), a.options.seed),
-                                        c, a.batch, a.ramp);
-  backgrounds.part = Part::kHeldOut;
-  options.texture_share = 0;  // the question is about pictures it never saw
-  sources.eval = std::make_unique<GeneratorSource>(
-      std::make_shared<CameraStateGenerator>(options, load_backgrounds(backgrounds),
-                                             Random::mix(a.options.seed, 0xe7a1)),
-      c, kCameraStates * 5, 0);
-  sources.eval_batches = std::max<int64_t>(a.eval_clips / (kCameraStates * 5), 1);
+  sources.train = make_generator_source(a.generator, Part::kTrain, a.pictures, a.clips,
+                                        a.options.seed, config, a.batch, a.ramp);
+  sources.eval = make_generator_source(a.generator, Part::kHeldOut, a.pictures, a.clips,
+                                       a.options.seed, config, kEvalBatch, 0);
+  sources.eval_batches = std::max<int64_t>(a.eval_clips / kEvalBatch, 1);
   return sources;
 }
 
