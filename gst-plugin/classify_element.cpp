@@ -52,7 +52,7 @@ void post(GstElement* element, GstMessageType type, const Failure& failure) {
 }  // namespace
 
 ClassifyElement::ClassifyElement(GstElement* element, GstPad* sink, GstPad* src)
-    : element_(element), sink_(sink), src_(src) {
+    : element_(element), sink_(sink), src_(src), cuda_(element) {
   gst_segment_init(&segment_, GST_FORMAT_UNDEFINED);
 }
 
@@ -66,11 +66,16 @@ void ClassifyElement::post_error(const Failure& failure) {
   post(element_, GST_MESSAGE_ERROR, failure);
 }
 
+void ClassifyElement::post_warning(const Failure& failure) {
+  post(element_, GST_MESSAGE_WARNING, failure);
+}
+
 bool ClassifyElement::open() {
   if (auto failure = session_.open(settings())) {
     post_error(*failure);
     return false;
   }
+  cuda_.open(session_.info().device);
   return true;
 }
 
@@ -98,7 +103,7 @@ bool ClassifyElement::start() {
   lateness_.reset();
   held_.clear();
   error_posted_ = false;
-  have_info_ = live_known_ = undrained_ = false;
+  have_info_ = cuda_memory_ = detour_told_ = live_known_ = undrained_ = false;
   restart_ = true;
   gst_segment_init(&segment_, GST_FORMAT_UNDEFINED);
   return true;
@@ -109,14 +114,17 @@ void ClassifyElement::stop() {
   session_.stop();
 }
 
-void ClassifyElement::close() { session_.close(); }
+void ClassifyElement::close() {
+  cuda_.close();
+  session_.close();
+}
 
 bool ClassifyElement::set_property(guint id, const GValue* value) {
   Settings changed = settings();
   if (!tome::gst::set_property(changed, id, value)) return false;
   if (id == kPropTomeR) {
     if (auto failure = session_.set_schedule(changed.tome_r)) {
-      post(element_, GST_MESSAGE_WARNING, *failure);
+      post_warning(*failure);
       return true;
     }
   }

@@ -13,6 +13,7 @@
 #include "classify_settings.h"
 #include "classify_stats.h"
 #include "core_session.h"
+#include "cuda_input.h"
 #include "lateness.h"
 #include "ordered_queue.h"
 #include "region_tracker.h"
@@ -23,7 +24,7 @@ namespace tome::gst {
 // Three threads meet here: the application's (state changes, properties), the sink pad's (chain,
 // serialized events and queries) and the task of the source pad (loop). Members say which of them
 // may touch them; what two touch is atomic, or guards itself (queue, session, lateness, regions,
-// stats). State changes run while neither of the other two does, except for the wake-up in
+// stats, cuda). State changes run while neither of the other two does, except for the wake-up in
 // activate_sink and activate_src.
 
 // Note [Depth in flight]
@@ -54,6 +55,8 @@ class ClassifyElement {
   bool activate_src(bool active);
   void loop();
 
+  void set_context(GstContext* context) { cuda_.offer(context); }
+
   // Properties; false: no such property.
   bool set_property(guint id, const GValue* value);
   bool get_property(guint id, GValue* value);
@@ -61,9 +64,12 @@ class ClassifyElement {
  private:
   // classify_input.cpp: the sink pad's thread
   Outcome submit(BufferItem& item);
+  std::optional<TomeFrame> map(GstBuffer* buffer, std::vector<TomeRegion> regions,
+                               std::string& error);
   void judge_urgency(GstBuffer* buffer, int64_t arrival, TomeFrame& frame);
   void find_out_if_live();
   bool set_caps(GstEvent* event);
+  bool accept(GstCaps* caps, GstVideoInfo& info);
   GstFlowReturn drain_windows();
   GstFlowReturn serialized_event(Ptr<GstEvent> event);
   GstFlowReturn refused_event(GstEvent* event, GstFlowReturn flow);
@@ -86,12 +92,14 @@ class ClassifyElement {
   void give_up(GstFlowReturn flow);
 
   // classify_queries.cpp
+  bool query_default(GstPad* pad, GstQuery* query);
   bool answer_latency(GstQuery* query);
   bool answer_allocation(GstQuery* query, bool answered);
   int64_t patience() const;
   GstClockTime own_latency() const;
 
   void post_error(const Failure& failure);
+  void post_warning(const Failure& failure);
   Settings settings() const;
 
   GstElement* element_;
@@ -105,6 +113,7 @@ class ClassifyElement {
 
   // Written in state changes only.
   CoreSession session_;
+  CudaInput cuda_;
   Settings running_;  // settings of the stream that is open
   unsigned depth_ = 1;
 
@@ -119,6 +128,8 @@ class ClassifyElement {
   // The sink pad's thread.
   GstVideoInfo info_{};
   bool have_info_ = false;
+  bool cuda_memory_ = false;  // the caps say so
+  bool detour_told_ = false;  // see CudaFrame::detour
   GstSegment segment_{};
   bool restart_ = true;  // the next frame does not continue the one before
   bool live_known_ = false;

@@ -43,12 +43,23 @@ Outcome ClassifyElement::submit(BufferItem& item) {
     if (regions.empty()) return std::nullopt;
   }
   std::string error;
-  auto frame = map_frame(item.buffer.get(), info_, std::move(regions), error);
+  auto frame = map(item.buffer.get(), std::move(regions), error);
   if (!frame) return Failure{TOME_ERROR_FORMAT, error};
   frame->discont = item.restart ? 1 : 0;
   if (skip_late_) judge_urgency(item.buffer.get(), item.arrival, *frame);
   undrained_ = true;
   return session_.submit(*frame, item.ticket);
+}
+
+std::optional<TomeFrame> ClassifyElement::map(GstBuffer* buffer, std::vector<TomeRegion> regions,
+                                              std::string& error) {
+  if (!cuda_memory_) return map_frame(buffer, info_, std::move(regions), error);
+  CudaFrame made = cuda_.map(buffer, info_, std::move(regions));
+  error = made.error;
+  if (!made.detour.empty() && !std::exchange(detour_told_, true)) {
+    post_warning({TOME_ERROR_DEVICE, made.detour});
+  }
+  return made.frame;
 }
 
 void ClassifyElement::judge_urgency(GstBuffer* buffer, int64_t arrival, TomeFrame& frame) {
@@ -108,16 +119,24 @@ GstFlowReturn ClassifyElement::flush_stop(Ptr<GstEvent> event) {
   return pushed ? GST_FLOW_OK : GST_FLOW_ERROR;
 }
 
-bool ClassifyElement::set_caps(GstEvent* event) {
-  GstCaps* caps = nullptr;
-  gst_event_parse_caps(event, &caps);
-  GstVideoInfo info;
-  if (!gst_video_info_from_caps(&info, caps)) {
+bool ClassifyElement::accept(GstCaps* caps, GstVideoInfo& info) {
+  if (gst_video_info_from_caps(&info, caps) == FALSE) {
     const Ptr<char> text(gst_caps_to_string(caps));
     post_error({TOME_ERROR_FORMAT, std::string("caps ") + text.get() +
                                        ": expected video/x-raw with format, width and height"});
     return false;
   }
+  cuda_memory_ = has_cuda_memory(caps);
+  const std::string refusal = cuda_memory_ ? cuda_.refusal() : "";
+  if (!refusal.empty()) post_error({TOME_ERROR_FORMAT, refusal});
+  return refusal.empty();
+}
+
+bool ClassifyElement::set_caps(GstEvent* event) {
+  GstCaps* caps = nullptr;
+  gst_event_parse_caps(event, &caps);
+  GstVideoInfo info;
+  if (!accept(caps, info)) return false;
   if (have_info_ && gst_video_info_is_equal(&info, &info_)) return true;
   info_ = info;
   have_info_ = true;

@@ -68,14 +68,21 @@ bool ClassifyElement::answer_allocation(GstQuery* query, bool answered) {
   return true;
 }
 
+bool ClassifyElement::query_default(GstPad* pad, GstQuery* query) {
+  if (GST_QUERY_TYPE(query) == GST_QUERY_CONTEXT && cuda_.answer(query)) return true;
+  if (gst_pad_query_default(pad, GST_OBJECT(element_), query) == FALSE) return false;
+  if (GST_QUERY_TYPE(query) == GST_QUERY_CAPS) cuda_.narrow(query);
+  return true;
+}
+
 bool ClassifyElement::sink_query(GstQuery* query) {
   if (GST_QUERY_IS_SERIALIZED(query)) return queue_.ask(query);
-  return gst_pad_query_default(sink_, GST_OBJECT(element_), query);
+  return query_default(sink_, query);
 }
 
 bool ClassifyElement::src_query(GstQuery* query) {
   if (GST_QUERY_TYPE(query) == GST_QUERY_LATENCY) return answer_latency(query);
-  return gst_pad_query_default(src_, GST_OBJECT(element_), query);
+  return query_default(src_, query);
 }
 
 bool ClassifyElement::src_event(Ptr<GstEvent> event) {

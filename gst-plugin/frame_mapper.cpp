@@ -105,7 +105,8 @@ std::string contradiction(GstBuffer* buffer, const GstVideoInfo& info) {
 }  // namespace
 
 std::optional<TomeFrame> map_frame(GstBuffer* buffer, const GstVideoInfo& info,
-                                   std::vector<TomeRegion> regions, std::string& error) {
+                                   std::vector<TomeRegion> regions, std::string& error,
+                                   GstMapFlags flags) {
   const auto format = pixel_format(GST_VIDEO_INFO_FORMAT(&info));
   if (!format) {
     error = std::string("format ") + GST_VIDEO_INFO_NAME(&info) + ": expected one of " +
@@ -116,7 +117,7 @@ std::optional<TomeFrame> map_frame(GstBuffer* buffer, const GstVideoInfo& info,
   if (!error.empty()) return std::nullopt;
   auto mapping = std::make_unique<Mapping>();
   GstVideoInfo own_info = info;
-  if (!gst_video_frame_map(&mapping->frame, &own_info, buffer, GST_MAP_READ)) {
+  if (!gst_video_frame_map(&mapping->frame, &own_info, buffer, flags)) {
     error = "a buffer of " + std::to_string(gst_buffer_get_size(buffer)) +
             " bytes cannot be read as " + GST_VIDEO_INFO_NAME(&info) + " " +
             size_text(info.width, info.height) + ": expected at least " +

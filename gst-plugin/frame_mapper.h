@@ -16,11 +16,21 @@ namespace tome::gst {
 #define TOME_GST_VIDEO_FORMATS \
   "{ RGB, BGR, RGBx, BGRx, RGBA, BGRA, GRAY8, NV12, I420, YUY2, UYVY, P010_10LE }"
 
+/// Those that GStreamer's CUDA elements know too.
+#define TOME_GST_CUDA_FORMATS \
+  "{ NV12, RGBA, BGRA, RGBx, BGRx, RGB, BGR, I420, P010_10LE, YUY2, UYVY }"
+
+/// The caps feature of frames in CUDA memory.
+inline constexpr const char* kCudaFeature = "memory:CUDAMemory";
+
 /// Maps `buffer` for reading, with the strides and offsets of its GstVideoMeta if it has one, and
 /// fills in format, size, planes, colorimetry, timestamps and `regions` (kept until release).
 /// The frame's `release` unmaps it: the core calls it, or the caller if the core never gets it.
 /// Nothing, and `error` says why, if the buffer cannot hold such a picture.
+/// `flags` may ask for another way of mapping (GST_MAP_CUDA); memory is TOME_MEMORY_HOST either
+/// way.
 std::optional<TomeFrame> map_frame(GstBuffer* buffer, const GstVideoInfo& info,
-                                   std::vector<TomeRegion> regions, std::string& error);
+                                   std::vector<TomeRegion> regions, std::string& error,
+                                   GstMapFlags flags = GST_MAP_READ);
 
 }  // namespace tome::gst

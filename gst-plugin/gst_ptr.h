@@ -12,12 +12,14 @@ struct Release {
   void operator()(GstBuffer* buffer) const { gst_buffer_unref(buffer); }
   void operator()(GstEvent* event) const { gst_event_unref(event); }
   void operator()(GstQuery* query) const { gst_query_unref(query); }
+  void operator()(GstAllocator* allocator) const { gst_object_unref(allocator); }
   void operator()(GstCaps* caps) const { gst_caps_unref(caps); }
   void operator()(GstStructure* structure) const { gst_structure_free(structure); }
   void operator()(GstElement* element) const { gst_object_unref(element); }
   void operator()(GstPad* pad) const { gst_object_unref(pad); }
   void operator()(GstBus* bus) const { gst_object_unref(bus); }
   void operator()(GstClock* clock) const { gst_object_unref(clock); }
+  void operator()(GstContext* context) const { gst_context_unref(context); }
   void operator()(GstMessage* message) const { gst_message_unref(message); }
   void operator()(GError* error) const { g_error_free(error); }
   void operator()(char* text) const { g_free(text); }

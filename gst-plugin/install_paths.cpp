@@ -17,6 +17,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kSoname = "libtomevit.so.0";
+constexpr const char* kCudaFrames = "libtomegstcuda.so";
 constexpr const char* kDefaultModel = "camera-state";
 
 /// Folder of the shared object that holds this code; empty if the linker does not say.
@@ -50,6 +51,11 @@ std::string core_library_file() {
   const std::string found =
       find_in({plugin.parent_path() / "core", plugin.parent_path(), TOMEVIT_LIBDIR}, kSoname);
   return found.empty() ? kSoname : found;
+}
+
+std::string cuda_frames_file() {
+  const fs::path above = plugin_folder().parent_path();
+  return find_in({above, above / "gst-tome", fs::path(TOMEVIT_LIBDIR) / "gst-tome"}, kCudaFrames);
 }
 
 std::string default_model_folder() {

@@ -10,6 +10,11 @@ namespace tome::gst {
 /// bare soname, for the dynamic linker to find.
 std::string core_library_file();
 
+/// The module for frames in CUDA memory (Note [The CUDA module]): in the folder above the plugin
+/// file (the build tree), in gst-tome/ of that folder, or of the library folder given at build
+/// time. Empty if this build has none.
+std::string cuda_frames_file();
+
 /// Folder of the default model, camera-state: in $TOMEVIT_MODELS, in models/ of the source tree
 /// that the build folder stands in, or in the data folder given at build time. Empty if there is
 /// none.

@@ -31,7 +31,7 @@
 using tome::gst::ClassifyElement;
 using tome::gst::Ptr;
 
-GST_DEBUG_CATEGORY_STATIC(tome_classify_debug);
+GST_DEBUG_CATEGORY(tome_classify_debug);
 #define GST_CAT_DEFAULT tome_classify_debug
 
 struct GstTomeClassify {
@@ -46,7 +46,11 @@ G_DEFINE_TYPE(GstTomeClassify, gst_tome_classify, GST_TYPE_ELEMENT)
 
 namespace {
 
-#define TOME_CAPS GST_VIDEO_CAPS_MAKE(TOME_GST_VIDEO_FORMATS)
+// CUDA memory first, so that it is preferred where the model's device takes it; CudaInput::narrow
+// takes it away elsewhere.
+#define TOME_CAPS                                                               \
+  GST_VIDEO_CAPS_MAKE_WITH_FEATURES("memory:CUDAMemory", TOME_GST_CUDA_FORMATS) \
+  "; " GST_VIDEO_CAPS_MAKE(TOME_GST_VIDEO_FORMATS)
 
 GstStaticPadTemplate sink_template =
     GST_STATIC_PAD_TEMPLATE("sink", GST_PAD_SINK, GST_PAD_ALWAYS, GST_STATIC_CAPS(TOME_CAPS));
@@ -102,6 +106,11 @@ void finalize(GObject* object) {
   G_OBJECT_CLASS(gst_tome_classify_parent_class)->finalize(object);
 }
 
+void set_context(GstElement* element, GstContext* context) {
+  impl_of(element).set_context(context);
+  GST_ELEMENT_CLASS(gst_tome_classify_parent_class)->set_context(element, context);
+}
+
 GstStateChangeReturn change_state(GstElement* element, GstStateChange transition) {
   ClassifyElement& impl = impl_of(element);
   if (transition == GST_STATE_CHANGE_NULL_TO_READY && !impl.open()) return GST_STATE_CHANGE_FAILURE;
@@ -137,6 +146,7 @@ static void gst_tome_classify_class_init(GstTomeClassifyClass* klass) {
   object_class->finalize = finalize;
   tome::gst::install_properties(object_class);
   element_class->change_state = change_state;
+  element_class->set_context = set_context;
   gst_element_class_add_static_pad_template(element_class, &sink_template);
   gst_element_class_add_static_pad_template(element_class, &src_template);
   gst_element_class_set_static_metadata(

@@ -22,6 +22,10 @@ struct SeenFrame {
   std::vector<uint64_t> plane_sizes;
   TomeColorMatrix matrix;
   TomeColorRange range;
+  TomeMemoryKind memory;
+  int32_t device;
+  void* producer_stream;
+  std::vector<const uint8_t*> planes;
   int64_t pts, duration;
   bool discont, no_inference;
   int64_t deadline;
@@ -31,6 +35,7 @@ struct SeenFrame {
 
 /// How the next models and streams behave.
 struct FakeBehaviour {
+  std::string device = "cpu";  ///< where models say they run
   uint32_t clip_length = 1;
   int64_t batch_duration = 10'000'000;  ///< nanoseconds, as model_batch_duration says
   int delay_ms = 0;                     ///< what a forward really takes

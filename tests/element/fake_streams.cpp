@@ -151,7 +151,7 @@ void model_release(TomeModel* model) {
 void model_info(TomeModel* model, TomeModelInfo* info) {
   *info = {};
   info->name = "fake";
-  info->device = "cpu";
+  info->device = model->behaviour.device.c_str();
   info->precision = "fp32";
   info->default_schedule = "13";
   info->classes = 256;
@@ -254,6 +254,10 @@ SeenFrame describe(const TomeFrame& frame) {
                  {},
                  frame.matrix,
                  frame.range,
+                 frame.memory,
+                 frame.device,
+                 frame.producer_stream,
+                 {},
                  frame.pts,
                  frame.duration,
                  frame.discont != 0,
@@ -262,6 +266,7 @@ SeenFrame describe(const TomeFrame& frame) {
                  {},
                  {}};
   for (int i = 0; i < 3 && frame.plane[i] != nullptr; ++i) {
+    seen.planes.push_back(frame.plane[i]);
     seen.strides.push_back(frame.stride[i]);
     seen.plane_sizes.push_back(frame.plane_size[i]);
     seen.corners.push_back(frame.plane[i][0]);
