@@ -75,6 +75,8 @@ TomeOutcome ClassifyElement::wait_for(TicketPtr& ticket, std::vector<Classificat
       stats_.count_inference(raw[i]);
     }
   } else if (outcome == TOME_TICKET_FAILED && queue_.flow() == GST_FLOW_OK) {
+    // First, so that whoever has read the message finds the stream stopped.
+    queue_.fail(GST_FLOW_ERROR);
     post_error({error.status, error.message});
   }
   ticket.reset();
@@ -139,6 +141,7 @@ void ClassifyElement::attach(BufferItem& item, std::vector<Classification> fresh
   if (held_.empty()) return;
   item.buffer.reset(gst_buffer_make_writable(item.buffer.release()));
   attach_results(item.buffer.get(), held_);
+  attach_classes(item.buffer.get(), held_);
 }
 
 void ClassifyElement::attach_regions(BufferItem& item, std::vector<Classification> fresh) {
@@ -147,6 +150,7 @@ void ClassifyElement::attach_regions(BufferItem& item, std::vector<Classificatio
   if (results.empty()) return;
   item.buffer.reset(gst_buffer_make_writable(item.buffer.release()));
   attach_region_params(item.buffer.get(), item.regions, results);
+  attach_region_classes(item.buffer.get(), item.regions, results);
   std::vector<Classification> all;
   for (const auto& one : results) all.push_back(one.result);
   attach_results(item.buffer.get(), all);

@@ -33,7 +33,8 @@ constexpr GEnumValue kPropAttns[] = {
     {0, nullptr, nullptr}};
 constexpr GEnumValue kRegions[] = {
     {static_cast<int>(InferenceRegion::kFullFrame), "The whole frame", "full-frame"},
-    {static_cast<int>(InferenceRegion::kRoiList), "Each GstVideoRegionOfInterestMeta", "roi-list"},
+    {static_cast<int>(InferenceRegion::kRoiList), "Each region that a detector attached",
+     "roi-list"},
     {0, nullptr, nullptr}};
 constexpr GEnumValue kActivations[] = {
     {TOME_ACTIVATION_AUTO, "As the model's configuration says, else softmax", "auto"},

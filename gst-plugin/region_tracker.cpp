@@ -1,6 +1,7 @@
 #include "region_tracker.h"
 
 #include <algorithm>
+#include <set>
 #include <sstream>
 #include <utility>
 
@@ -8,12 +9,12 @@ namespace tome::gst {
 namespace {
 
 /// The part of the region inside the frame; nothing if that is empty.
-std::optional<TomeRegion> clip(const GstVideoRegionOfInterestMeta& roi, int width, int height) {
+std::optional<TomeRegion> clip(const Detection& found, int width, int height) {
   // 64 bits: x + w of a hostile detector wraps around in 32.
-  const int64_t x0 = std::min<int64_t>(roi.x, width);
-  const int64_t y0 = std::min<int64_t>(roi.y, height);
-  const int64_t x1 = std::min<int64_t>(int64_t{roi.x} + roi.w, width);
-  const int64_t y1 = std::min<int64_t>(int64_t{roi.y} + roi.h, height);
+  const int64_t x0 = std::clamp<int64_t>(found.x, 0, width);
+  const int64_t y0 = std::clamp<int64_t>(found.y, 0, height);
+  const int64_t x1 = std::min<int64_t>(found.x + found.width, width);
+  const int64_t y1 = std::min<int64_t>(found.y + found.height, height);
   if (x1 <= x0 || y1 <= y0) return std::nullopt;
   return TomeRegion{static_cast<int32_t>(x0), static_cast<int32_t>(y0),
                     static_cast<int32_t>(x1 - x0), static_cast<int32_t>(y1 - y0)};
@@ -27,9 +28,12 @@ std::optional<int64_t> tracking_id(GstVideoRegionOfInterestMeta* roi) {
   return std::nullopt;
 }
 
+Detection detection_of(const GstVideoRegionOfInterestMeta& roi) {
+  return {roi.roi_type, roi.x, roi.y, roi.w, roi.h, std::nullopt};
+}
+
 bool matches(const RegionTarget& target, const GstVideoRegionOfInterestMeta& roi) {
-  return target.type == roi.roi_type && target.id == roi.id && target.x == roi.x &&
-         target.y == roi.y && target.width == roi.w && target.height == roi.h;
+  return target.id == roi.id && target.found.place() == detection_of(roi).place();
 }
 
 Ptr<GstStructure> region_param(const Classification& result) {
@@ -77,8 +81,8 @@ bool RegionTracker::wanted(GQuark type) const {
 }
 
 bool RegionTracker::due(const RegionTarget& target) {
-  if (!target.track || interval_ == 1) return true;
-  Track& track = tracks_[*target.track];
+  if (!target.found.track || interval_ == 1) return true;
+  Track& track = tracks_[*target.found.track];
   track.seen = frame_;
   const bool now = !track.submitted || (interval_ > 0 && frame_ - *track.submitted >= interval_);
   if (now) track.submitted = frame_;
@@ -101,15 +105,27 @@ RegionPlan RegionTracker::plan(GstBuffer* buffer, int width, int height) {
   while (GstMeta* meta = gst_buffer_iterate_meta_filtered(
              buffer, &state, GST_VIDEO_REGION_OF_INTEREST_META_API_TYPE)) {
     auto* roi = reinterpret_cast<GstVideoRegionOfInterestMeta*>(meta);
-    if (!wanted(roi->roi_type)) continue;
-    const auto clipped = clip(*roi, width, height);
-    if (!clipped) continue;
-    RegionTarget target{roi->roi_type, roi->id,  roi->x,           roi->y, roi->w,
-                        roi->h,        *clipped, tracking_id(roi), false};
-    target.submitted = due(target);
-    plan.targets.push_back(target);
+    Detection found = detection_of(*roi);
+    found.track = tracking_id(roi);
+    add_target(plan, found, roi->id, width, height);
+  }
+  const std::vector<Detection> detections = detections_on(buffer);
+  if (detections.empty()) return plan;
+  std::set<decltype(Detection().place())> known;
+  for (const RegionTarget& target : plan.targets) known.insert(target.found.place());
+  for (const Detection& found : detections) {
+    if (!known.contains(found.place())) add_target(plan, found, 0, width, height);
   }
   return plan;
+}
+
+void RegionTracker::add_target(RegionPlan& plan, Detection found, int id, int width, int height) {
+  if (!wanted(found.type)) return;
+  const auto clipped = clip(found, width, height);
+  if (!clipped) return;
+  RegionTarget target{found, id, *clipped, false};
+  target.submitted = due(target);
+  plan.targets.push_back(target);
 }
 
 std::vector<RegionResult> RegionTracker::resolve(const RegionPlan& plan,
@@ -119,7 +135,8 @@ std::vector<RegionResult> RegionTracker::resolve(const RegionPlan& plan,
   size_t next_fresh = 0;
   for (size_t i = 0; i < plan.targets.size(); ++i) {
     const RegionTarget& target = plan.targets[i];
-    const auto found = target.track && interval_ != 1 ? tracks_.find(*target.track) : tracks_.end();
+    const auto track_id = target.found.track;
+    const auto found = track_id && interval_ != 1 ? tracks_.find(*track_id) : tracks_.end();
     Track* track = found != tracks_.end() ? &found->second : nullptr;
     if (target.submitted && next_fresh < fresh.size()) {
       Classification& result = fresh[next_fresh++];
@@ -139,6 +156,15 @@ std::vector<RegionResult> RegionTracker::resolve(const RegionPlan& plan,
     results.push_back({i, std::move(held)});
   }
   return results;
+}
+
+void attach_region_classes(GstBuffer* buffer, const RegionPlan& plan,
+                           const std::vector<RegionResult>& results) {
+  std::vector<DetectionClasses> classes;
+  for (const auto& one : results) {
+    classes.push_back({plan.targets[one.target].found, &one.result});
+  }
+  attach_classes(buffer, classes);
 }
 
 void attach_region_params(GstBuffer* buffer, const RegionPlan& plan,

@@ -11,19 +11,18 @@
 #include <unordered_map>
 #include <vector>
 
+#include "analytics_meta.h"
 #include "classification_meta.h"
 #include "engine/c_api.h"
 
 namespace tome::gst {
 
-/// A GstVideoRegionOfInterestMeta of one frame. The meta itself may move with the buffer, so it is
-/// known by what is in it.
+/// A region of one frame: a GstVideoRegionOfInterestMeta or a GstAnalyticsODMtd. The meta itself
+/// may move with the buffer, so it is known by what is in it.
 struct RegionTarget {
-  GQuark type = 0;
-  int id = 0;
-  guint x = 0, y = 0, width = 0, height = 0;  ///< as the detector wrote them
-  TomeRegion clipped{};                       ///< the part inside the frame
-  std::optional<int64_t> track;
+  Detection found;
+  int id = 0;            ///< of the GstVideoRegionOfInterestMeta
+  TomeRegion clipped{};  ///< the part inside the frame
   bool submitted = false;
 };
 
@@ -45,7 +44,8 @@ struct RegionResult {
 
 // Note [Tracked regions]
 // A tracking id is the integer `id` of the region's param `object_id` (as DL Streamer's gvatrack
-// writes it), else the meta's own id if it is not 0. With reclassify-interval other than 1 a
+// writes it), else the meta's own id if it is not 0; of a GstAnalyticsODMtd, the id of its
+// GstAnalyticsTrackingMtd. With reclassify-interval other than 1 a
 // tracked region is classified every n-th frame only and carries its last result, with its age,
 // between. An id that was not seen for kForgetAfter frames is forgotten, so memory does not grow
 // with time.
@@ -57,7 +57,7 @@ class RegionTracker {
   void reset();
 
   /// Regions of the wanted types that lie in the frame at least in part; empty ones and those
-  /// outside are left alone.
+  /// outside are left alone. One that a detector wrote as both kinds of meta counts once.
   RegionPlan plan(GstBuffer* buffer, int width, int height);
 
   /// Results of the plan's targets: `fresh` holds one for each submitted target, or is empty if the
@@ -74,6 +74,7 @@ class RegionTracker {
     std::optional<Classification> result;
   };
 
+  void add_target(RegionPlan& plan, Detection found, int id, int width, int height);
   bool wanted(GQuark type) const;
   bool due(const RegionTarget& target);
   void forget_old();
@@ -89,5 +90,9 @@ class RegionTracker {
 /// result, and label, label-id and score of its best tag.
 void attach_region_params(GstBuffer* buffer, const RegionPlan& plan,
                           const std::vector<RegionResult>& results);
+
+/// The same as GstAnalyticsClsMtd: see attach_classes.
+void attach_region_classes(GstBuffer* buffer, const RegionPlan& plan,
+                           const std::vector<RegionResult>& results);
 
 }  // namespace tome::gst

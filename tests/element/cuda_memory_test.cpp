@@ -289,10 +289,11 @@ TEST_F(CudaMemory, WorkThatMayNotHaveEndedComesWithItsStream) {
   GstMemory* memory = gst_buffer_peek_memory(buffer, 0);
   ASSERT_TRUE(GST_MEMORY_FLAG_IS_SET(memory, GST_CUDA_MEMORY_TRANSFER_NEED_SYNC));
   ASSERT_EQ(h.push(buffer), GST_FLOW_OK);
-  h.pull();
+  auto out = h.pull();
   EXPECT_EQ(core_.frames().back().producer_stream, gst_cuda_stream_get_handle(stream));
   EXPECT_EQ(fake_driver_waits(), 0) << "the host does not wait for it";
 
+  out.reset();  // freeing waits
   buffer = cuda_frame(kNv12, context.get(), true, stream);
   gst_cuda_memory_sync(reinterpret_cast<GstCudaMemory*>(gst_buffer_peek_memory(buffer, 0)));
   ASSERT_EQ(h.push(buffer), GST_FLOW_OK);
