@@ -10,7 +10,8 @@
 # CUDA: the kernels are compiled wherever nvcc is; where there is no CUDA toolkit, nvcc comes from its
 # wheels, into .venv/ too (271 MB). LibTorch comes with its CUDA libraries (4.6 GB) if this machine
 # has an NVIDIA driver or -Dcuda=enabled asks for them, else without (1.3 GB). -Dcuda=disabled builds
-# for the CPU alone, which is the quickest.
+# for the CPU alone, which is the quickest. With CUDA libraries and GStreamer's (libgstcuda, of
+# gstreamer1.0-plugins-bad), tomeclassify takes frames in CUDA memory.
 set -euo pipefail
 
 cd "$(dirname "$(readlink -f "$0")")"
@@ -36,7 +37,7 @@ cuda=${cuda:-auto}
 for argument in "$@"; do
   case $argument in
     -h | --help)
-      sed -n '2,13s/^# \{0,1\}//p' "$0"
+      sed -n '2,14s/^# \{0,1\}//p' "$0"
       exit 0
       ;;
     -Dlibtorch=*) libtorch=${argument#-Dlibtorch=} ;;
@@ -179,11 +180,46 @@ else
 fi
 [ "$cuda" = disabled ] || install_nvcc
 
+# ---- GStreamer's CUDA library --------------------------------------------------------------------
+
+# Headers for frames in CUDA memory, where there is a GPU and GStreamer's CUDA library. Installing
+# Debian's package of them would pull in OpenCV's and some 90 more (420 MB): it is unpacked (5 MB).
+readonly GST_CUDA=$PWD/$VENV/gst-cuda
+
+unpack_gst_cuda() {
+  local libraries package=libgstreamer-plugins-bad1.0-dev
+  libraries=/usr/lib/$(dpkg-architecture -qDEB_HOST_MULTIARCH)
+  if ! [ -e "$libraries/libgstcuda-1.0.so.0" ]; then
+    say "Frames in CUDA memory: left out; install gstreamer1.0-plugins-bad (nvcodec) and run this again"
+    return
+  fi
+  say "Frames in CUDA memory: headers of $package, into $VENV/gst-cuda/"
+  rm -rf "$GST_CUDA"
+  mkdir -p "$GST_CUDA/pkgconfig"
+  (cd "$GST_CUDA" && apt-get -q download "$package" && dpkg -x "$package"_*.deb . && rm ./*.deb) \
+    >"$GST_CUDA/log" 2>&1 || {
+    cat "$GST_CUDA/log" >&2
+    die "apt-get could not download $package"
+  }
+  # The link in the package leads to a library that is not beside it.
+  ln -sf "$libraries/libgstcuda-1.0.so.0" "$GST_CUDA$libraries/libgstcuda-1.0.so"
+  sed "s|^prefix=.*|prefix=$GST_CUDA/usr|" "$GST_CUDA$libraries/pkgconfig/gstreamer-cuda-1.0.pc" \
+    >"$GST_CUDA/pkgconfig/gstreamer-cuda-1.0.pc"
+}
+
+if [ "$torch_flavour" = cuda ] && command -v apt-get >/dev/null &&
+  ! pkg-config --exists gstreamer-cuda-1.0 && ! [ -e "$GST_CUDA/pkgconfig/gstreamer-cuda-1.0.pc" ]; then
+  unpack_gst_cuda
+fi
+
 # ---- build ---------------------------------------------------------------------------------------
 
 # What was not asked for keeps the value that an earlier run gave it, but for a LibTorch that is gone.
 arguments=("$@")
 [[ " $* " == *" -Dlibtorch="* ]] || arguments+=("-Dlibtorch=$libtorch")
+if [ -d "$GST_CUDA/pkgconfig" ] && [[ " $* " != *" -Dpkg_config_path="* ]]; then
+  arguments+=("-Dpkg_config_path=$GST_CUDA/pkgconfig${PKG_CONFIG_PATH:+,${PKG_CONFIG_PATH//:/,}}")
+fi
 
 if [ -e "$BUILD/build.ninja" ]; then
   say "Build folder $BUILD/: there"
