@@ -183,7 +183,7 @@ fi
 # ---- GStreamer's CUDA library --------------------------------------------------------------------
 
 # Headers for frames in CUDA memory, where there is a GPU and GStreamer's CUDA library. Installing
-# Debian's package of them would pull in OpenCV's and some 90 more (420 MB): it is unpacked (5 MB).
+# Debian's package of them would pull in OpenCV's and some 90 more (420 MB): it is unpacked (4 MB).
 readonly GST_CUDA=$PWD/$VENV/gst-cuda
 
 unpack_gst_cuda() {

@@ -147,7 +147,7 @@ void CudaInput::narrow(GstQuery* query) const {
         return is_cuda(features) ? FALSE : TRUE;
       },
       nullptr);
-  gst_query_set_caps_result(query, narrowed.get());
+  if (!gst_caps_is_empty(narrowed.get())) gst_query_set_caps_result(query, narrowed.get());
 }
 
 bool CudaInput::answer(GstQuery* query) const {

@@ -35,7 +35,9 @@ class CudaInput {
   /// open yet.
   std::string refusal() const;
 
-  /// Takes memory:CUDAMemory out of the answer to a CAPS query where it cannot be taken.
+  /// Takes memory:CUDAMemory out of the answer to a CAPS query where it cannot be taken. Where
+  /// nothing else is asked for it stays, so that caps follow and refusal() reaches the bus, where
+  /// an empty answer would only make somebody else say "not negotiated".
   void narrow(GstQuery* query) const;
 
   /// Answers a CONTEXT query for gst.cuda.context; false: not our business.

@@ -42,6 +42,15 @@ TEST_F(CudaCaps, AreNotOfferedWhereTheModelRunsOnTheCpu) {
   }
 }
 
+TEST_F(CudaCaps, StayWhereNothingElseIsAskedForSoThatTheReasonIsHeard) {
+  LoneElement e({{"model", "m"}});
+  ASSERT_TRUE(e.set_state(GST_STATE_READY));
+  const Ptr<GstPad> pad(gst_element_get_static_pad(e.element(), "sink"));
+  const Ptr<GstCaps> filter(gst_caps_from_string(kCudaCaps));
+  const Ptr<GstCaps> offered(gst_pad_query_caps(pad.get(), filter.get()));
+  EXPECT_FALSE(gst_caps_is_empty(offered.get()));
+}
+
 TEST_F(CudaCaps, AreRefusedWithTheReasonWhereTheModelRunsOnTheCpu) {
   Harness h({{"model", "m"}});
   h.set_caps(kCudaCaps);
