@@ -1,47 +1,7 @@
-#include <string>
-
 #include "cuda/launch.cuh"
-#include "merging/match_cuda.h"
-#include "merging/match_launch.h"
+#include "merging/match_request.h"
 
 namespace tome::cuda {
-namespace {
-
-void check_request(const MatchRequest& q) {
-  const HalvesView& h = q.halves;
-  const bool sizes_agree = q.batch > 0 && q.channels > 0 && h.n_a > 0 && h.n_b > 0 &&
-                           h.n_a + h.n_b + h.n_fixed == q.tokens;
-  if (!sizes_agree || q.r < 1 || q.r > h.n_a || q.batch > 65535) {
-    throw Error(ErrorKind::kSettings,
-                "matching: batch " + std::to_string(q.batch) + ", " + std::to_string(q.tokens) +
-                    " tokens of " + std::to_string(q.channels) + " channels in A " +
-                    std::to_string(h.n_a) + " + B " + std::to_string(h.n_b) + " + protected " +
-                    std::to_string(h.n_fixed) + ", r " + std::to_string(q.r) +
-                    "; expected a batch of 1 to 65535, halves that add up to the tokens and r "
-                    "within 1 and A's size");
-  }
-}
-
-template <class T>
-void launch(const MatchRequest& q, Stream stream) {
-  MatchParams<T> p;
-  p.metric = static_cast<const T*>(q.metric);
-  p.sample_stride = q.sample_stride;
-  p.token_stride = q.token_stride;
-  p.batch = q.batch;
-  p.tokens = q.tokens;
-  p.channels = q.channels;
-  p.r = q.r;
-  p.similarity = q.similarity;
-  p.halves = q.halves;
-  p.out = q.out;
-  lay_out_match_scratch(static_cast<unsigned char*>(q.workspace), q.batch, q.halves.n_a, q.r,
-                        &p.scratch);
-  CudaLauncher launcher(stream, "matching");
-  launch_match(launcher, p);
-}
-
-}  // namespace
 
 size_t match_workspace_bytes(int batch, int n_a, int r) {
   MatchScratch scratch;
@@ -49,15 +9,8 @@ size_t match_workspace_bytes(int batch, int n_a, int r) {
 }
 
 void match_tokens(const MatchRequest& request, Stream stream) {
-  check_request(request);
-  switch (request.type) {
-    case ElementType::kFloat32:
-      return launch<float>(request, stream);
-    case ElementType::kBfloat16:
-      return launch<Bf16>(request, stream);
-    case ElementType::kFloat16:
-      return launch<Half>(request, stream);
-  }
+  CudaLauncher launcher(stream, "matching");
+  run_match(launcher, request);
 }
 
 }  // namespace tome::cuda

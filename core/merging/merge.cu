@@ -1,75 +1,16 @@
-#include <string>
-
 #include "cuda/launch.cuh"
-#include "merging/merge_cuda.h"
-#include "merging/merge_launch.h"
+#include "merging/merge_request.h"
 
 namespace tome::cuda {
-namespace {
 
-[[noreturn]] void refuse(const MergeRequest& q, const std::string& expected) {
-  throw Error(ErrorKind::kSettings,
-              "merging: batch " + std::to_string(q.batch) + ", " + std::to_string(q.tokens_in) +
-                  " tokens to " + std::to_string(q.tokens_out) + " of " +
-                  std::to_string(q.channels) + " channels; expected " + expected);
-}
-
-template <class X, class Y>
-void launch(const MergeRequest& q, Stream stream) {
-  MergeParams<X, Y> p;
-  p.x = static_cast<const X*>(q.x);
-  p.branch = static_cast<const Y*>(q.branch);
-  p.branch_scale = q.branch_scale;
-  p.branch_bias = q.branch_bias;
-  p.size = q.size;
-  p.member_begin = q.member_begin;
-  p.members = q.members;
-  p.x_out = static_cast<X*>(q.x_out);
-  p.size_out = q.size_out;
-  p.norm_weight = q.norm_weight;
-  p.norm_bias = q.norm_bias;
-  p.norm_out = static_cast<Y*>(q.norm_out);
-  p.norm_eps = q.norm_eps;
-  p.batch = q.batch;
-  p.tokens_in = q.tokens_in;
-  p.tokens_out = q.tokens_out;
-  p.channels = q.channels;
-  p.combine = q.combine;
+void merge_tokens(const MergeRequest& request, Stream stream) {
   CudaLauncher launcher(stream, "merging");
-  if (!launch_merge(launcher, p)) {
-    refuse(q, "at most " + std::to_string(kMergeMaxChannels) + " channels");
-  }
-}
-
-}  // namespace
-
-void merge_tokens(const MergeRequest& q, Stream stream) {
-  const bool merges = q.members != nullptr;
-  if (q.batch < 1 || q.channels < 1 || q.tokens_out < 1 || q.tokens_out > q.tokens_in ||
-      (!merges && q.tokens_out != q.tokens_in) || (merges && q.x == q.x_out)) {
-    refuse(q, "a plan wherever tokens get fewer, and an output of its own");
-  }
-  const bool wide = q.residual == ElementType::kFloat32;
-  const bool mixed = wide && q.branch_type == ElementType::kBfloat16;
-  if (q.residual != q.branch_type && !mixed) {
-    refuse(q, "a residual stream in the branch's type, or float32 beside bfloat16");
-  }
-  switch (q.branch_type) {
-    case ElementType::kFloat32:
-      return launch<float, float>(q, stream);
-    case ElementType::kBfloat16:
-      return wide ? launch<float, Bf16>(q, stream) : launch<Bf16, Bf16>(q, stream);
-    case ElementType::kFloat16:
-      return launch<Half, Half>(q, stream);
-  }
+  run_merge(launcher, request);
 }
 
 void merge_sources(const SourceParams& params, Stream stream) {
-  if (params.batch < 1 || params.tokens_0 < 1) {
-    throw Error(ErrorKind::kSettings, "merging: sources of an empty batch");
-  }
   CudaLauncher launcher(stream, "merging sources");
-  launch_source(launcher, params);
+  run_sources(launcher, params);
 }
 
 }  // namespace tome::cuda

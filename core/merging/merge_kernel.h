@@ -26,7 +26,7 @@ struct MergeParams {
   const float* size = nullptr;            ///< [batch, tokens_in]; null: ones
   const int32_t* member_begin = nullptr;  ///< as in MatchOutputs; null: nothing merges
   const int32_t* members = nullptr;
-  X* x_out = nullptr;                  ///< [batch, tokens_out, channels]
+  X* x_out = nullptr;                  ///< [batch, tokens_out, channels]; null: only the LayerNorm
   float* size_out = nullptr;           ///< [batch, tokens_out]; null: not wanted
   const float* norm_weight = nullptr;  ///< [channels]
   const float* norm_bias = nullptr;    ///< [channels]
@@ -99,10 +99,17 @@ TOME_DEVICE void load_sum(const MergeParams<X, Y>& p, int64_t token, int channel
   for (int i = 0; i < 8; ++i) out[i] += scale[i] * (branch[i] + bias[i]);
 }
 
+struct RowNorm {
+  const float* weight;  ///< [channels]
+  const float* bias;    ///< [channels]
+  float eps;
+  int channels;
+};
+
 /// LayerNorm of a row in registers: mean first, then variance, so that nothing cancels.
-template <class Ctx, class X, class Y, int kSlices>
-TOME_KERNEL void normalise_row(const Ctx& ctx, const MergeParams<X, Y>& p,
-                               const TokenRow<kSlices>& row, Y* out) {
+template <class Ctx, class Y, int kSlices>
+TOME_KERNEL void normalise_row(const Ctx& ctx, const RowNorm& p, const TokenRow<kSlices>& row,
+                               Y* out) {
   float sum = 0;
   TOME_UNROLL
   for (int s = 0; s < kSlices; ++s) {
@@ -121,15 +128,15 @@ TOME_KERNEL void normalise_row(const Ctx& ctx, const MergeParams<X, Y>& p,
     }
   }
   const float variance = sum_over_warp(ctx, squares) / static_cast<float>(p.channels);
-  const float scale = 1.0F / sqrtf(variance + p.norm_eps);
+  const float scale = 1.0F / sqrtf(variance + p.eps);
   TOME_UNROLL
   for (int s = 0; s < kSlices; ++s) {
     const int channel = TokenRow<kSlices>::channel(s, ctx.lane());
     const int count = p.channels - channel;
     if (count <= 0) continue;
     float weight[8], bias[8], y[8];
-    load8(p.norm_weight + channel, count, weight);
-    load8(p.norm_bias + channel, count, bias);
+    load8(p.weight + channel, count, weight);
+    load8(p.bias + channel, count, bias);
     TOME_UNROLL
     for (int i = 0; i < 8; ++i) y[i] = (row.value[s][i] - mean) * scale * weight[i] + bias[i];
     store8(y, count, out + channel);
@@ -215,12 +222,14 @@ TOME_KERNEL void merge_kernel(Ctx& ctx, const MergeParams<X, Y>& p) {
   TOME_UNROLL
   for (int s = 0; s < kSlices; ++s) {
     const int channel = TokenRow<kSlices>::channel(s, ctx.lane());
-    if (channel < p.channels) {
+    if (p.x_out != nullptr && channel < p.channels) {
       store8(row.value[s], p.channels - channel, p.x_out + out_token * p.channels + channel);
     }
   }
   if (p.size_out != nullptr && ctx.lane() == 0) p.size_out[out_token] = total;
-  if (p.norm_out != nullptr) normalise_row(ctx, p, row, p.norm_out + out_token * p.channels);
+  if (p.norm_out == nullptr) return;
+  normalise_row(ctx, RowNorm{p.norm_weight, p.norm_bias, p.norm_eps, p.channels}, row,
+                p.norm_out + out_token * p.channels);
 }
 
 /// Sources on demand: place now of each of the tokens before block 0 (merge_source of merge.h).

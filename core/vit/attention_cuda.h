@@ -15,7 +15,8 @@ struct AttentionRequest {
   const void* v = nullptr;
   int64_t sample_stride = 0, token_stride = 0, head_stride = 0;
   ElementType type = ElementType::kBfloat16;  ///< or kFloat16
-  const float* key_weight = nullptr;          ///< [batch, tokens], token sizes; null: ones
+  const float* key_weight = nullptr;          ///< [batch or 1, tokens], token sizes; null: ones
+  int64_t weight_sample_stride = 0;           ///< 0: one row for all samples
   void* out = nullptr;                        ///< [batch, tokens, heads * dim]
   int batch = 0, tokens = 0, heads = 0;
   int dim = 64;
@@ -23,7 +24,9 @@ struct AttentionRequest {
 };
 
 /// Whether this type and head dimension have a kernel (16-bit types; 32, 64, 80 and 128).
-bool has_attention_kernel(ElementType type, int dim);
+inline bool has_attention_kernel(ElementType type, int dim) {
+  return type != ElementType::kFloat32 && (dim == 32 || dim == 64 || dim == 80 || dim == 128);
+}
 
 /// Enqueues one launch. Allocates nothing and waits for nothing.
 /// @throws Error kSettings for sizes, strides or types without a kernel, kDevice if the launch

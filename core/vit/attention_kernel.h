@@ -24,7 +24,8 @@ struct AttentionParams {
   const T* q = nullptr;  ///< [batch, tokens, heads, dim]
   const T* k = nullptr;
   const T* v = nullptr;
-  const float* key_weight = nullptr;  ///< [batch, tokens], > 0: token sizes; null: ones
+  const float* key_weight = nullptr;  ///< [batch or 1, tokens], > 0: token sizes; null: ones
+  int64_t weight_sample_stride = 0;   ///< 0: one row for all samples
   T* out = nullptr;                   ///< [batch, tokens, heads * dim], contiguous
   int64_t sample_stride = 0, token_stride = 0, head_stride = 0;  ///< of q, k and v
   int batch = 0, tokens = 0, heads = 0;
@@ -77,7 +78,7 @@ TOME_KERNEL AttentionPlace<T> attention_place(const Ctx& ctx, const AttentionPar
   return {p.q + at,
           p.k + at,
           p.v + at,
-          p.key_weight == nullptr ? nullptr : p.key_weight + first_token,
+          p.key_weight == nullptr ? nullptr : p.key_weight + sample * p.weight_sample_stride,
           p.out + (first_token * p.heads + head) * kDim,
           ctx.block_x() * kAttentionRows,
           p.tokens};

@@ -50,6 +50,7 @@ at::Tensor with_kernel(const Attention& a, cuda::ThreadOrder order) {
   p.k = p.q + a.heads * a.dim;
   p.v = p.k + a.heads * a.dim;
   p.key_weight = a.key_weight.defined() ? a.key_weight.data_ptr<float>() : nullptr;
+  p.weight_sample_stride = a.rows.size(1);
   p.out = static_cast<T*>(out.data_ptr());
   p.sample_stride = a.rows.stride(0);
   p.token_stride = a.rows.stride(1);

@@ -192,6 +192,7 @@ TEST(Device, AttentionEqualsTheDefinition) {
     q.token_stride = rows.stride(1);
     q.head_stride = dim;
     q.key_weight = device_weight.as<float>();
+    q.weight_sample_stride = tokens;
     q.out = device_out.data();
     q.batch = 2;
     q.tokens = static_cast<int>(tokens);

@@ -1,0 +1,77 @@
+// From a MergeRequest to a launch plan; the same for the GPU and for the host executor (Launcher
+// is CudaLauncher or HostLauncher).
+#pragma once
+
+#include <string>
+
+#include "error.h"
+#include "merging/merge_cuda.h"
+#include "merging/merge_launch.h"
+
+namespace tome::cuda {
+
+[[noreturn]] inline void refuse_merge(const MergeRequest& q, const std::string& expected) {
+  throw Error(ErrorKind::kSettings,
+              "merging: batch " + std::to_string(q.batch) + ", " + std::to_string(q.tokens_in) +
+                  " tokens to " + std::to_string(q.tokens_out) + " of " +
+                  std::to_string(q.channels) + " channels; expected " + expected);
+}
+
+template <class X, class Y, class Launcher>
+void run_merge_of(Launcher& launcher, const MergeRequest& q) {
+  MergeParams<X, Y> p;
+  p.x = static_cast<const X*>(q.x);
+  p.branch = static_cast<const Y*>(q.branch);
+  p.branch_scale = q.branch_scale;
+  p.branch_bias = q.branch_bias;
+  p.size = q.size;
+  p.member_begin = q.member_begin;
+  p.members = q.members;
+  p.x_out = static_cast<X*>(q.x_out);
+  p.size_out = q.size_out;
+  p.norm_weight = q.norm_weight;
+  p.norm_bias = q.norm_bias;
+  p.norm_out = static_cast<Y*>(q.norm_out);
+  p.norm_eps = q.norm_eps;
+  p.batch = q.batch;
+  p.tokens_in = q.tokens_in;
+  p.tokens_out = q.tokens_out;
+  p.channels = q.channels;
+  p.combine = q.combine;
+  if (!launch_merge(launcher, p)) {
+    refuse_merge(q, "at most " + std::to_string(kMergeMaxChannels) + " channels");
+  }
+}
+
+/// @throws Error kSettings for sizes and types that make no sense
+template <class Launcher>
+void run_merge(Launcher& launcher, const MergeRequest& q) {
+  const bool merges = q.members != nullptr;
+  if (q.batch < 1 || q.channels < 1 || q.tokens_out < 1 || q.tokens_out > q.tokens_in ||
+      (!merges && q.tokens_out != q.tokens_in) || (merges && q.x == q.x_out)) {
+    refuse_merge(q, "a plan wherever tokens get fewer, and an output of its own");
+  }
+  const bool wide = q.residual == ElementType::kFloat32;
+  const bool mixed = wide && q.branch_type == ElementType::kBfloat16;
+  if (q.residual != q.branch_type && !mixed) {
+    refuse_merge(q, "a residual stream in the branch's type, or float32 beside bfloat16");
+  }
+  switch (q.branch_type) {
+    case ElementType::kFloat32:
+      return run_merge_of<float, float>(launcher, q);
+    case ElementType::kBfloat16:
+      return wide ? run_merge_of<float, Bf16>(launcher, q) : run_merge_of<Bf16, Bf16>(launcher, q);
+    case ElementType::kFloat16:
+      return run_merge_of<Half, Half>(launcher, q);
+  }
+}
+
+template <class Launcher>
+void run_sources(Launcher& launcher, const SourceParams& params) {
+  if (params.batch < 1 || params.tokens_0 < 1) {
+    throw Error(ErrorKind::kSettings, "merging: sources of an empty batch");
+  }
+  launch_source(launcher, params);
+}
+
+}  // namespace tome::cuda

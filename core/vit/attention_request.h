@@ -1,0 +1,66 @@
+// From an AttentionRequest to a launch plan; the same for the GPU and for the host executor
+// (Launcher is CudaLauncher or HostLauncher).
+#pragma once
+
+#include <string>
+
+#include "error.h"
+#include "vit/attention_cuda.h"
+#include "vit/attention_kernel.h"
+
+namespace tome::cuda {
+
+inline void check_attention(const AttentionRequest& q) {
+  if (!has_attention_kernel(q.type, q.dim)) {
+    throw Error(ErrorKind::kSettings,
+                "attention: no kernel for heads of " + std::to_string(q.dim) +
+                    " channels in this type; expected bfloat16 or float16 and 32, 64, 80 or 128");
+  }
+  const bool aligned = is_aligned16(q.q) && is_aligned16(q.k) && is_aligned16(q.v) &&
+                       q.sample_stride % 8 == 0 && q.token_stride % 8 == 0 &&
+                       q.head_stride % 8 == 0;
+  if (!aligned) {
+    throw Error(ErrorKind::kSettings,
+                "attention: q, k or v is not 16-byte aligned (strides " +
+                    std::to_string(q.sample_stride) + ", " + std::to_string(q.token_stride) + ", " +
+                    std::to_string(q.head_stride) + "); expected multiples of 8 elements");
+  }
+  if (q.batch < 1 || q.batch > 65535 || q.heads < 1 || q.heads > 65535 || q.tokens < 1) {
+    throw Error(ErrorKind::kSettings, "attention: batch " + std::to_string(q.batch) + ", " +
+                                          std::to_string(q.tokens) + " tokens, " +
+                                          std::to_string(q.heads) +
+                                          " heads; expected 1 to 65535 samples and heads");
+  }
+}
+
+template <class T, class Launcher>
+void run_attention_of(Launcher& launcher, const AttentionRequest& q) {
+  AttentionParams<T> p;
+  p.q = static_cast<const T*>(q.q);
+  p.k = static_cast<const T*>(q.k);
+  p.v = static_cast<const T*>(q.v);
+  p.key_weight = q.key_weight;
+  p.weight_sample_stride = q.weight_sample_stride;
+  p.out = static_cast<T*>(q.out);
+  p.sample_stride = q.sample_stride;
+  p.token_stride = q.token_stride;
+  p.head_stride = q.head_stride;
+  p.batch = q.batch;
+  p.tokens = q.tokens;
+  p.heads = q.heads;
+  p.scale = q.scale;
+  launch_attention(launcher, q.dim, p);
+}
+
+/// @throws Error kSettings for sizes, strides or types without a kernel
+template <class Launcher>
+void run_attention(Launcher& launcher, const AttentionRequest& request) {
+  check_attention(request);
+  if (request.type == ElementType::kBfloat16) {
+    run_attention_of<Bf16>(launcher, request);
+  } else {
+    run_attention_of<Half>(launcher, request);
+  }
+}
+
+}  // namespace tome::cuda

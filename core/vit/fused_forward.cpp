@@ -1,0 +1,360 @@
+#include "vit/fused_forward.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "merging/match_launch.h"
+#include "merging/schedule.h"
+
+namespace tome {
+namespace {
+
+size_t element_bytes(cuda::ElementType type) { return type == cuda::ElementType::kFloat32 ? 4 : 2; }
+
+/// First token at or behind the prefix whose place is even, or odd: the alternating partition goes
+/// by place (split_tokens of partition.h).
+int first_with_parity(int64_t prefix, int64_t parity) {
+  return static_cast<int>(prefix % 2 == parity ? prefix : prefix + 1);
+}
+
+ProductActivation activation_of(Activation activation, cuda::ElementType type) {
+  switch (activation) {
+    case Activation::kRelu:
+      return ProductActivation::kRelu;
+    case Activation::kGelu:
+      return type == cuda::ElementType::kFloat32 ? ProductActivation::kGelu
+                                                 : ProductActivation::kGeluTanh;
+    default:
+      return ProductActivation::kGeluTanh;
+  }
+}
+
+}  // namespace
+
+FusedForward::FusedForward(const FusedWeights& weights, FusedShape shape)
+    : weights_(weights), shape_(std::move(shape)), prefix_(weights.config.prefix_tokens()) {
+  const ViTConfig& config = weights_.config;
+  tokens_.push_back(prefix_ + config.patch_tokens() * shape_.joint_frames);
+  for (size_t i = 0; i < weights_.blocks.size(); ++i) {
+    const int64_t asked = i < shape_.r.size() ? shape_.r[i] : 0;
+    const int64_t tokens = tokens_.back();
+    r_.push_back(std::min<int64_t>(capped_r(asked, tokens, prefix_), n_a(i)));
+    tokens_.push_back(tokens - r_.back());
+  }
+  lay_out();
+}
+
+/// Even places behind the prefix.
+int FusedForward::n_a(size_t block) const {
+  const int64_t first = first_with_parity(prefix_, 0);
+  return static_cast<int>((std::max<int64_t>(tokens_[block] - first, 0) + 1) / 2);
+}
+
+int FusedForward::elements_of_qkv(size_t block) const {
+  const auto columns = 3 * weights_.config.dim + (r_[block] > 0 ? weights_.head_dim() : 0);
+  return static_cast<int>(columns);
+}
+
+void FusedForward::lay_out() {
+  const ViTConfig& config = weights_.config;
+  const auto element = static_cast<int64_t>(element_bytes(weights_.type));
+  const int64_t rows = shape_.batch * tokens_.front();
+  int64_t at = 0;
+  const auto take = [&at](int64_t bytes) {
+    const int64_t begin = at;
+    at += (bytes + 255) / 256 * 256;
+    return static_cast<size_t>(begin);
+  };
+  for (size_t& x : at_.x) x = take(rows * config.dim * element);
+  at_.norm = take(rows * config.dim * element);
+  // Attention's tensors are done with when the MLP's begin, and the patches before both.
+  const int64_t shared = at;
+  at_.qkv = take(rows * (3 * config.dim + weights_.head_dim()) * element);
+  at_.attention = take(rows * config.dim * element);
+  at_.branch = take(rows * config.dim * element);
+  const int64_t attention_end = std::exchange(at, shared);
+  at_.hidden = take(rows * config.mlp_hidden * element);
+  const int64_t hidden_end = std::exchange(at, shared);
+  at_.embedded = take(rows * config.dim * element);
+  at = std::max({at, attention_end, hidden_end});
+
+  const int64_t r = r_.empty() ? 0 : *std::max_element(r_.begin(), r_.end());
+  if (shape_.joint_frames > 1) at_.first_size = take(rows * 4);
+  if (r > 0) {
+    for (size_t& size : at_.size) size = take(rows * 4);
+    at_.target = take(rows * 8);
+    at_.from = take(shape_.batch * r * 8);
+    at_.to = take(shape_.batch * r * 8);
+    at_.member_begin = take((rows + shape_.batch) * 4);
+    at_.members = take(rows * 4);
+    size_t bytes = 0;
+    for (size_t i = 0; i < r_.size(); ++i) {
+      if (r_[i] == 0) continue;
+      cuda::MatchScratch scratch;
+      bytes =
+          std::max(bytes, cuda::lay_out_match_scratch(nullptr, static_cast<int>(shape_.batch),
+                                                      n_a(i), static_cast<int>(r_[i]), &scratch));
+    }
+    at_.match = take(static_cast<int64_t>(bytes));
+  }
+  at_.pooled = take(shape_.batch * config.dim * element);
+  at_.pooled_norm = take(shape_.batch * config.dim * element);
+  bytes_ = static_cast<size_t>(at);
+}
+
+void FusedForward::linear(FusedOps& ops, const FusedLinear& linear, const void* a, int64_t rows,
+                          const void* residual, void* out, ProductActivation activation) const {
+  ProductRequest q;
+  q.type = q.out_type = weights_.type;
+  q.a = a;
+  q.a_stride = q.depth = linear.in;
+  q.weight = linear.weight;
+  q.bias = linear.bias;
+  q.residual = residual;
+  q.out = out;
+  q.out_stride = q.columns = linear.out;
+  q.rows = rows;
+  q.activation = activation;
+  ops.product(q);
+}
+
+void FusedForward::normalise(FusedOps& ops, const void* x, int64_t tokens, const FusedNorm& norm,
+                             double eps, void* out) const {
+  cuda::MergeRequest q;
+  q.residual = q.branch_type = weights_.type;
+  q.x = x;
+  q.norm_weight = norm.weight;
+  q.norm_bias = norm.bias;
+  q.norm_out = out;
+  q.norm_eps = static_cast<float>(eps);
+  q.batch = static_cast<int>(shape_.batch);
+  q.tokens_in = q.tokens_out = static_cast<int>(tokens);
+  q.channels = static_cast<int>(weights_.config.dim);
+  ops.merge(q);
+}
+
+void FusedForward::embed(FusedOps& ops, State& state, const void* patches) const {
+  const ViTConfig& config = weights_.config;
+  linear(ops, weights_.patch_embed, patches, shape_.batch * patch_rows(), nullptr,
+         state.base + at_.embedded);
+  const bool pre_norm = weights_.pre_norm.weight != nullptr;
+  const FusedNorm& first_norm = pre_norm ? weights_.pre_norm : weights_.blocks.front().norm1;
+  unsigned char* x = state.base + at_.x[state.x];
+  cuda::EmbedRequest q;
+  q.type = weights_.type;
+  q.patches = state.base + at_.embedded;
+  q.first = weights_.first;
+  q.position = weights_.position;
+  q.x_out = pre_norm ? nullptr : x;
+  if (shape_.joint_frames > 1) {
+    q.size_out = reinterpret_cast<float*>(state.base + at_.first_size);
+    q.prefix_size = static_cast<float>(shape_.joint_frames);
+    if (shape_.proportional) state.size = q.size_out;
+  }
+  q.norm_weight = first_norm.weight;
+  q.norm_bias = first_norm.bias;
+  q.norm_out = pre_norm ? x : state.base + at_.norm;
+  q.norm_eps = static_cast<float>(config.norm_eps);
+  q.batch = static_cast<int>(shape_.batch);
+  q.tokens = static_cast<int>(tokens_in());
+  q.prefix = static_cast<int>(prefix_);
+  q.cells = static_cast<int>(config.patch_tokens());
+  q.channels = static_cast<int>(config.dim);
+  ops.embed(q);
+  if (pre_norm) {
+    normalise(ops, x, tokens_in(), weights_.blocks.front().norm1, config.norm_eps,
+              state.base + at_.norm);
+  }
+}
+
+void FusedForward::match(FusedOps& ops, const State& state, size_t block) const {
+  const auto element = static_cast<int64_t>(element_bytes(weights_.type));
+  cuda::MatchRequest q;
+  q.metric = state.base + at_.qkv + 3 * weights_.config.dim * element;
+  q.type = weights_.type;
+  q.token_stride = elements_of_qkv(block);
+  q.sample_stride = q.token_stride * tokens_[block];
+  q.batch = static_cast<int>(shape_.batch);
+  q.tokens = static_cast<int>(tokens_[block]);
+  q.channels = static_cast<int>(weights_.head_dim());
+  q.r = static_cast<int>(r_[block]);
+  q.halves.a_first = first_with_parity(prefix_, 0);
+  q.halves.b_first = first_with_parity(prefix_, 1);
+  q.halves.n_fixed = static_cast<int>(prefix_);
+  q.halves.n_a = n_a(block);
+  q.halves.n_b = q.tokens - q.halves.n_a - q.halves.n_fixed;
+  q.out = {reinterpret_cast<int64_t*>(state.base + at_.target),
+           reinterpret_cast<int64_t*>(state.base + at_.from),
+           reinterpret_cast<int64_t*>(state.base + at_.to),
+           reinterpret_cast<int32_t*>(state.base + at_.member_begin),
+           reinterpret_cast<int32_t*>(state.base + at_.members)};
+  q.workspace = state.base + at_.match;
+  ops.match(q);
+}
+
+void FusedForward::attend(FusedOps& ops, const State& state, size_t block) const {
+  const ViTConfig& config = weights_.config;
+  const auto element = static_cast<int64_t>(element_bytes(weights_.type));
+  cuda::AttentionRequest q;
+  q.q = state.base + at_.qkv;
+  q.k = state.base + at_.qkv + config.dim * element;
+  q.v = state.base + at_.qkv + 2 * config.dim * element;
+  q.token_stride = elements_of_qkv(block);
+  q.sample_stride = q.token_stride * tokens_[block];
+  q.head_stride = weights_.head_dim();
+  q.type = weights_.type;
+  if (shape_.proportional && state.size != nullptr) {
+    q.key_weight = state.size;
+    q.weight_sample_stride = tokens_[block];
+  } else if (shape_.joint_frames > 1 && prefix_ > 0) {
+    // The first row of the first sizes: prefix tokens come first, however many others are left.
+    q.key_weight = reinterpret_cast<const float*>(state.base + at_.first_size);
+  }
+  q.out = state.base + at_.attention;
+  q.batch = static_cast<int>(shape_.batch);
+  q.tokens = static_cast<int>(tokens_[block]);
+  q.heads = static_cast<int>(config.heads);
+  q.dim = static_cast<int>(weights_.head_dim());
+  q.scale = static_cast<float>(1 / std::sqrt(static_cast<double>(q.dim)));
+  ops.attend(q);
+}
+
+void FusedForward::merge(FusedOps& ops, State& state, size_t block) const {
+  const FusedBlock& w = weights_.blocks[block];
+  cuda::MergeRequest q;
+  q.residual = q.branch_type = weights_.type;
+  q.x = state.base + at_.x[state.x];
+  q.branch = state.base + at_.branch;
+  q.branch_bias = w.proj.wide_bias;
+  q.size = state.size;
+  q.member_begin = reinterpret_cast<const int32_t*>(state.base + at_.member_begin);
+  q.members = reinterpret_cast<const int32_t*>(state.base + at_.members);
+  state.x = 1 - state.x;
+  q.x_out = state.base + at_.x[state.x];
+  q.size_out = reinterpret_cast<float*>(state.base + at_.size[state.next_size]);
+  q.norm_weight = w.norm2.weight;
+  q.norm_bias = w.norm2.bias;
+  q.norm_out = state.base + at_.norm;
+  q.norm_eps = static_cast<float>(weights_.config.norm_eps);
+  q.batch = static_cast<int>(shape_.batch);
+  q.tokens_in = static_cast<int>(tokens_[block]);
+  q.tokens_out = static_cast<int>(tokens_[block + 1]);
+  q.channels = static_cast<int>(weights_.config.dim);
+  ops.merge(q);
+  state.size = q.size_out;
+  state.next_size = 1 - state.next_size;
+  if (state.source == nullptr) return;
+  cuda::SourceParams s;
+  s.source = state.tracked ? state.source : nullptr;
+  s.target = reinterpret_cast<const int64_t*>(state.base + at_.target);
+  s.source_out = state.source;
+  s.batch = q.batch;
+  s.tokens_0 = static_cast<int>(tokens_in());
+  s.tokens_in = q.tokens_in;
+  ops.sources(s);
+  state.tracked = true;
+}
+
+void FusedForward::run_block(FusedOps& ops, State& state, size_t block) const {
+  const FusedBlock& w = weights_.blocks[block];
+  const double eps = weights_.config.norm_eps;
+  const bool merges = r_[block] > 0;
+  const int64_t rows = shape_.batch * tokens_[block];
+  unsigned char* norm = state.base + at_.norm;
+  unsigned char* attention = state.base + at_.attention;
+  FusedLinear qkv = w.qkv;
+  qkv.out = elements_of_qkv(block);
+  linear(ops, qkv, norm, rows, nullptr, state.base + at_.qkv);
+  if (merges) {
+    ops.fork();
+    match(ops, state, block);
+  }
+  attend(ops, state, block);
+  if (merges) {
+    FusedLinear proj = w.proj;
+    proj.bias = nullptr;  // the merge adds it
+    linear(ops, proj, attention, rows, nullptr, state.base + at_.branch);
+    ops.join();
+    merge(ops, state, block);
+  } else {
+    unsigned char* x = state.base + at_.x[state.x];
+    linear(ops, w.proj, attention, rows, x, x);
+    normalise(ops, x, tokens_[block], w.norm2, eps, norm);
+  }
+  const int64_t rows_out = shape_.batch * tokens_[block + 1];
+  unsigned char* x = state.base + at_.x[state.x];
+  unsigned char* hidden = state.base + at_.hidden;
+  linear(ops, w.fc1, norm, rows_out, nullptr, hidden,
+         activation_of(weights_.config.activation, weights_.type));
+  linear(ops, w.fc2, hidden, rows_out, x, x);
+  if (block + 1 < weights_.blocks.size()) {
+    normalise(ops, x, tokens_[block + 1], weights_.blocks[block + 1].norm1, eps, norm);
+  }
+}
+
+void FusedForward::classify(FusedOps& ops, const State& state, float* logits) const {
+  const ViTConfig& config = weights_.config;
+  unsigned char* x = state.base + at_.x[state.x];
+  unsigned char* pooled = state.base + at_.pooled;
+  unsigned char* pooled_norm = state.base + at_.pooled_norm;
+  cuda::PoolRequest pool;
+  pool.type = weights_.type;
+  pool.batch = static_cast<int>(shape_.batch);
+  pool.tokens = static_cast<int>(tokens_out());
+  pool.channels = static_cast<int>(config.dim);
+  const auto head = [&](const FusedLinear& linear, const void* from, bool add) {
+    ProductRequest q;
+    q.type = weights_.type;
+    q.out_type = cuda::ElementType::kFloat32;
+    q.a = from;
+    q.a_stride = q.depth = linear.in;
+    q.weight = linear.weight;
+    q.bias = linear.bias;
+    q.residual = add ? logits : nullptr;
+    q.out = logits;
+    q.out_stride = q.columns = linear.out;
+    q.rows = shape_.batch;
+    ops.product(q);
+  };
+  /// Pools x, normalises the result if asked, and gives where it is.
+  const auto pooled_tokens = [&](const void* from, const FusedNorm* norm, double eps) {
+    pool.x = from;
+    pool.out = pooled;
+    ops.pool(pool);
+    if (norm == nullptr) return pooled;
+    normalise(ops, pooled, 1, *norm, eps, pooled_norm);
+    return pooled_norm;
+  };
+  if (config.pooling == Pooling::kToken) {
+    const FusedNorm* norm = config.final_norm ? &weights_.norm : nullptr;
+    head(weights_.head, pooled_tokens(x, norm, config.norm_eps), false);
+    if (!config.distilled_head) return;
+    pool.first = 1;
+    head(weights_.head_dist, pooled_tokens(x, norm, config.norm_eps), true);
+    return;
+  }
+  const void* tokens = x;
+  if (config.final_norm) {
+    normalise(ops, x, tokens_out(), weights_.norm, config.norm_eps, state.base + at_.norm);
+    tokens = state.base + at_.norm;
+  }
+  pool.first = static_cast<int>(prefix_);
+  pool.count = static_cast<int>(tokens_out() - prefix_);
+  pool.size = config.weighted_pool ? state.size : nullptr;
+  const FusedNorm* norm = config.fc_norm ? &weights_.fc_norm : nullptr;
+  head(weights_.head, pooled_tokens(tokens, norm, config.fc_norm_eps), false);
+}
+
+void FusedForward::run(FusedOps& ops, const void* patches, void* workspace, float* logits,
+                       int64_t* source) const {
+  State state{static_cast<unsigned char*>(workspace), source};
+  const bool merges = std::any_of(r_.begin(), r_.end(), [](int64_t r) { return r > 0; });
+  // The counters at its start are left at zero by every matching, but the memory is shared.
+  if (merges) ops.clear(state.base + at_.match, static_cast<size_t>(shape_.batch) * 4);
+  embed(ops, state, patches);
+  for (size_t block = 0; block < weights_.blocks.size(); ++block) run_block(ops, state, block);
+  classify(ops, state, logits);
+}
+
+}  // namespace tome

@@ -1,0 +1,93 @@
+// The forward pass as a fixed sequence of fused operations on memory that is laid out beforehand:
+// written once, for the GPU and for the host.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "vit/fused_ops.h"
+#include "vit/fused_weights.h"
+
+namespace tome {
+
+/// What decides the sequence: requests with equal shapes share a plan, and on a GPU its graph.
+struct FusedShape {
+  int64_t batch = 1;
+  int64_t joint_frames = 1;  ///< T of an image model run on a clip, else 1
+  std::vector<int64_t> r;    ///< asked of each block; short lists end in zeros
+  bool proportional = false;
+
+  auto operator<=>(const FusedShape&) const = default;
+};
+
+/// Note [The fused forward]
+/// A block that merges is eight launches: the QKV product with the metric's columns; matching,
+/// which needs nothing else and so runs beside attention and projection; attention with token
+/// sizes; the projection; residual, merge and LayerNorm in one pass; fc1 with bias and GELU; fc2
+/// with bias and residual; the next LayerNorm. Unmerged, the residual rides on the projection.
+/// Everything equals VisionTransformer::forward with default options (keys, cosine, alternating
+/// partition, weighted mean) up to rounding: 16-bit products end in GELU's tanh form, which differs
+/// from the exact one by less than 5e-4.
+class FusedForward {
+ public:
+  /// @param weights  outlives the plan
+  FusedForward(const FusedWeights& weights, FusedShape shape);
+
+  /// Scratch memory of a run, 256-byte aligned; its content before and after does not matter.
+  size_t workspace_bytes() const { return bytes_; }
+  int64_t tokens_in() const { return tokens_.front(); }
+  int64_t tokens_out() const { return tokens_.back(); }
+  /// Merged in each block.
+  const std::vector<int64_t>& r() const { return r_; }
+  const FusedShape& shape() const { return shape_; }
+  /// Of one request: rows of patches (or tubelets), elements of a row.
+  int64_t patch_rows() const { return tokens_.front() - prefix_; }
+  int64_t patch_columns() const { return weights_.patch_embed.in; }
+
+  /// @param patches  [batch, patch_rows, patch_columns] in the weights' type: tubelets_of (model.h)
+  /// @param logits   out, float32 [batch, classes]
+  /// @param source   out, int64 [batch, tokens_in], place of each first token at the end; null: not
+  ///   wanted
+  void run(FusedOps& ops, const void* patches, void* workspace, float* logits,
+           int64_t* source = nullptr) const;
+
+ private:
+  struct Layout {
+    size_t x[2], norm, qkv, attention, branch, hidden, embedded;
+    size_t first_size, size[2], target, from, to, member_begin, members, match;
+    size_t pooled, pooled_norm;
+  };
+  /// Where the tokens are between two blocks.
+  struct State {
+    unsigned char* base;
+    int64_t* source;
+    int x = 0;                    // which of Layout::x
+    const float* size = nullptr;  // null: ones
+    int next_size = 0;            // which of Layout::size is free
+    bool tracked = false;
+  };
+
+  void lay_out();
+  int elements_of_qkv(size_t block) const;
+  void embed(FusedOps& ops, State& state, const void* patches) const;
+  void run_block(FusedOps& ops, State& state, size_t block) const;
+  void match(FusedOps& ops, const State& state, size_t block) const;
+  void attend(FusedOps& ops, const State& state, size_t block) const;
+  void merge(FusedOps& ops, State& state, size_t block) const;
+  void classify(FusedOps& ops, const State& state, float* logits) const;
+  void normalise(FusedOps& ops, const void* x, int64_t tokens, const FusedNorm& norm, double eps,
+                 void* out) const;
+  void linear(FusedOps& ops, const FusedLinear& linear, const void* a, int64_t rows,
+              const void* residual, void* out,
+              ProductActivation activation = ProductActivation::kNone) const;
+  int n_a(size_t block) const;
+
+  const FusedWeights& weights_;
+  FusedShape shape_;
+  int64_t prefix_;
+  std::vector<int64_t> r_, tokens_;  // tokens before each block, and after the last
+  Layout at_{};
+  size_t bytes_ = 0;
+};
+
+}  // namespace tome

@@ -1,0 +1,274 @@
+// The fused forward, composed on the host from the shipped kernel bodies, against
+// VisionTransformer::forward and against the reference's recorded numbers.
+#include <ATen/ATen.h>
+#include <c10/core/InferenceMode.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "checkpoint/safetensors.h"
+#include "cuda/host_ops.h"
+#include "merging/schedule.h"
+#include "shared_data.h"
+#include "vit/model.h"
+#include "vit/vit_fixtures.h"
+
+namespace tome::testing {
+namespace {
+
+using cuda::ElementType;
+
+/// 32 x 32 pixels in patches of 8, two blocks: 16 patch tokens.
+ViTConfig tiny() {
+  ViTConfig config;
+  config.image_height = config.image_width = 32;
+  config.patch = 8;
+  config.dim = 64;
+  config.depth = 2;
+  config.heads = 2;
+  config.mlp_hidden = 128;
+  config.classes = 7;
+  return config;
+}
+
+ViTConfig tiny_video() {
+  ViTConfig config = tiny();
+  config.frames = 4;
+  config.tubelet = 2;
+  config.class_token = false;
+  config.pooling = Pooling::kMean;
+  config.fc_norm = true;
+  config.final_norm = false;
+  config.prop_attn_auto = false;
+  return config;
+}
+
+at::Tensor random_patches(const ViTConfig& config, int64_t batch, int64_t frames) {
+  return at::randn(
+      {batch, frames, config.grid_rows() * config.grid_cols(), 3 * config.patch * config.patch});
+}
+
+struct Case {
+  ViTConfig config = tiny();
+  int64_t batch = 2, frames = 1;
+  std::vector<int64_t> r;
+  PropAttn prop_attn = PropAttn::kAuto;
+  double scale = 0.1;  // of the weights
+};
+
+class Fused : public ::testing::Test {
+ protected:
+  /// The same model both ways.
+  static void expect_same(const Case& c, ElementType type = ElementType::kFloat32) {
+    const c10::InferenceMode inference;
+    at::manual_seed(7);
+    const ViTWeights weights = random_weights(c.config, c.scale);
+    const at::Tensor patches = random_patches(c.config, c.batch, c.frames);
+    ForwardOptions options;
+    options.r = c.r;
+    options.prop_attn = c.prop_attn;
+    options.track_source = true;
+    const VisionTransformer model(c.config, weights, at::kCPU, scalar_type(type));
+    const ForwardOutput expected = model.forward(patches, options);
+    const bool proportional =
+        c.prop_attn == PropAttn::kAuto ? c.config.prop_attn_auto : c.prop_attn == PropAttn::kOn;
+    const HostForward got = run_fused(c.config, weights, patches, c.r, proportional, type);
+    EXPECT_EQ(got.r, expected.r);
+    if (type == ElementType::kFloat32) {
+      EXPECT_TRUE(at::equal(got.source, expected.source));
+      EXPECT_TRUE(at::allclose(got.logits, expected.logits, 1e-5, 1e-5))
+          << (got.logits - expected.logits).abs().max();
+    } else {
+      EXPECT_TRUE(at::allclose(got.logits, expected.logits, 1e-2, 1e-2))
+          << (got.logits - expected.logits).abs().max();
+    }
+  }
+};
+
+TEST_F(Fused, ImageModelUnmerged) { expect_same({}); }
+
+TEST_F(Fused, ImageModelMerged) {
+  Case c;
+  c.r = {3, 2};
+  expect_same(c);
+  c.r = {0, 5};  // only one block merges
+  expect_same(c);
+  c.prop_attn = PropAttn::kOff;
+  expect_same(c);
+}
+
+TEST_F(Fused, AskedForMoreThanMayMerge) {
+  Case c;
+  c.r = {100, 100};  // 17 tokens to 9 to 5
+  expect_same(c);
+}
+
+TEST_F(Fused, OddNumbersOfTokens) {
+  Case c;
+  c.config.image_width = 40;  // 20 patches and the class token
+  c.r = {1, 3};
+  expect_same(c);
+  c.config.image_height = 24;  // 15 patches
+  expect_same(c);
+}
+
+TEST_F(Fused, DistilledModelWithTwoHeads) {
+  Case c;
+  c.config.distill_token = c.config.distilled_head = true;
+  expect_same(c);
+  c.r = {3, 3};
+  expect_same(c);
+}
+
+TEST_F(Fused, RegistersNormBeforeAndRelu) {
+  Case c;
+  c.config.registers = 2;
+  c.config.pre_norm = true;
+  c.config.activation = Activation::kRelu;
+  c.r = {2, 2};
+  expect_same(c);
+}
+
+TEST_F(Fused, MeanPoolingIsWeightedBySize) {
+  Case c;
+  c.config.pooling = Pooling::kMean;
+  c.config.final_norm = false;
+  c.config.fc_norm = true;
+  c.config.prop_attn_auto = false;
+  c.r = {4, 4};
+  expect_same(c);
+  c.config.weighted_pool = false;
+  expect_same(c);
+  c.config.weighted_pool = true;
+  c.config.final_norm = true;
+  c.config.fc_norm = false;
+  expect_same(c);
+}
+
+TEST_F(Fused, ClipModelWithTubelets) {
+  Case c;
+  c.config = tiny_video();
+  c.frames = 4;
+  expect_same(c);
+  c.r = {9, 5};
+  expect_same(c);
+}
+
+TEST_F(Fused, ImageModelOnAClipWeighsItsClassTokenByTheFrames) {
+  for (const PropAttn prop_attn : {PropAttn::kOn, PropAttn::kOff}) {
+    Case c;
+    c.frames = 3;
+    c.prop_attn = prop_attn;
+    expect_same(c);
+    c.r = {20, 3};
+    expect_same(c);
+  }
+}
+
+TEST_F(Fused, LayerScaleIsFoldedIntoTheProducts) {
+  const c10::InferenceMode inference;
+  at::manual_seed(3);
+  const ViTConfig config = tiny();
+  ViTWeights weights = random_weights(config, 0.1);
+  for (BlockWeights& block : weights.blocks) {
+    block.scale1 = at::rand({config.dim}) + 0.5;
+    block.scale2 = at::rand({config.dim}) + 0.5;
+  }
+  const at::Tensor patches = random_patches(config, 1, 1);
+  ForwardOptions options;
+  options.r = {0, 4};
+  const VisionTransformer model(config, weights);
+  const HostForward got =
+      run_fused(config, weights, patches, options.r, true, ElementType::kFloat32);
+  EXPECT_TRUE(at::allclose(got.logits, model.forward(patches, options).logits, 1e-5, 1e-5));
+}
+
+TEST_F(Fused, SixteenBitTypesWithTheShippedAttention) {
+  for (const ElementType type : {ElementType::kBfloat16}) {
+    Case c;
+    c.scale = 0.05;
+    expect_same(c, type);
+    c.r = {3, 2};
+    expect_same(c, type);
+    c.config = tiny_video();
+    c.frames = 4;
+    c.batch = 1;
+    c.r = {6, 6};
+    expect_same(c, type);
+  }
+}
+
+TEST_F(Fused, MatchingMayRunBesideAttentionAndProjection) {
+  const c10::InferenceMode inference;
+  at::manual_seed(5);
+  const ViTConfig config = tiny();
+  const ViTWeights weights = random_weights(config, 0.1);
+  const at::Tensor patches = random_patches(config, 2, 1);
+  const auto run = [&](SideOrder side) {
+    return run_fused(config, weights, patches, {4, 3}, true, ElementType::kFloat32, side);
+  };
+  const HostForward early = run(SideOrder::kEarly), late = run(SideOrder::kLate);
+  EXPECT_TRUE(at::equal(early.logits, late.logits));
+  EXPECT_TRUE(at::equal(early.source, late.source));
+}
+
+TEST_F(Fused, AMergingBlockIsEightOperations) {
+  const c10::InferenceMode inference;
+  const ViTConfig config = tiny();
+  const ViTWeights weights = random_weights(config);
+  const HostForward got = run_fused(config, weights, random_patches(config, 1, 1), {4, 4}, true,
+                                    ElementType::kBfloat16);
+  EXPECT_EQ(got.products, 1 + 2 * 4 + 1);  // patches, four of each block, head
+  // Embedding; matching, attention, merge and the next LayerNorm (not after the last block), and
+  // here the sources; pooling and its LayerNorm.
+  EXPECT_EQ(got.launches, 1 + 2 * 5 - 1 + 2);
+}
+
+TEST_F(Fused, SaysWhatItCannotRun) {
+  ViTConfig config = tiny();
+  EXPECT_EQ(why_not_fused(config, ElementType::kBfloat16), "");
+  EXPECT_NE(why_not_fused(config, ElementType::kFloat32), "");
+  config.activation = Activation::kQuickGelu;
+  EXPECT_NE(why_not_fused(config, ElementType::kBfloat16).find("QuickGELU"), std::string::npos);
+  config = tiny();
+  config.heads = 4;
+  EXPECT_NE(why_not_fused(config, ElementType::kFloat16).find("16 channels"), std::string::npos);
+}
+
+/// The reference's own numbers, block options as its files give them.
+class FusedParity : public ::testing::TestWithParam<std::tuple<const char*, Pooling, bool>> {};
+
+TEST_P(FusedParity, LogitsAndSources) {
+  const auto& [name, pooling, distilled] = GetParam();
+  TOME_NEEDS_SHARED_DATA(std::string("parity/") + name + ".safetensors");
+  const c10::InferenceMode inference;
+  const auto folder = shared_data() / "parity";
+  const auto file = SafetensorsFile::open(folder / (std::string(name) + ".safetensors"));
+  VisionTransformer model = parity_model(file, pooling, distilled);
+  const at::Tensor patches = patchify(file.tensor("input").unsqueeze(2), model.config().patch);
+  std::ifstream json(folder / (std::string(name) + ".json"));
+  const auto cases = nlohmann::json::parse(json);
+  ASSERT_GE(cases.size(), 8U);
+  for (const auto& about : cases) {
+    const std::string key = about["key"];
+    SCOPED_TRACE(key);
+    const HostForward got = run_fused(model.config(), model.weights(), patches,
+                                      about["r_per_layer"].get<std::vector<int64_t>>(),
+                                      about["prop_attn"].get<bool>(), ElementType::kFloat32);
+    EXPECT_TRUE(at::allclose(got.logits, file.tensor(key + ".logits"), 1e-4, 1e-4));
+    if (file.has(key + ".source")) {
+      EXPECT_TRUE(at::equal(got.source, file.tensor(key + ".source").argmax(1)));
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Models, FusedParity,
+    ::testing::Values(std::make_tuple("vit_tiny", Pooling::kToken, false),
+                      std::make_tuple("vit_tiny_distilled", Pooling::kToken, true),
+                      std::make_tuple("vit_tiny_mae_pool", Pooling::kMean, false)),
+    [](const auto& info) { return std::string(std::get<0>(info.param)); });
+
+}  // namespace
+}  // namespace tome::testing

@@ -1,0 +1,53 @@
+// The fused forward's operations on the host: the shipped kernel bodies on the host executor,
+// products by ATen.
+#pragma once
+
+#include <optional>
+
+#include "cuda/host_executor.h"
+#include "vit/fused_forward.h"
+
+namespace tome::testing {
+
+/// What may run beside other operations runs at once, or as late as it may.
+enum class SideOrder { kEarly, kLate };
+
+class HostOps : public FusedOps {
+ public:
+  explicit HostOps(SideOrder side = SideOrder::kEarly) : side_(side) {}
+
+  void product(const ProductRequest& request) override;
+  void embed(const cuda::EmbedRequest& request) override;
+  void attend(const cuda::AttentionRequest& request) override;
+  void merge(const cuda::MergeRequest& request) override;
+  void pool(const cuda::PoolRequest& request) override;
+  void sources(const cuda::SourceParams& request) override;
+  void clear(void* memory, size_t bytes) override;
+  void fork() override;
+  void match(const cuda::MatchRequest& request) override;
+  void join() override;
+
+  int products = 0;
+  int launches() const { return launcher_.launches(); }
+
+ private:
+  SideOrder side_;
+  bool forked_ = false;
+  std::optional<cuda::MatchRequest> waiting_;
+  cuda::HostLauncher launcher_;
+};
+
+/// What a fused forward gives, and what it is made of.
+struct HostForward {
+  at::Tensor logits;  // float32 [B, classes]
+  at::Tensor source;  // int64 [B, tokens]
+  std::vector<int64_t> r;
+  int launches = 0, products = 0;
+};
+
+/// @param patches  float32 [B, T, n, 3 p p], as VisionTransformer::forward takes them
+HostForward run_fused(const ViTConfig& config, const ViTWeights& weights, const at::Tensor& patches,
+                      const std::vector<int64_t>& r, bool proportional, cuda::ElementType type,
+                      SideOrder side = SideOrder::kEarly);
+
+}  // namespace tome::testing
