@@ -1,6 +1,8 @@
 #include "vit/attention.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
 
 #include <cmath>
 
@@ -14,7 +16,16 @@ Heads split_heads(const at::Tensor& qkv, int64_t heads) {
   return {split[0], split[1], split[2]};
 }
 
-at::Tensor attention(const Heads& heads, const at::Tensor& log_weight) {
+at::Tensor attention(const Heads& asked, const at::Tensor& log_weight) {
+  // In training on the CPU under autocast: ATen's fused attention in bfloat16 sets up a oneDNN
+  // product anew for every head of every sample, which costs more than the arithmetic of a whole
+  // block.
+  const bool widen = asked.q.scalar_type() == at::kBFloat16 && asked.q.device().is_cpu() &&
+                     c10::GradMode::is_enabled();
+  const c10::impl::ExcludeDispatchKeyGuard no_autocast(widen ? c10::autocast_dispatch_keyset
+                                                             : c10::DispatchKeySet());
+  const Heads heads =
+      widen ? Heads{asked.q.to(at::kFloat), asked.k.to(at::kFloat), asked.v.to(at::kFloat)} : asked;
   const int64_t batch = heads.q.size(0);
   const int64_t tokens = heads.q.size(2);
   std::optional<at::Tensor> bias;

@@ -1,6 +1,7 @@
 #include "vit/token_state.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
 
 #include <cmath>
 #include <numeric>
@@ -77,6 +78,8 @@ at::Tensor TokenState::merge_static(const at::Tensor& x, const at::Tensor& tubel
 
 Matching TokenState::match(const at::Tensor& metric, const MatchOptions& match,
                            MergeMethod method) const {
+  // Scores stay float32 under autocast: which tokens are most alike is not a matter of bfloat16.
+  const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
   switch (method) {
     case MergeMethod::kRandomPrune:
       return random_pruning(batch_, tokens_, match);

@@ -98,7 +98,7 @@ cv::Mat cover_picture(cv::Size size, const cv::Mat& texture, Random& random) {
   cv::Mat blobs = cut_patch(texture, kind == 1 ? cv::Size(4, 4) : cv::Size(2, 2), random);
   cv::resize(blobs, blobs, size, 0, 0, cv::INTER_CUBIC);
   const cv::Scalar mean = cv::mean(blobs);
-  const double contrast = random.uniform(0.05, kind == 1 ? 0.35 : 0.6);
+  const double contrast = random.uniform(0.05, kind == 1 ? 0.25 : 0.6);
   blobs.convertTo(blobs, CV_8U, contrast);
   picture += blobs - mean * contrast;
   return picture;

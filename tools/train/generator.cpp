@@ -45,8 +45,25 @@ bool has_contrast(const cv::Mat& frame, double least) {
   return deviation[0] + deviation[1] + deviation[2] > 3 * least;
 }
 
+// Note [What an observer could tell]
+// A label that nobody could read off the frames teaches nothing and measures nothing. So a scene
+// has some contrast, and some detail finer than the least defocus takes away: a wall or a blurred
+// background alone looks the same sharp, defocused or moving. The same holds for the least speeds
+// (camera_path.h) and for how little a frozen stream may change (stillness.cpp).
+constexpr double kLeastBlur = 0.035;  // radius, of the view's width
+constexpr double kLeastDetail = 2.5;  // grey levels
+
+/// Mean absolute difference to the frame under the least defocus.
+bool has_detail(const cv::Mat& frame) {
+  const int width = static_cast<int>(frame.cols * kLeastBlur) * 2 + 1;
+  cv::Mat blurred;
+  cv::blur(frame, blurred, {width, width}, {-1, -1}, cv::BORDER_REFLECT_101);
+  return cv::norm(frame, blurred, cv::NORM_L1) >
+         kLeastDetail * 3 * static_cast<double>(frame.total());
+}
+
 void defocus(std::vector<cv::Mat>& frames, Random& random) {
-  const double radius = frames[0].cols * random.log_uniform(0.025, 0.09);
+  const double radius = frames[0].cols * random.log_uniform(kLeastBlur, 0.08);
   const int width = static_cast<int>(radius) * 2 + 1;
   const int passes = random.chance(0.5) ? 1 : 2;  // a disc-like blur or a bell-shaped one
   for (cv::Mat& frame : frames) {
@@ -136,7 +153,7 @@ GeneratedClip CameraStateGenerator::clip_of(CameraState state, uint64_t index,
     path = make_path(state, start, {options_.frames, difficulty, true}, random);
     const double fits =
         fit_path(path, background->frames[0].cols, background->frames[0].rows, random);
-    if (fits < 0.85 && attempt < 8) continue;
+    if (fits < 0.95 && attempt < 12) continue;
     if (is_motion(state) && state != CameraState::kShake && random.chance(0.06)) {
       repeat_one_frame(path, random);
     }
@@ -152,7 +169,8 @@ GeneratedClip CameraStateGenerator::clip_of(CameraState state, uint64_t index,
       render_view(background->frames[static_cast<size_t>(at)], path[static_cast<size_t>(i)], frame);
       clip.frames.push_back(frame);
     }
-    if (has_contrast(clip.frames[0], least_contrast) || attempt >= 8) break;
+    const cv::Mat& seen = clip.frames[0];
+    if ((has_contrast(seen, least_contrast) && has_detail(seen)) || attempt >= 12) break;
   }
 
   if (state != CameraState::kCovered) draw_objects(clip.frames, texture(), random);

@@ -168,6 +168,26 @@ TEST(Generator, FrozenFramesRepeatAndLivingOnesDoNot) {
   }
 }
 
+TEST(Generator, ScenesHaveDetailThatDefocusTakesAway) {
+  // Of two backgrounds one is a wall: nobody could tell there what the camera does.
+  GeneratorOptions options;
+  options.size = 64;
+  options.grid = 4;
+  options.texture_share = 0;
+  const cv::Mat wall(300, 400, CV_8UC3, cv::Scalar(120, 130, 140));
+  const CameraStateGenerator made(options, {{{wall}, "wall"}, {{textured_background()}, "texture"}},
+                                  7);
+  const auto detail = [](const cv::Mat& frame) {
+    cv::Mat blurred;
+    cv::blur(frame, blurred, {5, 5});
+    return mean_difference(frame, blurred);
+  };
+  for (uint64_t i = 0; i < 30; ++i) {
+    const double sharp = detail(made.clip_of(CameraState::kFrozen, i, 1).frames[0]);
+    EXPECT_GT(sharp, 1.0) << "clip " << i;
+  }
+}
+
 TEST(Generator, MotionFieldHasTheSignOfTheState) {
   const auto made = generator(3);
   const auto mean_of = [](const GeneratedClip& clip, size_t axis) {

@@ -178,7 +178,7 @@ class TwoClasses : public BatchSource {
   std::vector<std::string> labels() const override { return {"dark", "bright"}; }
 };
 
-TEST(Trainer, LearnsWithMergingOn) {
+void expect_learning(bool bf16) {
   at::set_num_threads(1);
   Checkpoint checkpoint = tiny_checkpoint();
   checkpoint.config.classes = 2;
@@ -189,6 +189,7 @@ TEST(Trainer, LearnsWithMergingOn) {
   options.learning_rate = 3e-3;
   options.optimizer.ema = 0.9;
   options.save_every = 1000;
+  options.bf16 = bf16;
   const TwoClasses source;
   Trainer trainer(checkpoint, options, fresh_folder("learns"));
   trainer.run(source, nullptr, 0);
@@ -201,6 +202,10 @@ TEST(Trainer, LearnsWithMergingOn) {
   EXPECT_EQ(eval.top1, 1.0);
   EXPECT_EQ(eval.confusion[0][0], 16);
 }
+
+TEST(Trainer, LearnsWithMergingOn) { expect_learning(false); }
+
+TEST(Trainer, LearnsWithMergingOnInMixedPrecision) { expect_learning(true); }
 
 TEST(Inflate, AStillClipEmbedsLikeItsFrame) {
   ViTConfig image = tiny_config();
