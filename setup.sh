@@ -57,7 +57,7 @@ fi
 
 readonly BUILD_PACKAGES=(
   g++ dpkg-dev meson ninja-build pkg-config python3-venv ca-certificates
-  libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev
+  libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libpango1.0-dev
   nlohmann-json3-dev libcli11-dev libgtest-dev
   libopencv-core-dev libopencv-imgproc-dev libopencv-imgcodecs-dev libopencv-videoio-dev
   gir1.2-gst-rtsp-server-1.0)

@@ -1,0 +1,27 @@
+// What tomeoverlay writes on a frame: from results to lines of text and boxes.
+#pragma once
+
+#include <array>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "classification_meta.h"
+
+namespace tome::gst {
+
+/// One block of text: the full frame's, in a corner, or a region's, beside its box.
+struct OverlayLabel {
+  std::string text;                          ///< UTF-8, a line for each tag; may be empty
+  std::optional<std::array<int, 4>> region;  ///< x, y, width, height of the box; none: full frame
+
+  bool operator==(const OverlayLabel&) const = default;
+};
+
+/// The best `top_k` tags of each result as "label 0.97", all full-frame results in one block (under
+/// their models' names if there are several), a region's results in one block each. Control
+/// characters become spaces, bytes that are no UTF-8 are replaced.
+std::vector<OverlayLabel> overlay_labels(std::span<const Classification> results, unsigned top_k);
+
+}  // namespace tome::gst

@@ -1,0 +1,190 @@
+#include "overlay_painter.h"
+
+#include <pango/pangocairo.h>
+
+#include <algorithm>
+#include <array>
+#include <functional>
+#include <utility>
+
+#include "gst_ptr.h"
+
+namespace tome::gst {
+namespace {
+
+struct ReleaseDrawing {
+  void operator()(cairo_surface_t* surface) const { cairo_surface_destroy(surface); }
+  void operator()(cairo_t* cairo) const { cairo_destroy(cairo); }
+  void operator()(PangoLayout* layout) const { g_object_unref(layout); }
+  void operator()(PangoFontDescription* font) const { pango_font_description_free(font); }
+  void operator()(GstVideoOverlayRectangle* rectangle) const {
+    gst_video_overlay_rectangle_unref(rectangle);
+  }
+};
+template <class T>
+using DrawingPtr = std::unique_ptr<T, ReleaseDrawing>;
+
+constexpr double kShade = 0.6;  // opacity of the background
+
+struct Size {
+  int width = 0, height = 0;
+};
+
+void set_color(cairo_t* cairo, uint32_t argb) {
+  const auto part = [argb](int shift) { return ((argb >> shift) & 0xffU) / 255.0; };
+  cairo_set_source_rgba(cairo, part(16), part(8), part(0), part(24));
+}
+
+/// A picture that `draw` fills, placed at (x, y). Cairo's ARGB32 is what GStreamer's overlays are
+/// made of: premultiplied, in the machine's byte order.
+DrawingPtr<GstVideoOverlayRectangle> rectangle(int x, int y, Size size,
+                                               const std::function<void(cairo_t*)>& draw) {
+  const int stride = cairo_format_stride_for_width(CAIRO_FORMAT_ARGB32, size.width);
+  const Ptr<GstBuffer> pixels(
+      gst_buffer_new_allocate(nullptr, static_cast<gsize>(stride) * size.height, nullptr));
+  gst_buffer_memset(pixels.get(), 0, 0, static_cast<gsize>(stride) * size.height);
+  gst_buffer_add_video_meta(pixels.get(), GST_VIDEO_FRAME_FLAG_NONE,
+                            GST_VIDEO_OVERLAY_COMPOSITION_FORMAT_RGB,
+                            static_cast<guint>(size.width), static_cast<guint>(size.height));
+  GstMapInfo map;
+  if (gst_buffer_map(pixels.get(), &map, GST_MAP_READWRITE) == FALSE) return nullptr;
+  {
+    const DrawingPtr<cairo_surface_t> surface(cairo_image_surface_create_for_data(
+        map.data, CAIRO_FORMAT_ARGB32, size.width, size.height, stride));
+    const DrawingPtr<cairo_t> cairo(cairo_create(surface.get()));
+    draw(cairo.get());
+    cairo_surface_flush(surface.get());
+  }
+  gst_buffer_unmap(pixels.get(), &map);
+  return DrawingPtr<GstVideoOverlayRectangle>(gst_video_overlay_rectangle_new_raw(
+      pixels.get(), x, y, static_cast<guint>(size.width), static_cast<guint>(size.height),
+      GST_VIDEO_OVERLAY_FORMAT_FLAG_PREMULTIPLIED_ALPHA));
+}
+
+/// One frame's drawing.
+class Canvas {
+ public:
+  Canvas(const OverlayStyle& style, int width, int height)
+      : style_(style),
+        width_(width),
+        height_(height),
+        scratch_(cairo_image_surface_create(CAIRO_FORMAT_ARGB32, 1, 1)),
+        cairo_(cairo_create(scratch_.get())) {
+    font_.reset(pango_font_description_from_string(style.font.c_str()));
+    if ((pango_font_description_get_set_fields(font_.get()) & PANGO_FONT_MASK_SIZE) == 0) {
+      pango_font_description_set_absolute_size(font_.get(),
+                                               std::max(10, height / 24) * PANGO_SCALE);
+    }
+    line_ = std::max(1, std::min(width, height) / 240);
+  }
+
+  void add(const OverlayLabel& label) {
+    if (label.region) add_box(*label.region);
+    if (!label.text.empty()) add_text(label);
+  }
+
+  CompositionPtr take() { return std::move(composition_); }
+
+ private:
+  DrawingPtr<PangoLayout> layout_of(const std::string& text) {
+    DrawingPtr<PangoLayout> layout(pango_cairo_create_layout(cairo_.get()));
+    pango_layout_set_font_description(layout.get(), font_.get());
+    // Longer lines end in dots.
+    pango_layout_set_width(layout.get(), std::max(1, width_ - 4 * padding()) * PANGO_SCALE);
+    pango_layout_set_ellipsize(layout.get(), PANGO_ELLIPSIZE_END);
+    pango_layout_set_text(layout.get(), text.c_str(), static_cast<int>(text.size()));
+    return layout;
+  }
+
+  int padding() const { return 2 * line_ + 2; }
+
+  void add_text(const OverlayLabel& label) {
+    const auto layout = layout_of(label.text);
+    PangoRectangle extents;
+    pango_layout_get_pixel_extents(layout.get(), nullptr, &extents);
+    const Size size{extents.width + 2 * padding(), extents.height + 2 * padding()};
+    const auto [x, y] = label.region ? beside(*label.region, size) : in_corner(size);
+    append(rectangle(x, y, size, [&](cairo_t* cairo) {
+      if (style_.shaded) {
+        cairo_set_source_rgba(cairo, 0, 0, 0, kShade);
+        cairo_paint(cairo);
+      }
+      set_color(cairo, style_.color);
+      cairo_move_to(cairo, padding() - extents.x, padding() - extents.y);
+      pango_cairo_show_layout(cairo, layout.get());
+    }));
+  }
+
+  std::pair<int, int> in_corner(Size size) const {
+    const int margin = padding();
+    int x = margin;
+    if (style_.horizontal == HorizontalAlign::kCenter) x = (width_ - size.width) / 2;
+    if (style_.horizontal == HorizontalAlign::kRight) x = width_ - size.width - margin;
+    const bool top = style_.vertical == VerticalAlign::kTop;
+    return {std::max(0, x), std::max(0, top ? margin : height_ - size.height - margin)};
+  }
+
+  /// Above the box, or inside it at its top where there is no room above.
+  std::pair<int, int> beside(const std::array<int, 4>& box, Size size) const {
+    const int y = box[1] >= size.height ? box[1] - size.height : box[1];
+    return {std::clamp(box[0], 0, std::max(0, width_ - size.width)), std::max(0, y)};
+  }
+
+  /// Four thin rectangles: a picture as large as the box would be blended as a whole.
+  void add_box(const std::array<int, 4>& box) {
+    const int left = std::clamp(box[0], 0, width_);
+    const int top = std::clamp(box[1], 0, height_);
+    const int right = std::clamp(box[0] + box[2], left, width_);
+    const int bottom = std::clamp(box[1] + box[3], top, height_);
+    const int across = std::min(line_, bottom - top), down = std::min(line_, right - left);
+    add_bar(left, top, {right - left, across});
+    add_bar(left, bottom - across, {right - left, across});
+    add_bar(left, top, {down, bottom - top});
+    add_bar(right - down, top, {down, bottom - top});
+  }
+
+  void add_bar(int x, int y, Size size) {
+    if (size.width <= 0 || size.height <= 0) return;
+    append(rectangle(x, y, size, [this](cairo_t* cairo) {
+      set_color(cairo, style_.color);
+      cairo_paint(cairo);
+    }));
+  }
+
+  void append(const DrawingPtr<GstVideoOverlayRectangle>& one) {
+    if (!one) return;
+    if (composition_) {
+      gst_video_overlay_composition_add_rectangle(composition_.get(), one.get());
+    } else {
+      composition_.reset(gst_video_overlay_composition_new(one.get()));
+    }
+  }
+
+  const OverlayStyle& style_;
+  int width_, height_;
+  int line_ = 1;  // thickness of a box
+  DrawingPtr<cairo_surface_t> scratch_;
+  DrawingPtr<cairo_t> cairo_;
+  DrawingPtr<PangoFontDescription> font_;
+  CompositionPtr composition_;
+};
+
+}  // namespace
+
+CompositionPtr OverlayPainter::paint(const std::vector<OverlayLabel>& labels,
+                                     const OverlayStyle& style, int width, int height) {
+  const bool same = labels == labels_ && style == style_ && width == width_ && height == height_;
+  if (!same) {
+    Canvas canvas(style, width, height);
+    const size_t count = std::min(labels.size(), kMostRegions);
+    for (size_t i = 0; i < count; ++i) canvas.add(labels[i]);
+    last_ = canvas.take();
+    labels_ = labels;
+    style_ = style;
+    width_ = width;
+    height_ = height;
+  }
+  return CompositionPtr(last_ ? gst_video_overlay_composition_ref(last_.get()) : nullptr);
+}
+
+}  // namespace tome::gst

@@ -1,0 +1,358 @@
+// tomeoverlay: draws classification results onto the frames.
+
+/**
+ * SECTION:element-tomeoverlay
+ * @title: tomeoverlay
+ *
+ * Draws what tomeclassify recognised: the best tags in a corner, and each region's beside its box.
+ * Where downstream composes overlays itself (GstVideoOverlayCompositionMeta, as OpenGL and Wayland
+ * sinks do) the text travels as that meta and the pixels stay as they are, in any memory; elsewhere
+ * it is blended into the frames. Regions are in pixels of the frame that was classified, so put it
+ * before any scaling.
+ *
+ * ## Example pipeline
+ * |[
+ * gst-launch-1.0 filesrc location=street.mp4 ! decodebin ! videoconvert ! \
+ *     tomeclassify model=vit_tiny_patch16_224 ! tomeoverlay ! videoconvert ! autovideosink
+ * ]| Shows a film with its tags.
+ */
+
+#include <gst/base/gstbasetransform.h>
+#include <gst/gst.h>
+#include <gst/video/video.h>
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "classification_meta.h"
+#include "gst_ptr.h"
+#include "overlay_caps.h"
+#include "overlay_labels.h"
+#include "overlay_painter.h"
+
+using tome::gst::CompositionPtr;
+using tome::gst::HorizontalAlign;
+using tome::gst::OverlayPainter;
+using tome::gst::OverlayStyle;
+using tome::gst::Ptr;
+using tome::gst::VerticalAlign;
+
+GST_DEBUG_CATEGORY_STATIC(tome_overlay_debug);
+#define GST_CAT_DEFAULT tome_overlay_debug
+
+namespace {
+
+struct Options {
+  unsigned top_k = 3;
+  bool silent = false;
+  OverlayStyle style;
+};
+
+/// The element's state. `options` is guarded by `mutex`; the rest belongs to the streaming thread.
+struct Overlay {
+  std::mutex mutex;
+  Options options;
+  OverlayPainter painter;
+  GstVideoInfo info{};
+  bool attach = false;                  // the caps have the feature of overlay compositions
+  bool blendable = false;               // pixels that can be blended
+  std::atomic<bool> ask{true};          // downstream has to be asked whether it composes
+  std::atomic<bool> blend_only{false};  // it does not
+};
+
+enum Property : guint {
+  kPropTopK = 1,
+  kPropFontDesc,
+  kPropColor,
+  kPropShadedBackground,
+  kPropHalignment,
+  kPropValignment,
+  kPropSilent
+};
+
+}  // namespace
+
+struct GstTomeOverlay {
+  GstBaseTransform parent;
+  Overlay* impl;  // owned; made in init, given back in finalize
+};
+struct GstTomeOverlayClass {
+  GstBaseTransformClass parent;
+};
+
+G_DEFINE_TYPE(GstTomeOverlay, gst_tome_overlay, GST_TYPE_BASE_TRANSFORM)
+
+namespace {
+
+#define TOME_OVERLAY_CAPS                                          \
+  GST_VIDEO_CAPS_MAKE(GST_VIDEO_OVERLAY_COMPOSITION_BLEND_FORMATS) \
+  "; " GST_VIDEO_CAPS_MAKE_WITH_FEATURES("ANY", GST_VIDEO_FORMATS_ALL)
+
+GstStaticPadTemplate sink_template = GST_STATIC_PAD_TEMPLATE("sink", GST_PAD_SINK, GST_PAD_ALWAYS,
+                                                             GST_STATIC_CAPS(TOME_OVERLAY_CAPS));
+GstStaticPadTemplate src_template =
+    GST_STATIC_PAD_TEMPLATE("src", GST_PAD_SRC, GST_PAD_ALWAYS, GST_STATIC_CAPS(TOME_OVERLAY_CAPS));
+
+Overlay& impl_of(gpointer object) { return *reinterpret_cast<GstTomeOverlay*>(object)->impl; }
+
+// Note [Who composes the overlay]
+// Sinks that take any caps (fakesink, appsink) take the caps feature too, and would show nothing.
+// So after the caps have left, downstream is asked in an ALLOCATION query whether it knows the
+// meta, as textoverlay asks. If it does not, frames are blended and the caps are negotiated anew
+// without the feature. A RECONFIGURE from downstream starts this over.
+
+gboolean start(GstBaseTransform* self) {
+  Overlay& impl = impl_of(self);
+  impl.ask = true;
+  impl.blend_only = false;
+  return TRUE;
+}
+
+GstCaps* transform_caps(GstBaseTransform* self, GstPadDirection direction, GstCaps* caps,
+                        GstCaps* filter) {
+  auto made = direction == GST_PAD_SINK
+                  ? tome::gst::overlay_output_caps(caps, impl_of(self).blend_only)
+                  : tome::gst::overlay_input_caps(caps);
+  if (filter != nullptr) {
+    made.reset(gst_caps_intersect_full(filter, made.get(), GST_CAPS_INTERSECT_FIRST));
+  }
+  return made.release();
+}
+
+gboolean set_caps(GstBaseTransform* self, GstCaps* in, GstCaps* out) {
+  Overlay& impl = impl_of(self);
+  impl.attach = tome::gst::has_overlay_feature(out);
+  impl.blendable = tome::gst::can_blend(in);
+  return gst_video_info_from_caps(&impl.info, in);
+}
+
+bool downstream_composes(GstBaseTransform* self) {
+  const Ptr<GstCaps> caps(gst_pad_get_current_caps(self->srcpad));
+  const Ptr<GstQuery> query(gst_query_new_allocation(caps.get(), FALSE));
+  return gst_pad_peer_query(self->srcpad, query.get()) != FALSE &&
+         gst_query_find_allocation_meta(query.get(), GST_VIDEO_OVERLAY_COMPOSITION_META_API_TYPE,
+                                        nullptr) != FALSE;
+}
+
+/// Whether the overlay is attached to the frames, rather than blended.
+bool attaches(GstBaseTransform* self) {
+  Overlay& impl = impl_of(self);
+  if (!impl.attach || !impl.blendable) return impl.attach;
+  if (impl.ask.exchange(false)) {
+    impl.blend_only = !downstream_composes(self);
+    if (impl.blend_only) gst_base_transform_reconfigure_src(self);
+  }
+  return !impl.blend_only;
+}
+
+/// Ours over what an element before has attached, which is taken off the buffer.
+CompositionPtr joined(GstBuffer* buffer, CompositionPtr ours) {
+  auto* meta = gst_buffer_get_video_overlay_composition_meta(buffer);
+  if (meta == nullptr) return ours;
+  CompositionPtr all(gst_video_overlay_composition_copy(meta->overlay));
+  const guint count = ours ? gst_video_overlay_composition_n_rectangles(ours.get()) : 0;
+  for (guint i = 0; i < count; ++i) {
+    gst_video_overlay_composition_add_rectangle(
+        all.get(), gst_video_overlay_composition_get_rectangle(ours.get(), i));
+  }
+  gst_buffer_remove_video_overlay_composition_meta(buffer, meta);
+  return all;
+}
+
+bool blend(GstBuffer* buffer, GstVideoOverlayComposition* composition, GstVideoInfo& info) {
+  GstVideoFrame frame;
+  if (gst_video_frame_map(&frame, &info, buffer, GST_MAP_READWRITE) == FALSE) return false;
+  const bool blended = gst_video_overlay_composition_blend(composition, &frame) != FALSE;
+  gst_video_frame_unmap(&frame);
+  return blended;
+}
+
+GstFlowReturn transform_ip(GstBaseTransform* self, GstBuffer* buffer) {
+  Overlay& impl = impl_of(self);
+  Options options;
+  {
+    const std::scoped_lock lock(impl.mutex);
+    options = impl.options;
+  }
+  CompositionPtr composition;
+  if (!options.silent) {
+    const auto labels = tome::gst::overlay_labels(tome::gst::results_of(buffer), options.top_k);
+    composition = impl.painter.paint(labels, options.style, GST_VIDEO_INFO_WIDTH(&impl.info),
+                                     GST_VIDEO_INFO_HEIGHT(&impl.info));
+  }
+  const bool attach = attaches(self);
+  // Nothing of ours, and what came with the buffer goes on as it came.
+  if (!composition && attach) return GST_FLOW_OK;
+  composition = joined(buffer, std::move(composition));
+  if (!composition) return GST_FLOW_OK;
+  if (attach) {
+    gst_buffer_add_video_overlay_composition_meta(buffer, composition.get());
+    return GST_FLOW_OK;
+  }
+  if (blend(buffer, composition.get(), impl.info)) return GST_FLOW_OK;
+  GST_ELEMENT_ERROR(
+      self, STREAM, FORMAT,
+      ("Cannot draw on a buffer of %" G_GSIZE_FORMAT " bytes: expected a frame of %s, "
+       "%dx%d, as the caps say",
+       gst_buffer_get_size(buffer), GST_VIDEO_INFO_NAME(&impl.info),
+       GST_VIDEO_INFO_WIDTH(&impl.info), GST_VIDEO_INFO_HEIGHT(&impl.info)),
+      (nullptr));
+  return GST_FLOW_ERROR;
+}
+
+gboolean src_event(GstBaseTransform* self, GstEvent* event) {
+  if (GST_EVENT_TYPE(event) == GST_EVENT_RECONFIGURE) start(self);
+  return GST_BASE_TRANSFORM_CLASS(gst_tome_overlay_parent_class)->src_event(self, event);
+}
+
+void set_property(GObject* object, guint id, const GValue* value, GParamSpec* spec) {
+  Overlay& impl = impl_of(object);
+  const std::scoped_lock lock(impl.mutex);
+  OverlayStyle& style = impl.options.style;
+  switch (id) {
+    case kPropTopK:
+      impl.options.top_k = g_value_get_uint(value);
+      break;
+    case kPropFontDesc: {
+      const char* text = g_value_get_string(value);
+      style.font = text != nullptr ? text : OverlayStyle().font;
+      break;
+    }
+    case kPropColor:
+      style.color = g_value_get_uint(value);
+      break;
+    case kPropShadedBackground:
+      style.shaded = g_value_get_boolean(value) != FALSE;
+      break;
+    case kPropHalignment:
+      style.horizontal = static_cast<HorizontalAlign>(g_value_get_enum(value));
+      break;
+    case kPropValignment:
+      style.vertical = static_cast<VerticalAlign>(g_value_get_enum(value));
+      break;
+    case kPropSilent:
+      impl.options.silent = g_value_get_boolean(value) != FALSE;
+      break;
+    default:
+      G_OBJECT_WARN_INVALID_PROPERTY_ID(object, id, spec);
+  }
+}
+
+void get_property(GObject* object, guint id, GValue* value, GParamSpec* spec) {
+  Overlay& impl = impl_of(object);
+  const std::scoped_lock lock(impl.mutex);
+  const OverlayStyle& style = impl.options.style;
+  switch (id) {
+    case kPropTopK:
+      g_value_set_uint(value, impl.options.top_k);
+      break;
+    case kPropFontDesc:
+      g_value_set_string(value, style.font.c_str());
+      break;
+    case kPropColor:
+      g_value_set_uint(value, style.color);
+      break;
+    case kPropShadedBackground:
+      g_value_set_boolean(value, style.shaded);
+      break;
+    case kPropHalignment:
+      g_value_set_enum(value, static_cast<int>(style.horizontal));
+      break;
+    case kPropValignment:
+      g_value_set_enum(value, static_cast<int>(style.vertical));
+      break;
+    case kPropSilent:
+      g_value_set_boolean(value, impl.options.silent);
+      break;
+    default:
+      G_OBJECT_WARN_INVALID_PROPERTY_ID(object, id, spec);
+  }
+}
+
+void finalize(GObject* object) {
+  const std::unique_ptr<Overlay> impl(&impl_of(object));
+  G_OBJECT_CLASS(gst_tome_overlay_parent_class)->finalize(object);
+}
+
+constexpr auto kPlaying = static_cast<GParamFlags>(G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS |
+                                                   GST_PARAM_MUTABLE_PLAYING);
+constexpr GEnumValue kHorizontal[] = {
+    {static_cast<int>(HorizontalAlign::kLeft), "At the left", "left"},
+    {static_cast<int>(HorizontalAlign::kCenter), "In the middle", "center"},
+    {static_cast<int>(HorizontalAlign::kRight), "At the right", "right"},
+    {0, nullptr, nullptr}};
+constexpr GEnumValue kVertical[] = {
+    {static_cast<int>(VerticalAlign::kTop), "At the top", "top"},
+    {static_cast<int>(VerticalAlign::kBottom), "At the bottom", "bottom"},
+    {0, nullptr, nullptr}};
+
+GType align_type(const char* name, const GEnumValue* values) {
+  const GType type = g_enum_register_static(name, values);
+  gst_type_mark_as_plugin_api(type, static_cast<GstPluginAPIFlags>(0));
+  return type;
+}
+
+void install_properties(GObjectClass* klass) {
+  const OverlayStyle style;
+  const auto add = [klass](guint id, GParamSpec* spec) {
+    g_object_class_install_property(klass, id, spec);
+  };
+  add(kPropTopK, g_param_spec_uint("top-k", "top-k", "Most tags of one result, best first", 0, 100,
+                                   Options().top_k, kPlaying));
+  add(kPropFontDesc,
+      g_param_spec_string("font-desc", "font-desc",
+                          "Pango font description, as \"Sans Bold 18\"; without a size, it follows "
+                          "the frame's height",
+                          style.font.c_str(), kPlaying));
+  add(kPropColor, g_param_spec_uint("color", "color", "Color of text and boxes (ARGB)", 0,
+                                    G_MAXUINT32, style.color, kPlaying));
+  add(kPropShadedBackground,
+      g_param_spec_boolean("shaded-background", "shaded-background",
+                           "Draw a dark background behind the text", style.shaded, kPlaying));
+  add(kPropHalignment,
+      g_param_spec_enum("halignment", "halignment", "Where the full frame's tags are, across",
+                        align_type("GstTomeOverlayHAlign", kHorizontal),
+                        static_cast<int>(style.horizontal), kPlaying));
+  add(kPropValignment,
+      g_param_spec_enum("valignment", "valignment", "Where the full frame's tags are, down",
+                        align_type("GstTomeOverlayVAlign", kVertical),
+                        static_cast<int>(style.vertical), kPlaying));
+  add(kPropSilent, g_param_spec_boolean("silent", "silent", "Draw nothing", FALSE, kPlaying));
+}
+
+}  // namespace
+
+static void gst_tome_overlay_class_init(GstTomeOverlayClass* klass) {
+  auto* object_class = G_OBJECT_CLASS(klass);
+  auto* element_class = GST_ELEMENT_CLASS(klass);
+  auto* transform_class = GST_BASE_TRANSFORM_CLASS(klass);
+  object_class->set_property = set_property;
+  object_class->get_property = get_property;
+  object_class->finalize = finalize;
+  install_properties(object_class);
+  transform_class->start = start;
+  transform_class->transform_caps = transform_caps;
+  transform_class->set_caps = set_caps;
+  transform_class->transform_ip = transform_ip;
+  transform_class->src_event = src_event;
+  gst_element_class_add_static_pad_template(element_class, &sink_template);
+  gst_element_class_add_static_pad_template(element_class, &src_template);
+  gst_element_class_set_static_metadata(
+      element_class, "Classification overlay", "Filter/Editor/Video",
+      "Draws classification results onto the frames", "The gst-tome authors");
+}
+
+static void gst_tome_overlay_init(GstTomeOverlay* self) {
+  self->impl = std::make_unique<Overlay>().release();
+}
+
+static gboolean plugin_init(GstPlugin* plugin) {
+  GST_DEBUG_CATEGORY_INIT(tome_overlay_debug, "tomeoverlay", 0, "Classification overlay");
+  return tome::gst::register_classification_meta() &&
+         gst_element_register(plugin, "tomeoverlay", GST_RANK_NONE, gst_tome_overlay_get_type());
+}
+
+GST_PLUGIN_DEFINE(GST_VERSION_MAJOR, GST_VERSION_MINOR, tomeoverlay, "Draws classification results",
+                  plugin_init, TOME_VERSION, "MIT/X11", "gst-tome", "Unknown package origin")
