@@ -184,7 +184,10 @@ TEST_F(Flow, RelinkingDownstreamResumes) {
   }
   EXPECT_TRUE(gst_harness_push_upstream_event(h.get(), gst_event_new_reconfigure()));
   ASSERT_EQ(h.push(4, 4), GST_FLOW_OK);
-  EXPECT_EQ(value_on(h.pull().get()), 4);
+  // What was in flight when the link was lost comes first.
+  int64_t value = 1;
+  while (value == 1) value = value_on(h.pull().get());
+  EXPECT_EQ(value, 4);
 }
 
 TEST_F(Flow, BuffersAfterEosAreRefusedUntilANewStream) {
