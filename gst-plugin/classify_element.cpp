@@ -105,6 +105,7 @@ bool ClassifyElement::start() {
   error_posted_ = false;
   have_info_ = cuda_memory_ = detour_told_ = live_known_ = undrained_ = false;
   restart_ = true;
+  last_pts_ = GST_CLOCK_TIME_NONE;
   gst_segment_init(&segment_, GST_FORMAT_UNDEFINED);
   return true;
 }

@@ -47,6 +47,7 @@ class ClassifyElement {
 
   // Pads.
   GstFlowReturn chain(Ptr<GstBuffer> buffer);
+  bool continues(GstBuffer* buffer);  ///< the stream that was, without a jump
   GstFlowReturn sink_event(Ptr<GstEvent> event);
   bool sink_query(GstQuery* query);
   bool src_event(Ptr<GstEvent> event);
@@ -132,6 +133,7 @@ class ClassifyElement {
   bool detour_told_ = false;  // see CudaFrame::detour
   GstSegment segment_{};
   bool restart_ = true;  // the next frame does not continue the one before
+  GstClockTime last_pts_ = GST_CLOCK_TIME_NONE;
   bool live_known_ = false;
   bool undrained_ = false;  // frames were submitted since the last drain
 

@@ -5,6 +5,21 @@
 #include "frame_mapper.h"
 
 namespace tome::gst {
+namespace {
+
+/// A time stamp this far before the one of the frame before is a jump; less is jitter.
+constexpr GstClockTime kJumpBack = GST_SECOND;
+
+}  // namespace
+
+bool ClassifyElement::continues(GstBuffer* buffer) {
+  bool jumps_back = false;
+  if (GST_BUFFER_PTS_IS_VALID(buffer)) {
+    const GstClockTime before = std::exchange(last_pts_, GST_BUFFER_PTS(buffer));
+    jumps_back = GST_CLOCK_TIME_IS_VALID(before) && GST_BUFFER_PTS(buffer) + kJumpBack <= before;
+  }
+  return !GST_BUFFER_IS_DISCONT(buffer) && !jumps_back;
+}
 
 GstFlowReturn ClassifyElement::chain(Ptr<GstBuffer> buffer) {
   Item queued = BufferItem();
@@ -16,7 +31,7 @@ GstFlowReturn ClassifyElement::chain(Ptr<GstBuffer> buffer) {
     return GST_FLOW_NOT_NEGOTIATED;
   }
   if (!live_known_) find_out_if_live();
-  if (GST_BUFFER_IS_DISCONT(buffer.get())) restart_ = true;
+  if (!continues(buffer.get())) restart_ = true;
   item.restart = std::exchange(restart_, false);
   if (item.restart) regions_.reset();
   item.buffer = std::move(buffer);

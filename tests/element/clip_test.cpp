@@ -91,6 +91,63 @@ TEST_F(Clip, CapsThatAreSentAgainChangeNothing) {
   EXPECT_EQ(ages(h, 2), (std::vector<int>{-1, 0}));
 }
 
+TEST_F(Clip, AnotherFrameRateStartsTheWindowAnew) {
+  core_.set({.clip_length = 2});
+  Harness h({{"model", "m"}});
+  h.set_caps();
+  ASSERT_EQ(h.push(1, 0), GST_FLOW_OK);
+  h.set_caps("video/x-raw,format=GRAY8,width=16,height=8,framerate=25/1");
+  for (int i = 1; i < 3; ++i) ASSERT_EQ(h.push(1, i), GST_FLOW_OK);
+  EXPECT_EQ(ages(h, 3), (std::vector<int>{-1, -1, 0}));
+}
+
+/// A frame at `ms` milliseconds; without a time stamp if that is negative.
+GstBuffer* frame_at(uint8_t value, int ms) {
+  GstBuffer* buffer = Harness::frame(value, 0);
+  GST_BUFFER_PTS(buffer) = ms < 0 ? GST_CLOCK_TIME_NONE : static_cast<guint64>(ms) * GST_MSECOND;
+  GST_BUFFER_DTS(buffer) = GST_CLOCK_TIME_NONE;
+  GST_BUFFER_DURATION(buffer) = GST_CLOCK_TIME_NONE;
+  return buffer;
+}
+
+TEST_F(Clip, AVariableFrameRateChangesNothingWindowsCountFrames) {
+  core_.set({.clip_length = 3});
+  Harness h({{"model", "m"}});
+  h.set_caps("video/x-raw,format=GRAY8,width=16,height=8,framerate=0/1");
+  for (const int ms : {0, 7, 1400, 1401, 9000, 9040})
+    ASSERT_EQ(h.push(frame_at(1, ms)), GST_FLOW_OK);
+  EXPECT_EQ(ages(h, 2), (std::vector<int>{-1, -1}));
+  const auto results = gst::results_of(h.pull().get());
+  ASSERT_EQ(results.size(), 1U);
+  EXPECT_EQ(results[0].clip_start, 0U);
+  EXPECT_EQ(results[0].clip_end, 1400 * GST_MSECOND);
+  EXPECT_EQ(ages(h, 3), (std::vector<int>{1, 2, 0}));
+}
+
+TEST_F(Clip, MissingTimeStampsChangeNothing) {
+  core_.set({.clip_length = 2});
+  Harness h({{"model", "m"}});
+  h.set_caps();
+  for (const int ms : {-1, 100, -1, -1}) ASSERT_EQ(h.push(frame_at(1, ms)), GST_FLOW_OK);
+  EXPECT_EQ(ages(h, 1), (std::vector<int>{-1}));
+  const auto first = gst::results_of(h.pull().get());
+  ASSERT_EQ(first.size(), 1U);
+  EXPECT_EQ(first[0].clip_start, GST_CLOCK_TIME_NONE);
+  EXPECT_EQ(first[0].clip_end, 100 * GST_MSECOND);
+  EXPECT_EQ(ages(h, 2), (std::vector<int>{1, 0}));
+}
+
+TEST_F(Clip, TimeStampsThatJumpBackStartTheWindowAnewAndJitterDoesNot) {
+  core_.set({.clip_length = 3});
+  Harness h({{"model", "m"}});
+  h.set_caps();
+  for (const int ms : {5000, 5100, 5060}) ASSERT_EQ(h.push(frame_at(1, ms)), GST_FLOW_OK);
+  EXPECT_EQ(ages(h, 3), (std::vector<int>{-1, -1, 0})) << "40 ms back";
+  // The file starts over, and nobody said so.
+  for (const int ms : {5200, 0, 100, 200}) ASSERT_EQ(h.push(frame_at(1, ms)), GST_FLOW_OK);
+  EXPECT_EQ(ages(h, 4), (std::vector<int>{1, -1, -1, 0}));
+}
+
 TEST_F(Clip, AtEosAHalfFullWindowGoesOutAsEventAndMessageBeforeEos) {
   core_.set({.clip_length = 4});
   Harness h({{"model", "m"}});
