@@ -75,6 +75,10 @@ at::Tensor add_branch(const at::Tensor& x, const at::Tensor& branch, const Linea
 
 }  // namespace
 
+Partition default_partition(const ViTConfig& /*config*/, int64_t /*frames*/) {
+  return Partition::kAlternating;
+}
+
 struct VisionTransformer::Impl {
   ViTWeights weights;
   Linear patch_embed, head, head_dist;

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "merging/matching.h"
@@ -27,7 +28,7 @@ struct ForwardOptions {
   PropAttn prop_attn = PropAttn::kAuto;
   Metric metric = Metric::kKeys;
   Similarity similarity = Similarity::kCosine;
-  Partition partition = Partition::kAlternating;
+  std::optional<Partition> partition;  ///< unset: default_partition()
   MergeMethod method = MergeMethod::kBipartite;
   Combine combine = Combine::kWeightedMean;
   bool track_source = false;
@@ -37,6 +38,10 @@ struct ForwardOptions {
   double static_threshold = -1;
   uint64_t seed = 0;
 };
+
+/// How tokens are split where nobody says. kAlternating, the paper's, is always to be had.
+/// @param frames  of one input; more than config.frames for an image model on clips
+Partition default_partition(const ViTConfig& config, int64_t frames);
 
 struct BlockTrace {
   at::Tensor x, metric, size;  // [B, N_out, dim], [B, N_in, C], [B, N_out]

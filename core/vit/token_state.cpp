@@ -39,9 +39,14 @@ TokenState::TokenState(const ViTConfig& config, int64_t batch, int64_t joint_fra
       rows_(config.grid_rows()),
       cols_(config.grid_cols()),
       proportional_(proportional),
+      default_partition_(default_partition(config, config.frames * joint_frames)),
       device_(device),
       protected_(static_cast<size_t>(prefix_)) {
   std::iota(protected_.begin(), protected_.end(), 0);
+}
+
+Partition TokenState::partition(const ForwardOptions& options) const {
+  return options.partition.value_or(default_partition_);
 }
 
 at::Tensor TokenState::log_weight() const {
@@ -59,9 +64,9 @@ at::Tensor TokenState::merge(const at::Tensor& x, const at::Tensor& metric, int6
   match.r = asked;
   match.protected_tokens = protected_;
   match.similarity = options.similarity;
-  match.partition = options.partition;
+  match.partition = partition(options);
   match.seed = options.seed + static_cast<uint64_t>(block);
-  if (needs_places(options.partition)) {
+  if (needs_places(partition(options))) {
     if (!places_.defined()) places_ = grid_places(batch_, prefix_, tokens_, rows_, cols_);
     match.places.tyx = places_;
   }
@@ -70,7 +75,7 @@ at::Tensor TokenState::merge(const at::Tensor& x, const at::Tensor& metric, int6
 
 at::Tensor TokenState::merge_static(const at::Tensor& x, const at::Tensor& tubelets,
                                     const ForwardOptions& options) {
-  if (needs_places(options.partition)) {
+  if (needs_places(partition(options))) {
     places_ = grid_places(batch_, prefix_, tokens_, rows_, cols_);
   }
   return apply(x, match_static_runs(tubelets, options.static_threshold, prefix_), options);

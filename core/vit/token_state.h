@@ -42,6 +42,7 @@ class TokenState {
   at::Tensor source() const;  ///< int64 [B, N0]
 
  private:
+  Partition partition(const ForwardOptions& options) const;
   at::Tensor apply(const at::Tensor& x, const Matching& matching, const ForwardOptions& options);
   Matching match(const at::Tensor& metric, const MatchOptions& match, MergeMethod method) const;
   void move_places(const Matching& matching, const at::Tensor& old_size);
@@ -49,6 +50,7 @@ class TokenState {
   int64_t batch_, prefix_, tokens_, initial_tokens_, joint_frames_;
   int64_t rows_, cols_;
   bool proportional_;
+  Partition default_partition_;
   at::Device device_;
   std::vector<int64_t> protected_;
   at::Tensor size_;    // undefined while every token is one patch
