@@ -24,6 +24,8 @@ struct Batch {
   at::Tensor
       patches;        ///< float32 [B, T, n, 3 * p * p], normalised by mean 0.5, std 0.5 or as given
   at::Tensor labels;  ///< int64 [B]
+  at::Tensor others;  ///< int64 [B], labels of what is mixed in; undefined if nothing is
+  double share = 1;   ///< of `labels` where samples are mixed
   at::Tensor motion;  ///< float32 [B, patch tokens, 2], pixels per frame; undefined if unknown
   at::Tensor motion_weight;  ///< float32 [B], 0 where the scene's motion cannot be seen
 };

@@ -40,6 +40,25 @@ cv::Rect centre_part(cv::Size size, const PreprocessSpec& spec) {
   return {(size.width - side) / 2, (size.height - side) / 2, side, side};
 }
 
+/// A random change of brightness, contrast and saturation (one sample in eight grey), as a 3 x 4
+/// matrix on RGB in 0 .. 255: every frame of a clip takes the same.
+cv::Matx34f draw_colours(double jitter, Random& random) {
+  const double gain = random.log_uniform(1 / (1 + jitter), 1 + jitter);
+  const double offset = 127.5 * (1 - gain) + 127.5 * random.uniform(-jitter, jitter);
+  const double saturation =
+      random.chance(0.125) ? 0 : random.uniform(1 - jitter, 1 + std::min(jitter, 1.0));
+  const double grey[3] = {0.299, 0.587, 0.114};
+  cv::Matx34f out;
+  for (int to = 0; to < 3; ++to) {
+    for (int from = 0; from < 3; ++from) {
+      out(to, from) = static_cast<float>(
+          gain * ((to == from ? saturation : 0) + (1 - saturation) * grey[from]));
+    }
+    out(to, 3) = static_cast<float>(offset);
+  }
+  return out;
+}
+
 }  // namespace
 
 std::vector<int64_t> mirrored_labels(const std::vector<std::string>& labels) {
@@ -150,6 +169,9 @@ std::vector<cv::Mat> FolderSource::draw_clip(const Video& video, Random& random,
     part.y = static_cast<int>(random.index(size.height - part.height + 1));
     first = random.index(std::max<int64_t>(length - (frames - 1) * stride, 1));
   }
+  const bool recolour = options_.augment && options_.jitter > 0;
+  const cv::Matx34f colours =
+      recolour ? draw_colours(std::min(options_.jitter, 1.0), random) : cv::Matx34f();
   std::vector<cv::Mat> out;
   for (int64_t i = 0; i < frames; ++i) {
     int64_t at = first + i * stride;
@@ -162,6 +184,7 @@ std::vector<cv::Mat> FolderSource::draw_clip(const Video& video, Random& random,
     cv::resize(video.frames[static_cast<size_t>(std::min(at, length - 1))](part), frame,
                {preprocess_.width, preprocess_.height}, 0, 0, cv::INTER_AREA);
     if (mirror) cv::flip(frame, frame, 1);
+    if (recolour) cv::transform(frame, frame, colours);
     out.push_back(frame);
   }
   return out;

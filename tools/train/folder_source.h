@@ -19,6 +19,7 @@ struct FolderOptions {
   bool augment = true;         ///< random crops, flips and places in time; else centre and middle
   int64_t frame_stride = 0;    ///< frames between two of a clip; 0: spread over the whole video
   double smallest_crop = 0.5;  ///< of the picture's area
+  double jitter = 0;           ///< gain, offset and saturation vary by up to this share
   bool flip = true;
 };
 

@@ -11,10 +11,9 @@
 namespace tome::train {
 
 Optimizer::Optimizer(std::vector<Parameter> parameters, OptimizerOptions options)
-    : options_(options), groups_(2) {
-  groups_[1].weight_decay = options.weight_decay;
+    : options_(options) {
   for (Parameter& parameter : parameters) {
-    Group& group = groups_[parameter.decay ? 1 : 0];
+    Group& group = group_of(parameter);
     const at::Tensor plain = parameter.tensor.detach();
     group.parameters.push_back(parameter.tensor);
     group.moments.push_back(at::zeros_like(plain));
@@ -23,6 +22,17 @@ Optimizer::Optimizer(std::vector<Parameter> parameters, OptimizerOptions options
     group.averages.push_back(plain.clone());
     group.names.push_back(parameter.name);
   }
+}
+
+Optimizer::Group& Optimizer::group_of(const Parameter& parameter) {
+  const double weight_decay = parameter.decay ? options_.weight_decay : 0;
+  for (Group& group : groups_) {
+    if (group.weight_decay == weight_decay && group.rate == parameter.rate) return group;
+  }
+  Group& group = groups_.emplace_back();
+  group.weight_decay = weight_decay;
+  group.rate = parameter.rate;
+  return group;
 }
 
 double Optimizer::step(double learning_rate) {
@@ -50,8 +60,8 @@ double Optimizer::step(double learning_rate) {
     if (!finite || gradients.empty()) continue;
     for (at::Tensor& count : group.counts) count.add_(1);
     at::_fused_adamw_(group.parameters, gradients, group.moments, group.squares, {}, group.counts,
-                      learning_rate, options_.beta1, options_.beta2, group.weight_decay,
-                      options_.eps, /*amsgrad=*/false, /*maximize=*/false);
+                      learning_rate * group.rate, options_.beta1, options_.beta2,
+                      group.weight_decay, options_.eps, /*amsgrad=*/false, /*maximize=*/false);
     const auto count = static_cast<double>(steps_);
     const double decay = std::min(options_.ema, (1 + count) / (10 + count));
     at::_foreach_lerp_(group.averages, group.parameters, 1 - decay);

@@ -41,8 +41,9 @@ class Optimizer {
   struct Group {
     std::vector<at::Tensor> parameters, moments, squares, counts, averages;
     std::vector<std::string> names;
-    double weight_decay = 0;
+    double weight_decay = 0, rate = 1;
   };
+  Group& group_of(const Parameter& parameter);
   OptimizerOptions options_;
   std::vector<Group> groups_;
   int64_t steps_ = 0;

@@ -104,6 +104,22 @@ std::vector<Parameter> list_parameters(ViTWeights& weights) {
   return out;
 }
 
+void decay_rates_by_layer(std::vector<Parameter>& parameters, int64_t depth, double decay) {
+  const auto starts = [](const std::string& name, const char* start) {
+    return name.rfind(start, 0) == 0;
+  };
+  for (Parameter& parameter : parameters) {
+    const std::string& name = parameter.name;
+    int64_t layer = depth + 1;
+    if (starts(name, "blocks.")) {
+      layer = 1 + std::stoll(name.substr(std::string("blocks.").size()));
+    } else if (starts(name, "patch_embed") || starts(name, "pre") || name == "pos_embed") {
+      layer = 0;  // prefix and pre_norm too
+    }
+    parameter.rate = std::pow(decay, static_cast<double>(depth + 1 - layer));
+  }
+}
+
 void replace_parameters(ViTWeights& weights,
                         const std::function<void(at::Tensor&, const std::string&)>& replace) {
   visit_all(weights,

@@ -18,10 +18,16 @@ struct Parameter {
   std::string name;
   at::Tensor tensor;
   bool decay = false;  ///< weight decay applies: matrices, not biases, norms or positions
+  double rate = 1;     ///< of the learning rate
 };
 
 /// Every defined tensor of the weights, in a fixed order. The tensors share storage with `weights`.
 std::vector<Parameter> list_parameters(ViTWeights& weights);
+
+/// Gives each layer `decay` times the learning rate of the one after it, the head the whole of it
+/// and the embedding the least (Bao et al., BEiT 2021): fine-tuning on few samples keeps what early
+/// layers know. @param depth  blocks of the model
+void decay_rates_by_layer(std::vector<Parameter>& parameters, int64_t depth, double decay);
 
 /// Calls `replace` on every defined tensor with its name, so that it may put another in its place.
 void replace_parameters(ViTWeights& weights,

@@ -7,6 +7,7 @@
 #include <iostream>
 #include <memory>
 #include <opencv2/core.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,9 +28,10 @@ struct TrainArguments {
   int64_t frames = 0, tubelet = 0, size = 0, patch = 16, dim = 192, depth = 6, heads = 6, mlp = 4;
   int64_t batch = 32, epochs = 0, ramp = 0, eval_clips = 1200, frame_stride = 0;
   double ema = 0.999, weight_decay = 0.05;
-  std::string partition = "alternating", precision = "fp32", dtype = "bf16";
+  std::string partition = "auto", precision = "fp32", dtype = "bf16";
   int threads = 0;
-  bool class_token = false, no_flip = false;
+  double jitter = 0;
+  bool class_token = false, no_flip = false, whole_frame = false;
   TrainOptions options;
 };
 
@@ -66,6 +68,14 @@ Checkpoint make_checkpoint(const TrainArguments& a, std::vector<std::string> lab
   return out;
 }
 
+/// The same model input from the whole picture, squeezed into shape, where it was cut from the
+/// centre.
+PreprocessSpec whole_frame(PreprocessSpec spec) {
+  spec.crop_mode = CropMode::kSquash;
+  spec.scale_width = spec.scale_height = 0;
+  return spec;
+}
+
 /// Starts from a model: the same shape, or an image model inflated to clips.
 Checkpoint start_from(const TrainArguments& a, std::vector<std::string> labels) {
   LoadOptions load;
@@ -81,6 +91,7 @@ Checkpoint start_from(const TrainArguments& a, std::vector<std::string> labels) 
   } else if (a.frames > 0) {
     clip.frames = a.frames;
   }
+  if (a.whole_frame) out.preprocess = whole_frame(out.preprocess);
   const bool same_labels = labels == out.labels;
   if (clip.frames != out.config.frames) {
     out.weights = inflate(out.config, out.weights, clip, a.options.seed);
@@ -124,6 +135,7 @@ Sources folder_sources(const TrainArguments& a, const Checkpoint& checkpoint) {
   options.folder = a.data;
   options.split = a.split;
   options.flip = !a.no_flip;
+  options.jitter = a.jitter;
   options.frame_stride = a.frame_stride;
   Sources sources;
   sources.train = std::make_unique<FolderSource>(options, checkpoint.labels, checkpoint.config,
@@ -166,18 +178,23 @@ void report(const Checkpoint& checkpoint, const Sources& sources, const TrainOpt
                    checkpoint.labels);
 }
 
-Partition parse_partition(const std::string& name) {
+std::optional<Partition> parse_partition(const std::string& name) {
+  if (name == "auto") return std::nullopt;
   if (name == "alternating") return Partition::kAlternating;
   if (name == "by-frame") return Partition::kByFrame;
   if (name == "checkerboard") return Partition::kCheckerboard;
   throw Error(ErrorKind::kSettings, "--partition '" + name +
-                                        "' is not known; expected alternating, by-frame, "
-                                        "checkerboard or mixed");
+                                        "' is not known; expected auto, alternating, "
+                                        "by-frame, checkerboard or mixed");
 }
 
 void run_train(TrainArguments a) {
   if (a.data.empty() == a.generator.empty()) {
     throw Error(ErrorKind::kSettings, "give either --data FOLDER or --generator camera-state");
+  }
+  if (a.options.mixup > 0 && a.options.motion_loss > 0) {
+    throw Error(ErrorKind::kSettings,
+                "--mixup and --motion-loss exclude each other: a mixture has no one motion");
   }
   if (a.threads > 0) at::set_num_threads(a.threads);
   cv::setNumThreads(1);  // the loader's threads are the parallelism
@@ -232,6 +249,11 @@ void add_data_options(CLI::App& app, TrainArguments& a) {
   app.add_option("--frame-stride", a.frame_stride,
                  "Frames between two of a clip; 0 spreads them over the video")
       ->capture_default_str();
+  app.add_flag("--whole-frame", a.whole_frame,
+               "With --init: squeeze the whole frame into the input, do not cut its centre");
+  app.add_option("--jitter", a.jitter, "Vary brightness, contrast and saturation by this share")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
   app.add_flag("--no-flip", a.no_flip, "Do not mirror (labels with left/right swap by themselves)");
   app.add_option("--generator", a.generator, "Built-in data: camera-state");
   app.add_option("--pictures", a.pictures, "Folders of pictures for the generator");
@@ -245,7 +267,8 @@ void add_data_options(CLI::App& app, TrainArguments& a) {
 void add_schedule_options(CLI::App& app, TrainArguments& a) {
   TrainOptions& o = a.options;
   app.add_option("--r", o.r, "Tokens to merge in each block, as tome-r")->capture_default_str();
-  app.add_option("--partition", a.partition, "alternating, by-frame, checkerboard or mixed")
+  app.add_option("--partition", a.partition,
+                 "auto: the model's; alternating, by-frame, checkerboard or mixed")
       ->capture_default_str();
   app.add_option("--unmerged-share", o.unmerged_share, "Share of steps at r=0")
       ->capture_default_str();
@@ -256,6 +279,13 @@ void add_schedule_options(CLI::App& app, TrainArguments& a) {
   app.add_option("--warmup", o.warmup_steps, "Steps of linear warm-up")->capture_default_str();
   app.add_option("--weight-decay", a.weight_decay, "AdamW's")->capture_default_str();
   app.add_option("--drop-path", o.drop_path, "Stochastic depth of the last block")
+      ->capture_default_str();
+  app.add_option("--layer-decay", o.layer_decay,
+                 "Learning rate of each layer in units of the next one's")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  app.add_option("--mixup", o.mixup, "Alpha of mixup (0.2 is usual); 0: off")
+      ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   app.add_option("--label-smoothing", o.label_smoothing, "Share spread over all classes")
       ->capture_default_str();

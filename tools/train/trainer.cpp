@@ -93,7 +93,7 @@ class AutocastGuard {
   at::DeviceType device_;
 };
 
-Partition draw_partition(const TrainOptions& options, int64_t step) {
+std::optional<Partition> draw_partition(const TrainOptions& options, int64_t step) {
   if (!options.mixed_partitions) return options.partition;
   static constexpr Partition kAll[] = {Partition::kAlternating, Partition::kByFrame,
                                        Partition::kCheckerboard};
@@ -103,6 +103,33 @@ Partition draw_partition(const TrainOptions& options, int64_t step) {
 bool draw_unmerged(const TrainOptions& options, int64_t step) {
   return Random(Random::mix(options.seed, static_cast<uint64_t>(step), 0x9b))
       .chance(options.unmerged_share);
+}
+
+/// Mixes every sample with another of the batch in one random proportion (mixup, Zhang et al.
+/// 2018).
+Batch mix_samples(Batch batch, double alpha, Random random) {
+  double a = 2;
+  double b = 2;
+  while (a + b > 1 || a + b <= 0) {  // Johnk's way to Beta(alpha, alpha)
+    a = std::pow(random.unit(), 1 / alpha);
+    b = std::pow(random.unit(), 1 / alpha);
+  }
+  batch.share = a / (a + b);
+  batch.others = batch.labels.flip(0);
+  batch.patches = batch.patches * batch.share + batch.patches.flip(0) * (1 - batch.share);
+  return batch;
+}
+
+/// Cross entropy of a part [begin, end) of a batch, mixed or not.
+at::Tensor label_loss(const at::Tensor& logits, const Batch& batch, int64_t begin,
+                      double smoothing) {
+  const auto loss = [&](const at::Tensor& labels) {
+    return at::cross_entropy_loss(logits,
+                                  labels.narrow(0, begin, logits.size(0)).to(logits.device()), {},
+                                  at::Reduction::Mean, -100, smoothing);
+  };
+  if (!batch.others.defined()) return loss(batch.labels);
+  return batch.share * loss(batch.labels) + (1 - batch.share) * loss(batch.others);
 }
 
 }  // namespace
@@ -163,6 +190,7 @@ Trainer::Trainer(Checkpoint checkpoint, TrainOptions options, std::filesystem::p
       r_(resolve_r(options_.r, checkpoint_.config)) {
   const int64_t dim = checkpoint_.config.dim;
   std::vector<Parameter> parameters = list_parameters(model_.weights());
+  decay_rates_by_layer(parameters, checkpoint_.config.depth, options_.layer_decay);
   if (options_.motion_loss > 0) {
     const auto on = at::TensorOptions(model_.device()).dtype(at::kFloat);
     motion_head_.norm = {at::ones({dim}, on), at::zeros({dim}, on)};
@@ -223,15 +251,14 @@ Trainer::StepResult Trainer::part_step(const Batch& batch, int64_t step, int64_t
   {
     const AutocastGuard autocast(options_.bf16, model_.device().type());
     const ForwardOutput output = model_.forward(batch.patches.narrow(0, begin, size), forward);
-    loss = at::cross_entropy_loss(output.logits, labels, {}, at::Reduction::Mean, -100,
-                                  options_.label_smoothing);
+    loss = label_loss(output.logits, batch, begin, options_.label_smoothing);
     const at::Tensor right = output.logits.detach().argmax(1).eq(labels);
     result.accuracy = share * right.to(at::kFloat).mean().item<double>();
     if (teach) {
-      const Batch part{batch.patches.narrow(0, begin, size),
-                       {},
-                       batch.motion.narrow(0, begin, size),
-                       batch.motion_weight.narrow(0, begin, size)};
+      Batch part;
+      part.patches = batch.patches.narrow(0, begin, size);
+      part.motion = batch.motion.narrow(0, begin, size);
+      part.motion_weight = batch.motion_weight.narrow(0, begin, size);
       const at::Tensor taught = motion_loss(part, output);
       result.motion = share * taught.item<double>();
       loss = loss + options_.motion_loss * taught;
@@ -244,8 +271,12 @@ Trainer::StepResult Trainer::part_step(const Batch& batch, int64_t step, int64_t
   return result;
 }
 
-Trainer::StepResult Trainer::train_step(const Batch& batch, int64_t step) {
+Trainer::StepResult Trainer::train_step(Batch batch, int64_t step) {
   at::manual_seed(Random::mix(options_.seed, static_cast<uint64_t>(step)));
+  if (options_.mixup > 0) {
+    batch = mix_samples(std::move(batch), options_.mixup,
+                        Random(Random::mix(options_.seed, static_cast<uint64_t>(step), 0x313)));
+  }
   const int64_t size = batch.labels.size(0);
   const int64_t workers = std::clamp<int64_t>(options_.workers, 1, size);
   std::vector<StepResult> parts(static_cast<size_t>(workers));
@@ -333,8 +364,7 @@ int64_t Trainer::run(const BatchSource& source, const BatchSource* eval, int64_t
   BatchLoader loader(source, first, options_.steps, options_.loader_threads);
   int64_t step = first;
   while (step < options_.steps) {
-    const Batch batch = loader.next();
-    const StepResult done = train_step(batch, step);
+    const StepResult done = train_step(loader.next(), step);
     TrainRecord record{done.loss, done.motion, done.accuracy, learning_rate_at(step, options_), 0};
     record.gradient = optimizer_->step(record.learning_rate);
     ++step;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,12 +22,14 @@ struct TrainOptions {
   int64_t warmup_steps = 100;
   double label_smoothing = 0.05;
   double drop_path = 0;
+  double layer_decay = 1;         ///< of the learning rate, from each layer to the one before it
+  double mixup = 0;               ///< alpha of the Beta distribution of shares; 0: off
   double motion_loss = 0;         ///< weight of the auxiliary loss, see Note [Motion as a teacher]
   std::string r = "0";            ///< schedule to train with
   double unmerged_share = 0;      ///< of the steps run at r = 0
   bool mixed_partitions = false;  ///< another way to split tokens in every step
-  Partition partition = Partition::kAlternating;
-  bool bf16 = false;  ///< autocast
+  std::optional<Partition> partition;  ///< unset: the model's default
+  bool bf16 = false;                   ///< autocast
   std::string device = "cpu";
   uint64_t seed = 1;
   OptimizerOptions optimizer;
@@ -78,7 +81,7 @@ class Trainer {
     std::vector<at::Tensor> gradients;
   };
   StepResult part_step(const Batch& batch, int64_t step, int64_t begin, int64_t end) const;
-  StepResult train_step(const Batch& batch, int64_t step);
+  StepResult train_step(Batch batch, int64_t step);
   at::Tensor motion_loss(const Batch& batch, const ForwardOutput& output) const;
   void save(int64_t step) const;
   int64_t resume();

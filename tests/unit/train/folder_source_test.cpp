@@ -111,6 +111,31 @@ TEST_F(FolderTest, SameIndexSameBatch) {
   EXPECT_TRUE(at::equal(one.labels, again.labels));
 }
 
+TEST_F(FolderTest, JitterChangesAClipsColoursAllFramesAlike) {
+  write_video("v.avi", 8, false);
+  write_labels("file,label,split\nv.avi,x,train\n");
+  FolderOptions options;
+  options.folder = folder_;
+  options.jitter = 0.4;
+  options.flip = false;
+  options.frame_stride = 2;
+  const FolderSource jittered(options, {"x"}, config_, preprocess_, 2, 3);
+  options.jitter = 0;
+  const FolderSource plain(options, {"x"}, config_, preprocess_, 2, 3);
+  for (int64_t index = 0; index < 4; ++index) {
+    // Both draw the same places; grey stays grey, each frame another: a line maps one to the other.
+    const at::Tensor to = jittered.batch(index).patches[0].mean({1, 2});
+    const at::Tensor from = plain.batch(index).patches[0].mean({1, 2});
+    const double gain = (to[2] - to[0]).item<double>() / (from[2] - from[0]).item<double>();
+    EXPECT_GE(gain, 1 / 1.45);
+    EXPECT_LE(gain, 1.45);
+    const double middle =
+        to[0].item<double>() + gain * (from[1].item<double>() - from[0].item<double>());
+    EXPECT_NEAR(to[1].item<double>(), middle, 0.05);
+    EXPECT_FALSE(at::allclose(to, from, 0, 0.01));
+  }
+}
+
 TEST_F(FolderTest, EveryVideoOncePerEpoch) {
   for (const char* name : {"a.avi", "b.avi", "c.avi", "d.avi"}) write_video(name, 5, false);
   write_labels("file,label,split\na.avi,a,train\nb.avi,b,train\nc.avi,c,train\nd.avi,d,train\n");

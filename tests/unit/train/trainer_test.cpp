@@ -178,20 +178,27 @@ class TwoClasses : public BatchSource {
   std::vector<std::string> labels() const override { return {"dark", "bright"}; }
 };
 
-void expect_learning(bool bf16) {
-  at::set_num_threads(1);
+Checkpoint two_class_checkpoint() {
   Checkpoint checkpoint = tiny_checkpoint();
   checkpoint.config.classes = 2;
   checkpoint.weights = make_weights(checkpoint.config, 2);
+  return checkpoint;
+}
+
+TrainOptions two_class_options() {
   TrainOptions options = tiny_options();
   options.steps = 30;
   options.motion_loss = 0;
   options.learning_rate = 3e-3;
   options.optimizer.ema = 0.9;
   options.save_every = 1000;
-  options.bf16 = bf16;
+  return options;
+}
+
+void expect_learning(TrainOptions options) {
+  at::set_num_threads(1);
   const TwoClasses source;
-  Trainer trainer(checkpoint, options, fresh_folder("learns"));
+  Trainer trainer(two_class_checkpoint(), std::move(options), fresh_folder("learns"));
   trainer.run(source, nullptr, 0);
   const Checkpoint result = trainer.result();
   const VisionTransformer model(result.config, result.weights);
@@ -203,9 +210,73 @@ void expect_learning(bool bf16) {
   EXPECT_EQ(eval.confusion[0][0], 16);
 }
 
-TEST(Trainer, LearnsWithMergingOn) { expect_learning(false); }
+TEST(Trainer, LearnsWithMergingOn) { expect_learning(two_class_options()); }
 
-TEST(Trainer, LearnsWithMergingOnInMixedPrecision) { expect_learning(true); }
+TEST(Trainer, LearnsWithMergingOnInMixedPrecision) {
+  TrainOptions options = two_class_options();
+  options.bf16 = true;
+  expect_learning(options);
+}
+
+TEST(Trainer, LearnsFromMixedSamplesWithDecayingRates) {
+  TrainOptions options = two_class_options();
+  options.mixup = 0.4;
+  options.layer_decay = 0.9;
+  expect_learning(options);
+}
+
+TEST(Trainer, MixedSamplesHaveAHigherLossThanPureOnes) {
+  // A model that has learned says one class; a mixture of both is half wrong at best.
+  at::set_num_threads(1);
+  const TwoClasses source;
+  const auto last_loss = [&](double mixup) {
+    TrainOptions options = two_class_options();
+    options.label_smoothing = 0;
+    options.mixup = mixup;
+    const fs::path folder = fresh_folder(mixup > 0 ? "mixtures" : "pure");
+    Trainer(two_class_checkpoint(), options, folder).run(source, nullptr, 0);
+    std::ifstream log(folder / "log.jsonl");
+    double sum = 0;
+    int count = 0;
+    for (std::string line; std::getline(log, line); ++count) {
+      if (count >= 20) sum += std::stod(line.substr(line.find("\"loss\":") + 7));
+    }
+    return sum / (count - 20);
+  };
+  EXPECT_GT(last_loss(1), last_loss(0) + 0.1);
+}
+
+TEST(LayerDecay, TheHeadTakesTheWholeRateAndTheEmbeddingTheLeast) {
+  ViTConfig config = tiny_config();
+  config.class_token = true;
+  ViTWeights weights = make_weights(config, 1);
+  std::vector<Parameter> parameters = list_parameters(weights);
+  decay_rates_by_layer(parameters, config.depth, 0.5);
+  std::map<std::string, double> rates;
+  for (const Parameter& parameter : parameters) rates[parameter.name] = parameter.rate;
+  EXPECT_EQ(rates.at("head.weight"), 1);
+  EXPECT_EQ(rates.at("fc_norm.bias"), 1);
+  EXPECT_EQ(rates.at("blocks.1.qkv.weight"), 0.5);
+  EXPECT_EQ(rates.at("blocks.0.norm1.weight"), 0.25);
+  for (const char* first : {"patch_embed.weight", "patch_embed.bias", "prefix", "pos_embed"}) {
+    EXPECT_EQ(rates.at(first), 0.125) << first;
+  }
+}
+
+TEST(LayerDecay, AStepIsAsLongAsItsShareOfTheRate) {
+  // AdamW's first step has the length of the learning rate, whatever the gradient.
+  std::vector<Parameter> parameters;
+  for (const double rate : {1.0, 0.25}) {
+    Parameter parameter{"p" + std::to_string(parameters.size()), at::zeros({2}), false, rate};
+    parameter.tensor.requires_grad_(true);
+    parameters.push_back(parameter);
+  }
+  Optimizer optimizer(parameters, {});
+  for (Parameter& parameter : parameters) parameter.tensor.mutable_grad() = at::full({2}, 3.0);
+  optimizer.step(0.1);
+  EXPECT_NEAR(parameters[0].tensor[0].item<double>(), -0.1, 1e-6);
+  EXPECT_NEAR(parameters[1].tensor[0].item<double>(), -0.025, 1e-6);
+}
 
 TEST(Inflate, AStillClipEmbedsLikeItsFrame) {
   ViTConfig image = tiny_config();
