@@ -3,6 +3,7 @@
 
 #include "classify_element.h"
 #include "frame_mapper.h"
+#include "upstream_pool.h"
 
 namespace tome::gst {
 namespace {
@@ -63,7 +64,9 @@ Outcome ClassifyElement::submit(BufferItem& item) {
   frame->discont = item.restart ? 1 : 0;
   if (skip_late_) judge_urgency(item.buffer.get(), item.arrival, *frame);
   undrained_ = true;
-  return session_.submit(*frame, item.ticket);
+  if (auto failure = session_.submit(*frame, item.ticket)) return failure;
+  if (running_.batch_size > 1 && pool_is_dry(item.buffer.get())) session_.hurry();
+  return std::nullopt;
 }
 
 std::optional<TomeFrame> ClassifyElement::map(GstBuffer* buffer, std::vector<TomeRegion> regions,

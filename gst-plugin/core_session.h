@@ -28,8 +28,8 @@ struct TicketRelease {
 };
 using TicketPtr = std::unique_ptr<TomeTicket, TicketRelease>;
 
-/// Model and stream of one element. open/close and start/stop are called from state changes, submit
-/// and drain from the streaming thread, flush and set_schedule from any.
+/// Model and stream of one element. open/close and start/stop are called from state changes,
+/// submit, drain and hurry from the streaming thread, flush and set_schedule from any.
 class CoreSession {
  public:
   CoreSession() = default;
@@ -49,6 +49,8 @@ class CoreSession {
   Outcome submit(const TomeFrame& frame, TicketPtr& ticket);
   /// `ticket` stays empty if no window is left to classify.
   Outcome drain(TicketPtr& ticket);
+  /// Nothing more is submitted until a ticket is ready: batches do not wait to fill.
+  void hurry() { api_->hurry(stream_); }
   /// Cancels what is pending; no effect when no stream is open.
   void flush();
   /// Checks the spec and, if a stream is open, makes it its schedule.

@@ -53,6 +53,7 @@ TimePoint BatchPolicy::start_time(const BatchKey& key, uint64_t batch_number,
   TimePoint start = TimePoint::max();
   for (const auto& stream : round_) {
     if (!same_key(stream->key.get(), &key)) continue;
+    if (stream->hurried && !stream->tasks.empty()) return TimePoint::min();
     more_may_come = more_may_come || may_add(*stream, batch_number);
     for (const auto& task : stream->tasks) {
       requests += task->untaken();

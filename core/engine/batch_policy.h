@@ -18,6 +18,7 @@ struct BatchLimits {
 /// starts
 ///  - when it is full, or
 ///  - when its oldest request has waited batch_timeout, or would else miss its deadline, or
+///  - when one of its streams can go on only after it (hurry), or
 ///  - when nobody could add to it: every stream of its key has reached max_pending, has ended, or
 ///    has submitted nothing since two batches ago. Without this rule a stream with a short queue
 ///    would wait the timeout before each of its batches while the device does nothing.

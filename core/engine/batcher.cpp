@@ -98,6 +98,14 @@ void Batcher::end(StreamQueue& stream) {
   wake_.notify_one();
 }
 
+void Batcher::hurry(StreamQueue& stream) {
+  {
+    const std::lock_guard lock(mutex_);
+    stream.hurried = true;
+  }
+  wake_.notify_one();
+}
+
 uint64_t Batcher::epoch(const StreamQueue& stream) const {
   const std::lock_guard lock(mutex_);
   return stream.epoch;
@@ -121,7 +129,7 @@ void Batcher::submit(const std::shared_ptr<Task>& task, uint64_t epoch) {
       settle(task, Outcome::kCancelled, nullptr, list);
     } else {
       task->enqueued = Clock::now();
-      stream.ended = false;
+      stream.ended = stream.hurried = false;
       stream.last_active = batch_number_;
       stream.tasks.push_back(task);
     }

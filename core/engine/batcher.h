@@ -52,6 +52,9 @@ class Batcher {
   /// Nothing more comes for now: batches need not wait for this stream.
   void end(StreamQueue& stream);
 
+  /// What is queued runs as soon as the worker is free. Until the next submit.
+  void hurry(StreamQueue& stream);
+
   uint64_t epoch(const StreamQueue& stream) const;
   /// Blocks while max_pending tickets are pending. The stream's epoch, or nothing if it was flushed
   /// or closed meanwhile.

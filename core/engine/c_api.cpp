@@ -302,6 +302,10 @@ TomeStatus drain(TomeStream* stream, TomeTicket** ticket, TomeError* error) {
   });
 }
 
+void hurry(TomeStream* stream) {
+  guarded(nullptr, [&] { need(stream, "stream").stream->hurry(); });
+}
+
 void flush(TomeStream* stream) {
   guarded(nullptr, [&] { need(stream, "stream").stream->flush(); });
 }
@@ -374,6 +378,7 @@ constexpr TomeCoreApi kApi{TOME_CORE_API_VERSION,
                            model_effective_r,
                            submit,
                            drain,
+                           hurry,
                            flush,
                            ticket_wait,
                            ticket_ready,

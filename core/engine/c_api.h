@@ -15,7 +15,7 @@
 extern "C" {
 #endif
 
-#define TOME_CORE_API_VERSION 2u
+#define TOME_CORE_API_VERSION 3u
 
 typedef enum {
   TOME_OK = 0,
@@ -204,6 +204,10 @@ typedef struct {
   /* End of stream: pads and classifies a window that has at least half its frames. *ticket is NULL
    * if there is none. */
   TomeStatus (*drain)(TomeStream* stream, TomeTicket** ticket, TomeError* error);
+  /* The caller has nothing more to submit until a ticket is ready, such as when upstream's buffers
+   * are all in flight: what is queued does not wait for its batch to fill. Until the next submit.
+   */
+  void (*hurry)(TomeStream* stream);
   /* Cancels every pending ticket and empties the window; callable while submit or wait blocks. */
   void (*flush)(TomeStream* stream);
 

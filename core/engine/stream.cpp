@@ -226,6 +226,8 @@ std::shared_ptr<Ticket> Stream::drain() {
   return ticket;
 }
 
+void Stream::hurry() { model_->batcher().hurry(*queue_); }
+
 void Stream::flush() { model_->batcher().flush(*queue_); }
 
 void Stream::set_schedule(const std::string& spec) {

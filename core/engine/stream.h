@@ -55,6 +55,10 @@ class Stream {
   /// End of stream. See ClipWindows::drain; null if there is nothing to classify.
   std::shared_ptr<Ticket> drain();
 
+  /// Nothing more is submitted until a ticket is ready: batches do not wait to fill. Until the next
+  /// submit; any thread.
+  void hurry();
+
   /// Cancels every pending ticket and empties the window. Any thread.
   void flush();
 

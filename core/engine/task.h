@@ -74,6 +74,7 @@ struct StreamQueue {
   uint64_t epoch = 0;  ///< flushes so far
   bool open = true;
   bool ended = false;                   ///< nothing more is to come for now (drained)
+  bool hurried = false;                 ///< nothing can come before what is queued has run
   std::optional<uint64_t> last_active;  ///< number of the batch that was next at the last submit
   std::condition_variable changed;      ///< room in the queue, a flush, nothing running
 

@@ -390,6 +390,7 @@ const TomeCoreApi kFakeApi = {
     .model_effective_r = model_effective_r,
     .submit = submit,
     .drain = drain,
+    .hurry = [](TomeStream*) {},
     .flush = flush,
     .ticket_wait = ticket_wait,
     .ticket_ready = ticket_ready,

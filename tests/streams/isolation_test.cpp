@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <iostream>
 #include <thread>
 
 #include "element_fixture.h"
@@ -126,6 +127,7 @@ class Isolation : public ::testing::Test {
     constexpr auto kMost = kTimeout + 2 * kBatch + kSlack;
     for (Camera* camera : {&first_, &second_}) {
       const auto [longest, frames] = camera->longest();
+      std::cout << during << ": at most " << longest.count() << " ms\n";
       EXPECT_LE(longest, kMost) << during;
       EXPECT_GE(frames, time / kPeriod / 2) << during;
     }
@@ -184,6 +186,15 @@ TEST_F(Isolation, OfEosAndOfCapsThatChange) {
   neighbour.harness().set_caps("video/x-raw,format=RGB,width=64,height=48,framerate=25/1");
   neighbour.harness().push_event(gst_event_new_eos());
   expect_undisturbed("the neighbour has ended", milliseconds(2000));
+}
+
+TEST_F(Isolation, OfOneThatFails) {
+  Neighbour neighbour;
+  expect_undisturbed("a neighbour as fast as it can");
+  neighbour.pause();
+  GstBuffer* too_small = gst_buffer_new_allocate(nullptr, 3, nullptr);
+  EXPECT_EQ(neighbour.harness().push(too_small), GST_FLOW_ERROR);
+  expect_undisturbed("the neighbour has failed", milliseconds(2000));
 }
 
 TEST_F(Isolation, OfOneWithThousandsOfRegions) {

@@ -103,6 +103,17 @@ TEST_F(PolicyTest, DoesNotWaitForStreamsThatCannotAdd) {
   EXPECT_EQ(decide().key, full->key) << "one of another schedule is not";
 }
 
+TEST_F(PolicyTest, DoesNotWaitWhereAStreamCanOnlyGoOnAfterTheBatch) {
+  const auto stuck = add();
+  const auto other = add();
+  queue(other);
+  stuck->hurried = true;
+  EXPECT_EQ(decide().key, nullptr) << "it has nothing queued";
+  queue(stuck);
+  EXPECT_EQ(decide().key, stuck->key);
+  EXPECT_EQ(served(*stuck->key).size(), 2U) << "the batch takes what others have queued";
+}
+
 TEST_F(PolicyTest, TakesOneOfEachStreamInTurn) {
   const auto a = add();
   const auto b = add();

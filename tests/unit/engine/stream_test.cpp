@@ -114,6 +114,19 @@ TEST(Stream, ADrainedStreamIsNotWaitedFor) {
   EXPECT_EQ(ticket->wait(), Outcome::kResult);
 }
 
+TEST(Stream, AHurriedStreamDoesNotWaitUntilItSubmitsAgain) {
+  const FakeModel model(3);
+  const auto stream = model.stream(stream_config(8));
+  const auto first = submit(*stream, 1);
+  stream->hurry();
+  EXPECT_EQ(first->wait(), Outcome::kResult);
+  const auto second = submit(*stream, 2);
+  const auto third = submit(*stream, 3);
+  const auto fourth = submit(*stream, 0);
+  EXPECT_EQ(fourth->wait(), Outcome::kResult);
+  EXPECT_EQ(fourth->results()[0].batch, 3U);
+}
+
 TEST(Stream, AClosedStreamIsNotWaitedFor) {
   const FakeModel model(8);
   const auto stream = model.stream(stream_config(2));
