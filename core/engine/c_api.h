@@ -100,7 +100,8 @@ typedef struct {
   TomeColorRange range;
   TomeMemoryKind memory;
   int32_t device;        /* CUDA device, for TOME_MEMORY_CUDA */
-  void* producer_stream; /* CUstream that wrote the pixels, or NULL */
+  void* producer_stream; /* CUstream, of the device's primary context, whose queued work writes the
+                            pixels; NULL: they are written */
   int64_t pts;           /* nanoseconds, or -1 */
   int64_t duration;      /* nanoseconds, or -1 */
   int32_t discont;       /* 1: not a continuation of the frame before; a clip window starts anew */
