@@ -39,7 +39,8 @@ void make_imperfect(std::vector<Step>& steps, double size, Random& random) {
   }
 }
 
-/// A shaken camera goes to and fro: in the end it has come less than half as far as it moved.
+/// A shaken camera goes to and fro: in the end it has come about a third as far as it moved, at
+/// most.
 std::vector<Step> shake_steps(int count, double difficulty, Random& random) {
   const double size = draw_speed(0.006, 0.05, difficulty, random);
   std::vector<Step> steps(static_cast<size_t>(count));
@@ -64,7 +65,7 @@ std::vector<Step> shake_steps(int count, double difficulty, Random& random) {
       length += std::hypot(step.dx, step.dy);
       steps[static_cast<size_t>(i)] = step;
     }
-    if (std::hypot(sum_x, sum_y) < 0.5 * length || attempt == 20) return steps;
+    if (std::hypot(sum_x, sum_y) < 0.35 * length || attempt == 40) return steps;
   }
 }
 

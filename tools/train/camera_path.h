@@ -13,6 +13,7 @@ namespace tome::train {
 /// clockwise, the content anticlockwise).
 struct Pose {
   double x = 0, y = 0, half_width = 1, half_height = 1, angle = 0;
+  bool operator==(const Pose&) const = default;
 };
 
 /// A point of the view, both coordinates in -1 .. 1, right and down.

@@ -163,10 +163,17 @@ GeneratedClip CameraStateGenerator::clip_of(CameraState state, uint64_t index,
     const int first =
         background->live() && length > span ? static_cast<int>(random.index(length - span + 1)) : 0;
     clip.frames.clear();
-    for (int i = 0; i < options_.frames; ++i) {
-      cv::Mat frame(side, side, CV_8UC3);
+    // Of a frozen stream all frames repeat the first.
+    const int rendered = state == CameraState::kFrozen ? 1 : options_.frames;
+    for (int i = 0; i < rendered; ++i) {
       const int at = std::min(first + i * stride, length - 1);
-      render_view(background->frames[static_cast<size_t>(at)], path[static_cast<size_t>(i)], frame);
+      const Pose& pose = path[static_cast<size_t>(i)];
+      if (i > 0 && !background->live() && pose == path[static_cast<size_t>(i - 1)]) {
+        clip.frames.push_back(clip.frames.back().clone());
+        continue;
+      }
+      cv::Mat frame(side, side, CV_8UC3);
+      render_view(background->frames[static_cast<size_t>(at)], pose, frame);
       clip.frames.push_back(frame);
     }
     const cv::Mat& seen = clip.frames[0];
@@ -189,9 +196,12 @@ GeneratedClip CameraStateGenerator::clip_of(CameraState state, uint64_t index,
     frame = small;
   }
   if (state == CameraState::kFrozen) {
+    clip.frames.resize(static_cast<size_t>(options_.frames));
     freeze(clip.frames, random);
   } else if (state != CameraState::kCovered) {
-    if (denoised) add_traces(clip.frames, random.log_uniform(0.24, 0.6), random);
+    if (denoised) {
+      add_traces(clip.frames, random.log_uniform(0.24, 0.9), random.uniform(0.25, 1), random);
+    }
     keep_alive(clip.frames, random);
   }
   clip.motion = motion_field(path, options_);

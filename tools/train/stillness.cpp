@@ -11,14 +11,13 @@ namespace {
 
 // Note [Still or frozen]
 // At 64 x 64, a real still scene with a sensor's noise, encoded by H.264 at usual quality and
-// decoded, differs from frame to frame in 6 to 20 % of its values, by one grey level (0.07 to 0.2
-// on average); a scene that repeats one frame exactly, encoded in the same way, in at most 4 %. So
-// a generated living camera changes by at least kAlive, and a generated frozen one flickers by at
-// most kFrozen.
+// decoded, differs from frame to frame in 6 to 30 % of its values, mostly by one grey level (0.07
+// to 0.5 on average); a scene that repeats one frame exactly, encoded in the same way, in at most 4
+// %. So a generated living camera changes by at least kAlive, and a generated frozen one flickers
+// by at most kFrozen. What is left of the noise is no longer white: neighbours change together
+// (correlation 0.3 to 0.6), in blocks of a few pixels, and a block that is not coded anew stays.
 constexpr double kAlive = 0.07;
 constexpr double kFrozen = 0.035;
-
-constexpr int kBlock = 8;
 
 }  // namespace
 
@@ -30,35 +29,39 @@ double mean_change(const std::vector<cv::Mat>& frames) {
   return sum / (3.0 * static_cast<double>(frames[0].total() * (frames.size() - 1)));
 }
 
-void add_traces(std::vector<cv::Mat>& frames, double deviation, Random& random) {
+void add_traces(std::vector<cv::Mat>& frames, double deviation, double update, Random& random) {
   cv::RNG noise(random.next());
-  // Flat blocks are skipped more often than others.
-  cv::Mat strength((frames[0].rows + kBlock - 1) / kBlock, (frames[0].cols + kBlock - 1) / kBlock,
-                   CV_32F);
-  const double spread = random.unit();
-  for (int y = 0; y < strength.rows; ++y) {
-    for (int x = 0; x < strength.cols; ++x) {
-      strength.at<float>(y, x) =
-          static_cast<float>(deviation * (1 + spread * random.uniform(-1, 1)));
-    }
-  }
-  cv::resize(strength, strength, frames[0].size(), 0, 0, cv::INTER_NEAREST);
-  cv::cvtColor(strength, strength, cv::COLOR_GRAY2RGB);
-  const bool grey = random.chance(0.5);
-  for (cv::Mat& frame : frames) {
-    cv::Mat add(frame.size(), grey ? CV_32F : CV_32FC3);
-    noise.fill(add, cv::RNG::NORMAL, 0, 1);
-    if (grey) cv::cvtColor(add, add, cv::COLOR_GRAY2RGB);
+  const int64_t grain = random.index(3);
+  const double narrowing[3] = {1, 0.375, 1.0 / 3};  // of the deviation, by the blurs below
+  const int cell = 2 + static_cast<int>(random.index(4));
+  const int type = random.chance(0.7) ? CV_32F : CV_32FC3;
+  const cv::Size size = frames[0].size();
+  cv::Mat cells((size.height + cell - 1) / cell, (size.width + cell - 1) / cell, CV_32F);
+  cv::Mat coded;
+  cv::Mat left = cv::Mat::zeros(size, type);  // what is left of the noise, as last coded
+  for (size_t i = 0; i < frames.size(); ++i) {
+    cv::Mat fresh(size, type);
+    noise.fill(fresh, cv::RNG::NORMAL, 0, deviation / narrowing[grain]);
+    if (grain == 1) cv::GaussianBlur(fresh, fresh, {3, 3}, 0);
+    if (grain == 2) cv::blur(fresh, fresh, {3, 3});
+    noise.fill(cells, cv::RNG::UNIFORM, 0, 1);
+    const double share = i == 0 ? 1 : update * random.uniform(0.4, 1.6);
+    cv::resize(cells < share, coded, size, 0, 0, cv::INTER_NEAREST);
+    fresh.copyTo(left, coded);
     cv::Mat sum;
-    frame.convertTo(sum, CV_32F);
-    sum += add.mul(strength);
-    sum.convertTo(frame, CV_8U);
+    if (type == CV_32F) {
+      cv::cvtColor(left, sum, cv::COLOR_GRAY2RGB);
+    } else {
+      sum = left.clone();
+    }
+    cv::add(sum, frames[i], sum, cv::noArray(), CV_32F);
+    sum.convertTo(frames[i], CV_8U);
   }
 }
 
 void keep_alive(std::vector<cv::Mat>& frames, Random& random) {
-  for (double least = 0.24; mean_change(frames) < kAlive && least < 1; least *= 1.15) {
-    add_traces(frames, random.log_uniform(least, least * 1.5), random);
+  for (double least = 0.24; mean_change(frames) < kAlive && least < 3; least *= 1.3) {
+    add_traces(frames, random.log_uniform(least, least * 1.5), random.uniform(0.3, 1), random);
   }
 }
 
@@ -77,10 +80,11 @@ void freeze(std::vector<cv::Mat>& frames, Random& random) {
     return;
   }
   const std::vector<cv::Mat> still = frames;
-  for (double deviation = random.uniform(0.14, 0.21); deviation > 0.05; deviation *= 0.9) {
+  const double update = random.log_uniform(0.02, 1);
+  for (double deviation = random.uniform(0.14, 0.6); deviation > 0.05; deviation *= 0.8) {
     std::transform(still.begin(), still.end(), frames.begin(),
                    [](const cv::Mat& frame) { return frame.clone(); });
-    add_traces(frames, deviation, random);
+    add_traces(frames, deviation, update, random);
     if (mean_change(frames) <= kFrozen) return;
   }
 }

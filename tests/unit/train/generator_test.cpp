@@ -114,7 +114,7 @@ TEST(CameraPath, ShakeComesBack) {
       length += std::hypot(path[k].x - path[k - 1].x, path[k].y - path[k - 1].y);
     }
     EXPECT_GT(length, 1);
-    EXPECT_LT(std::hypot(path.back().x, path.back().y), 0.55 * length);
+    EXPECT_LT(std::hypot(path.back().x, path.back().y), 0.4 * length);
   }
 }
 
