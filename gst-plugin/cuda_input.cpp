@@ -101,24 +101,25 @@ void CudaInput::close() {
   refusal_.clear();
 }
 
+Ptr<GstContext> CudaInput::usable_offer(CudaFrames& module, int device) const {
+  const std::scoped_lock lock(mutex_);
+  if (!offered_) return nullptr;
+  if (module.is_primary(offered_.get(), device)) {
+    return Ptr<GstContext>(gst_context_ref(offered_.get()));
+  }
+  GST_INFO_OBJECT(element_, "the CUDA context that was offered is not the primary one of cuda:%d",
+                  device);
+  return nullptr;
+}
+
 Ptr<GstContext> CudaInput::choose_context(CudaFrames& module, int device, std::string& error) {
   auto ours = module.primary_context(device, error);
   if (!ours) return nullptr;
-  const auto take_offered = [&]() -> Ptr<GstContext> {
-    const std::scoped_lock lock(mutex_);
-    if (!offered_) return nullptr;
-    if (module.is_primary(offered_.get(), device)) {
-      return Ptr<GstContext>(gst_context_ref(offered_.get()));
-    }
-    GST_INFO_OBJECT(element_, "the CUDA context that was offered is not the primary one of cuda:%d",
-                    device);
-    return nullptr;
-  };
-  if (auto offered = take_offered()) return offered;
-  // Without the lock: whoever has one answers with set_context, which comes back to offer().
+  if (auto offered = usable_offer(module, device)) return offered;
+  // Whoever has one answers with set_context, which comes back to offer().
   gst_element_post_message(element_,
                            gst_message_new_need_context(GST_OBJECT(element_), kContextType));
-  if (auto offered = take_offered()) return offered;
+  if (auto offered = usable_offer(module, device)) return offered;
   return ours;
 }
 

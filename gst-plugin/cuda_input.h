@@ -47,6 +47,7 @@ class CudaInput {
   CudaFrame map(GstBuffer* buffer, const GstVideoInfo& info, std::vector<TomeRegion> regions) const;
 
  private:
+  Ptr<GstContext> usable_offer(CudaFrames& module, int device) const;
   Ptr<GstContext> choose_context(CudaFrames& module, int device, std::string& error);
   void announce(GstContext* context);
 

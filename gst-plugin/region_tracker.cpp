@@ -161,6 +161,7 @@ std::vector<RegionResult> RegionTracker::resolve(const RegionPlan& plan,
 void attach_region_classes(GstBuffer* buffer, const RegionPlan& plan,
                            const std::vector<RegionResult>& results) {
   std::vector<DetectionClasses> classes;
+  classes.reserve(results.size());
   for (const auto& one : results) {
     classes.push_back({plan.targets[one.target].found, &one.result});
   }

@@ -21,13 +21,6 @@ using Analytics = ElementTest;
 const std::initializer_list<std::pair<const char*, const char*> > kRoi = {
     {"model", "m"}, {"inference-region", "roi-list"}};
 
-/// A 16x8 frame whose pixel at (x, y) is 16 y + x.
-GstBuffer* numbered_frame(int number) {
-  GstBuffer* buffer = Harness::frame(0, number);
-  for (unsigned i = 0; i < 16 * 8; ++i) gst_buffer_memset(buffer, i, static_cast<guint8>(i), 1);
-  return buffer;
-}
-
 GstAnalyticsODMtd add_od(GstBuffer* buffer, const char* type, int x, int y, int w, int h) {
   auto* meta = gst_buffer_get_analytics_relation_meta(buffer);
   if (meta == nullptr) meta = gst_buffer_add_analytics_relation_meta(buffer);

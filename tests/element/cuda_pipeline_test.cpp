@@ -18,32 +18,8 @@ class CudaPipeline : public ElementTest {
     ElementTest::TearDown();
   }
 
-  /// Plays `line` into a sink to its end; the text of an error, "" at EOS.
   std::string play(const std::string& line) {
-    GError* error = nullptr;
-    const Ptr<GstElement> pipeline(
-        gst_parse_launch((line + " ! fakesink name=sink signal-handoffs=true").c_str(), &error));
-    if (error != nullptr) return Ptr<GError>(error)->message;
-    const Ptr<GstElement> sink(gst_bin_get_by_name(GST_BIN(pipeline.get()), "sink"));
-    g_signal_connect(sink.get(), "handoff",
-                     G_CALLBACK(+[](GstElement*, GstBuffer* buffer, GstPad*, gpointer values) {
-                       static_cast<std::vector<int64_t>*>(values)->push_back(value_on(buffer));
-                     }),
-                     &values_);
-    gst_element_set_state(pipeline.get(), GST_STATE_PLAYING);
-    const Ptr<GstBus> bus(gst_element_get_bus(pipeline.get()));
-    const Ptr<GstMessage> end(gst_bus_timed_pop_filtered(
-        bus.get(), 10 * GST_SECOND,
-        static_cast<GstMessageType>(GST_MESSAGE_EOS | GST_MESSAGE_ERROR | GST_MESSAGE_WARNING)));
-    gst_element_set_state(pipeline.get(), GST_STATE_NULL);
-    if (!end) return "neither EOS nor an error came";
-    if (GST_MESSAGE_TYPE(end.get()) == GST_MESSAGE_EOS) return "";
-    if (GST_MESSAGE_TYPE(end.get()) == GST_MESSAGE_WARNING) {
-      gst_message_parse_warning(end.get(), &error, nullptr);
-    } else {
-      gst_message_parse_error(end.get(), &error, nullptr);
-    }
-    return Ptr<GError>(error)->message;
+    return testing::play(line, [&](GstBuffer* buffer) { values_.push_back(value_on(buffer)); });
   }
 
   std::vector<int64_t> values_;  // tags of the frames that reached the sink

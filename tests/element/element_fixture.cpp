@@ -138,6 +138,40 @@ void ElementTest::TearDown() {
   EXPECT_EQ(core_.misuses(), 0);
 }
 
+GstBuffer* numbered_frame(int number) {
+  GstBuffer* buffer = Harness::frame(0, number);
+  for (unsigned i = 0; i < 16 * 8; ++i) gst_buffer_memset(buffer, i, static_cast<guint8>(i), 1);
+  return buffer;
+}
+
+std::string play(const std::string& line, const std::function<void(GstBuffer*)>& at_sink) {
+  GError* error = nullptr;
+  const Ptr<GstElement> pipeline(
+      gst_parse_launch((line + " ! fakesink name=sink signal-handoffs=true").c_str(), &error));
+  if (error != nullptr) return Ptr<GError>(error)->message;
+  const Ptr<GstElement> sink(gst_bin_get_by_name(GST_BIN(pipeline.get()), "sink"));
+  std::function<void(GstBuffer*)> visit = at_sink;
+  g_signal_connect(sink.get(), "handoff",
+                   G_CALLBACK(+[](GstElement*, GstBuffer* buffer, GstPad*, gpointer function) {
+                     (*static_cast<std::function<void(GstBuffer*)>*>(function))(buffer);
+                   }),
+                   &visit);
+  gst_element_set_state(pipeline.get(), GST_STATE_PLAYING);
+  const Ptr<GstBus> bus(gst_element_get_bus(pipeline.get()));
+  const Ptr<GstMessage> end(gst_bus_timed_pop_filtered(
+      bus.get(), 10 * GST_SECOND,
+      static_cast<GstMessageType>(GST_MESSAGE_EOS | GST_MESSAGE_ERROR | GST_MESSAGE_WARNING)));
+  gst_element_set_state(pipeline.get(), GST_STATE_NULL);
+  if (!end) return "neither EOS nor an error came";
+  if (GST_MESSAGE_TYPE(end.get()) == GST_MESSAGE_EOS) return "";
+  if (GST_MESSAGE_TYPE(end.get()) == GST_MESSAGE_WARNING) {
+    gst_message_parse_warning(end.get(), &error, nullptr);
+  } else {
+    gst_message_parse_error(end.get(), &error, nullptr);
+  }
+  return Ptr<GError>(error)->message;
+}
+
 int64_t value_on(GstBuffer* buffer) {
   const auto results = gst::results_of(buffer);
   if (results.size() != 1 || results[0].tags.size() != 1) return -1;

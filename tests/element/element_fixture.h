@@ -5,6 +5,7 @@
 #include <gst/video/video.h>
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <initializer_list>
 #include <memory>
 #include <mutex>
@@ -104,6 +105,13 @@ class ElementTest : public ::testing::Test {
 
   FakeCore& core_ = FakeCore::instance();
 };
+
+/// A 16x8 frame whose pixel at (x, y) is 16 y + x.
+GstBuffer* numbered_frame(int number);
+
+/// Plays `line` into a sink to its end, handing each buffer to `at_sink` there. "" at EOS, else the
+/// text of the error or warning that came first.
+std::string play(const std::string& line, const std::function<void(GstBuffer*)>& at_sink);
 
 /// One tag's id on the only result of a buffer; -1 if there is none.
 int64_t value_on(GstBuffer* buffer);

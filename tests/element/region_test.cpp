@@ -16,13 +16,6 @@ GstVideoRegionOfInterestMeta* add_roi(GstBuffer* buffer, const char* type, guint
   return roi;
 }
 
-/// A 16x8 frame whose pixel at (x, y) is 16 y + x.
-GstBuffer* map_frame(int number) {
-  GstBuffer* buffer = Harness::frame(0, number);
-  for (unsigned i = 0; i < 16 * 8; ++i) gst_buffer_memset(buffer, i, static_cast<guint8>(i), 1);
-  return buffer;
-}
-
 const GstStructure* param_of(GstBuffer* buffer, unsigned index) {
   gpointer state = nullptr;
   for (unsigned i = 0;; ++i) {
@@ -39,7 +32,7 @@ const GstStructure* param_of(GstBuffer* buffer, unsigned index) {
 TEST_F(Regions, EachGetsItsOwnResultInTheMetaAndOnTheRegion) {
   Harness h(kRoi);
   h.set_caps();
-  GstBuffer* buffer = map_frame(0);
+  GstBuffer* buffer = numbered_frame(0);
   add_roi(buffer, "person", 2, 1, 4, 4);
   add_roi(buffer, "car", 8, 3, 4, 4);
   ASSERT_EQ(h.push(buffer), GST_FLOW_OK);
@@ -63,7 +56,7 @@ TEST_F(Regions, EachGetsItsOwnResultInTheMetaAndOnTheRegion) {
 TEST_F(Regions, ASharedBufferIsCopiedAndItsRegionsStillMatch) {
   Harness h(kRoi);
   h.set_caps();
-  const Ptr<GstBuffer> shared(map_frame(0));
+  const Ptr<GstBuffer> shared(numbered_frame(0));
   for (guint i = 0; i < 8; ++i) add_roi(shared.get(), "x", i, 0, 2, 2);
   ASSERT_EQ(h.push(gst_buffer_ref(shared.get())), GST_FLOW_OK);
   const auto out = h.pull();
@@ -80,7 +73,7 @@ TEST_F(Regions, ASharedBufferIsCopiedAndItsRegionsStillMatch) {
 TEST_F(Regions, ObjectClassSelects) {
   Harness h({{"model", "m"}, {"inference-region", "roi-list"}, {"object-class", "person, car"}});
   h.set_caps();
-  GstBuffer* buffer = map_frame(0);
+  GstBuffer* buffer = numbered_frame(0);
   add_roi(buffer, "person", 1, 0, 4, 4);
   add_roi(buffer, "dog", 2, 0, 4, 4);
   add_roi(buffer, "car", 3, 0, 4, 4);
@@ -94,7 +87,7 @@ TEST_F(Regions, ObjectClassSelects) {
 TEST_F(Regions, EmptyAndOutsideOnesAreLeftAloneAndOthersClipped) {
   Harness h(kRoi);
   h.set_caps();
-  GstBuffer* buffer = map_frame(0);
+  GstBuffer* buffer = numbered_frame(0);
   add_roi(buffer, "x", 4, 4, 0, 3);
   add_roi(buffer, "x", 16, 0, 4, 4);
   add_roi(buffer, "x", 3, 4000000000U, 4, 4);
@@ -110,7 +103,7 @@ TEST_F(Regions, EmptyAndOutsideOnesAreLeftAloneAndOthersClipped) {
 TEST_F(Regions, AFrameWithoutAnyPassesWithoutInference) {
   Harness h(kRoi);
   h.set_caps();
-  ASSERT_EQ(h.push(map_frame(0)), GST_FLOW_OK);
+  ASSERT_EQ(h.push(numbered_frame(0)), GST_FLOW_OK);
   EXPECT_TRUE(gst::results_of(h.pull().get()).empty());
   EXPECT_TRUE(core_.frames().empty());
 }
@@ -118,7 +111,7 @@ TEST_F(Regions, AFrameWithoutAnyPassesWithoutInference) {
 TEST_F(Regions, ThousandsAreOneTicket) {
   Harness h(kRoi);
   h.set_caps();
-  GstBuffer* buffer = map_frame(0);
+  GstBuffer* buffer = numbered_frame(0);
   for (guint i = 0; i < 5000; ++i) add_roi(buffer, "x", i % 12, i % 6, 2, 2, static_cast<int>(i));
   ASSERT_EQ(h.push(buffer), GST_FLOW_OK);
   const auto results = gst::results_of(h.pull().get());
@@ -132,7 +125,7 @@ TEST_F(Regions, TrackedOnesAreClassifiedEveryNthFrameAndHeldBetween) {
   h.set_caps();
   std::vector<std::pair<int, int>> seen;  // id, age
   for (int i = 0; i < 5; ++i) {
-    GstBuffer* buffer = map_frame(i);
+    GstBuffer* buffer = numbered_frame(i);
     // It moves by one pixel a frame.
     auto* roi = add_roi(buffer, "x", static_cast<guint>(i), 0, 4, 4);
     gst_video_region_of_interest_meta_add_param(
@@ -151,7 +144,7 @@ TEST_F(Regions, IntervalZeroClassifiesEachTrackOnce) {
   Harness h({{"model", "m"}, {"inference-region", "roi-list"}, {"reclassify-interval", "0"}});
   h.set_caps();
   for (int i = 0; i < 6; ++i) {
-    GstBuffer* buffer = map_frame(i);
+    GstBuffer* buffer = numbered_frame(i);
     add_roi(buffer, "x", 1, 0, 4, 4, 7);
     if (i >= 3) add_roi(buffer, "x", 2, 0, 4, 4, 8);
     ASSERT_EQ(h.push(buffer), GST_FLOW_OK);
@@ -169,7 +162,7 @@ TEST_F(Regions, AfterASkippedInferenceATrackIsDueAgain) {
   // Another track takes the first due frame, so that this one's first submission is not due.
   std::vector<size_t> counts;
   for (int i = 0; i < 3; ++i) {
-    GstBuffer* buffer = map_frame(i);
+    GstBuffer* buffer = numbered_frame(i);
     add_roi(buffer, "x", 1, 0, 4, 4, i == 0 ? 7 : 8);
     ASSERT_EQ(h.push(buffer), GST_FLOW_OK);
     counts.push_back(gst::results_of(h.pull().get()).size());
