@@ -39,6 +39,14 @@ class ScratchFolder {
   std::filesystem::path path_;
 };
 
+void print_core_alone(const StreamOptions& options) {
+  CoreAlone core(options);
+  core.measure(options.seconds);
+  const nlohmann::ordered_json report{{"core_frames_per_s", core.frames_per_s()},
+                                      {"batch_ms", core.batch_ms()}};
+  std::printf("%s\n", report.dump().c_str());
+}
+
 int run(int argc, char** argv) {
   StreamOptions options;
   CLI::App app{"Measures many streams through one model"};
@@ -54,6 +62,11 @@ int run(int argc, char** argv) {
   app.add_option("--r", options.schedule, "r schedule");
   app.add_option("--batch-size", options.batch_size, "batch size")->check(CLI::Range(1, 1024));
   app.add_option("--batch-timeout", options.batch_timeout_ms, "ms");
+  std::vector<std::string> kinds;
+  app.add_option("--source", kinds, "frames of the sources, FORMAT:WIDTHxHEIGHT; default: a mix")
+      ->delimiter(',');
+  bool core_only = false;
+  app.add_flag("--core-only", core_only, "measures what the core does with these frames, no more");
   CLI11_PARSE(app, argc, argv);
   gst_init(&argc, &argv);
 
@@ -62,7 +75,13 @@ int run(int argc, char** argv) {
     options.model = (scratch.path() / "vit_tiny_patch16_224").string();
     save_checkpoint(cli::random_checkpoint("vit_tiny_patch16_224", 1), options.model);
   }
-  options.sources = make_raw_frames(options.streams, scratch.path());
+  std::vector<FrameKind> frames = kinds.empty() ? kMixedFrames : std::vector<FrameKind>{};
+  for (const std::string& kind : kinds) frames.push_back(parse_frame_kind(kind));
+  options.sources = make_raw_frames(options.streams, frames, scratch.path());
+  if (core_only) {
+    print_core_alone(options);
+    return 0;
+  }
 
   const bool live = options.load != 1.0;
   // Shares of the machine come and go, so what is compared is measured in turns.

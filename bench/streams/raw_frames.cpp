@@ -10,12 +10,6 @@
 namespace tome::bench {
 namespace {
 
-struct Kind {
-  const char* format;
-  int width, height;
-};
-constexpr Kind kKinds[] = {{"NV12", 1280, 720}, {"I420", 640, 480}, {"RGB", 320, 240},
-                           {"BGRx", 640, 360},  {"YUY2", 854, 480}, {"NV12", 1920, 1080}};
 constexpr int kFramesPerSource = 4;
 
 /// Smooth shapes and noise: content does not matter to the time, but all-equal bytes might.
@@ -42,18 +36,31 @@ std::string RawSource::caps() const {
          ",height=" + std::to_string(height) + ",framerate=30/1";
 }
 
-std::vector<RawSource> make_raw_frames(int streams, const std::filesystem::path& folder) {
+FrameKind parse_frame_kind(const std::string& text) {
+  char format[16];
+  FrameKind kind;
+  char rest = 0;
+  if (std::sscanf(text.c_str(), "%15[^:]:%dx%d%c", format, &kind.width, &kind.height, &rest) != 3 ||
+      kind.width < 1 || kind.height < 1) {
+    throw std::runtime_error("--source: found '" + text + "', expected such as NV12:1920x1080");
+  }
+  kind.format = format;
+  return kind;
+}
+
+std::vector<RawSource> make_raw_frames(int streams, const std::vector<FrameKind>& kinds,
+                                       const std::filesystem::path& folder) {
   std::vector<RawSource> sources;
   for (int i = 0; i < streams; ++i) {
-    const size_t kind = static_cast<size_t>(i) % std::size(kKinds);
-    if (kind < sources.size() && static_cast<size_t>(i) >= std::size(kKinds)) {
+    const size_t kind = static_cast<size_t>(i) % kinds.size();
+    if (kind < sources.size() && static_cast<size_t>(i) >= kinds.size()) {
       sources.push_back(sources[kind]);  // same files, read by several streams
       continue;
     }
     RawSource source;
-    source.format = kKinds[kind].format;
-    source.width = kKinds[kind].width;
-    source.height = kKinds[kind].height;
+    source.format = kinds[kind].format;
+    source.width = kinds[kind].width;
+    source.height = kinds[kind].height;
     source.count = kFramesPerSource;
     source.pattern = (folder / ("source" + std::to_string(kind) + "-%02d.raw")).string();
     GstVideoInfo info;

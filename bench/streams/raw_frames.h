@@ -18,8 +18,20 @@ struct RawSource {
   std::string caps() const;
 };
 
-/// `streams` sources that go round six sizes and formats; their frames are written to `folder`.
-std::vector<RawSource> make_raw_frames(int streams, const std::filesystem::path& folder);
+struct FrameKind {
+  std::string format;  ///< GStreamer's name
+  int width = 0, height = 0;
+};
+inline const std::vector<FrameKind> kMixedFrames = {{"NV12", 1280, 720}, {"I420", 640, 480},
+                                                    {"RGB", 320, 240},   {"BGRx", 640, 360},
+                                                    {"YUY2", 854, 480},  {"NV12", 1920, 1080}};
+
+/// "NV12:1920x1080". @throws std::runtime_error for anything else
+FrameKind parse_frame_kind(const std::string& text);
+
+/// `streams` sources that go round `kinds`; their frames are written to `folder`.
+std::vector<RawSource> make_raw_frames(int streams, const std::vector<FrameKind>& kinds,
+                                       const std::filesystem::path& folder);
 
 /// One frame's bytes.
 std::vector<uint8_t> read_frame(const RawSource& source, int index);
