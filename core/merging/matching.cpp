@@ -6,9 +6,12 @@
 
 #include <algorithm>
 #include <limits>
-#include <numeric>
+#include <tuple>
+#include <utility>
+#include <vector>
 
 #include "merging/keys.h"
+#include "merging/merge_plan.h"
 #include "merging/partition.h"
 #include "merging/schedule.h"
 
@@ -37,56 +40,28 @@ at::Tensor take_rows(const at::Tensor& keys, const at::Tensor& rows) {
 }
 
 /// The best B column of one A row; the first of equals. NaN never wins.
-std::pair<float, int64_t> best_of_row(const float* scores, int64_t columns) {
+std::pair<float, int32_t> best_of_row(const float* scores, int64_t columns) {
   float best = -std::numeric_limits<float>::infinity();
 #pragma omp simd reduction(max : best)
   for (int64_t j = 0; j < columns; ++j) best = scores[j] > best ? scores[j] : best;
   for (int64_t j = 0; j < columns; ++j) {
-    if (scores[j] == best) return {best, j};
+    if (scores[j] == best) return {best, static_cast<int32_t>(j)};
   }
   return {-std::numeric_limits<float>::infinity(), 0};  // a row of NaN: last in line
 }
 
-/// Pointers to one sample's rows; `a` and `b` hold the tokens' places.
-struct SampleView {
-  const float* scores;
-  const int64_t *a, *b;
-  int64_t na, nb, r;
-  int64_t *source, *destination, *target;
-};
-
-void match_sample(const SampleView& view, const MatchOptions& options, int64_t tokens) {
+/// Scores of one sample, [na, nb], to the rest of its plan.
+void match_sample(const float* scores, PlanView view) {
   std::vector<float> score(static_cast<size_t>(view.na));
-  std::vector<int64_t> best(static_cast<size_t>(view.na));
+  std::vector<int32_t> best(static_cast<size_t>(view.na));
+  std::vector<int32_t> order(static_cast<size_t>(view.na));
   for (int64_t i = 0; i < view.na; ++i) {
-    std::tie(score[i], best[i]) = best_of_row(view.scores + i * view.nb, view.nb);
+    std::tie(score[i], best[i]) = best_of_row(scores + i * view.nb, view.nb);
   }
-  std::vector<int64_t> order(static_cast<size_t>(view.na));
-  std::iota(order.begin(), order.end(), 0);
-  const auto more_alike = [&](int64_t i, int64_t j) {
-    return score[i] > score[j] || (score[i] == score[j] && i < j);
-  };
-  std::partial_sort(order.begin(), order.begin() + view.r, order.end(), more_alike);
-
-  // Output places: protected tokens, A tokens that stay, B tokens; then each merged A follows its
-  // B.
-  constexpr int64_t kUnset = -1;
-  constexpr int64_t kMerged = -2;
-  std::fill_n(view.target, tokens, kUnset);
-  int64_t place = 0;
-  for (const int64_t token : options.protected_tokens) view.target[token] = place++;
-  for (int64_t k = 0; k < view.r; ++k) view.target[view.a[order[k]]] = kMerged;
-  for (int64_t i = 0; i < view.na; ++i) {
-    if (view.target[view.a[i]] != kMerged) view.target[view.a[i]] = place++;
-  }
-  for (int64_t j = 0; j < view.nb; ++j) view.target[view.b[j]] = place++;
-  for (int64_t k = 0; k < view.r; ++k) {
-    const int64_t source = view.a[order[k]];
-    const int64_t destination = view.b[best[order[k]]];
-    view.source[k] = source;
-    view.destination[k] = destination;
-    view.target[source] = view.target[destination];
-  }
+  view.score = score.data();
+  view.best = best.data();
+  view.order = order.data();
+  plan_merges(view);
 }
 
 Matching no_merge(int64_t batch, int64_t tokens, at::Device device) {
@@ -134,12 +109,18 @@ Matching bipartite_soft_matching(const at::Tensor& metric, const MatchOptions& o
   };
   at::parallel_for(0, batch, 1, [&](int64_t begin, int64_t end) {
     for (int64_t sample = begin; sample < end; ++sample) {
-      match_sample(
-          {scores.data_ptr<float>() + sample * na * nb, row_of(halves.a, sample),
-           row_of(halves.b, sample), na, nb, r, matching.source.data_ptr<int64_t>() + sample * r,
-           matching.destination.data_ptr<int64_t>() + sample * r,
-           matching.target.data_ptr<int64_t>() + sample * tokens},
-          options, tokens);
+      PlanView view;
+      view.a = row_of(halves.a, sample);
+      view.b = row_of(halves.b, sample);
+      view.na = na;
+      view.nb = nb;
+      view.r = r;
+      view.tokens = tokens;
+      view.protected_tokens = options.protected_tokens;
+      view.target = matching.target.data_ptr<int64_t>() + sample * tokens;
+      view.source = matching.source.data_ptr<int64_t>() + sample * r;
+      view.destination = matching.destination.data_ptr<int64_t>() + sample * r;
+      match_sample(scores.data_ptr<float>() + sample * na * nb, view);
     }
   });
   if (device != at::kCPU) {

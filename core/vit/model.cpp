@@ -1,13 +1,17 @@
 #include "vit/model.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <c10/core/GradMode.h>
 
 #include <mutex>
 #include <string>
 
 #include "error.h"
+#include "merging/schedule.h"
+#include "merging/static_runs.h"
 #include "vit/attention.h"
+#include "vit/cpu_forward.h"
 #include "vit/host_memory.h"
 #include "vit/linear.h"
 #include "vit/token_state.h"
@@ -84,6 +88,8 @@ struct VisionTransformer::Impl {
   Linear patch_embed, head, head_dist;
   std::vector<Block> blocks;
   bool packed = false;
+  std::unique_ptr<CpuForward> cpu;  ///< null where `plain` must do
+  bool cpu_tried = false;
   std::mutex packing;
 
   void build() {
@@ -96,6 +102,26 @@ struct VisionTransformer::Impl {
                         Linear(w.fc2), w.scale1, w.scale2});
     }
     packed = false;
+    cpu.reset();
+    cpu_tried = false;
+  }
+
+  /// The kernels of ours for these weights, made at the first forward without gradients; null
+  /// where there are none. Weights that require a gradient are being trained: a copy would go
+  /// stale.
+  const CpuForward* cpu_forward(const ViTConfig& config) {
+    const std::lock_guard lock(packing);
+    if (cpu_tried) return cpu.get();
+    bool trained = false;
+    for_each_tensor(weights, [&](const at::Tensor& tensor) {
+      trained = trained || (tensor.defined() && tensor.requires_grad());
+    });
+    const at::Tensor& weight = weights.head.weight;
+    if (!trained && weight.device().is_cpu()) {
+      cpu = CpuForward::make(config, weights, weight.scalar_type() == at::kBFloat16);
+    }
+    cpu_tried = true;
+    return cpu.get();
   }
 
   /// Packs once, at the first forward without gradients.
@@ -208,9 +234,73 @@ bool proportional(PropAttn wish, const ViTConfig& config) {
 
 }  // namespace
 
+namespace {
+
+/// Note [Two forwards on the CPU]: what users run goes through kernels of ours (CpuForward). The
+/// operators below are the readable original: they train, trace, run on every device and processor
+/// and know all the ways to merge that exist for comparison. Tests hold one against the other.
+bool kernels_apply(const ForwardOptions& options) {
+  return !options.plain && !options.trace && options.drop_path <= 0 &&
+         options.metric == Metric::kKeys && options.similarity == Similarity::kCosine &&
+         options.partition != Partition::kRandom && options.method == MergeMethod::kBipartite &&
+         options.combine == Combine::kWeightedMean && !c10::GradMode::is_enabled();
+}
+
+ForwardOutput run_kernels(const CpuForward& cpu, const ViTConfig& config, const at::Tensor& patches,
+                          const ForwardOptions& options) {
+  const at::Tensor rows = patches.to(at::kCPU, at::kFloat).contiguous();
+  CpuRun run;
+  run.patches = rows.const_data_ptr<float>();
+  run.batch = rows.size(0);
+  run.frames = rows.size(1);
+  run.threads = at::get_num_threads();
+  run.proportional = proportional(options.prop_attn, config);
+
+  run.partition = options.partition.value_or(default_partition(config, run.frames));
+
+  const int64_t prefix = config.prefix_tokens();
+  const int64_t joint_frames = config.frames == 1 ? run.frames : 1;
+  ForwardOutput output;
+  int64_t tokens = output.tokens_in = prefix + config.patch_tokens() * joint_frames;
+  Matching still;
+  if (options.static_threshold >= 0 && run.frames > 1) {
+    still = match_static_runs(tubelets_of(rows, config.tubelet), options.static_threshold, prefix);
+    if (still.r() > 0) {
+      run.static_target = still.target.const_data_ptr<int64_t>();
+      run.static_tokens = tokens = still.tokens_out;
+    }
+  }
+  for (size_t i = 0; i < static_cast<size_t>(config.depth); ++i) {
+    const int64_t asked = i < options.r.size() ? options.r[i] : 0;
+    output.r.push_back(capped_r(asked, tokens, prefix));
+    tokens -= output.r.back();
+  }
+  run.r = output.r;
+  output.tokens_out = tokens;
+  output.logits = at::empty({run.batch, config.classes}, at::kFloat);
+  run.logits = output.logits.mutable_data_ptr<float>();
+  if (tokens < output.tokens_in) {
+    output.size = at::empty({run.batch, tokens}, at::kFloat);
+    run.size = output.size.mutable_data_ptr<float>();
+  }
+  if (options.track_source) {
+    output.source = at::empty({run.batch, output.tokens_in}, at::kLong);
+    run.source = output.source.mutable_data_ptr<int64_t>();
+  }
+  cpu.run(run);
+  return output;
+}
+
+}  // namespace
+
 ForwardOutput VisionTransformer::forward(const at::Tensor& patches,
                                          const ForwardOptions& options) const {
   check_patches(patches, config_);
+  if (kernels_apply(options) && patches.size(0) > 0) {
+    if (const CpuForward* cpu = impl_->cpu_forward(config_)) {
+      return run_kernels(*cpu, config_, patches, options);
+    }
+  }
   const int64_t batch = patches.size(0);
   const int64_t joint_frames = config_.frames == 1 ? patches.size(1) : 1;
   impl_->pack(batch * (config_.prefix_tokens() + config_.patch_tokens() * joint_frames));

@@ -37,6 +37,7 @@ struct ForwardOptions {
   /// Merge tubelets that do not change from the one before, in units of normalised input; < 0: off.
   double static_threshold = -1;
   uint64_t seed = 0;
+  bool plain = false;  ///< LibTorch's operators even where there are kernels of ours
 };
 
 /// How tokens are split where nobody says. kAlternating, the paper's, is always to be had.

@@ -1,0 +1,61 @@
+#include "vit/cpu_forward.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "vit/cpu_pass.h"
+#include "vit/cpu_team.h"
+#include "vit/cpu_workspace.h"
+
+namespace tome {
+
+std::unique_ptr<CpuForward> CpuForward::make(const ViTConfig& config, const ViTWeights& weights,
+                                             bool bf16) {
+  const CpuKernels* kernels = best_cpu_kernels(bf16);
+  const int64_t head_dim = config.dim / config.heads;
+  const bool whole_steps = !bf16 || (head_dim % 2 == 0 && config.mlp_hidden % 2 == 0 &&
+                                     config.channels * config.patch * config.patch % 2 == 0);
+  if (kernels == nullptr || !whole_steps || config.prefix_tokens() > 64) return nullptr;
+  return std::make_unique<CpuForward>(config, weights, *kernels);
+}
+
+CpuForward::CpuForward(const ViTConfig& config, const ViTWeights& weights,
+                       const CpuKernels& kernels)
+    : config_(config), kernels_(kernels), weights_(config, weights, kernels) {}
+
+CpuForward::~CpuForward() = default;
+
+std::unique_ptr<CpuWorkspace> CpuForward::take_workspace(const CpuRun& run) const {
+  const int64_t joint_frames = config_.frames == 1 ? run.frames : 1;
+  CpuExtent extent{run.batch, config_.prefix_tokens() + config_.patch_tokens() * joint_frames,
+                   run.threads};
+  {
+    const std::lock_guard lock(mutex_);
+    for (size_t i = idle_.size(); i-- > 0;) {
+      if (!idle_[i]->extent.holds(extent)) continue;
+      auto found = std::move(idle_[i]);
+      idle_.erase(idle_.begin() + static_cast<int64_t>(i));
+      return found;
+    }
+    // One that is too small makes room for its successor, which holds what it held.
+    if (!idle_.empty()) {
+      const CpuExtent old = idle_.back()->extent;
+      extent = {std::max(extent.batch, old.batch), std::max(extent.tokens, old.tokens),
+                std::max(extent.threads, old.threads)};
+      idle_.pop_back();
+    }
+  }
+  return std::make_unique<CpuWorkspace>(extent, config_, kernels_);
+}
+
+void CpuForward::run(const CpuRun& run) const {
+  std::unique_ptr<CpuWorkspace> work = take_workspace(run);
+  {
+    LentTeam team(run.threads);
+    CpuPass(config_, weights_, kernels_, run, *work, *team).forward();
+  }
+  const std::lock_guard lock(mutex_);
+  idle_.push_back(std::move(work));
+}
+
+}  // namespace tome

@@ -1,0 +1,178 @@
+#include "vit/cpu_pass.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+
+namespace tome {
+namespace {
+
+/// Rows of a product's chunk: with two panels of weights they stay in the second-level cache.
+constexpr int64_t kChunkBytes = 640 << 10;
+constexpr int64_t kPartSteps = 1024;  // as in cpu_product_body.h
+
+}  // namespace
+
+void CpuPass::forward() {
+  start_tokens();
+  embed();
+  begin_sizes();
+  bool normalised = false;
+  if (run_.static_target != nullptr) {
+    merge_static();
+    normalised = true;
+  }
+  for (size_t i = 0; i < weights_.blocks.size(); ++i) {
+    const CpuBlock& block = weights_.blocks[i];
+    if (!normalised) normalise(block.norm1);
+    normalised = false;
+    linear(block.qkv, work_.narrow, work_.narrow_stride, Epilogue::kStore);
+    attend(run_.r[i]);
+    linear(block.proj, work_.narrow, work_.narrow_stride, Epilogue::kAdd);
+    if (run_.r[i] > 0) {
+      merge_and_normalise(block.norm2, tokens_ - run_.r[i]);
+    } else {
+      normalise(block.norm2);
+    }
+    linear(block.fc1, work_.narrow, work_.narrow_stride, Epilogue::kAct);
+    linear(block.fc2, work_.wide, work_.wide_stride, Epilogue::kAdd);
+  }
+  classify();
+  write_sizes();
+}
+
+void CpuPass::linear(const CpuLinear& layer, const CpuBuffer& from, int64_t from_stride,
+                     Epilogue epilogue) {
+  ProductArgs args;
+  args.a = from.at();
+  args.a_stride = from_stride;
+  args.rows = rows();
+  args.b = layer.packed.at();
+  args.steps = layer.steps;
+  args.columns = layer.columns;
+  args.bias = layer.bias.data();
+  args.epilogue = epilogue;
+  args.activation = config_.activation;
+  args.out = epilogue == Epilogue::kAdd ? work_.x.at() : work_.wide.at();
+  args.out_stride = epilogue == Epilogue::kAdd ? work_.x_stride : work_.wide_stride;
+  product(args);
+}
+
+void CpuPass::product(const ProductArgs& args) {
+  const int64_t threads = team_.threads();
+  const int64_t panels = kernels_.panels(args.columns);
+  const int64_t part_bytes = std::min(args.steps, kPartSteps) * 4;
+  const int64_t most_rows = std::max(2 * kernels_.block_rows, kChunkBytes / part_bytes);
+  int64_t chunks = (args.rows + most_rows - 1) / most_rows;
+  if (chunks * panels < 3 * threads) {
+    const int64_t wanted = (3 * threads + panels - 1) / panels;
+    chunks = std::max(chunks, std::min(wanted, args.rows / kernels_.block_rows + 1));
+  }
+  // Parts of a long inner dimension are gone through for a group of panels at once.
+  const bool parts = args.steps > kPartSteps && args.epilogue == Epilogue::kAdd;
+  const int64_t groups =
+      parts ? std::min(panels, std::max<int64_t>(1, (4 * threads + chunks - 1) / chunks)) : panels;
+  team_.for_each(chunks * groups, [&](int64_t item, int) {
+    const int64_t chunk = item / groups;
+    const int64_t group = item % groups;
+    const int64_t first = share(args.rows, chunk, chunks);
+    ProductArgs part = args;
+    part.rows = share(args.rows, chunk + 1, chunks) - first;
+    part.a = static_cast<const char*>(args.a) + first * args.a_stride;
+    part.out = static_cast<char*>(args.out) + first * args.out_stride;
+    kernels_.product(part, share(panels, group, groups), share(panels, group + 1, groups));
+  });
+}
+
+void CpuPass::start_tokens() {
+  const int64_t numbers = config_.channels * config_.patch * config_.patch;
+  const int64_t cells = config_.grid_rows() * config_.grid_cols();
+  const int64_t row_bytes = weights_.patch_embed.steps * 4;
+  for_rows(rows(), [&](int64_t first, int64_t last, int) {
+    for (int64_t row = first; row < last; ++row) {
+      const int64_t token = row % tokens_;
+      const int64_t patch = token - prefix_;
+      char* elements = work_.wide.at(row * work_.wide_stride);
+      const int64_t place = patch < 0 ? token : prefix_ + patch % config_.patch_tokens();
+      std::copy_n(weights_.start.data() + place * config_.dim, config_.dim, x_row(row));
+      if (patch < 0) {
+        std::memset(elements, 0, static_cast<size_t>(row_bytes));
+        continue;
+      }
+      for (int64_t t = 0; t < config_.tubelet; ++t) {
+        const int64_t frame = row / tokens_ * run_.frames + patch / cells * config_.tubelet + t;
+        kernels_.to_elements(run_.patches + (frame * cells + patch % cells) * numbers, numbers,
+                             elements + t * numbers * kernels_.element_bytes);
+      }
+    }
+  });
+}
+
+void CpuPass::embed() {
+  linear(weights_.patch_embed, work_.wide, work_.wide_stride, Epilogue::kAdd);
+  if (!config_.pre_norm) return;
+  NormArgs args = norm_args(weights_.pre_norm, config_.norm_eps);
+  args.out = work_.x.at();
+  args.out_stride = work_.x_stride;
+  for_rows(rows(),
+           [&](int64_t first, int64_t last, int) { kernels_.normalise_float(args, first, last); });
+}
+
+NormArgs CpuPass::norm_args(const CpuNorm& norm, double eps) const {
+  return {work_.x.at<float>(), work_.x_stride,          config_.dim,       norm.weight.data(),
+          norm.bias.data(),    static_cast<float>(eps), work_.narrow.at(), work_.narrow_stride};
+}
+
+void CpuPass::normalise(const CpuNorm& norm) {
+  const NormArgs args = norm_args(norm, config_.norm_eps);
+  for_rows(rows(),
+           [&](int64_t first, int64_t last, int) { kernels_.normalise(args, first, last); });
+}
+
+HeadArgs CpuPass::head_args(int64_t head, char* packed) const {
+  const int64_t sample = head / config_.heads;
+  const int64_t offset = head % config_.heads * head_dim_ * kernels_.element_bytes;
+  const char* q = work_.wide.at(sample * tokens_ * work_.wide_stride) + offset;
+  const int64_t apart = config_.dim * kernels_.element_bytes;
+  HeadArgs args;
+  args.q = q;
+  args.k = q + apart;
+  args.v = q + 2 * apart;
+  args.stride = work_.wide_stride;
+  args.tokens = tokens_;
+  args.head_dim = head_dim_;
+  args.packed = packed;
+  args.key_bias = work_.key_bias.data() + sample * work_.padded_tokens;
+  args.out = work_.narrow.at(sample * tokens_ * work_.narrow_stride) + offset;
+  args.out_stride = work_.narrow_stride;
+  return args;
+}
+
+void CpuPass::attend(int64_t r) {
+  const int64_t heads = run_.batch * config_.heads;
+  const int64_t matches = r > 0 ? run_.batch : 0;
+  int64_t parts = 1;
+  if (share_packed_) {
+    team_.for_each(heads, [&](int64_t head, int) {
+      kernels_.pack_head(head_args(head, work_.packed.at(head * work_.packed_stride)));
+    });
+    const int64_t blocks = (tokens_ + kernels_.block_rows - 1) / kernels_.block_rows;
+    parts = std::clamp<int64_t>(16 * team_.threads() / heads, 1, blocks);
+  }
+  team_.for_each(matches + heads * parts, [&](int64_t item, int thread) {
+    if (item < matches) {
+      match(item, r, thread);
+      return;
+    }
+    const int64_t head = (item - matches) / parts;
+    const int64_t part = (item - matches) % parts;
+    const int64_t slot = share_packed_ ? head : thread;
+    const HeadArgs args = head_args(head, work_.packed.at(slot * work_.packed_stride));
+    if (!share_packed_) kernels_.pack_head(args);
+    kernels_.attend(args, scratch(thread), share(tokens_, part, parts),
+                    share(tokens_, part + 1, parts));
+  });
+}
+
+}  // namespace tome

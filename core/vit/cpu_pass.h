@@ -1,0 +1,111 @@
+// One forward of CpuForward on its way through the blocks.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "vit/config.h"
+#include "vit/cpu_forward.h"
+#include "vit/cpu_kernels.h"
+#include "vit/cpu_team.h"
+#include "vit/cpu_weights.h"
+#include "vit/cpu_workspace.h"
+
+namespace tome {
+
+/// The beginning of part `part` of `parts` nearly equal ones.
+inline int64_t share(int64_t count, int64_t part, int64_t parts) { return count * part / parts; }
+
+class CpuPass {
+ public:
+  CpuPass(const ViTConfig& config, const CpuWeights& weights, const CpuKernels& kernels,
+          const CpuRun& run, CpuWorkspace& work, CpuTeam& team)
+      : config_(config),
+        weights_(weights),
+        kernels_(kernels),
+        run_(run),
+        work_(work),
+        team_(team),
+        joint_frames_(config.frames == 1 ? run.frames : 1),
+        prefix_(config.prefix_tokens()),
+        tokens_(prefix_ + config.patch_tokens() * joint_frames_),
+        head_dim_(config.dim / config.heads),
+        share_packed_(run.batch * config.heads < most_packed_heads(team.threads())) {}
+
+  void forward();
+
+ private:
+  float* x_row(int64_t row) const { return work_.x.at<float>(row * work_.x_stride); }
+  int64_t rows() const { return run_.batch * tokens_; }
+
+  /// Items of `count` rows, enough for every thread to have several.
+  template <class Function>
+  void for_rows(int64_t count, Function&& f) {
+    const int64_t items = std::clamp<int64_t>(count / 8, 1, int64_t{8} * team_.threads());
+    team_.for_each(items, [&](int64_t item, int thread) {
+      f(share(count, item, items), share(count, item + 1, items), thread);
+    });
+  }
+
+  // products
+
+  /// Rows of `from` times the layer; where to is told by what becomes of the sums.
+  void linear(const CpuLinear& layer, const CpuBuffer& from, int64_t from_stride,
+              Epilogue epilogue);
+  /// Shares a product out: chunks of rows that stay in the cache, by groups of panels.
+  void product(const ProductArgs& args);
+
+  // tokens before block 0
+
+  /// x: positions, prefix tokens and biases; wide: the patches' rows, zeros for prefix tokens.
+  void start_tokens();
+  void embed();
+  NormArgs norm_args(const CpuNorm& norm, double eps) const;
+  void normalise(const CpuNorm& norm);
+
+  // attention, and matching beside it
+
+  HeadArgs head_args(int64_t head, char* packed) const;
+  char* scratch(int thread) const { return work_.scratch.at(thread * work_.scratch_stride); }
+  /// Attention of every head. Matching needs the keys alone, so it runs meanwhile.
+  void attend(int64_t r);
+  void begin_sizes();
+  /// What is added to each key's score: see TokenState::log_weight.
+  void write_bias(int64_t sample, const float* size, int64_t tokens, bool by_size,
+                  std::vector<float>& bias) const;
+  bool by_grid() const {
+    return run_.partition == Partition::kByFrame || run_.partition == Partition::kCheckerboard;
+  }
+  /// Of the place of patch `patch` in the clip: t, or t + y + x.
+  uint8_t grid_parity(int64_t patch) const;
+  /// The two halves, as split_tokens has them.
+  void split(SampleTokens& sample) const;
+  /// A merged token lies where its largest part lay, as TokenState::move_places has it.
+  void move_parities(SampleTokens& sample, int64_t tokens_out) const;
+  void match(int64_t b, int64_t r, int thread);
+  void plan(SampleTokens& sample, int64_t r) const;
+  /// From `target`: the members of every output token, sizes, biases and sources.
+  void finish_plan(int64_t b, int64_t tokens_out);
+  void merge_static();
+  void merge_and_normalise(const CpuNorm& norm, int64_t tokens_out);
+
+  // the head
+
+  /// The pooled token of one sample, and for a second head the distillation token.
+  void pool(int64_t b, float* pooled, float* second);
+  void classify();
+  void head(const CpuLinear& layer, int64_t first_row, float* logits);
+  void write_sizes();
+
+  const ViTConfig& config_;
+  const CpuWeights& weights_;
+  const CpuKernels& kernels_;
+  const CpuRun& run_;
+  CpuWorkspace& work_;
+  CpuTeam& team_;
+  int64_t joint_frames_, prefix_, tokens_, head_dim_;
+  bool share_packed_;  ///< heads are few: all are packed first, then shared out in parts
+};
+
+}  // namespace tome

@@ -1,0 +1,74 @@
+// Threads that share the work of one forward.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace tome {
+
+/// Note [Threads of a forward]: the caller hands out items of one loop after another and works on
+/// them itself; helpers take what they can get. A loop ends when its items are done, whoever did
+/// them, so a helper that the kernel has taken off its core delays nobody by more than the item in
+/// its hands. Between loops helpers look for work for a short while before they sleep: a forward
+/// is a hundred loops of some ten microseconds. Results do not depend on who does what.
+///
+/// Teams are lent from one pool for the process. A forward gets as many threads as it asks for, but
+/// all forwards under way together never get more helpers than there are cores to run them: the
+/// second of two on two cores runs alone.
+class CpuTeam {
+ public:
+  explicit CpuTeam(int helpers);
+  ~CpuTeam();
+  CpuTeam(const CpuTeam&) = delete;
+  CpuTeam& operator=(const CpuTeam&) = delete;
+
+  int threads() const { return static_cast<int>(helpers_.size()) + 1; }
+
+  /// f(item, thread) for every item below `count`, thread below threads(). f must not throw.
+  template <class Function>
+  void for_each(int64_t count, Function&& f) {
+    run(
+        count,
+        [](void* context, int64_t item, int thread) {
+          (*static_cast<std::remove_reference_t<Function>*>(context))(item, thread);
+        },
+        const_cast<void*>(static_cast<const void*>(&f)));
+  }
+
+ private:
+  using Body = void (*)(void* context, int64_t item, int thread);
+  void run(int64_t count, Body body, void* context);
+  void help(int thread);
+  bool take(int thread);
+
+  // The loop's number (24 bits), its count of items and the next item (20 bits each), in one word:
+  // an item is taken by adding one, which fails if the loop is no longer the same.
+  std::atomic<uint64_t> ticket_{0};
+  alignas(64) std::atomic<int64_t> done_{0};
+  alignas(64) std::atomic<uint32_t> wake_{0};
+  std::atomic<int> asleep_{0};
+  std::atomic<bool> stop_{false};
+  Body body_ = nullptr;
+  void* context_ = nullptr;
+  std::vector<std::thread> helpers_;
+};
+
+/// A team for one forward; goes back to the pool at the end.
+class LentTeam {
+ public:
+  explicit LentTeam(int threads);
+  ~LentTeam();
+  LentTeam(const LentTeam&) = delete;
+  LentTeam& operator=(const LentTeam&) = delete;
+  CpuTeam* operator->() { return team_.get(); }
+  CpuTeam& operator*() { return *team_; }
+
+ private:
+  std::unique_ptr<CpuTeam> team_;
+};
+
+}  // namespace tome

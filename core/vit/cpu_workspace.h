@@ -1,0 +1,52 @@
+// The memory of one forward, kept between forwards.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "vit/config.h"
+#include "vit/cpu_kernels.h"
+#include "vit/cpu_memory.h"
+
+namespace tome {
+
+/// How large a forward is.
+struct CpuExtent {
+  int64_t batch = 0, tokens = 0;
+  int threads = 1;
+  bool holds(const CpuExtent& other) const {
+    return batch >= other.batch && tokens >= other.tokens && threads >= other.threads;
+  }
+};
+
+/// What merging knows of one sample.
+struct SampleTokens {
+  std::vector<float> size, size_out;
+  std::vector<uint8_t> parity, parity_out;  ///< of the token's place in the clip's grid
+  std::vector<int64_t> target, a, b;
+  int64_t na = 0, nb = 0;
+  std::vector<int32_t> first, members, order, best;
+  std::vector<float> score, largest;
+};
+
+/// Fewer heads than this are packed all at once.
+inline int64_t most_packed_heads(int threads) { return int64_t{16} * threads; }
+
+struct CpuWorkspace {
+  CpuWorkspace(const CpuExtent& extent, const ViTConfig& config, const CpuKernels& kernels);
+
+  CpuExtent extent;
+  int64_t x_stride, narrow_stride, wide_stride;  ///< bytes between rows
+  CpuBuffer x, x_out;  ///< float32 [rows, dim], the residual stream and where merging writes it
+  CpuBuffer narrow;    ///< elements [rows, dim]: normalised tokens, or attention's result
+  CpuBuffer wide;      ///< elements [rows, ...]: patches, then q k v, then the MLP's hidden layer
+  CpuBuffer packed;    ///< keys and values
+  CpuBuffer scratch;   ///< of each thread
+  CpuBuffer pooled, head_rows;                ///< float32 and elements [2 * batch, dim]
+  CpuBuffer other_logits;                     ///< float32 [batch, classes], of a second head
+  std::vector<float> key_bias, key_bias_out;  ///< [batch, padded tokens]
+  int64_t packed_stride, scratch_stride, padded_tokens;
+  std::vector<SampleTokens> samples;
+};
+
+}  // namespace tome

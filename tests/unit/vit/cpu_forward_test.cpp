@@ -1,0 +1,276 @@
+// The CPU's own kernels against LibTorch's operators.
+#include "vit/cpu_forward.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <c10/core/InferenceMode.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <new>
+#include <string>
+#include <thread>
+
+#include "vit/cpu_team.h"
+#include "vit/model.h"
+#include "vit_fixtures.h"
+
+namespace {
+std::atomic<int64_t> allocations{0};
+}  // namespace
+
+void* operator new(size_t bytes) {
+  ++allocations;
+  if (void* memory = std::malloc(bytes)) return memory;
+  throw std::bad_alloc();
+}
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+
+namespace tome {
+namespace {
+
+using testing::parity_config;
+using testing::random_weights;
+
+/// Sizes that are no multiple of any vector, panel or block.
+ViTConfig odd_config() {
+  ViTConfig config = parity_config();
+  config.dim = 66;
+  config.heads = 3;
+  config.mlp_hidden = 106;
+  config.classes = 13;
+  return config;
+}
+
+struct Result {
+  at::Tensor logits, size, source;
+};
+
+Result run_cpu(const CpuForward& forward, const ViTConfig& config, const at::Tensor& patches,
+               const ForwardOutput& expected, bool proportional, int threads = 2,
+               Partition partition = Partition::kAlternating) {
+  Result result{at::empty_like(expected.logits), at::empty({patches.size(0), expected.tokens_out}),
+                at::empty({patches.size(0), expected.tokens_in}, at::kLong)};
+  CpuRun run;
+  run.patches = patches.const_data_ptr<float>();
+  run.batch = patches.size(0);
+  run.frames = patches.size(1);
+  run.r = expected.r;
+  run.proportional = proportional;
+  run.threads = threads;
+  run.partition = partition;
+  run.logits = result.logits.mutable_data_ptr<float>();
+  run.size = result.size.mutable_data_ptr<float>();
+  run.source = result.source.mutable_data_ptr<int64_t>();
+  forward.run(run);
+  return result;
+}
+
+at::Tensor random_patches(const ViTConfig& config, int64_t batch, int64_t frames = 1) {
+  return patchify(at::randn({batch, 3, frames, config.image_height, config.image_width}),
+                  config.patch);
+}
+
+class CpuKernelSets : public ::testing::TestWithParam<CpuSet> {
+ protected:
+  void SetUp() override {
+    kernels_ = cpu_kernels(GetParam());
+    if (kernels_ == nullptr) GTEST_SKIP() << "this processor has no such instructions";
+  }
+
+  /// Kernels and operators give the same logits and, where nothing is rounded to bfloat16, merge
+  /// the same tokens.
+  void expect_same(const ViTConfig& config, int64_t batch, std::vector<int64_t> r,
+                   int64_t frames = 1, PropAttn prop_attn = PropAttn::kOn,
+                   Partition partition = Partition::kAlternating) const {
+    const c10::InferenceMode inference;
+    at::manual_seed(5);
+    const ViTWeights weights = random_weights(config);
+    const CpuForward cpu(config, weights, *kernels_);
+    const VisionTransformer model(config, weights);
+    const at::Tensor patches = random_patches(config, batch, frames);
+    ForwardOptions options;
+    options.r = std::move(r);
+    options.prop_attn = prop_attn;
+    options.partition = partition;
+    options.plain = options.track_source = true;
+    const ForwardOutput expected = model.forward(patches, options);
+    const Result found =
+        run_cpu(cpu, config, patches, expected, prop_attn == PropAttn::kOn, 2, partition);
+    const double scale = expected.logits.abs().max().item<double>();
+    // In bfloat16 other tokens may merge.
+    const double tolerance = !kernels_->bf16 ? 1e-4 : options.r.empty() ? 3e-2 : 0.2;
+    EXPECT_LE((found.logits - expected.logits).abs().max().item<double>(), tolerance * scale);
+    if (kernels_->bf16) return;
+    EXPECT_TRUE(at::equal(found.source, expected.source));
+    if (expected.size.defined()) EXPECT_TRUE(at::equal(found.size, expected.size));
+  }
+
+  const CpuKernels* kernels_ = nullptr;
+};
+
+TEST_P(CpuKernelSets, Unmerged) {
+  for (const int64_t batch : {1, 3}) {
+    expect_same(parity_config(), batch, {});
+    expect_same(parity_config(Pooling::kMean), batch, {});
+    expect_same(parity_config(Pooling::kToken, true), batch, {});
+    expect_same(odd_config(), batch, {});
+  }
+}
+
+TEST_P(CpuKernelSets, Merged) {
+  for (const PropAttn prop_attn : {PropAttn::kOn, PropAttn::kOff}) {
+    expect_same(parity_config(), 2, {8, 0, 8, 100}, 1, prop_attn);
+    expect_same(parity_config(Pooling::kMean), 2, {8, 8, 8, 8}, 1, prop_attn);
+    expect_same(odd_config(), 3, {13, 13, 13, 13}, 1, prop_attn);
+    expect_same(parity_config(), 2, {60, 60, 60, 60}, 5, prop_attn);
+  }
+}
+
+TEST_P(CpuKernelSets, PartitionsOfClips) {
+  for (const Partition partition :
+       {Partition::kSequential, Partition::kByFrame, Partition::kCheckerboard}) {
+    expect_same(parity_config(), 2, {60, 50, 40, 10}, 5, PropAttn::kOn, partition);
+  }
+}
+
+TEST_P(CpuKernelSets, OptionsOfTheArchitecture) {
+  ViTConfig config = parity_config();
+  for (const Activation activation :
+       {Activation::kGeluTanh, Activation::kQuickGelu, Activation::kRelu}) {
+    config.activation = activation;
+    expect_same(config, 2, {4, 4, 4, 4});
+  }
+  config = parity_config();
+  config.pre_norm = true;
+  expect_same(config, 2, {4, 4, 4, 4});
+  config = parity_config(Pooling::kMean);
+  config.class_token = false;
+  config.frames = 4;
+  config.tubelet = 2;
+  expect_same(config, 2, {20, 20, 20, 20}, 4);
+  config.mlp_hidden = 2200;  // longer than what is summed in one part
+  expect_same(config, 1, {20, 20, 20, 20}, 4);
+}
+
+TEST_P(CpuKernelSets, EqualOnAnyNumberOfThreads) {
+  const c10::InferenceMode inference;
+  const ViTConfig config = parity_config();
+  const CpuForward cpu(config, random_weights(config), *kernels_);
+  const at::Tensor patches = random_patches(config, 3);
+  ForwardOutput shape;
+  shape.logits = at::empty({3, config.classes});
+  shape.tokens_in = config.tokens();
+  shape.r = {8, 8, 8, 8};
+  shape.tokens_out = shape.tokens_in - 32;
+  const Result one = run_cpu(cpu, config, patches, shape, true, 1);
+  for (const int threads : {2, 3, 7}) {
+    EXPECT_TRUE(at::equal(run_cpu(cpu, config, patches, shape, true, threads).logits, one.logits));
+  }
+}
+
+TEST_P(CpuKernelSets, AllocatesNothingOnceWarm) {
+  const c10::InferenceMode inference;
+  const ViTConfig config = parity_config();
+  const CpuForward cpu(config, random_weights(config), *kernels_);
+  const at::Tensor patches = random_patches(config, 2);
+  std::vector<float> logits(static_cast<size_t>(2 * config.classes));
+  const std::vector<int64_t> r{8, 8, 8, 8};
+  CpuRun run;
+  run.patches = patches.const_data_ptr<float>();
+  run.batch = 2;
+  run.r = r;
+  run.threads = 2;
+  run.logits = logits.data();
+  cpu.run(run);
+  const int64_t before = allocations;
+  for (int i = 0; i < 5; ++i) cpu.run(run);
+  run.batch = 1;
+  cpu.run(run);
+  EXPECT_EQ(allocations - before, 0);
+}
+
+std::string set_name(const ::testing::TestParamInfo<CpuSet>& info) {
+  if (info.param == CpuSet::kAvx2) return "Avx2";
+  return info.param == CpuSet::kAvx512 ? "Avx512" : "Avx512Bf16";
+}
+
+INSTANTIATE_TEST_SUITE_P(Cpu, CpuKernelSets,
+                         ::testing::Values(CpuSet::kAvx2, CpuSet::kAvx512, CpuSet::kAvx512Bf16),
+                         set_name);
+
+TEST(CpuForward, StaticPatchesMergeAlike) {
+  const c10::InferenceMode inference;
+  at::manual_seed(3);
+  const ViTConfig config = parity_config();
+  const VisionTransformer model(config, random_weights(config));
+  at::Tensor pixels = at::randn({2, 3, 1, 64, 64}).repeat({1, 1, 4, 1, 1});
+  pixels.narrow(2, 2, 1).narrow(3, 0, 16).add_(at::randn({2, 3, 1, 16, 64}));
+  ForwardOptions options;
+  options.static_threshold = 0;
+  options.r = {8, 8, 8, 8};
+  options.partition = Partition::kByFrame;
+  options.track_source = true;
+  const ForwardOutput ours = model.forward_pixels(pixels, options);
+  options.plain = true;
+  const ForwardOutput plain = model.forward_pixels(pixels, options);
+  EXPECT_LT(ours.tokens_out, 1 + 64 * 4 - 64);
+  EXPECT_EQ(ours.tokens_out, plain.tokens_out);
+  EXPECT_EQ(ours.r, plain.r);
+  EXPECT_TRUE(at::equal(ours.source, plain.source));
+  EXPECT_TRUE(at::equal(ours.size, plain.size));
+  EXPECT_TRUE(at::allclose(ours.logits, plain.logits, 1e-4, 1e-4));
+}
+
+TEST(CpuForward, WeightsChangedAreSeen) {
+  const c10::InferenceMode inference;
+  const ViTConfig config = parity_config();
+  VisionTransformer model(config, random_weights(config));
+  const at::Tensor patches = random_patches(config, 1);
+  const at::Tensor before = model.forward(patches).logits;
+  model.weights().head.bias.add_(1);
+  model.weights_changed();
+  EXPECT_TRUE(at::allclose(model.forward(patches).logits, before + 1, 1e-5, 1e-5));
+}
+
+TEST(CpuTeam, EveryItemOnce) {
+  CpuTeam team(3);
+  for (const int64_t count : {0, 1, 2, 7, 1000}) {
+    for (int round = 0; round < 50; ++round) {
+      std::vector<std::atomic<int>> done(static_cast<size_t>(count));
+      std::atomic<bool> thread_known{true};
+      team.for_each(count, [&](int64_t item, int thread) {
+        ++done[static_cast<size_t>(item)];
+        if (thread < 0 || thread >= team.threads()) thread_known = false;
+      });
+      EXPECT_TRUE(thread_known);
+      for (const auto& times : done) EXPECT_EQ(times, 1);
+    }
+  }
+}
+
+TEST(CpuTeam, WakesAfterAPause) {
+  CpuTeam team(1);
+  for (int round = 0; round < 3; ++round) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));  // helpers sleep by now
+    std::atomic<int> both{0};
+    team.for_each(2, [&](int64_t, int) {
+      ++both;  // each waits for the other: one thread alone would never end
+      while (both < 2) std::this_thread::yield();
+    });
+    EXPECT_EQ(both, 2);
+  }
+}
+
+TEST(CpuTeam, ForwardsTogetherUseNoMoreThreadsThanCores) {
+  const int cores = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+  LentTeam first(cores);
+  LentTeam second(cores);
+  EXPECT_EQ(first->threads(), cores);
+  EXPECT_EQ(second->threads(), 1);
+}
+
+}  // namespace
+}  // namespace tome
