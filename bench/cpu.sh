@@ -2,7 +2,8 @@
 # Forward passes of gst-tome beside PyTorch, timm, OpenVINO and ONNX Runtime, interleaved: JSON Lines
 # on stdout; JSON Lines, a table and a plot in bench/results/.
 #   bench/cpu.sh --quick     ViT-Ti, ViT-B and video ViT-B at batch 1, in minutes
-#   bench/cpu.sh [--models A,B] [--batch 1,8] [--threads 1,2] [--rounds N] [--repeats N] [--out NAME]
+#   bench/cpu.sh [--models A,B] [--batch 1,8] [--threads 1,2] [--precision fp32,bf16]
+#                [--engines A,B] [--rounds N] [--repeats N] [--out NAME] [--append]
 #   bench/cpu.sh --end-to-end    a 1080p H.264 file through gst-launch, beside OpenCV + timm and
 #                                OpenCV + OpenVINO; --help has its options
 # The first run installs the peers from PyPI into build/peers.

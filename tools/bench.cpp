@@ -19,6 +19,7 @@
 #include "forward_settings.h"
 #include "merging/schedule.h"
 #include "plain_vit.h"
+#include "vit/cpu_profile.h"
 #include "vit/model.h"
 
 namespace tome::cli {
@@ -28,7 +29,7 @@ struct BenchSettings {
   std::string model, arch, batch = "1", precision = "fp32";
   std::vector<std::string> r{"0,8,13,16"};
   int64_t repeats = 9, warmup = 2, clip_length = 0;
-  bool compare_torch = false, json = false;
+  bool compare_torch = false, json = false, profile = false;
   ForwardSettings forward;
 };
 
@@ -42,6 +43,7 @@ struct Contender {
   int64_t tokens_last = 0;
   std::vector<double> ms;
   at::Tensor logits;
+  std::shared_ptr<CpuProfile> profile;  ///< null: not asked for
 
   double median() const {
     const size_t half = ms.size() / 2;
@@ -68,7 +70,9 @@ double time_ms(const std::function<at::Tensor()>& run, at::Tensor& logits) {
 void measure(Group& group, int64_t warmup, int64_t repeats) {
   for (int64_t round = -warmup; round < repeats; ++round) {
     for (Contender& contender : group.contenders) {
+      CpuProfile::current() = round >= 0 ? contender.profile.get() : nullptr;
       const double ms = time_ms(contender.run, contender.logits);
+      CpuProfile::current() = nullptr;
       if (round >= 0) contender.ms.push_back(ms);
     }
   }
@@ -149,12 +153,14 @@ class Bench {
       contender.gflops = forward_gflops(config, contender.effective, frames_);
       contender.tokens_last = geometry_.tokens;
       for (const int64_t r : contender.effective) contender.tokens_last -= r;
+      if (settings_.profile) contender.profile = std::make_shared<CpuProfile>();
       contender.run = [&model, patches, options] { return model.forward(patches, options).logits; };
       group.contenders.push_back(std::move(contender));
     }
     if (plain != nullptr) {
       Contender contender = group.contenders.front();
       contender.engine = "torch";
+      contender.profile.reset();
       contender.run = [plain, patches] { return plain->forward(patches); };
       group.contenders.push_back(std::move(contender));
     }
@@ -201,12 +207,29 @@ class Bench {
     row["flops_saved"] = ratio.flops_saved;
     row["speedup_over_flops_saved"] = ratio.speedup / ratio.flops_saved;
     if (ratio.speedup_torch) row["speedup_torch"] = *ratio.speedup_torch;
+    if (contender.profile) {
+      for (const auto& [name, ms] : profile_ms(contender)) row["profile_ms"][name] = ms;
+    }
     if (contender.engine == "torch") {
       // The two must compute the same, or the ratio means nothing.
       row["max_logit_difference"] =
           (contender.logits - group.contenders.front().logits).abs().max().item<double>();
     }
     return row;
+  }
+
+  /// Milliseconds of one forward by phase. Matching is a part of the attention's time, shared by
+  /// the threads.
+  std::vector<std::pair<std::string, double>> profile_ms(const Contender& contender) const {
+    const double forwards = 1e6 * static_cast<double>(contender.ms.size());
+    std::vector<std::pair<std::string, double>> phases;
+    for (size_t i = 0; i < CpuProfile::kNames.size(); ++i) {
+      phases.emplace_back(CpuProfile::kNames[i],
+                          static_cast<double>(contender.profile->ns[i]) / forwards);
+    }
+    phases.emplace_back("matching, in attention",
+                        static_cast<double>(contender.profile->matching_ns) / forwards / threads_);
+    return phases;
   }
 
   void print_header() const {
@@ -240,6 +263,12 @@ class Bench {
               << fixed(ratio.speedup, 3) << std::setw(10)
               << fixed(ratio.speedup / ratio.flops_saved, 3) << std::setw(10)
               << (ratio.speedup_torch ? fixed(*ratio.speedup_torch, 3) : "-") << std::endl;
+    if (!contender.profile) return;
+    std::cout << "        mean ms:";
+    for (const auto& [name, ms] : profile_ms(contender)) {
+      std::cout << " " << name << " " << fixed(ms, 2) << ";";
+    }
+    std::cout << std::endl;
   }
 
   const BenchSettings& settings_;
@@ -282,6 +311,8 @@ void add_bench_command(CLI::App& app) {
                       "frames of one input of an image model; 0: the model's own");
   command->add_flag("--compare-torch", settings->compare_torch,
                     "also time the unmerged model in plain PyTorch operations");
+  command->add_flag("--profile", settings->profile,
+                    "also where the time goes, in the CPU's own kernels");
   command->add_flag("--json", settings->json, "one array of objects");
   add_forward_options(*command, settings->forward);
   command->callback([settings] { Bench(*settings).run(); });

@@ -15,6 +15,9 @@ from pathlib import Path
 HERE = Path(__file__).parent
 TOKENS = {"vit_large_patch16_384": 577, "video_vit_base": 1568, "video_vit_large": 1568}
 
+MODELS = ["vit_tiny_patch16_224", "vit_small_patch16_224", "vit_base_patch16_224",
+          "vit_large_patch16_384", "video_vit_base", "video_vit_large"]
+
 
 class Peer:
     """A peer's process, idle but when asked."""
@@ -62,7 +65,7 @@ def row_of(cell, engine, r, times, extra=None):
             "ms_max": round(max(times), 3)} | (extra or {})
 
 
-def measure(cell, tome, rounds, repeats):
+def measure(cell, tome, rounds, repeats, engines):
     """Rows of one model, batch, number of threads and precision."""
     video = cell["model"].startswith("video")
     specs = ["0", "65"] if video else ["0", "8", "13", "16"]
@@ -70,6 +73,8 @@ def measure(cell, tome, rounds, repeats):
     for engine, r in [("torch", 0), ("timm", 0), ("torch-tome", specs[-1]), ("torch-tome", "13"),
                       ("openvino", 0), ("onnxruntime", 0)]:
         if (engine == "timm" or r == "13") and video:
+            continue
+        if engines and engine not in engines:
             continue
         if engine == "onnxruntime" and cell["precision"] != "fp32":
             continue
@@ -98,7 +103,8 @@ def add_ratios(rows, plain_ms):
     unmerged = {row["engine"]: row["ms_median"] for row in rows if row["r"] == "0"}
     for row in rows:
         row["speedup"] = round(plain_ms / row["ms_median"], 3)
-        row["speedup_openvino"] = round(unmerged["openvino"] / row["ms_median"], 3)
+        if "openvino" in unmerged:
+            row["speedup_openvino"] = round(unmerged["openvino"] / row["ms_median"], 3)
         if "flops_saved" in row:
             ratio = unmerged["gst-tome"] / row["ms_median"]
             row["speedup_over_flops_saved"] = round(ratio / row["flops_saved"], 3)
@@ -114,12 +120,12 @@ def processor():
 
 def cells(arguments, native_bf16):
     precisions = ["fp32", "bf16"] if native_bf16 else ["fp32"]
+    if arguments.precision:
+        precisions = arguments.precision.split(",")
     if arguments.quick:
         models, batches, threads = ["vit_tiny_patch16_224", "vit_base_patch16_224", "video_vit_base"], [1], [2]
     else:
-        models = ["vit_tiny_patch16_224", "vit_small_patch16_224", "vit_base_patch16_224",
-                  "vit_large_patch16_384", "video_vit_base", "video_vit_large"]
-        batches, threads = [1, 8], [1, 2]
+        models, batches, threads = MODELS, [1, 8], [1, 2]
     models = arguments.models.split(",") if arguments.models else models
     batches = [int(b) for b in arguments.batch.split(",")] if arguments.batch else batches
     threads = [int(t) for t in arguments.threads.split(",")] if arguments.threads else threads
@@ -128,6 +134,17 @@ def cells(arguments, native_bf16):
             for thread in threads:
                 yield [{"model": model, "batch": batch, "threads": thread, "precision": precision}
                        for precision in precisions]
+
+
+def merge_rows(path, rows):
+    """Rows of an earlier run on this processor, less the cells that were measured again, and ours."""
+    def cell(row):
+        return row["model"], row["batch"], row["threads"], row["precision"]
+
+    again = {cell(row) for row in rows}
+    earlier = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    kept = [row for row in earlier if cell(row) not in again and row["processor"] == rows[0]["processor"]]
+    return sorted(kept + rows, key=lambda row: (MODELS.index(row["model"]), *cell(row)[1:3], row["precision"] != "fp32"))
 
 
 def write_table(rows, machine, path):
@@ -140,7 +157,7 @@ def write_table(rows, machine, path):
         share = row.get("speedup_over_flops_saved", "")
         lines.append(f"| {row['model']} | {row['batch']} | {row['threads']} | {row['precision']} | {row['engine']} "
                      f"| {row['r']} | {row['ms_median']:.1f} | {row['ms_min']:.1f}..{row['ms_max']:.1f} "
-                     f"| {row['speedup']:.2f} | {row['speedup_openvino']:.2f} | {share} |")
+                     f"| {row['speedup']:.2f} | {row.get('speedup_openvino', float('nan')):.2f} | {share} |")
     path.write_text("\n".join(lines) + "\n")
 
 
@@ -157,7 +174,8 @@ def plot(rows, machine, path):
     for axis, (key, group) in zip(axes[:, 0], groups.items()):
         names = [row["engine"] + (f" r={row['r']}" if row["r"] != "0" else "") for row in group]
         colours = ["tab:orange" if row["engine"] == "gst-tome" else "tab:grey" for row in group]
-        axis.barh(names, [row["speedup_openvino"] for row in group], color=colours)
+        reference = next((row["ms_median"] for row in group if row["engine"] == "openvino"), group[0]["ms_median"])
+        axis.barh(names, [reference / row["ms_median"] for row in group], color=colours)
         axis.axvline(1, color="black", linewidth=0.8)
         axis.invert_yaxis()
         axis.tick_params(labelsize=7)
@@ -175,11 +193,18 @@ def main():
     parser.add_argument("--models", help="by commas")
     parser.add_argument("--batch", help="by commas")
     parser.add_argument("--threads", help="by commas")
+    parser.add_argument("--precision", help="by commas; fp32 first, which ratios to plain PyTorch are of")
+    parser.add_argument("--engines", type=lambda text: text.split(","),
+                        help="peers, by commas: torch (always), timm, torch-tome, openvino, onnxruntime")
+    parser.add_argument("--append", action="store_true",
+                        help="keep earlier rows of --out, but for those measured again")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=3, help="runs of each engine in a round")
     parser.add_argument("--out", type=Path, default=HERE.parent / "results" / "cpu",
                         help="without ending: .jsonl, .md and .png are written")
     arguments = parser.parse_args()
+    if arguments.engines:
+        arguments.engines.append("torch")
     machine, native_bf16 = processor()
     if not native_bf16:
         print("cpu.sh: no bf16 arithmetic here: fp32 only", file=sys.stderr)
@@ -187,13 +212,15 @@ def main():
     for group in cells(arguments, native_bf16):
         plain_ms = None
         for cell in group:
-            done = measure(cell, arguments.tome, arguments.rounds, arguments.repeats)
+            done = measure(cell, arguments.tome, arguments.rounds, arguments.repeats, arguments.engines)
             plain_ms = plain_ms or next(row["ms_median"] for row in done if row["engine"] == "torch")
             add_ratios(done, plain_ms)
             for row in done:
                 row["processor"] = machine
                 print(json.dumps(row), flush=True)
             rows += done
+    if arguments.append:
+        rows = merge_rows(arguments.out.with_suffix(".jsonl"), rows)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.with_suffix(".jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     write_table(rows, machine, arguments.out.with_suffix(".md"))

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "vit/cpu_pass.h"
+#include "vit/cpu_profile.h"
 #include "vit/cpu_team.h"
 #include "vit/cpu_workspace.h"
 
@@ -24,6 +25,11 @@ CpuForward::CpuForward(const ViTConfig& config, const ViTWeights& weights,
     : config_(config), kernels_(kernels), weights_(config, weights, kernels) {}
 
 CpuForward::~CpuForward() = default;
+
+CpuProfile*& CpuProfile::current() {
+  thread_local CpuProfile* profile = nullptr;
+  return profile;
+}
 
 std::unique_ptr<CpuWorkspace> CpuForward::take_workspace(const CpuRun& run) const {
   const int64_t joint_frames = config_.frames == 1 ? run.frames : 1;

@@ -15,31 +15,43 @@ constexpr int64_t kPartSteps = 1024;  // as in cpu_product_body.h
 }  // namespace
 
 void CpuPass::forward() {
+  PhaseClock clock(profile_);
   start_tokens();
   embed();
   begin_sizes();
+  clock.ended(CpuPhase::kEmbed);
   bool normalised = false;
   if (run_.static_target != nullptr) {
     merge_static();
+    clock.ended(CpuPhase::kMerge);
     normalised = true;
   }
   for (size_t i = 0; i < weights_.blocks.size(); ++i) {
     const CpuBlock& block = weights_.blocks[i];
     if (!normalised) normalise(block.norm1);
     normalised = false;
+    clock.ended(CpuPhase::kNorm);
     linear(block.qkv, work_.narrow, work_.narrow_stride, Epilogue::kStore);
+    clock.ended(CpuPhase::kQkv);
     attend(run_.r[i]);
+    clock.ended(CpuPhase::kAttention);
     linear(block.proj, work_.narrow, work_.narrow_stride, Epilogue::kAdd);
+    clock.ended(CpuPhase::kProjection);
     if (run_.r[i] > 0) {
       merge_and_normalise(block.norm2, tokens_ - run_.r[i]);
+      clock.ended(CpuPhase::kMerge);
     } else {
       normalise(block.norm2);
+      clock.ended(CpuPhase::kNorm);
     }
     linear(block.fc1, work_.narrow, work_.narrow_stride, Epilogue::kAct);
+    clock.ended(CpuPhase::kFc1);
     linear(block.fc2, work_.wide, work_.wide_stride, Epilogue::kAdd);
+    clock.ended(CpuPhase::kFc2);
   }
   classify();
   write_sizes();
+  clock.ended(CpuPhase::kHead);
 }
 
 void CpuPass::linear(const CpuLinear& layer, const CpuBuffer& from, int64_t from_stride,
@@ -162,7 +174,11 @@ void CpuPass::attend(int64_t r) {
   }
   team_.for_each(matches + heads * parts, [&](int64_t item, int thread) {
     if (item < matches) {
+      const auto started = std::chrono::steady_clock::now();
       match(item, r, thread);
+      if (profile_ != nullptr) {
+        profile_->matching_ns += (std::chrono::steady_clock::now() - started).count();
+      }
       return;
     }
     const int64_t head = (item - matches) / parts;

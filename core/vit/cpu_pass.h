@@ -8,6 +8,7 @@
 #include "vit/config.h"
 #include "vit/cpu_forward.h"
 #include "vit/cpu_kernels.h"
+#include "vit/cpu_profile.h"
 #include "vit/cpu_team.h"
 #include "vit/cpu_weights.h"
 #include "vit/cpu_workspace.h"
@@ -27,6 +28,7 @@ class CpuPass {
         run_(run),
         work_(work),
         team_(team),
+        profile_(CpuProfile::current()),
         joint_frames_(config.frames == 1 ? run.frames : 1),
         prefix_(config.prefix_tokens()),
         tokens_(prefix_ + config.patch_tokens() * joint_frames_),
@@ -104,6 +106,7 @@ class CpuPass {
   const CpuRun& run_;
   CpuWorkspace& work_;
   CpuTeam& team_;
+  CpuProfile* profile_;
   int64_t joint_frames_, prefix_, tokens_, head_dim_;
   bool share_packed_;  ///< heads are few: all are packed first, then shared out in parts
 };
