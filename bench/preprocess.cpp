@@ -177,8 +177,7 @@ int main(int argc, char** argv) {
   std::vector<float> out(size_t{3} * kInput * kInput);
   std::vector<Entry> entries;
   for (const Source& source : sources) {
-    for (const auto level :
-         {tome::SimdLevel::kPortable, tome::SimdLevel::kAvx2, tome::SimdLevel::kAvx512}) {
+    for (const auto level : tome::kSimdLevels) {
       if (tome::row_kernels(level) == nullptr) continue;
       add_ours(entries, source, "bicubic", level, out);
       add_ours(entries, source, "bilinear", level, out);

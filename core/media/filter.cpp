@@ -180,6 +180,7 @@ ExactTaps exact_taps(const FilterAxis& axis, Interpolation interpolation, bool a
   const auto length = static_cast<size_t>(taps.length);
   taps.weights.assign(taps.count * length, 0);
   taps.halves.assign(taps.count * length * 2, 0);
+  taps.digits.assign(taps.count * length * ExactTaps::kDigits, 0);
   for (size_t i = 0; i < fixed.size(); ++i) {
     for (size_t t = 0; t < fixed[i].size(); ++t) {
       const int32_t w = fixed[i][t];
@@ -187,6 +188,13 @@ ExactTaps exact_taps(const FilterAxis& axis, Interpolation interpolation, bool a
       taps.weights[i * length + t] = w;
       group[t % 4] = static_cast<int16_t>(w >> 8);
       group[4 + t % 4] = static_cast<int16_t>(w & 255);
+      int8_t* digits = taps.digits.data() + (i * length + t / 4 * 4) * ExactTaps::kDigits + t % 4;
+      int32_t rest = w;
+      for (int d = ExactTaps::kDigits - 1; d >= 0; --d) {
+        const auto digit = static_cast<int8_t>(rest & 255);
+        digits[4 * d] = digit;
+        rest = (rest - digit) / 256;
+      }
     }
   }
   return taps;

@@ -36,6 +36,13 @@ struct ExactTaps : Taps {
   /// The same in 16-bit halves, weight = 256 * high + low, for multipliers of 16 bits:
   /// [count, length / 4, {high, low}, 4].
   std::vector<int16_t> halves;
+  /// The same in bytes, weight = 65536 * d0 + 256 * d1 + d2, each -128..127, for multipliers of 8
+  /// bits: [count, length / 4, {d0, d1, d2}, 4].
+  static constexpr int kDigits = 3;
+  std::vector<int8_t> digits;
+  const int8_t* digits_of(int32_t output) const {
+    return digits.data() + int64_t{output} * length * kDigits;
+  }
 };
 
 /// Weights with 14 fractional bits whose sum is exactly one, for pictures that have no PIL

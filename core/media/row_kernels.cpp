@@ -137,10 +137,11 @@ constexpr RowKernels kPortable = {"portable",  resize_rgb,  blend_exact,  blend_
 std::atomic<const RowKernels*> chosen{nullptr};
 
 const RowKernels* best_row_kernels() {
-  for (SimdLevel level : {SimdLevel::kAvx512, SimdLevel::kAvx2}) {
-    if (const RowKernels* kernels = row_kernels(level)) return kernels;
+  const RowKernels* best = &kPortable;
+  for (SimdLevel level : kSimdLevels) {
+    if (const RowKernels* kernels = row_kernels(level)) best = kernels;
   }
-  return &kPortable;
+  return best;
 }
 
 }  // namespace
@@ -150,9 +151,10 @@ const RowKernels* portable_row_kernels() { return &kPortable; }
 const RowKernels* row_kernels(SimdLevel level) {
 #if defined(__x86_64__)
   if (level == SimdLevel::kAvx2 && __builtin_cpu_supports("avx2")) return avx2_row_kernels();
-  if (level == SimdLevel::kAvx512 && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512vl")) {
-    return avx512_row_kernels();
+  const bool avx512 = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+  if (level == SimdLevel::kAvx512 && avx512) return avx512_row_kernels();
+  if (level == SimdLevel::kVnni && avx512 && __builtin_cpu_supports("avx512vnni")) {
+    return vnni_row_kernels();
   }
 #endif
   return level == SimdLevel::kPortable ? &kPortable : nullptr;

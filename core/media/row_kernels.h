@@ -52,7 +52,10 @@ struct RowKernels {
                        float* const* out);
 };
 
-enum class SimdLevel { kPortable, kAvx2, kAvx512 };
+enum class SimdLevel { kPortable, kAvx2, kAvx512, kVnni };
+/// From the simplest to the best.
+inline constexpr std::array kSimdLevels = {SimdLevel::kPortable, SimdLevel::kAvx2,
+                                           SimdLevel::kAvx512, SimdLevel::kVnni};
 
 /// Null where the processor or the build lacks it.
 const RowKernels* row_kernels(SimdLevel level);
@@ -67,5 +70,6 @@ bool use_simd_level(SimdLevel level);
 const RowKernels* portable_row_kernels();
 const RowKernels* avx2_row_kernels();    ///< null where the build cannot have it
 const RowKernels* avx512_row_kernels();  ///< null where the build cannot have it
+const RowKernels* vnni_row_kernels();    ///< null where the build cannot have it
 
 }  // namespace tome

@@ -179,7 +179,7 @@ class Guarded {
 
 // A read outside ends the test program.
 TEST(Planes, NothingOutsideThemIsRead) {
-  for (const auto level : {SimdLevel::kPortable, SimdLevel::kAvx2, SimdLevel::kAvx512}) {
+  for (const auto level : kSimdLevels) {
     if (!use_simd_level(level)) continue;
     for (const PixelFormat format : kAllFormats) {
       for (const auto& [width, height] : {std::pair{1, 1},

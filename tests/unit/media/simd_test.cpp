@@ -21,7 +21,7 @@ class Simd : public ::testing::TestWithParam<SimdLevel> {
     if (row_kernels(GetParam()) == nullptr) GTEST_SKIP() << "this processor lacks it";
   }
   void TearDown() override {
-    for (const auto level : {SimdLevel::kPortable, SimdLevel::kAvx2, SimdLevel::kAvx512}) {
+    for (const auto level : kSimdLevels) {
       use_simd_level(level);  // the last that there is: the best
     }
   }
@@ -54,9 +54,11 @@ TEST_P(Simd, GivesThePortableResults) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Levels, Simd, ::testing::Values(SimdLevel::kAvx2, SimdLevel::kAvx512),
+INSTANTIATE_TEST_SUITE_P(Levels, Simd,
+                         ::testing::Values(SimdLevel::kAvx2, SimdLevel::kAvx512, SimdLevel::kVnni),
                          [](const auto& info) {
-                           return info.param == SimdLevel::kAvx2 ? "avx2" : "avx512";
+                           const char* names[] = {"portable", "avx2", "avx512", "vnni"};
+                           return names[static_cast<int>(info.param)];
                          });
 
 // More geometries than the cache of plans holds, from several threads at once.
