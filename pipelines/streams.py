@@ -232,7 +232,10 @@ class Program:
         self.sources = [Source(*source, options, self) for source in options.sources]
 
     def say(self, text):
-        print(f"{self.name}: {text}", file=sys.stderr, flush=True)
+        try:
+            print(f"{self.name}: {text}", file=sys.stderr, flush=True)
+        except BrokenPipeError:
+            pass  # nobody reads any more, as after `2>&1 | head`: that must not keep it from ending
 
     def fail(self, text):
         """What no source could mend, such as a model that does not open."""

@@ -43,6 +43,7 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
+[[ $top_k =~ ^[1-9][0-9]{0,5}$ ]] || die "--top-k: found '$top_k', expected 1 or more"
 [ -z "$model" ] || [ -d "$model" ] || die "--model: there is no folder '$model'"
 [ -z "$file" ] || [ -f "$file" ] || die "there is no file '$file'"
 [ -n "$model" ] || [ -d "$root/models/camera-state" ] ||

@@ -1,8 +1,10 @@
 """pipelines/cameras.sh and pipelines/rtsp-camera.sh, on RTSP servers of this machine."""
 
 import json
+import os
 import shutil
 import signal
+import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -90,6 +92,23 @@ def test_files_of_which_one_is_broken():
     tags = [[line["tags"][0]["label"] for line in lines] for lines in per_stream.values()]
     assert tags[0] == tags[1] == tags[2] and len(tags[0]) == 19, tags
     assert tags[0].count("ski") > 9, tags[0]
+
+
+def test_it_ends_when_nobody_reads():
+    needs_build()
+    clip = SCENES / "skiing.mp4"
+    needs(VIT_TINY, clip)
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = subprocess.Popen(
+        [CAMERAS, "--model", VIT_TINY, "--interval", "30", clip],
+        stdin=subprocess.DEVNULL, stdout=writing, stderr=writing,
+    )  # fmt: skip
+    os.close(writing)
+    try:
+        assert process.wait(timeout=PATIENCE) != 0
+    finally:
+        process.kill()
 
 
 def test_a_file_that_loops_starts_over():

@@ -79,6 +79,7 @@ def test_bad_arguments():
         (["--model", "/", "no-such.mp4"], "no-such.mp4"),
         (["--speed"], "--speed"),
         (["--r"], "--r"),
+        (["--top-k", "0", __file__], "--top-k"),
     ):
         status, out, err = run(SCRIPT, *arguments)
         assert status == 2 and out == "" and err.count("\n") == 1 and word in err, (out, err)
