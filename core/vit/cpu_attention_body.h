@@ -12,19 +12,36 @@ namespace {
 
 constexpr float kLog2E = 1.44269504F;
 
+/// Four steps of four tokens, turned round.
+TOME_SIMD inline void turn_4x4(const char* from, int64_t stride, uint32_t* to) {
+  __m128 row0 = _mm_loadu_ps(reinterpret_cast<const float*>(from));
+  __m128 row1 = _mm_loadu_ps(reinterpret_cast<const float*>(from + stride));
+  __m128 row2 = _mm_loadu_ps(reinterpret_cast<const float*>(from + 2 * stride));
+  __m128 row3 = _mm_loadu_ps(reinterpret_cast<const float*>(from + 3 * stride));
+  _MM_TRANSPOSE4_PS(row0, row1, row2, row3);
+  _mm_storeu_ps(reinterpret_cast<float*>(to), row0);
+  _mm_storeu_ps(reinterpret_cast<float*>(to + kPanel), row1);
+  _mm_storeu_ps(reinterpret_cast<float*>(to + 2 * kPanel), row2);
+  _mm_storeu_ps(reinterpret_cast<float*>(to + 3 * kPanel), row3);
+}
+
 /// Keys to panels: [tokens / kPanel][steps][kPanel] steps.
 template <class E>
-void pack_keys(const HeadArgs& args, uint32_t* to) {
+TOME_SIMD inline void pack_keys(const HeadArgs& args, uint32_t* to) {
   const int64_t steps = (args.head_dim + E::kPerStep - 1) / E::kPerStep;
   for (int64_t token0 = 0; token0 < args.tokens; token0 += kPanel, to += steps * kPanel) {
     const int64_t count = std::min<int64_t>(kPanel, args.tokens - token0);
-    for (int64_t i = 0; i < count; ++i) {
-      const auto* from = static_cast<const char*>(args.k) + (token0 + i) * args.stride;
-      for (int64_t step = 0; step < steps; ++step) {
-        std::memcpy(to + step * kPanel + i, from + step * 4, 4);
+    const auto* from = static_cast<const char*>(args.k) + token0 * args.stride;
+    const int64_t turned = steps % 4 == 0 ? count / 4 * 4 : 0;
+    for (int64_t i = 0; i < turned; i += 4) {
+      for (int64_t step = 0; step < steps; step += 4) {
+        turn_4x4(from + i * args.stride + step * 4, args.stride, to + step * kPanel + i);
       }
     }
-    for (int64_t step = 0; count < kPanel && step < steps; ++step) {
+    for (int64_t step = 0; turned < kPanel && step < steps; ++step) {
+      for (int64_t i = turned; i < count; ++i) {
+        std::memcpy(to + step * kPanel + i, from + i * args.stride + step * 4, 4);
+      }
       std::fill(to + step * kPanel + count, to + (step + 1) * kPanel, 0U);
     }
   }
@@ -32,18 +49,27 @@ void pack_keys(const HeadArgs& args, uint32_t* to) {
 
 /// Values to panels: [head_dim / kPanel][steps of tokens][kPanel] steps.
 template <class E>
-void pack_values(const HeadArgs& args, typename E::T* to) {
+TOME_SIMD inline void pack_values(const HeadArgs& args, typename E::T* to) {
   using T = typename E::T;
   constexpr int kPer = E::kPerStep;
   for (int64_t column0 = 0; column0 < args.head_dim; column0 += kPanel) {
     const int64_t count = std::min<int64_t>(kPanel, args.head_dim - column0);
     for (int64_t token = 0; token < args.tokens; token += kPer, to += kPanel * kPer) {
-      if (count < kPanel || token + kPer > args.tokens) std::fill_n(to, kPanel * kPer, T(0));
+      const T* rows[kPer];
+      for (int p = 0; p < kPer; ++p) {
+        rows[p] = reinterpret_cast<const T*>(static_cast<const char*>(args.v) +
+                                             (token + p) * args.stride) +
+                  column0;
+      }
+      if (count == kPanel && token + kPer <= args.tokens) {
+        for (int64_t c = 0; c < kPanel; ++c) {
+          for (int p = 0; p < kPer; ++p) to[c * kPer + p] = rows[p][c];
+        }
+        continue;
+      }
+      std::fill_n(to, kPanel * kPer, T(0));
       for (int p = 0; p < kPer && token + p < args.tokens; ++p) {
-        const T* from = reinterpret_cast<const T*>(static_cast<const char*>(args.v) +
-                                                   (token + p) * args.stride) +
-                        column0;
-        for (int64_t c = 0; c < count; ++c) to[c * kPer + p] = from[c];
+        for (int64_t c = 0; c < count; ++c) to[c * kPer + p] = rows[p][c];
       }
     }
   }

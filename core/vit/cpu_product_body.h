@@ -176,6 +176,12 @@ template <class E, Epilogue kEpilogue, int kRows>
 TOME_SIMD void product_block(const char* a, int64_t a_stride, const float* b, int64_t steps,
                              const BlockOut& to) {
   F sum[kRows][2];
+  if constexpr (kEpilogue == Epilogue::kAdd) {  // there when the sums are
+    for (int i = 0; i < kRows; ++i) {
+      __builtin_prefetch(to.out + i * to.stride, 1);
+      __builtin_prefetch(to.out + i * to.stride + 64, 1);
+    }
+  }
   accumulate<E, kRows>(a, a_stride, b, steps, sum);
 #pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i) {
