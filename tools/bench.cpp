@@ -15,6 +15,8 @@
 #include "architectures.h"
 #include "checkpoint/checkpoint.h"
 #include "commands.h"
+#include "device_forward.h"
+#include "engine/device.h"
 #include "error.h"
 #include "forward_settings.h"
 #include "merging/schedule.h"
@@ -38,8 +40,10 @@ struct Contender {
   std::string engine;  ///< "tome", or "torch" for plain PyTorch operations
   std::string spec;
   std::vector<int64_t> effective;
-  std::function<at::Tensor()> run;  ///< gives logits
-  double gflops = 0;                ///< of one input
+  std::function<at::Tensor()> run;                          ///< gives logits
+  std::function<std::vector<OperationShare>()> operations;  ///< empty where there are none
+  bool fused = false;                                       ///< our own CUDA kernels, as a graph
+  double gflops = 0;                                        ///< of one input
   int64_t tokens_last = 0;
   std::vector<double> ms;
   at::Tensor logits;
@@ -79,12 +83,48 @@ void measure(Group& group, int64_t warmup, int64_t repeats) {
   for (Contender& contender : group.contenders) std::sort(contender.ms.begin(), contender.ms.end());
 }
 
+/// What runs the forwards of one precision: our CUDA kernels where they can, else LibTorch's
+/// operators.
+struct Engines {
+  std::optional<DeviceForward> fused;
+  std::optional<VisionTransformer> model;
+  std::optional<PlainViT> plain;
+
+  Engines(const Checkpoint& checkpoint, at::Device device, at::ScalarType precision,
+          const BenchSettings& settings) {
+    const ForwardOptions options =
+        forward_options(settings.forward, checkpoint.config, checkpoint.preprocess);
+    const std::string reason = why_no_device_forward(checkpoint.config, options, device, precision);
+    if (reason.empty()) {
+      fused.emplace(checkpoint, device, precision);
+    }
+    if (device.is_cuda() && (!fused || settings.compare_torch)) require_libtorch(device);
+    if (!fused) model.emplace(checkpoint.config, checkpoint.weights, device, precision);
+    if (settings.compare_torch) {
+      plain.emplace(checkpoint.config, checkpoint.weights, device, precision);
+    }
+  }
+
+  bool needs_libtorch() const { return model || plain; }
+
+  void prepare(Contender& contender, const at::Tensor& patches, const ForwardOptions& options) {
+    if (model) {
+      contender.run = [this, patches, options] { return model->forward(patches, options).logits; };
+      return;
+    }
+    const BatchInput input = fused->make_input(patches.size(0), patches.size(1), options);
+    contender.fused = true;
+    contender.run = [this, input] { return fused->run(input); };
+    contender.operations = [this, input] { return fused->operations(input); };
+  }
+};
+
 class Bench {
  public:
   explicit Bench(const BenchSettings& settings)
       : settings_(settings),
         threads_(use_threads(settings.forward.threads)),
-        device_(parse_device(settings.forward.device)),
+        device_(choose_device(settings.forward.device)),
         checkpoint_(load(settings)),
         frames_(frames_per_request(checkpoint_.config, settings.clip_length)),
         geometry_(token_geometry(checkpoint_.config, frames_)) {
@@ -105,14 +145,9 @@ class Bench {
     auto rows = nlohmann::ordered_json::array();
     if (!settings_.json) print_header();
     for (const auto& precision : precisions_) {
-      const VisionTransformer model(checkpoint_.config, checkpoint_.weights, device_,
-                                    parse_precision(precision));
-      std::optional<PlainViT> plain;
-      if (settings_.compare_torch) {
-        plain.emplace(checkpoint_.config, checkpoint_.weights, device_, parse_precision(precision));
-      }
+      Engines engines(checkpoint_, device_, parse_precision(precision), settings_);
       for (const int64_t batch : batches_) {
-        Group group = make_group(model, plain ? &*plain : nullptr, precision, batch);
+        Group group = make_group(engines, precision, batch);
         measure(group, settings_.warmup, settings_.repeats);
         for (const Contender& contender : group.contenders) {
           if (settings_.json) {
@@ -135,13 +170,12 @@ class Bench {
     return load_checkpoint(settings.model);
   }
 
-  Group make_group(const VisionTransformer& model, const PlainViT* plain,
-                   const std::string& precision, int64_t batch) const {
+  Group make_group(Engines& engines, const std::string& precision, int64_t batch) const {
     const ViTConfig& config = checkpoint_.config;
     at::manual_seed(settings_.forward.seed);
     const at::Tensor patches = at::randn({batch, frames_, config.grid_rows() * config.grid_cols(),
-                                          config.channels * config.patch * config.patch})
-                                   .to(device_);
+                                          config.channels * config.patch * config.patch});
+    const at::Tensor there = engines.needs_libtorch() ? patches.to(device_) : patches;
     Group group{precision, batch, {}};
     for (const auto& spec : specs_) {
       ForwardOptions options = forward_options(settings_.forward, config, checkpoint_.preprocess);
@@ -153,15 +187,17 @@ class Bench {
       contender.gflops = forward_gflops(config, contender.effective, frames_);
       contender.tokens_last = geometry_.tokens;
       for (const int64_t r : contender.effective) contender.tokens_last -= r;
-      if (settings_.profile) contender.profile = std::make_shared<CpuProfile>();
-      contender.run = [&model, patches, options] { return model.forward(patches, options).logits; };
+      if (settings_.profile && !engines.fused) contender.profile = std::make_shared<CpuProfile>();
+      engines.prepare(contender, there, options);
       group.contenders.push_back(std::move(contender));
     }
-    if (plain != nullptr) {
+    if (engines.plain) {
       Contender contender = group.contenders.front();
       contender.engine = "torch";
       contender.profile.reset();
-      contender.run = [plain, patches] { return plain->forward(patches); };
+      contender.fused = false;
+      contender.operations = nullptr;
+      contender.run = [&engines, there] { return engines.plain->forward(there); };
       group.contenders.push_back(std::move(contender));
     }
     return group;
@@ -193,6 +229,10 @@ class Bench {
     row["batch"] = group.batch;
     row["threads"] = threads_;
     row["device"] = device_.str();
+    if (device_.is_cuda()) {
+      row["device_name"] = cuda_device_name(device_.index());
+      row["kernels"] = contender.fused ? "fused" : "libtorch";
+    }
     row["precision"] = group.precision;
     row["r"] = contender.spec;
     row["r_per_block"] = contender.effective;
@@ -210,7 +250,13 @@ class Bench {
     if (contender.profile) {
       for (const auto& [name, ms] : profile_ms(contender)) row["profile_ms"][name] = ms;
     }
-    if (contender.engine == "torch") {
+    if (settings_.profile && contender.operations) {
+      for (const OperationShare& share : contender.operations()) {
+        row["operations"].push_back(
+            {{"name", share.name}, {"calls", share.calls}, {"ms", share.milliseconds}});
+      }
+    }
+    if (contender.engine == "torch" && !group.contenders.front().fused) {
       // The two must compute the same, or the ratio means nothing.
       row["max_logit_difference"] =
           (contender.logits - group.contenders.front().logits).abs().max().item<double>();
@@ -263,12 +309,18 @@ class Bench {
               << fixed(ratio.speedup, 3) << std::setw(10)
               << fixed(ratio.speedup / ratio.flops_saved, 3) << std::setw(10)
               << (ratio.speedup_torch ? fixed(*ratio.speedup_torch, 3) : "-") << std::endl;
-    if (!contender.profile) return;
-    std::cout << "        mean ms:";
-    for (const auto& [name, ms] : profile_ms(contender)) {
-      std::cout << " " << name << " " << fixed(ms, 2) << ";";
+    if (contender.profile) {
+      std::cout << "        mean ms:";
+      for (const auto& [name, ms] : profile_ms(contender)) {
+        std::cout << " " << name << " " << fixed(ms, 2) << ";";
+      }
+      std::cout << std::endl;
     }
-    std::cout << std::endl;
+    if (!settings_.profile || !contender.operations) return;
+    for (const OperationShare& share : contender.operations()) {
+      std::cout << std::right << std::setw(42) << fixed(share.milliseconds, 4) << " ms in "
+                << share.calls << " x " << share.name << std::endl;
+    }
   }
 
   const BenchSettings& settings_;
@@ -311,8 +363,9 @@ void add_bench_command(CLI::App& app) {
                       "frames of one input of an image model; 0: the model's own");
   command->add_flag("--compare-torch", settings->compare_torch,
                     "also time the unmerged model in plain PyTorch operations");
-  command->add_flag("--profile", settings->profile,
-                    "also where the time goes, in the CPU's own kernels");
+  command->add_flag(
+      "--profile", settings->profile,
+      "also where the time goes, in the CPU's own kernels or in those of a CUDA device");
   command->add_flag("--json", settings->json, "one array of objects");
   add_forward_options(*command, settings->forward);
   command->callback([settings] { Bench(*settings).run(); });

@@ -7,6 +7,7 @@
 #include <map>
 #include <thread>
 
+#include "engine/device.h"
 #include "error.h"
 
 namespace tome::cli {
@@ -105,24 +106,19 @@ int use_threads(int threads) {
 }
 
 at::Device parse_device(const std::string& text) {
-  if (text == "cpu") return at::kCPU;
-  if (text == "auto") return at::hasCUDA() ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
-  int index = 0;
-  if (text != "cuda") {
-    const auto parts = split(text, ':');
-    if (parts.size() != 2 || parts[0] != "cuda" || parts[1].empty() ||
-        std::from_chars(parts[1].data(), parts[1].data() + parts[1].size(), index).ptr !=
-            parts[1].data() + parts[1].size()) {
-      throw Error(ErrorKind::kSettings,
-                  "--device: found '" + text + "', expected auto, cpu, cuda or cuda:N");
-    }
+  if (text == "auto") {
+    return why_no_libtorch_cuda().empty() ? choose_device(text) : at::Device(at::kCPU);
   }
-  if (!at::hasCUDA()) {
-    throw Error(ErrorKind::kDevice, "--device: '" + text +
-                                        "' asked for, but no usable CUDA device was found (no "
-                                        "NVIDIA driver, or a build without CUDA)");
-  }
-  return {at::kCUDA, static_cast<at::DeviceIndex>(index)};
+  const at::Device device = choose_device(text);
+  if (device.is_cuda()) require_libtorch(device);
+  return device;
+}
+
+void require_libtorch(at::Device device) {
+  if (why_no_libtorch_cuda().empty()) return;
+  throw Error(ErrorKind::kDevice,
+              "--device: '" + device_name(device) +
+                  "' asked for, but this needs LibTorch's operators: " + why_no_libtorch_cuda());
 }
 
 at::ScalarType parse_precision(const std::string& text) {

@@ -41,7 +41,12 @@ ForwardOptions forward_options(const ForwardSettings& settings, const ViTConfig&
 /// Sets the threads of a forward; 0: as many as there are cores. Returns the number in use.
 int use_threads(int threads);
 
+/// For forwards in LibTorch's operators.
+/// @throws Error kSettings for another word, kDevice where there is no such device for LibTorch
 at::Device parse_device(const std::string& text);
+
+/// @throws Error kDevice where LibTorch's operators do not run on CUDA
+void require_libtorch(at::Device device);
 
 /// "fp32", "bf16" or "fp16".
 at::ScalarType parse_precision(const std::string& text);

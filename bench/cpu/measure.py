@@ -10,6 +10,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -19,23 +20,29 @@ MODELS = ["vit_tiny_patch16_224", "vit_small_patch16_224", "vit_base_patch16_224
           "vit_large_patch16_384", "video_vit_base", "video_vit_large"]
 
 
+class PeerFailed(Exception):
+    """The last line that an engine's process said."""
+
+
 class Peer:
     """A peer's process, idle but when asked."""
 
-    def __init__(self, engine, cell, r=0):
+    def __init__(self, engine, command, r=0, environment=None):
         self.engine, self.r, self.times = engine, str(r), []
-        command = [sys.executable, str(HERE / "peer.py"), engine, cell["model"], str(cell["batch"]),
-                   str(cell["threads"]), cell["precision"], str(r)]
-        environment = os.environ | {"OMP_NUM_THREADS": str(cell["threads"])}
+        # A file, since nobody reads what an engine says until it has ended.
+        self.said = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, text=True, env=environment)
+                                        stderr=self.said, text=True,
+                                        env=os.environ | (environment or {}))
 
     def ready(self):
         for line in self.process.stdout:
             if line.strip() == "ready":
                 return
-        lines = self.process.stderr.read().strip().splitlines()
-        raise SystemExit(f"cpu.sh: {self.engine}: {lines[-1] if lines else 'ended'}")
+        self.process.wait()
+        self.said.seek(0)
+        lines = self.said.read().strip().splitlines()
+        raise PeerFailed(lines[-1] if lines else "ended")
 
     def run(self, repeats):
         self.process.stdin.write(f"{repeats}\n")
@@ -59,10 +66,10 @@ def run_ours(tome, cell, specs, repeats, times):
 
 
 def row_of(cell, engine, r, times, extra=None):
-    return {"engine": engine, "model": cell["model"], "tokens": TOKENS.get(cell["model"], 197),
-            "batch": cell["batch"], "threads": cell["threads"], "precision": cell["precision"],
-            "r": r, "ms_median": round(statistics.median(times), 3), "ms_min": round(min(times), 3),
-            "ms_max": round(max(times), 3)} | (extra or {})
+    known = {key: cell[key] for key in ("batch", "threads", "precision") if key in cell}
+    return {"engine": engine, "model": cell["model"], "tokens": TOKENS.get(cell["model"], 197)} | known | {
+        "r": r, "ms_median": round(statistics.median(times), 3), "ms_min": round(min(times), 3),
+        "ms_max": round(max(times), 3)} | (extra or {})
 
 
 def measure(cell, tome, rounds, repeats, engines):
@@ -78,8 +85,13 @@ def measure(cell, tome, rounds, repeats, engines):
             continue
         if engine == "onnxruntime" and cell["precision"] != "fp32":
             continue
-        peer = Peer(engine, cell, r)
-        peer.ready()  # one at a time: two at once would not fit small machines
+        peer = Peer(engine, [sys.executable, str(HERE / "peer.py"), engine, cell["model"],
+                             str(cell["batch"]), str(cell["threads"]), cell["precision"], str(r)], r,
+                    {"OMP_NUM_THREADS": str(cell["threads"])})
+        try:
+            peer.ready()  # one at a time: two at once would not fit small machines
+        except PeerFailed as error:
+            raise SystemExit(f"cpu.sh: {engine}: {error}")
         peers.append(peer)
     ours = {}
     for _ in range(rounds):

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "cuda/launch.cuh"
+#include "cuda/stream.h"
 
 namespace tome::cuda {
 namespace {
@@ -13,8 +14,15 @@ std::string version_text(int version) {
   return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
 }
 
-/// @throws Error unless there is a driver that this runtime can use
-int count_devices() {
+void check_size(size_t asked, size_t there) {
+  if (asked <= there) return;
+  throw Error(ErrorKind::kSettings, "CUDA: copy of " + std::to_string(asked) +
+                                        " bytes to or from memory of " + std::to_string(there));
+}
+
+}  // namespace
+
+int device_count() {
   int count = 0;
   const cudaError_t status = cudaGetDeviceCount(&count);
   if (status == cudaSuccess && count > 0) return count;
@@ -33,16 +41,8 @@ int count_devices() {
   throw Error(ErrorKind::kDevice, "CUDA: the driver finds no device");
 }
 
-void check_size(size_t asked, size_t there) {
-  if (asked <= there) return;
-  throw Error(ErrorKind::kSettings, "CUDA: copy of " + std::to_string(asked) +
-                                        " bytes to or from memory of " + std::to_string(there));
-}
-
-}  // namespace
-
 DeviceInfo open_device(int index) {
-  const int count = count_devices();
+  const int count = device_count();
   if (index < 0 || index >= count) {
     throw Error(ErrorKind::kDevice, "CUDA: no device " + std::to_string(index) + "; there are " +
                                         std::to_string(count) + ", counted from 0");
@@ -73,7 +73,9 @@ DeviceMemory::DeviceMemory(size_t bytes, const char* what) : bytes_(bytes) {
                                              " are free");
   }
   check(status, what);
-  const cudaError_t cleared = cudaMemset(data_, 0, bytes);
+  cudaError_t cleared = cudaMemset(data_, 0, bytes);
+  // Our streams do not wait for the default stream, where this and copies run.
+  if (cleared == cudaSuccess) cleared = cudaStreamSynchronize(nullptr);
   if (cleared != cudaSuccess) {
     cudaFree(std::exchange(data_, nullptr));
     check(cleared, what);
@@ -96,6 +98,7 @@ DeviceMemory& DeviceMemory::operator=(DeviceMemory&& other) noexcept {
 void DeviceMemory::upload(const void* from, size_t bytes) {
   check_size(bytes, bytes_);
   check(cudaMemcpy(data_, from, bytes, cudaMemcpyHostToDevice), "copying to the device");
+  check(cudaStreamSynchronize(nullptr), "copying to the device");
 }
 
 void DeviceMemory::download(void* to, size_t bytes) const {

@@ -10,13 +10,33 @@
 
 namespace tome::cuda {
 
+/// After these no call of this process gets through to the device any more.
+inline bool is_lost(cudaError_t status) {
+  switch (status) {
+    case cudaErrorIllegalAddress:
+    case cudaErrorLaunchFailure:
+    case cudaErrorLaunchTimeout:
+    case cudaErrorHardwareStackError:
+    case cudaErrorIllegalInstruction:
+    case cudaErrorMisalignedAddress:
+    case cudaErrorECCUncorrectable:
+    case cudaErrorNvlinkUncorrectable:
+    case cudaErrorAssert:
+    case cudaErrorDevicesUnavailable:
+      return true;
+    default:
+      return false;
+  }
+}
+
 /// @throws Error kOutOfMemory or kDevice that names what was being done and CUDA's own words
 inline void check(cudaError_t status, const char* what) {
   if (status == cudaSuccess) return;
   const bool memory = status == cudaErrorMemoryAllocation;
   throw Error(memory ? ErrorKind::kOutOfMemory : ErrorKind::kDevice,
               std::string(what) + ": CUDA error " + cudaGetErrorName(status) + " (" +
-                  cudaGetErrorString(status) + ")");
+                  cudaGetErrorString(status) + ")" +
+                  (is_lost(status) ? "; the device is lost to this process" : ""));
 }
 
 template <class Body>

@@ -19,7 +19,11 @@ void Batcher::run_batch(const BatchKey& key) {
   const double preprocess_ms = preprocess();
   const size_t requests = running_.size();
   std::vector<std::exception_ptr> errors(requests);
-  if (requests > 0) forward(key, 0, requests, preprocess_ms, started, errors);
+  if (requests > 0) {
+    forward(key, 0, requests, preprocess_ms, started, errors);
+  } else {
+    session_->finish_reading();
+  }
   const bool failed = std::any_of(errors.begin(), errors.end(),
                                   [](const std::exception_ptr& error) { return error != nullptr; });
   if (requests > 0 && !failed) learn_duration(requests, Clock::now() - started);

@@ -5,16 +5,20 @@
 
 #include <charconv>
 
+#include "engine/cuda_model.h"
+#include "engine/log.h"
 #include "error.h"
 
 namespace tome {
 namespace {
 
-/// Empty if CUDA works here, else why it does not.
-std::string probe_cuda() {
+constexpr const char* kNoDriver = "no NVIDIA driver (libcuda.so.1) was found";
+
+/// Empty if LibTorch's CUDA half works here, else why it does not.
+std::string probe_libtorch() {
   if (at::hasCUDA()) return {};
   if (dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL) == nullptr) {
-    return "no NVIDIA driver (libcuda.so.1) was found";
+    return kNoDriver;
   }
   // LibTorch's CUDA half registers itself when it is loaded; a build that does not link it can
   // still use it where it lies beside the CPU half.
@@ -27,18 +31,37 @@ std::string probe_cuda() {
   return {};
 }
 
-const std::string& why_no_cuda() {
-  static const std::string reason = probe_cuda();
-  return reason;
+/// Empty if this device can run models in one way or the other. Our kernels come first: LibTorch's
+/// CUDA half is large, and loaded where it is needed.
+std::string why_not(int index) {
+  const std::string ours = why_no_cuda_kernels(index);
+  if (ours.empty()) return {};
+  const std::string& theirs = why_no_libtorch_cuda();
+  // Without a driver both say the same.
+  if (theirs == kNoDriver && ours.find("driver") != std::string::npos) return ours;
+  if (!theirs.empty()) return ours + "; " + theirs;
+  const auto count = static_cast<int>(at::getNumGPUs());
+  if (index < count) return {};
+  return "this machine has " + std::to_string(count) + " CUDA device(s), cuda:0 first";
+}
+
+at::Device choose_automatically() {
+  const std::string reason = why_not(0);
+  log(LogLevel::kInfo, reason.empty() ? "device=auto: cuda:0, " + cuda_device_name(0)
+                                      : "device=auto: the CPU (" + reason + ")");
+  return reason.empty() ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
 }
 
 }  // namespace
 
+const std::string& why_no_libtorch_cuda() {
+  static const std::string reason = probe_libtorch();
+  return reason;
+}
+
 at::Device choose_device(const std::string& asked) {
   if (asked == "cpu") return at::kCPU;
-  if (asked == "auto" || asked.empty()) {
-    return why_no_cuda().empty() ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
-  }
+  if (asked == "auto" || asked.empty()) return choose_automatically();
   int index = 0;
   bool valid = asked == "cuda";
   if (asked.starts_with("cuda:")) {
@@ -50,13 +73,8 @@ at::Device choose_device(const std::string& asked) {
     throw Error(ErrorKind::kSettings,
                 "device: found '" + asked + "', expected auto, cpu, cuda or cuda:N");
   }
-  if (!why_no_cuda().empty()) {
-    throw Error(ErrorKind::kDevice, "device: '" + asked + "' is not available: " + why_no_cuda());
-  }
-  const auto count = static_cast<int>(at::getNumGPUs());
-  if (index >= count) {
-    throw Error(ErrorKind::kDevice, "device: '" + asked + "' is not available: this machine has " +
-                                        std::to_string(count) + " CUDA device(s), cuda:0 first");
+  if (const std::string reason = why_not(index); !reason.empty()) {
+    throw Error(ErrorKind::kDevice, "device: '" + asked + "' is not available: " + reason);
   }
   return at::Device(at::kCUDA, static_cast<at::DeviceIndex>(index));
 }

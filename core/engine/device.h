@@ -7,10 +7,15 @@
 
 namespace tome {
 
-/// `auto` (CUDA where there is one, else the CPU), `cpu`, `cuda`, `cuda:N`.
+/// `auto` (CUDA where there is one, else the CPU; the log says which at INFO level, and why not
+/// CUDA), `cpu`, `cuda`, `cuda:N`.
 /// @throws Error kSettings for another word, kDevice with the reason if CUDA was asked for and is
 ///   not to be had
 at::Device choose_device(const std::string& asked);
+
+/// Empty if LibTorch's operators run on CUDA here, else why they do not. Loads LibTorch's CUDA half
+/// if it is there.
+const std::string& why_no_libtorch_cuda();
 
 /// "cpu", "cuda:0"
 std::string device_name(at::Device device);

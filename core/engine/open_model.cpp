@@ -4,9 +4,11 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <mutex>
 #include <utility>
 
 #include "engine/aten_session.h"
+#include "engine/cuda_model.h"
 #include "engine/device.h"
 #include "engine/log.h"
 #include "engine/shared_cache.h"
@@ -18,8 +20,14 @@ namespace {
 
 /// Weights on their device, and what the folder says besides.
 struct LoadedModel {
-  std::shared_ptr<const VisionTransformer> transformer;
+  at::Device device = at::kCPU;
+  at::ScalarType precision = at::kFloat;
   Checkpoint checkpoint;  // its weights moved out
+  /// On a CUDA device; null where the fused forward cannot run the model.
+  std::shared_ptr<const CudaModel> cuda;
+  /// In LibTorch's operators; on a CUDA device made when it is first needed.
+  std::shared_ptr<const VisionTransformer> transformer;
+  std::mutex making;
 };
 
 SharedCache<LoadedModel>& loaded_models() {
@@ -89,10 +97,53 @@ std::shared_ptr<const VisionTransformer> build_fastest(const Checkpoint& checkpo
   return bf16_ms < fp32_ms ? bf16 : fp32;
 }
 
+/// @throws Error kDevice where LibTorch's CUDA half is missing
+std::shared_ptr<const VisionTransformer> aten_model(LoadedModel& loaded,
+                                                    const InstanceConfig& config) {
+  const std::lock_guard lock(loaded.making);
+  if (!loaded.transformer) {
+    if (!why_no_libtorch_cuda().empty()) {
+      throw Error(ErrorKind::kDevice,
+                  config.model + " on " + device_name(loaded.device) +
+                      " needs LibTorch's operators for this: " + why_no_libtorch_cuda());
+    }
+    loaded.transformer = build(load(config), loaded.device, loaded.precision);
+  }
+  return loaded.transformer;
+}
+
+cuda::ElementType element_type(at::ScalarType precision) {
+  if (precision == at::kFloat) return cuda::ElementType::kFloat32;
+  return precision == at::kHalf ? cuda::ElementType::kFloat16 : cuda::ElementType::kBfloat16;
+}
+
+bool has_cuda_kernels(at::Device device) {
+  return device.is_cuda() && why_no_cuda_kernels(device.index()).empty();
+}
+
+void load_on_cuda(LoadedModel& loaded, const InstanceConfig& config, at::ScalarType precision) {
+  const Checkpoint& checkpoint = loaded.checkpoint;
+  const cuda::ElementType type = element_type(precision);
+  loaded.precision = precision;
+  const std::string reason = why_not_fused(checkpoint.config, type);
+  if (reason.empty()) {
+    loaded.cuda = upload_model(checkpoint.config, checkpoint.weights, type, loaded.device.index());
+  } else {
+    aten_model(loaded, config);  // fails now, not with the first frame
+  }
+}
+
 std::shared_ptr<LoadedModel> make_loaded(const InstanceConfig& config, at::Device device,
                                          at::ScalarType precision) {
   auto loaded = std::make_shared<LoadedModel>();
   loaded->checkpoint = load(config);
+  loaded->device = device;
+  if (has_cuda_kernels(device)) {
+    const bool automatic = precision == at::ScalarType::Undefined;
+    load_on_cuda(*loaded, config, automatic ? at::kBFloat16 : precision);
+    loaded->checkpoint.weights = ViTWeights{};
+    return loaded;
+  }
   const Checkpoint& checkpoint = loaded->checkpoint;
   if (precision == at::ScalarType::Undefined) {
     loaded->transformer =
@@ -104,6 +155,7 @@ std::shared_ptr<LoadedModel> make_loaded(const InstanceConfig& config, at::Devic
     }
     loaded->transformer = build(checkpoint, device, precision);
   }
+  loaded->precision = loaded->transformer->precision();
   loaded->checkpoint.weights = ViTWeights{};
   return loaded;
 }
@@ -124,8 +176,8 @@ ModelDescription describe_model(const InstanceConfig& config, const LoadedModel&
   const ViTConfig& vit = checkpoint.config;
   ModelDescription model;
   model.name = vit.name;
-  model.device = device_name(loaded.transformer->device());
-  model.precision = precision_name(loaded.transformer->precision());
+  model.device = device_name(loaded.device);
+  model.precision = precision_name(loaded.precision);
   model.default_schedule = checkpoint.default_schedule;
   model.labels = std::make_shared<const std::vector<std::string>>(checkpoint.labels);
   model.activation = checkpoint.activation;
@@ -203,6 +255,19 @@ class LoadedSession : public AtenSession {
   std::shared_ptr<LoadedModel> loaded_;
 };
 
+std::unique_ptr<DeviceSession> make_session(const std::shared_ptr<LoadedModel>& loaded,
+                                            const InstanceConfig& config) {
+  if (!has_cuda_kernels(loaded->device)) return std::make_unique<LoadedSession>(loaded);
+  CudaSessionSetup setup;
+  setup.config = loaded->checkpoint.config;
+  setup.preprocess = loaded->checkpoint.preprocess;
+  setup.device = loaded->device.index();
+  setup.type = element_type(loaded->precision);
+  setup.model = loaded->cuda;
+  setup.aten = [loaded, config] { return aten_model(*loaded, config); };
+  return open_cuda_session(std::move(setup));
+}
+
 }  // namespace
 
 OpenedModel open_model(const InstanceConfig& config) {
@@ -210,7 +275,7 @@ OpenedModel open_model(const InstanceConfig& config) {
   std::shared_ptr<LoadedModel> loaded = share_loaded(config);
   OpenedModel opened;
   opened.description = describe_model(config, *loaded);
-  opened.session.session = std::make_unique<LoadedSession>(std::move(loaded));
+  opened.session.session = make_session(loaded, config);
   opened.session.batch_duration =
       warm_up(*opened.session.session, opened.description, config.batch_size);
   const auto ms = std::chrono::duration<double, std::milli>(opened.session.batch_duration).count();

@@ -49,8 +49,12 @@ class DeviceSession {
  public:
   virtual ~DeviceSession() = default;
 
-  /// On the worker: may use its pool of threads. Returns when the pixels have been read.
+  /// On the worker: may use its pool of threads. Returns when pixels in host memory have been read;
+  /// the session keeps frames in device memory alive until `forward` or `finish_reading` returns.
   virtual void preprocess(std::span<PreprocessJob> jobs) = 0;
+
+  /// On the worker: after `preprocess`, where no forward follows.
+  virtual void finish_reading() {}
 
   /// On any thread, also while `forward` runs; uses no other thread.
   /// @throws Error as preprocess_to_patches does

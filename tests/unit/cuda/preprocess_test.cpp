@@ -6,8 +6,9 @@
 #include <vector>
 
 #include "cuda/host_executor.h"
+#include "error.h"
 #include "media/colour.h"
-#include "media/frame_job.h"
+#include "media/frame_staging.h"
 #include "media/pixel_layout.h"
 #include "media/preprocess.h"
 
@@ -75,19 +76,16 @@ PreprocessSpec spec_of(int size, CropMode mode, Interpolation interpolation) {
 template <class T>
 std::vector<T> run_kernel(const std::vector<const Frame*>& frames, const PreprocessSpec& spec,
                           int patch) {
-  std::vector<std::vector<int32_t>> tables;
-  std::vector<cuda::FrameJob> jobs;
-  for (const Frame* frame : frames) {
-    const Region region = checked_region(*frame);
-    const auto plan = plan_for(layout_of(frame->format).kind, region, spec);
-    tables.push_back(pack_taps(*plan));
-    jobs.push_back(frame_job(*frame, region, *plan, tables.back().data()));
-  }
+  FrameStaging staging(spec);
+  for (const Frame* frame : frames) staging.add(*frame);
+  // A vector of its own, so that a sanitizer sees every byte beside the block.
+  std::vector<unsigned char> block(staging.lay_out());
+  staging.fill(block.data(), block.data(), false);
   std::vector<T> patches(frames.size() * 3 * static_cast<size_t>(spec.width * spec.height));
   const Normalisation normalisation = normalisation_of(spec);
   const auto fill = fill_of(spec, normalisation);
   cuda::PreprocessParams<T> p;
-  p.jobs = jobs.data();
+  p.jobs = reinterpret_cast<const cuda::FrameJob*>(block.data());
   p.patches = patches.data();
   p.frames = static_cast<int>(frames.size());
   p.width = spec.width;
@@ -187,16 +185,43 @@ TEST(PreprocessKernel, FramesOfDifferentSizesAndFormatsInOneLaunch) {
   pictures.push_back(picture_of(PixelFormat::kNv12, 64, 48, 9));
   pictures.push_back(picture_of(PixelFormat::kRgb, 30, 100, 10));
   pictures.push_back(picture_of(PixelFormat::kI420, 333, 77, 11));
+  pictures.push_back(picture_of(PixelFormat::kP010, 50, 60, 12));
+  // As a GPU sees its own frames: read where they lie, whatever the others need.
+  pictures[2].frame.memory = pictures[3].frame.memory = MemoryKind::kCuda;
   std::vector<const Frame*> frames;
   for (const Picture& picture : pictures) frames.push_back(&picture.frame);
   const auto got = run_kernel<cuda::Bf16>(frames, spec, 8);
   for (size_t i = 0; i < frames.size(); ++i) {
-    const std::vector<float> expected = on_cpu(*frames[i], spec, 8);
+    Frame host = *frames[i];
+    host.memory = MemoryKind::kHost;
+    const std::vector<float> expected = on_cpu(host, spec, 8);
     for (size_t k = 0; k < expected.size(); ++k) {
       ASSERT_EQ(got[i * expected.size() + k].bits, cuda::from_float<cuda::Bf16>(expected[k]).bits)
           << "frame " << i << ", number " << k;
     }
   }
+}
+
+TEST(FrameStaging, RegionsCostTheRowsThatTheyCoverAndShareTheirTaps) {
+  const PreprocessSpec spec = spec_of(16, CropMode::kSquash, Interpolation::kBilinear);
+  Picture picture = picture_of(PixelFormat::kNv12, 640, 480, 13);
+  FrameStaging staging(spec);
+  staging.add(picture.frame);
+  const size_t whole = staging.lay_out();
+  EXPECT_GE(whole, picture.frame.planes[0].size + picture.frame.planes[1].size);
+  staging.clear();
+  for (const int y : {10, 50, 90}) {
+    picture.frame.region = {20, y, 64, 32};
+    staging.add(picture.frame);
+  }
+  const size_t strips = staging.lay_out();
+  EXPECT_LT(strips, whole / 2);  // 3 x 32 of 480 rows, and the taps once
+  EXPECT_EQ(staging.frames(), 3U);
+  // A frame that is refused is no part of the batch.
+  picture.frame.region = {600, 0, 64, 32};
+  EXPECT_THROW(staging.add(picture.frame), Error);
+  EXPECT_EQ(staging.frames(), 3U);
+  EXPECT_EQ(staging.lay_out(), strips);
 }
 
 }  // namespace

@@ -1,0 +1,80 @@
+#include "cuda/cublas_lt.h"
+
+#include <ATen/Parallel.h>
+#include <dlfcn.h>
+
+#include <filesystem>
+#include <vector>
+
+#include "error.h"
+
+namespace tome::cuda::lt {
+namespace {
+
+constexpr const char* kLibrary = "libcublasLt.so.13";
+
+/// Where LibTorch's wheel has its CUDA libraries, if it came from one.
+std::filesystem::path beside_libtorch() {
+  Dl_info info{};
+  if (dladdr(reinterpret_cast<const void*>(&at::get_num_threads), &info) == 0) return {};
+  const auto site_packages = std::filesystem::path(info.dli_fname).parent_path() / "../..";
+  return site_packages / "nvidia/cu13/lib" / kLibrary;
+}
+
+void* open_library() {
+  std::vector<std::string> places{kLibrary, beside_libtorch().string(),
+                                  std::string("/usr/local/cuda/lib64/") + kLibrary};
+  std::string reason;
+  for (const std::string& place : places) {
+    if (place.empty()) continue;
+    if (void* library = dlopen(place.c_str(), RTLD_NOW | RTLD_LOCAL)) return library;
+    const char* said = dlerror();
+    if (reason.empty() && said != nullptr) reason = said;
+  }
+  throw Error(ErrorKind::kDevice, "CUDA: cuBLASLt cannot be loaded (" + reason +
+                                      "); it comes with LibTorch for CUDA and with the toolkit");
+}
+
+template <class F>
+void bind(void* library, const char* name, F& function) {
+  function = reinterpret_cast<F>(dlsym(library, name));
+  if (function == nullptr) {
+    throw Error(ErrorKind::kDevice, std::string("CUDA: ") + kLibrary + " has no " + name);
+  }
+}
+
+Functions load() {
+  void* library = open_library();
+  Functions f{};
+  bind(library, "cublasLtCreate", f.create);
+  bind(library, "cublasLtDestroy", f.destroy);
+  bind(library, "cublasLtMatmulDescCreate", f.matmul_desc_create);
+  bind(library, "cublasLtMatmulDescDestroy", f.matmul_desc_destroy);
+  bind(library, "cublasLtMatmulDescSetAttribute", f.matmul_desc_set);
+  bind(library, "cublasLtMatrixLayoutCreate", f.layout_create);
+  bind(library, "cublasLtMatrixLayoutDestroy", f.layout_destroy);
+  bind(library, "cublasLtMatmulPreferenceCreate", f.preference_create);
+  bind(library, "cublasLtMatmulPreferenceDestroy", f.preference_destroy);
+  bind(library, "cublasLtMatmulPreferenceSetAttribute", f.preference_set);
+  bind(library, "cublasLtMatmulAlgoGetHeuristic", f.heuristic);
+  bind(library, "cublasLtMatmul", f.matmul);
+  bind(library, "cublasLtGetVersion", f.version);
+  return f;
+}
+
+}  // namespace
+
+const Functions& functions() {
+  static const Functions loaded = load();
+  return loaded;
+}
+
+void check(Status status, const std::string& what) {
+  if (status == kSuccess) return;
+  const bool memory = status == kAllocFailed;
+  throw Error(
+      memory ? ErrorKind::kOutOfMemory : ErrorKind::kDevice,
+      what + ": cuBLAS status " + std::to_string(status) + (memory ? " (allocation failed)" : ""));
+}
+
+}  // namespace tome::cuda::lt

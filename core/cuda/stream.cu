@@ -1,0 +1,110 @@
+#include "cuda/stream.h"
+
+#include "cuda/launch.cuh"
+
+namespace tome::cuda {
+
+CurrentDevice::CurrentDevice(int index) {
+  check(cudaGetDevice(&before_), "asking for the current device");
+  check(cudaSetDevice(index), "choosing the device");
+}
+
+CurrentDevice::~CurrentDevice() { cudaSetDevice(before_); }
+
+OwnedStream::OwnedStream() {
+  check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream");
+}
+
+OwnedStream::~OwnedStream() { cudaStreamDestroy(stream_); }
+
+Event::Event(Kind kind) {
+  const unsigned flags = kind == Kind::kTiming ? cudaEventDefault : cudaEventDisableTiming;
+  check(cudaEventCreateWithFlags(&event_, flags), "making an event");
+}
+
+Event::~Event() {
+  if (event_ != nullptr) cudaEventDestroy(event_);
+}
+
+void Event::record(Stream stream) { check(cudaEventRecord(event_, stream), "recording an event"); }
+
+void Event::hold_back(Stream stream) const {
+  check(cudaStreamWaitEvent(stream, event_, 0), "waiting for an event");
+}
+
+double Event::milliseconds_since(const Event& earlier) const {
+  float ms = 0;
+  check(cudaEventElapsedTime(&ms, earlier.event_, event_), "reading a time");
+  return ms;
+}
+
+PinnedMemory::PinnedMemory(size_t bytes, const char* what) : bytes_(bytes) {
+  if (bytes == 0) return;
+  const cudaError_t status = cudaHostAlloc(&data_, bytes, cudaHostAllocDefault);
+  if (status == cudaErrorMemoryAllocation) {
+    cudaGetLastError();  // the process goes on
+    throw Error(ErrorKind::kOutOfMemory, std::string(what) + ": asked for " +
+                                             std::to_string(bytes) +
+                                             " bytes of page-locked host memory, which are not "
+                                             "to be had");
+  }
+  check(status, what);
+}
+
+PinnedMemory::~PinnedMemory() {
+  if (data_ != nullptr) cudaFreeHost(data_);
+}
+
+void copy_to_device(void* to, const void* from, size_t bytes, Stream stream) {
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream), "copying to the device");
+}
+
+void copy_to_host(void* to, const void* from, size_t bytes, Stream stream) {
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream),
+        "copying from the device");
+}
+
+void copy_on_device(void* to, const void* from, size_t bytes, Stream stream) {
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream),
+        "copying on the device");
+}
+
+void copy_rows_on_device(void* to, size_t to_pitch, const void* from, size_t from_pitch,
+                         size_t bytes, size_t rows, Stream stream) {
+  check(cudaMemcpy2DAsync(to, to_pitch, from, from_pitch, bytes, rows, cudaMemcpyDeviceToDevice,
+                          stream),
+        "copying on the device");
+}
+
+void clear_on_device(void* memory, size_t bytes, Stream stream) {
+  check(cudaMemsetAsync(memory, 0, bytes, stream), "clearing memory");
+}
+
+Graph::Graph(Stream stream, const std::function<void()>& enqueue) {
+  // Of this thread alone: other sessions may allocate meanwhile.
+  check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "capturing a graph");
+  cudaGraph_t graph = nullptr;
+  try {
+    enqueue();
+  } catch (...) {
+    cudaStreamEndCapture(stream, &graph);
+    if (graph != nullptr) cudaGraphDestroy(graph);
+    cudaGetLastError();
+    throw;
+  }
+  cudaError_t status = cudaStreamEndCapture(stream, &graph);
+  if (status == cudaSuccess) status = cudaGraphInstantiate(&graph_, graph, 0);
+  if (graph != nullptr) cudaGraphDestroy(graph);
+  if (status != cudaSuccess) cudaGetLastError();
+  check(status, "capturing a graph");
+}
+
+Graph::~Graph() {
+  if (graph_ != nullptr) cudaGraphExecDestroy(graph_);
+}
+
+void Graph::launch(Stream stream) const {
+  check(cudaGraphLaunch(graph_, stream), "launching a graph");
+}
+
+}  // namespace tome::cuda

@@ -1,0 +1,123 @@
+// Streams, events, page-locked memory, asynchronous copies and graphs of a CUDA device, each owned
+// by an object. No CUDA header.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <utility>
+
+#include "cuda/types.h"
+
+struct CUevent_st;
+struct CUgraphExec_st;
+
+namespace tome::cuda {
+
+/// How many devices there are. @throws Error kDevice as open_device does
+int device_count();
+
+/// Makes a device the calling thread's current one, and the one before again at the end.
+class CurrentDevice {
+ public:
+  explicit CurrentDevice(int index);  ///< @throws Error kDevice
+  ~CurrentDevice();
+  CurrentDevice(const CurrentDevice&) = delete;
+  CurrentDevice& operator=(const CurrentDevice&) = delete;
+
+ private:
+  int before_ = 0;
+};
+
+/// A stream of the current device that does not wait for the default stream.
+class OwnedStream {
+ public:
+  OwnedStream();
+  ~OwnedStream();
+  OwnedStream(const OwnedStream&) = delete;
+  OwnedStream& operator=(const OwnedStream&) = delete;
+  Stream get() const { return stream_; }
+
+ private:
+  Stream stream_ = nullptr;
+};
+
+/// A point in a stream of the current device.
+class Event {
+ public:
+  enum class Kind { kOrder, kTiming };
+  explicit Event(Kind kind = Kind::kOrder);
+  ~Event();
+  Event(Event&& other) noexcept : event_(std::exchange(other.event_, nullptr)) {}
+  Event& operator=(Event&& other) noexcept {
+    std::swap(event_, other.event_);
+    return *this;
+  }
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+
+  void record(Stream stream);
+  /// What is enqueued on `stream` from now on begins after this point; the host does not wait.
+  void hold_back(Stream stream) const;
+  /// Milliseconds from `earlier` to here; both of kTiming, and passed.
+  double milliseconds_since(const Event& earlier) const;
+
+ private:
+  CUevent_st* event_ = nullptr;
+};
+
+/// Page-locked host memory, which copies in the background need.
+class PinnedMemory {
+ public:
+  PinnedMemory() = default;
+  /// @throws Error kOutOfMemory that says how much was asked, for `what`
+  PinnedMemory(size_t bytes, const char* what);
+  ~PinnedMemory();
+  PinnedMemory(PinnedMemory&& other) noexcept
+      : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+  PinnedMemory& operator=(PinnedMemory&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(bytes_, other.bytes_);
+    return *this;
+  }
+  PinnedMemory(const PinnedMemory&) = delete;
+  PinnedMemory& operator=(const PinnedMemory&) = delete;
+  unsigned char* data() const { return static_cast<unsigned char*>(data_); }
+  size_t bytes() const { return bytes_; }
+
+ private:
+  void* data_ = nullptr;
+  size_t bytes_ = 0;
+};
+
+/// Enqueued, not waited for; host memory is page-locked. @throws Error kDevice
+void copy_to_device(void* to, const void* from, size_t bytes, Stream stream);
+void copy_to_host(void* to, const void* from, size_t bytes, Stream stream);
+void copy_on_device(void* to, const void* from, size_t bytes, Stream stream);
+/// `rows` rows of `bytes` each, their starts `to_pitch` and `from_pitch` bytes apart.
+void copy_rows_on_device(void* to, size_t to_pitch, const void* from, size_t from_pitch,
+                         size_t bytes, size_t rows, Stream stream);
+void clear_on_device(void* memory, size_t bytes, Stream stream);
+
+/// Work captured from a stream, to be enqueued again as one.
+class Graph {
+ public:
+  Graph() = default;
+  /// Captures what `enqueue` does to `stream`, and to streams that it forks from there.
+  /// @throws Error kDevice, kOutOfMemory, and what `enqueue` throws; the stream works on
+  Graph(Stream stream, const std::function<void()>& enqueue);
+  ~Graph();
+  Graph(Graph&& other) noexcept : graph_(std::exchange(other.graph_, nullptr)) {}
+  Graph& operator=(Graph&& other) noexcept {
+    std::swap(graph_, other.graph_);
+    return *this;
+  }
+  Graph(const Graph&) = delete;
+  Graph& operator=(const Graph&) = delete;
+  explicit operator bool() const { return graph_ != nullptr; }
+  void launch(Stream stream) const;
+
+ private:
+  CUgraphExec_st* graph_ = nullptr;
+};
+
+}  // namespace tome::cuda

@@ -1,0 +1,30 @@
+// What a build without CUDA has to say.
+#include "engine/cuda_model.h"
+#include "error.h"
+
+namespace tome {
+namespace {
+
+constexpr const char* kAbsent = "CUDA: this build has no CUDA kernels";
+
+}  // namespace
+
+struct CudaModel {};
+
+std::string why_no_cuda_kernels(int) { return kAbsent; }
+std::string cuda_device_name(int) { return {}; }
+
+std::shared_ptr<const CudaModel> upload_model(const ViTConfig&, const ViTWeights&,
+                                              cuda::ElementType, int) {
+  throw Error(ErrorKind::kDevice, kAbsent);
+}
+
+std::unique_ptr<DeviceSession> open_cuda_session(CudaSessionSetup) {
+  throw Error(ErrorKind::kDevice, kAbsent);
+}
+
+std::vector<OperationShare> time_operations(DeviceSession&, const BatchInput&) {
+  throw Error(ErrorKind::kSettings, kAbsent);
+}
+
+}  // namespace tome

@@ -1,0 +1,143 @@
+#include "engine/cuda_pixels.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "error.h"
+#include "media/colour.h"
+#include "media/preprocess_cuda.h"
+
+namespace tome {
+namespace {
+
+constexpr size_t kKeptBlocks = 64;
+
+size_t element_bytes(cuda::ElementType type) { return type == cuda::ElementType::kFloat32 ? 4 : 2; }
+
+}  // namespace
+
+std::shared_ptr<const cuda::DeviceMemory> BlockPool::take(size_t bytes) {
+  cuda::DeviceMemory memory;
+  {
+    const std::lock_guard lock(mutex_);
+    // The smallest that is large enough; none for a clip's frame in place of a batch's.
+    auto best = free_.end();
+    for (auto it = free_.begin(); it != free_.end(); ++it) {
+      const bool fits = it->bytes() >= bytes && it->bytes() <= 4 * bytes;
+      if (fits && (best == free_.end() || it->bytes() < best->bytes())) best = it;
+    }
+    if (best != free_.end()) {
+      memory = std::move(*best);
+      free_.erase(best);
+    }
+  }
+  if (memory.data() == nullptr) {
+    try {
+      memory = cuda::DeviceMemory(bytes, "patches of frames");
+    } catch (const Error&) {
+      const std::lock_guard lock(mutex_);
+      free_.clear();  // what is left may do for what is asked next
+      throw;
+    }
+  }
+  auto owner = shared_from_this();
+  auto* lent = std::make_unique<cuda::DeviceMemory>(std::move(memory)).release();
+  return {lent, [owner](const cuda::DeviceMemory* back) {
+            const std::unique_ptr<cuda::DeviceMemory> mine(const_cast<cuda::DeviceMemory*>(back));
+            owner->give_back(std::move(*mine));
+          }};
+}
+
+void BlockPool::give_back(cuda::DeviceMemory memory) {
+  const std::lock_guard lock(mutex_);
+  if (free_.size() >= kKeptBlocks) free_.erase(free_.begin());
+  free_.push_back(std::move(memory));
+}
+
+CudaPixels::CudaPixels(int device, const PreprocessSpec& spec, const ViTConfig& config,
+                       cuda::ElementType type, std::shared_ptr<BlockPool> pool)
+    : device_(device),
+      spec_(spec),
+      patch_(static_cast<int>(config.patch)),
+      type_(type),
+      frame_bytes_(static_cast<size_t>(config.grid_rows() * config.grid_cols() * 3 * config.patch *
+                                       config.patch) *
+                   element_bytes(type)),
+      pool_(std::move(pool)),
+      staging_(spec) {}
+
+void CudaPixels::admit(PreprocessJob& job, cuda::Stream stream) {
+  const Frame& frame = *job.frame;
+  if (frame.memory == MemoryKind::kCuda && frame.device != device_) {
+    throw Error(ErrorKind::kDevice, "frame lies in memory of cuda:" + std::to_string(frame.device) +
+                                        ", expected cuda:" + std::to_string(device_) +
+                                        ", where the model runs");
+  }
+  staging_.add(frame);
+  if (frame.memory != MemoryKind::kCuda) return;
+  if (frame.producer_stream != nullptr) {
+    produced_.record(static_cast<cuda::Stream>(frame.producer_stream));
+    produced_.hold_back(stream);
+  }
+  held_.push_back(frame.keep_alive);
+}
+
+void CudaPixels::upload(cuda::Stream stream, bool parallel) {
+  const size_t bytes = staging_.lay_out();
+  if (host_.bytes() < bytes || block_.bytes() < bytes) {
+    // A little more than asked, so that frames that grow do not allocate each time.
+    const size_t larger = bytes + bytes / 4;
+    host_ = {};
+    block_ = {};
+    host_ = cuda::PinnedMemory(larger, "frames");
+    block_ = cuda::DeviceMemory(larger, "frames");
+  }
+  staging_.fill(host_.data(), block_.as<unsigned char>(), parallel);
+  cuda::copy_to_device(block_.data(), host_.data(), bytes, stream);
+}
+
+void CudaPixels::launch(const unsigned char* patches, cuda::Stream stream) const {
+  const Normalisation normalisation = normalisation_of(spec_);
+  cuda::PreprocessRequest q;
+  q.jobs = block_.as<const cuda::FrameJob>();
+  q.patches = const_cast<unsigned char*>(patches);
+  q.type = type_;
+  q.frames = static_cast<int>(staging_.frames());
+  q.width = spec_.width;
+  q.height = spec_.height;
+  q.patch = patch_;
+  q.mean = normalisation.mean;
+  q.scale = normalisation.scale;
+  q.fill = fill_of(spec_, normalisation);
+  cuda::preprocess_frames(q, stream);
+}
+
+void CudaPixels::enqueue(std::span<PreprocessJob> jobs, cuda::Stream stream, bool parallel) {
+  // What was copied last must have arrived before its staging memory is written again. It has, but
+  // where a batch came to nothing.
+  cuda::synchronise(stream);
+  staging_.clear();
+  for (PreprocessJob& job : jobs) {
+    try {
+      admit(job, stream);
+    } catch (...) {
+      job.error = std::current_exception();
+    }
+  }
+  if (staging_.frames() == 0) return;
+  const auto block = pool_->take(staging_.frames() * frame_bytes_);
+  upload(stream, parallel);
+  launch(block->as<unsigned char>(), stream);
+  const auto* at = block->as<unsigned char>();
+  for (PreprocessJob& job : jobs) {
+    if (job.error) continue;
+    auto patches = std::make_shared<DevicePatches>();
+    patches->block = block;
+    patches->data = at;
+    at += frame_bytes_;
+    job.patches = std::move(patches);
+  }
+}
+
+}  // namespace tome

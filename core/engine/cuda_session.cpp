@@ -1,0 +1,313 @@
+#include "engine/cuda_session.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "engine/log.h"
+#include "error.h"
+
+namespace tome {
+namespace {
+
+size_t element_bytes(cuda::ElementType type) { return type == cuda::ElementType::kFloat32 ? 4 : 2; }
+
+const DevicePatches& on_device(const PatchesPtr& patches) {
+  return static_cast<const DevicePatches&>(*patches);  // a session sees its own alone
+}
+
+template <class Memory>
+void grow(Memory& memory, size_t bytes, const char* what, bool& moved) {
+  if (memory.bytes() >= bytes) return;
+  moved = true;
+  memory = Memory();  // first, so that both need not fit
+  memory = Memory(bytes, what);
+}
+
+/// Lets go of frames when the stream has passed them, also where a forward fails.
+class Release {
+ public:
+  Release(CudaPixels& pixels, cuda::Stream stream) : pixels_(pixels), stream_(stream) {}
+  ~Release() {
+    if (!pixels_.holds_pixels()) return;
+    try {
+      cuda::synchronise(stream_);  // for nothing, after a forward that came back
+    } catch (const Error&) {       // a lost device reads no more
+    }
+    pixels_.release();
+  }
+  Release(const Release&) = delete;
+  Release& operator=(const Release&) = delete;
+
+ private:
+  CudaPixels& pixels_;
+  cuda::Stream stream_;
+};
+
+}  // namespace
+
+CudaSession::CudaSession(CudaSessionSetup setup)
+    : setup_(std::move(setup)),
+      pool_(std::make_shared<BlockPool>(setup_.device)),
+      pixels_(setup_.device, setup_.preprocess, setup_.config, setup_.type, pool_),
+      one_pixels_(setup_.device, setup_.preprocess, setup_.config, setup_.type, pool_) {
+  if (setup_.model) {
+    ops_.emplace();
+    stream_ = ops_->stream();
+  } else {
+    own_stream_.emplace();
+    stream_ = own_stream_->get();
+  }
+}
+
+CudaSession::~CudaSession() {
+  try {
+    finish_reading();
+    cuda::synchronise(stream_);
+  } catch (const Error&) {  // a lost device has nothing left to finish
+  }
+}
+
+void CudaSession::preprocess(std::span<PreprocessJob> jobs) {
+  const cuda::CurrentDevice device(setup_.device);
+  pixels_.enqueue(jobs, stream_, true);
+}
+
+PatchesPtr CudaSession::preprocess_one(const Frame& frame) {
+  const cuda::CurrentDevice device(setup_.device);
+  const std::lock_guard lock(one_);
+  const Release release(one_pixels_, one_stream_.get());
+  PreprocessJob job{&frame, nullptr, nullptr};
+  one_pixels_.enqueue({&job, 1}, one_stream_.get(), false);
+  if (job.error) std::rethrow_exception(job.error);
+  // The forward reads the patches on another stream, and the window may outlive the frame.
+  cuda::synchronise(one_stream_.get());
+  return job.patches;
+}
+
+void CudaSession::finish_reading() {
+  try {
+    const cuda::CurrentDevice device(setup_.device);
+    const Release release(pixels_, stream_);
+  } catch (const Error&) {  // a lost device reads no more
+    pixels_.release();
+  }
+}
+
+BatchOutput CudaSession::forward(const BatchInput& input) {
+  const cuda::CurrentDevice device(setup_.device);
+  const Release release(pixels_, stream_);
+  const bool merges_static = input.static_threshold >= 0 && input.frames_per_request > 1;
+  return setup_.model && !merges_static ? forward_fused(input) : forward_aten(input);
+}
+
+FusedShape CudaSession::shape_of(const BatchInput& input) const {
+  const ViTConfig& config = setup_.config;
+  FusedShape shape;
+  shape.batch = input.batch;
+  shape.joint_frames = config.frames == 1 ? input.frames_per_request : 1;
+  shape.r = input.r;
+  shape.proportional =
+      input.prop_attn == PropAttn::kAuto ? config.prop_attn_auto : input.prop_attn == PropAttn::kOn;
+  return shape;
+}
+
+CudaSession::Planned& CudaSession::plan(const FusedShape& shape) {
+  auto found = plans_.find(shape);
+  if (found == plans_.end()) {
+    if (plans_.size() >= kMostShapes) {
+      plans_.erase(std::min_element(plans_.begin(), plans_.end(), [](const auto& a, const auto& b) {
+        return a.second.used < b.second.used;
+      }));
+    }
+    Planned planned;
+    planned.forward = std::make_unique<FusedForward>(setup_.model->weights, shape);
+    found = plans_.emplace(shape, std::move(planned)).first;
+  }
+  found->second.used = ++forwards_;
+  return found->second;
+}
+
+void CudaSession::make_room(const FusedForward& forward) {
+  const auto batch = static_cast<size_t>(forward.shape().batch);
+  const size_t row = static_cast<size_t>(forward.patch_rows() * forward.patch_columns());
+  const size_t logits = batch * static_cast<size_t>(setup_.config.classes) * sizeof(float);
+  bool moved = false;
+  try {
+    grow(buffers_.workspace, forward.workspace_bytes(), "a forward's memory", moved);
+    grow(buffers_.input, batch * row * element_bytes(setup_.type), "a forward's input", moved);
+    grow(buffers_.logits, logits, "a forward's logits", moved);
+    grow(buffers_.host_logits, logits, "a forward's logits", moved);
+  } catch (...) {
+    for (auto& [shape, planned] : plans_) planned.graph = {};
+    throw;
+  }
+  if (!moved) return;
+  for (auto& [shape, planned] : plans_) planned.graph = {};
+}
+
+/// Frames become rows of tubelets: frame f of a tubelet fills columns f * k .. of its rows.
+void CudaSession::gather(const BatchInput& input, const FusedForward& forward) {
+  const ViTConfig& config = setup_.config;
+  const size_t cells = static_cast<size_t>(config.grid_rows() * config.grid_cols());
+  const size_t frame_bytes = pixels_.frame_bytes();
+  const size_t row_bytes = frame_bytes / cells;
+  const auto tubelet = static_cast<size_t>(config.tubelet);
+  auto* to = buffers_.input.as<unsigned char>();
+  const auto at = [&](size_t i) { return on_device(input.frames[i]).data; };
+  for (size_t i = 0; i < input.frames.size();) {
+    if (tubelet > 1) {
+      cuda::copy_rows_on_device(to + i / tubelet * tubelet * frame_bytes + i % tubelet * row_bytes,
+                                row_bytes * tubelet, at(i), row_bytes, row_bytes, cells, stream_);
+      ++i;
+      continue;
+    }
+    size_t end = i + 1;  // frames that were pre-processed together lie together
+    while (end < input.frames.size() && at(end) == at(end - 1) + frame_bytes) ++end;
+    cuda::copy_on_device(to + i * frame_bytes, at(i), (end - i) * frame_bytes, stream_);
+    i = end;
+  }
+}
+
+void CudaSession::run(Planned& planned) {
+  const auto enqueue = [&] {
+    planned.forward->run(*ops_, buffers_.input.data(), buffers_.workspace.data(),
+                         buffers_.logits.as<float>());
+  };
+  if (planned.seen && captures_ && !planned.graph) {
+    try {
+      planned.graph = cuda::Graph(stream_, enqueue);
+    } catch (const Error& error) {
+      if (error.kind() == ErrorKind::kOutOfMemory) throw;
+      captures_ = false;
+      log(LogLevel::kWarning, std::string("forwards run without CUDA graphs: ") + error.what());
+    }
+  }
+  if (planned.graph) {
+    planned.graph.launch(stream_);
+  } else {
+    enqueue();
+    planned.seen = true;
+  }
+}
+
+BatchOutput CudaSession::forward_fused(const BatchInput& input) {
+  Planned& planned = plan(shape_of(input));
+  make_room(*planned.forward);
+  gather(input, *planned.forward);
+  run(planned);
+  BatchOutput output;
+  output.classes = setup_.config.classes;
+  output.logits.resize(static_cast<size_t>(input.batch * output.classes));
+  const size_t bytes = output.logits.size() * sizeof(float);
+  cuda::copy_to_host(buffers_.host_logits.data(), buffers_.logits.data(), bytes, stream_);
+  cuda::synchronise(stream_);
+  std::memcpy(output.logits.data(), buffers_.host_logits.data(), bytes);
+  output.tokens_in = planned.forward->tokens_in();
+  output.tokens_out.assign(static_cast<size_t>(input.batch), planned.forward->tokens_out());
+  return output;
+}
+
+PatchesPtr CudaSession::to_host(const DevicePatches& patches) {
+  const ViTConfig& config = setup_.config;
+  const at::Tensor rows =
+      at::empty({config.grid_rows() * config.grid_cols(), 3 * config.patch * config.patch},
+                scalar_type(setup_.type));
+  cuda::copy_to_host(rows.mutable_data_ptr(), patches.data, rows.nbytes(), stream_);
+  cuda::synchronise(stream_);
+  return std::make_shared<const Patches>(Patches{rows.to(at::kFloat)});
+}
+
+/// Note [LibTorch's way on the same device]
+/// What the fused forward has not goes through VisionTransformer::forward, by way of the host: the
+/// patches come back, rounded to the model's type. It is slower, and there for the results.
+BatchOutput CudaSession::forward_aten(const BatchInput& input) {
+  if (!aten_) {
+    aten_ = std::make_unique<AtenSession>(setup_.aten(), setup_.preprocess);
+    log(LogLevel::kInfo, std::string("forwards of ") + setup_.config.name + " on cuda:" +
+                             std::to_string(setup_.device) + " go through LibTorch's operators: " +
+                             (setup_.model ? "they merge static patches"
+                                           : why_not_fused(setup_.config, setup_.type)));
+  }
+  BatchInput host = input;
+  for (PatchesPtr& frame : host.frames) frame = to_host(on_device(frame));
+  return aten_->forward(host);
+}
+
+std::vector<OperationShare> CudaSession::time_operations(const BatchInput& input) {
+  if (!setup_.model) {
+    throw Error(ErrorKind::kSettings,
+                "times of operations: " + setup_.config.name +
+                    " has no fused forward here: " + why_not_fused(setup_.config, setup_.type));
+  }
+  const cuda::CurrentDevice device(setup_.device);
+  const Planned& planned = plan(shape_of(input));
+  make_room(*planned.forward);
+  gather(input, *planned.forward);
+  cuda::synchronise(stream_);
+  cuda::CudaOps in_turn(cuda::CudaOps::Matching::kInTurn);
+  std::vector<OperationShare> shares;
+  for (const bool warm : {false, true}) {
+    cuda::TimedOps timed(in_turn);
+    planned.forward->run(timed, buffers_.input.data(), buffers_.workspace.data(),
+                         buffers_.logits.as<float>());
+    const auto times = timed.times();
+    if (!warm) continue;
+    for (const auto& time : times) shares.push_back({time.name, time.calls, time.milliseconds});
+  }
+  return shares;
+}
+
+size_t CudaSession::graphs() const {
+  return static_cast<size_t>(std::count_if(plans_.begin(), plans_.end(), [](const auto& entry) {
+    return static_cast<bool>(entry.second.graph);
+  }));
+}
+
+std::string why_no_cuda_kernels(int device) {
+  try {
+    cuda::open_device(device);
+    cuda::lt::functions();
+    return {};
+  } catch (const Error& error) {
+    return error.what();
+  }
+}
+
+std::string cuda_device_name(int device) {
+  try {
+    return cuda::open_device(device).name;
+  } catch (const Error&) {
+    return {};
+  }
+}
+
+std::shared_ptr<const CudaModel> upload_model(const ViTConfig& config, const ViTWeights& weights,
+                                              cuda::ElementType type, int device) {
+  const cuda::CurrentDevice current(device);
+  auto model = std::make_shared<CudaModel>();
+  model->device = device;
+  model->weights =
+      fuse_weights(config, weights, type, [&model](const at::Tensor& tensor) -> const void* {
+        const at::Tensor whole = tensor.contiguous();
+        cuda::DeviceMemory memory(whole.nbytes(), "weights");
+        memory.upload(whole.const_data_ptr(), whole.nbytes());
+        model->memory.push_back(std::move(memory));
+        return model->memory.back().data();
+      });
+  return model;
+}
+
+std::unique_ptr<DeviceSession> open_cuda_session(CudaSessionSetup setup) {
+  const cuda::CurrentDevice device(setup.device);
+  return std::make_unique<CudaSession>(std::move(setup));
+}
+
+std::vector<OperationShare> time_operations(DeviceSession& session, const BatchInput& input) {
+  if (auto* ours = dynamic_cast<CudaSession*>(&session)) return ours->time_operations(input);
+  throw Error(ErrorKind::kSettings, "times of operations: expected a session of a CUDA device");
+}
+
+}  // namespace tome

@@ -1,0 +1,85 @@
+// A device session on our own kernels: its streams, memory and graphs on one CUDA device.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+
+#include "engine/aten_session.h"
+#include "engine/cuda_model.h"
+#include "engine/cuda_pixels.h"
+#include "vit/fused_cuda.h"
+#include "vit/fused_forward.h"
+
+namespace tome {
+
+struct CudaModel {
+  FusedWeights weights;
+  int device = 0;
+  std::vector<cuda::DeviceMemory> memory;  // where the weights are
+};
+
+/// Note [Graphs by shape]
+/// A forward's launches depend on its shape alone: batch, frames, r of each block, proportional
+/// attention. The first forward of a shape runs launch by launch; the second is captured, and every
+/// later one replays the graph. All shapes share one workspace, input and output, so memory is that
+/// of the largest; when these have to grow, addresses change and graphs are captured anew. At most
+/// kMostShapes are kept, the least recently used goes first. If a capture fails, the session says
+/// so once and goes on launch by launch.
+///
+/// In the loop nothing is allocated, and the host waits once, for the logits.
+class CudaSession : public DeviceSession {
+ public:
+  explicit CudaSession(CudaSessionSetup setup);
+  ~CudaSession() override;
+
+  void preprocess(std::span<PreprocessJob> jobs) override;
+  PatchesPtr preprocess_one(const Frame& frame) override;
+  BatchOutput forward(const BatchInput& input) override;
+  void finish_reading() override;
+
+  std::vector<OperationShare> time_operations(const BatchInput& input);
+  size_t graphs() const;
+
+  static constexpr size_t kMostShapes = 64;
+
+ private:
+  struct Planned {
+    std::unique_ptr<FusedForward> forward;
+    cuda::Graph graph;
+    bool seen = false;  ///< has run launch by launch
+    uint64_t used = 0;
+  };
+  struct Buffers {
+    cuda::DeviceMemory workspace, input, logits;
+    cuda::PinnedMemory host_logits;
+  };
+
+  FusedShape shape_of(const BatchInput& input) const;
+  Planned& plan(const FusedShape& shape);
+  void make_room(const FusedForward& forward);
+  void gather(const BatchInput& input, const FusedForward& forward);
+  void run(Planned& planned);
+  BatchOutput forward_fused(const BatchInput& input);
+  BatchOutput forward_aten(const BatchInput& input);
+  PatchesPtr to_host(const DevicePatches& patches);
+
+  CudaSessionSetup setup_;
+  std::shared_ptr<BlockPool> pool_;
+  std::optional<cuda::CudaOps> ops_;  // none without a fused forward
+  std::optional<cuda::OwnedStream> own_stream_;
+  cuda::Stream stream_ = nullptr;
+  CudaPixels pixels_;
+  std::mutex one_;  // guards the next two
+  cuda::OwnedStream one_stream_;
+  CudaPixels one_pixels_;
+  Buffers buffers_;
+  std::map<FusedShape, Planned> plans_;
+  uint64_t forwards_ = 0;
+  bool captures_ = true;
+  std::unique_ptr<AtenSession> aten_;
+};
+
+}  // namespace tome

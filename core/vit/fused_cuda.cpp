@@ -1,0 +1,81 @@
+#include "vit/fused_cuda.h"
+
+#include <algorithm>
+
+#include "cuda/device.h"
+
+namespace tome::cuda {
+
+CudaOps::CudaOps(Matching matching) : beside_(matching == Matching::kBeside) {}
+
+void CudaOps::product(const ProductRequest& q) { products_.run(q, main_.get()); }
+void CudaOps::embed(const EmbedRequest& q) { embed_tokens(q, main_.get()); }
+void CudaOps::attend(const AttentionRequest& q) { cuda::attend(q, main_.get()); }
+void CudaOps::merge(const MergeRequest& q) { merge_tokens(q, main_.get()); }
+void CudaOps::pool(const PoolRequest& q) { pool_tokens(q, main_.get()); }
+void CudaOps::sources(const SourceParams& q) { merge_sources(q, main_.get()); }
+void CudaOps::clear(void* memory, size_t bytes) { clear_on_device(memory, bytes, main_.get()); }
+
+void CudaOps::fork() {
+  if (!beside_) return;
+  forked_.record(main_.get());
+  forked_.hold_back(side_.get());
+}
+
+void CudaOps::match(const MatchRequest& q) { match_tokens(q, beside_ ? side_.get() : main_.get()); }
+
+void CudaOps::join() {
+  if (!beside_) return;
+  joined_.record(side_.get());
+  joined_.hold_back(main_.get());
+}
+
+template <class F>
+void TimedOps::time(const char* name, F&& enqueue) {
+  Span span{name, Event(Event::Kind::kTiming), Event(Event::Kind::kTiming)};
+  span.begin.record(ops_.stream());
+  enqueue();
+  span.end.record(ops_.stream());
+  spans_.push_back(std::move(span));
+}
+
+void TimedOps::product(const ProductRequest& q) {
+  time("products", [&] { ops_.product(q); });
+}
+void TimedOps::embed(const EmbedRequest& q) {
+  time("embedding", [&] { ops_.embed(q); });
+}
+void TimedOps::attend(const AttentionRequest& q) {
+  time("attention", [&] { ops_.attend(q); });
+}
+void TimedOps::merge(const MergeRequest& q) {
+  time(q.members != nullptr ? "residual, merge and LayerNorm" : "LayerNorm",
+       [&] { ops_.merge(q); });
+}
+void TimedOps::pool(const PoolRequest& q) {
+  time("pooling", [&] { ops_.pool(q); });
+}
+void TimedOps::sources(const SourceParams& q) {
+  time("sources", [&] { ops_.sources(q); });
+}
+void TimedOps::clear(void* memory, size_t bytes) {
+  time("clearing counters", [&] { ops_.clear(memory, bytes); });
+}
+void TimedOps::match(const MatchRequest& q) {
+  time("matching", [&] { ops_.match(q); });
+}
+
+std::vector<OperationTime> TimedOps::times() const {
+  synchronise(ops_.stream());
+  std::vector<OperationTime> out;
+  for (const Span& span : spans_) {
+    auto found = std::find_if(out.begin(), out.end(),
+                              [&](const OperationTime& t) { return t.name == span.name; });
+    if (found == out.end()) found = out.insert(out.end(), OperationTime{span.name});
+    ++found->calls;
+    found->milliseconds += span.end.milliseconds_since(span.begin);
+  }
+  return out;
+}
+
+}  // namespace tome::cuda

@@ -1,0 +1,79 @@
+// The fused forward's operations on a CUDA device.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "cuda/stream.h"
+#include "vit/fused_ops.h"
+#include "vit/product_cuda.h"
+
+namespace tome::cuda {
+
+/// Enqueues on streams of its own, of the device that was current when it was made. All pointers
+/// are that device's memory.
+class CudaOps : public FusedOps {
+ public:
+  /// Where matching runs: on a second stream beside attention, or in turn with everything else.
+  enum class Matching { kBeside, kInTurn };
+  /// @throws Error kDevice, kOutOfMemory
+  explicit CudaOps(Matching matching = Matching::kBeside);
+
+  Stream stream() const { return main_.get(); }
+
+  void product(const ProductRequest& request) override;
+  void embed(const EmbedRequest& request) override;
+  void attend(const AttentionRequest& request) override;
+  void merge(const MergeRequest& request) override;
+  void pool(const PoolRequest& request) override;
+  void sources(const SourceParams& request) override;
+  void clear(void* memory, size_t bytes) override;
+  void fork() override;
+  void match(const MatchRequest& request) override;
+  void join() override;
+
+ private:
+  bool beside_;
+  OwnedStream main_, side_;
+  Event forked_, joined_;
+  MatrixProducts products_;
+};
+
+/// How long the operations of one kind took together.
+struct OperationTime {
+  std::string name;
+  int calls = 0;
+  double milliseconds = 0;
+};
+
+/// Passes operations on to CudaOps (kInTurn) and times each on the device.
+class TimedOps : public FusedOps {
+ public:
+  explicit TimedOps(CudaOps& ops) : ops_(ops) {}
+
+  void product(const ProductRequest& request) override;
+  void embed(const EmbedRequest& request) override;
+  void attend(const AttentionRequest& request) override;
+  void merge(const MergeRequest& request) override;
+  void pool(const PoolRequest& request) override;
+  void sources(const SourceParams& request) override;
+  void clear(void* memory, size_t bytes) override;
+  void fork() override {}
+  void match(const MatchRequest& request) override;
+  void join() override {}
+
+  /// Waits for what was enqueued; by kind, in the order of their first calls.
+  std::vector<OperationTime> times() const;
+
+ private:
+  struct Span {
+    const char* name;
+    Event begin, end;
+  };
+  template <class F>
+  void time(const char* name, F&& enqueue);
+  CudaOps& ops_;
+  std::vector<Span> spans_;
+};
+
+}  // namespace tome::cuda

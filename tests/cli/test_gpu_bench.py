@@ -1,0 +1,111 @@
+"""bench/gpu.sh: what it refuses, and its table from made-up rows. No number here is a measurement."""
+
+import contextlib
+import io
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import tap
+from program import ROOT, run
+
+sys.path[:0] = [str(ROOT / "bench" / "gpu"), str(ROOT / "bench" / "cpu")]
+import run as gpu_run  # noqa: E402
+from table import add_ratios, peak_of, table  # noqa: E402
+
+BUILD = Path(os.environ["TOME_BUILD"])
+
+
+def results(*skipped):
+    """A device tests' report in GoogleTest's format, with the output that goes with it."""
+    suites, output = [], ""
+    for name in ("SessionOnDevice", "ParityOnDevice", "ModelOnDevice"):
+        result = "SKIPPED" if name in skipped else "COMPLETED"
+        suites.append({"name": name, "testsuite": [{"name": "Test", "status": "RUN", "result": result}]})
+        output += f"[ RUN      ] {name}.Test\n"
+        if name in skipped:
+            output += f"test.cpp:1: Skipped\nnothing for {name}\n\n[  SKIPPED ] {name}.Test (0 ms)\n"
+    return {"testsuites": suites}, output
+
+
+def refusal(tests):
+    """What is said of results that are refused; empty if they are not."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            gpu_run.check_results(*tests)
+    except SystemExit as stop:
+        assert stop.code == 2, stop.code
+        return said.getvalue()
+    return ""
+
+
+def test_without_a_gpu_one_line_says_so():
+    if not (BUILD / "tests/unit/cuda/test_cuda_device").exists():
+        raise tap.Skip("a build without CUDA kernels")
+    if Path("/dev/nvidiactl").exists():
+        raise tap.Skip("there is a GPU")
+    status, out, err = run("env", f"BUILD={BUILD}", f"PYTHON={sys.executable}", ROOT / "bench" / "gpu.sh")
+    assert status == 2 and out == "", (status, out)
+    assert err.startswith("gpu.sh: no usable GPU: CUDA: ") and err.count("\n") == 1, err
+
+
+def test_without_a_build_one_line_says_so():
+    with tempfile.TemporaryDirectory() as folder:
+        status, _, err = run("env", f"BUILD={folder}", ROOT / "bench" / "gpu.sh")
+    assert status == 2 and "setup.sh" in err and err.count("\n") == 1, err
+
+
+def test_results_count_only_after_parity_and_a_model():
+    assert "3 device tests passed" in gpu_run.check_results(*results())
+    assert "parity with the reference was not checked (nothing for ParityOnDevice)" in refusal(results("ParityOnDevice"))
+    assert "a real model was not checked (nothing for ModelOnDevice)" in refusal(results("ModelOnDevice"))
+    assert refusal(results("SessionOnDevice")) == ""
+    everything = results("SessionOnDevice", "ParityOnDevice", "ModelOnDevice")
+    assert "no usable GPU: nothing for SessionOnDevice" in refusal(everything)
+    failed, output = results()
+    failed["testsuites"][0]["testsuite"][0]["failures"] = [{"failure": "wrong"}]
+    assert "1 device tests failed" in refusal((failed, output))
+    assert refusal(({"testsuites": []}, ""))
+
+
+def made_up_rows():
+    def row(engine, r, ms, **more):
+        return {"engine": engine, "model": "video_vit_large", "batch": 8, "precision": "bf16", "r": r, "ms_median": ms,
+                "ms_min": ms - 1, "ms_max": ms + 1} | more
+
+    operations = [{"name": "matching", "calls": 24, "ms": 0.5}]
+    return [row("eager", "0", 50.0, gflops=1200.0), row("compile", "0", 42.0, gflops=1200.0),
+            row("gst-tome", "0", 40.0, gflops=1200.0, flops_saved=1.0),
+            row("gst-tome", "65", 20.0, gflops=550.0, flops_saved=2.2, operations=operations),
+            {"engine": "eager", "model": "video_vit_large", "batch": 256, "precision": "bf16", "r": "0",
+             "error": "out of memory"}]
+
+
+def test_ratios():
+    rows = made_up_rows()
+    add_ratios(rows, 1000)
+    merged = rows[3]
+    assert merged["speedup"] == 2.0 and merged["x_compile"] == 2.1 and merged["x_eager"] == 2.5, merged
+    assert merged["speedup_over_flops_saved"] == 0.909, merged
+    assert rows[2]["tflops_per_s"] == 240.0 and rows[2]["share_of_peak"] == 0.24, rows[2]
+    assert "speedup" not in rows[4]
+    assert peak_of("NVIDIA H100 80GB HBM3") == 989 and peak_of("NVIDIA H100 PCIe") == 756
+    assert peak_of("a device of the future") is None
+
+
+def test_table():
+    rows = made_up_rows()
+    add_ratios(rows, 1000)
+    facts = {"device": "a made-up device", "precision": "bf16", "torch": "0", "timm": "0", "driver": "0",
+             "peak_tflops": 1000, "tests": "none"}
+    text = table(rows, facts)
+    assert "| video_vit_large | 8 | gst-tome | 65 | 20.000 | 19.000..21.000 | 2.00 | 2.50 | 2.10 | 220 | 22 % | 0.91 |" in text, text
+    assert "| video_vit_large | 256 | eager | 0 | out of memory |" in text
+    assert "| video_vit_large | 8 | 65 | matching | 24 | 0.5000 |" in text
+    json.dumps(rows)
+
+
+tap.main(globals())
