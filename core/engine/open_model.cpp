@@ -229,12 +229,14 @@ Clock::duration warm_up(DeviceSession& session, const ModelDescription& model, i
   BatchInput input;
   input.frames_per_request = model.clip_length;
   input.r = Schedule::parse(model.default_schedule).resolve(model.geometry);
-  time_batch(session, input, 1);
-  const Clock::duration one = time_batch(session, input, 1);
+  const auto time_warm = [&](int64_t batch) {
+    for (int run = 0; run < session.warm_up_runs(); ++run) time_batch(session, input, batch);
+    return time_batch(session, input, batch);
+  };
+  const Clock::duration one = time_warm(1);
   // A batch that would take seconds is not worth the wait: its duration is learnt from real ones.
   if (batch_size == 1 || one * batch_size > std::chrono::seconds(2)) return one * batch_size;
-  time_batch(session, input, batch_size);
-  return time_batch(session, input, batch_size);
+  return time_warm(batch_size);
 }
 
 /// LibTorch keeps the number of threads by calling thread, so it is set on the worker. 0 means the
