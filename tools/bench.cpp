@@ -95,9 +95,7 @@ struct Engines {
     const ForwardOptions options =
         forward_options(settings.forward, checkpoint.config, checkpoint.preprocess);
     const std::string reason = why_no_device_forward(checkpoint.config, options, device, precision);
-    if (reason.empty()) {
-      fused.emplace(checkpoint, device, precision);
-    }
+    if (reason.empty()) fused.emplace(checkpoint, device, precision);
     if (device.is_cuda() && (!fused || settings.compare_torch)) require_libtorch(device);
     if (!fused) model.emplace(checkpoint.config, checkpoint.weights, device, precision);
     if (settings.compare_torch) {

@@ -101,7 +101,8 @@ def run_ours(tome, cell, repeats, runs):
 def our_rows(cell, runs):
     rows = []
     for spec, found in runs.items():
-        extra = {key: found[-1][key] for key in ("gflops", "flops_saved", "tokens_last", "kernels", "operations")}
+        wanted = ("gflops", "flops_saved", "tokens_last", "kernels", "operations")
+        extra = {key: found[-1][key] for key in wanted if key in found[-1]}
         row = row_of(cell, "gst-tome", spec, [run["ms_median"] for run in found], extra)
         row["ms_min"] = round(min(run["ms_min"] for run in found), 3)
         row["ms_max"] = round(max(run["ms_max"] for run in found), 3)
@@ -129,8 +130,8 @@ def measure(cell, tome, rounds, repeats):
             for peer in peers:
                 peer.run(repeats)
             run_ours(tome, cell, repeats, ours)
-    except PeerFailed as error:
-        rows.append(error_row("gst-tome", "all", error))
+    except (PeerFailed, OSError, ValueError) as error:  # a peer that ended answers nothing
+        rows.append(error_row("a round", "all", error))
     for peer in peers:
         peer.close()
     rows += [row_of(cell, peer.engine, "0", peer.times) for peer in peers if peer.times]
