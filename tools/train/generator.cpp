@@ -186,7 +186,7 @@ GeneratedClip CameraStateGenerator::clip_of(CameraState state, uint64_t index,
   SensorOptions sensor = draw_sensor(random);
   // A covered lens may be all black, where noise is cut off or coded away; an encoder may take away
   // anybody's noise but for traces, see Note [Still or frozen].
-  const bool denoised = random.chance(0.35);
+  const bool denoised = random.chance(is_motion(state) ? 0.3 : 0.6);
   if (state == CameraState::kCovered ? random.chance(0.3) : denoised) sensor.noise = 0;
   record(clip.frames, sensor, random);
   for (cv::Mat& frame : clip.frames) {
@@ -200,7 +200,7 @@ GeneratedClip CameraStateGenerator::clip_of(CameraState state, uint64_t index,
     freeze(clip.frames, random);
   } else if (state != CameraState::kCovered) {
     if (denoised) {
-      add_traces(clip.frames, random.log_uniform(0.24, 0.9), random.uniform(0.25, 1), random);
+      add_traces(clip.frames, random.log_uniform(0.2, 0.9), random.uniform(0.25, 1), random);
     }
     keep_alive(clip.frames, random);
   }

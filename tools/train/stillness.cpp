@@ -16,7 +16,7 @@ namespace {
 // %. So a generated living camera changes by at least kAlive, and a generated frozen one flickers
 // by at most kFrozen. What is left of the noise is no longer white: neighbours change together
 // (correlation 0.3 to 0.6), in blocks of a few pixels, and a block that is not coded anew stays.
-constexpr double kAlive = 0.07;
+constexpr double kAlive = 0.05;
 constexpr double kFrozen = 0.035;
 
 }  // namespace
@@ -31,8 +31,8 @@ double mean_change(const std::vector<cv::Mat>& frames) {
 
 void add_traces(std::vector<cv::Mat>& frames, double deviation, double update, Random& random) {
   cv::RNG noise(random.next());
-  const int64_t grain = random.index(3);
-  const double narrowing[3] = {1, 0.375, 1.0 / 3};  // of the deviation, by the blurs below
+  const double k = random.uniform(0, 0.5);  // neighbours correlate by 2 k / (1 + 2 k^2)
+  const cv::Matx13d grain = cv::Matx13d(k, 1, k) * (1 / std::sqrt(1 + 2 * k * k));
   const int cell = 2 + static_cast<int>(random.index(4));
   const int type = random.chance(0.7) ? CV_32F : CV_32FC3;
   const cv::Size size = frames[0].size();
@@ -41,9 +41,9 @@ void add_traces(std::vector<cv::Mat>& frames, double deviation, double update, R
   cv::Mat left = cv::Mat::zeros(size, type);  // what is left of the noise, as last coded
   for (size_t i = 0; i < frames.size(); ++i) {
     cv::Mat fresh(size, type);
-    noise.fill(fresh, cv::RNG::NORMAL, 0, deviation / narrowing[grain]);
-    if (grain == 1) cv::GaussianBlur(fresh, fresh, {3, 3}, 0);
-    if (grain == 2) cv::blur(fresh, fresh, {3, 3});
+    // Every few frames an encoder gives more bits.
+    noise.fill(fresh, cv::RNG::NORMAL, 0, deviation * random.log_uniform(0.6, 1.6));
+    cv::sepFilter2D(fresh, fresh, -1, grain, grain);
     noise.fill(cells, cv::RNG::UNIFORM, 0, 1);
     const double share = i == 0 ? 1 : update * random.uniform(0.4, 1.6);
     cv::resize(cells < share, coded, size, 0, 0, cv::INTER_NEAREST);
