@@ -193,8 +193,9 @@ def plot(rows, machine, path):
         axis.tick_params(labelsize=7)
         axis.set_title("{}, batch {}, {} threads, {}".format(*key), fontsize=8)
     axes[-1, 0].set_xlabel("times OpenVINO unmerged")
-    figure.suptitle(machine, fontsize=8)
-    figure.tight_layout()
+    height = figure.get_size_inches()[1]
+    figure.suptitle(machine, fontsize=8, y=1 - 0.1 / height)
+    figure.tight_layout(rect=(0, 0, 1, 1 - 0.3 / height))
     figure.savefig(path, dpi=110)
 
 
