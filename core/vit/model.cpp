@@ -228,6 +228,16 @@ at::Tensor classify(at::Tensor x, const TokenState& tokens, const ViTConfig& con
   return logits.to(at::kFloat);
 }
 
+// Note [r after static patches]
+// r is asked for all tokens of a clip. A still scene that has come down to an eighth of them before
+// block 0 would be left with next to nothing by as many merges again; so r shrinks in proportion,
+// and stays what it is where nothing repeats.
+// `left` are the patch tokens before block 0, of `all`.
+int64_t asked_of_block(const ForwardOptions& options, size_t block, int64_t left, int64_t all) {
+  if (block >= options.r.size()) return 0;
+  return left == all ? options.r[block] : (2 * options.r[block] * left + all) / (2 * all);
+}
+
 bool proportional(PropAttn wish, const ViTConfig& config) {
   return wish == PropAttn::kAuto ? config.prop_attn_auto : wish == PropAttn::kOn;
 }
@@ -270,8 +280,9 @@ ForwardOutput run_kernels(const CpuForward& cpu, const ViTConfig& config, const 
       run.static_tokens = tokens = still.tokens_out;
     }
   }
+  const int64_t left = tokens - prefix;
   for (size_t i = 0; i < static_cast<size_t>(config.depth); ++i) {
-    const int64_t asked = i < options.r.size() ? options.r[i] : 0;
+    const int64_t asked = asked_of_block(options, i, left, output.tokens_in - prefix);
     output.r.push_back(capped_r(asked, tokens, prefix));
     tokens -= output.r.back();
   }
@@ -313,6 +324,7 @@ ForwardOutput VisionTransformer::forward(const at::Tensor& patches,
   if (options.static_threshold >= 0 && patches.size(1) > 1) {
     x = tokens.merge_static(x, tubelets_of(patches, config_.tubelet), options);
   }
+  const int64_t left = x.size(1) - config_.prefix_tokens();
   const auto depth = static_cast<size_t>(config_.depth);
   for (size_t i = 0; i < depth; ++i) {
     const Block& block = impl_->blocks[i];
@@ -323,7 +335,8 @@ ForwardOutput VisionTransformer::forward(const at::Tensor& patches,
         split_heads(block.qkv.forward(layer_norm(x, block.norm1, config_.norm_eps)), config_.heads);
     x = add_branch(x, attention(heads, tokens.log_weight()), block.proj, block.scale1, drop_rate);
 
-    const int64_t asked = i < options.r.size() ? options.r[i] : 0;
+    const int64_t asked =
+        asked_of_block(options, i, left, output.tokens_in - config_.prefix_tokens());
     at::Tensor metric;
     if (asked > 0 || options.trace) {
       metric = options.method == MergeMethod::kAttentionPrune

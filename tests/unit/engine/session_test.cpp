@@ -61,8 +61,9 @@ TEST_F(SessionTest, AStillClipCostsLittleAmongMovingOnes) {
   const std::vector<at::Tensor> clips{clip(0, 1), clip(kCells, 2), clip(8, 3), clip(0, 4)};
   const BatchOutput all = run(clips, 0);
   EXPECT_EQ(all.tokens_in, 1 + kFrames * kCells);
-  // Three blocks merge 4 each; before them 3 x 16 and 3 x 8 rounded down to 16 repeats are gone.
-  EXPECT_EQ(all.tokens_out, (std::vector<int64_t>{53, 5, 37, 53}));
+  // Three blocks merge 4 of 64 each. Before them 3 x 16 and 3 x 8 rounded down to 16 repeats are
+  // gone, and r shrinks as what is left: to 1 of 16 and 3 of 48.
+  EXPECT_EQ(all.tokens_out, (std::vector<int64_t>{53, 1 + 16 - 3, 1 + 48 - 9, 53}));
   for (size_t i = 0; i < clips.size(); ++i) expect_near(all, i, run({clips[i]}, 0));
 }
 
@@ -76,8 +77,8 @@ TEST_F(SessionTest, TheThresholdIsInGreyLevels) {
   at::Tensor trembling = still.clone();
   // 2 of 255 grey levels at a deviation of 0.5 are 4 / 255.
   trembling[1].add_(4.0 / 255);
-  EXPECT_EQ(run({trembling}, 1.9).tokens_out[0], 5 + 2 * kCells);
-  EXPECT_EQ(run({trembling}, 2.1).tokens_out[0], 5);
+  EXPECT_EQ(run({trembling}, 1.9).tokens_out[0], 1 + 48 - 9);
+  EXPECT_EQ(run({trembling}, 2.1).tokens_out[0], 1 + 16 - 3);
 }
 
 }  // namespace

@@ -223,11 +223,23 @@ TEST(Model, StaticPatchesOfAStillClipMergeBeforeBlock0) {
   EXPECT_EQ(still.tokens_in, 1 + 8 * 64);
   EXPECT_LE(still.trace[0].x.size(1), 1.3 * 65);
   EXPECT_TRUE(at::allclose(still.logits, model.forward_pixels(frame).logits, 1e-4, 1e-4));
-  // Where nothing repeats the result is the same to the bit.
+  // r is asked for all 512 patches; a still clip's 64 merge as large a share.
+  options.r = {32, 32, 32, 32};
+  options.trace = false;
+  for (const bool plain : {true, false}) {
+    options.plain = plain;
+    const auto merged = model.forward_pixels(frame.repeat({1, 1, 8, 1, 1}), options);
+    EXPECT_EQ(merged.r, (std::vector<int64_t>{4, 4, 4, 4}));
+  }
+  // Where nothing repeats the result is the same to the bit, merged and not.
   const at::Tensor moving = at::randn({1, 3, 8, 64, 64});
-  options.trace = false;  // so that both go through the same kernels
-  EXPECT_TRUE(
-      at::equal(model.forward_pixels(moving, options).logits, model.forward_pixels(moving).logits));
+  for (const auto& r : {std::vector<int64_t>{}, options.r}) {
+    options.r = r;
+    ForwardOptions without = options;
+    without.static_threshold = -1;
+    EXPECT_TRUE(at::equal(model.forward_pixels(moving, options).logits,
+                          model.forward_pixels(moving, without).logits));
+  }
 }
 
 }  // namespace
