@@ -36,7 +36,7 @@ struct ViTConfig {
   bool distilled_head = false;   ///< two heads whose logits are averaged
   Pooling pooling = Pooling::kToken;
   /// Proportional attention when the user says `auto`: on for class-token image models, off for
-  /// MAE-style models that pool. See docs/merging.md, "Proportional attention by family".
+  /// MAE-style models that pool. docs/checkpoints.md has the table by family.
   bool prop_attn_auto = true;
   bool weighted_pool = true;  ///< kMean weights tokens by their size
   Activation activation = Activation::kGelu;
