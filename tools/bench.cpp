@@ -122,7 +122,7 @@ class Bench {
   explicit Bench(const BenchSettings& settings)
       : settings_(settings),
         threads_(use_threads(settings.forward.threads)),
-        device_(choose_device(settings.forward.device)),
+        device_(asked_device(settings.forward.device)),
         checkpoint_(load(settings)),
         frames_(frames_per_request(checkpoint_.config, settings.clip_length)),
         geometry_(token_geometry(checkpoint_.config, frames_)) {

@@ -105,11 +105,19 @@ int use_threads(int threads) {
   return at::get_num_threads();
 }
 
+at::Device asked_device(const std::string& text) {
+  try {
+    return choose_device(text);
+  } catch (const Error& error) {
+    throw Error(error.kind(), "--" + std::string(error.what()));  // "device: …" is the property
+  }
+}
+
 at::Device parse_device(const std::string& text) {
   if (text == "auto") {
     return why_no_libtorch_cuda().empty() ? choose_device(text) : at::Device(at::kCPU);
   }
-  const at::Device device = choose_device(text);
+  const at::Device device = asked_device(text);
   if (device.is_cuda()) require_libtorch(device);
   return device;
 }

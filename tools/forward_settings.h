@@ -41,6 +41,9 @@ ForwardOptions forward_options(const ForwardSettings& settings, const ViTConfig&
 /// Sets the threads of a forward; 0: as many as there are cores. Returns the number in use.
 int use_threads(int threads);
 
+/// choose_device() for the option --device, which its errors name.
+at::Device asked_device(const std::string& text);
+
 /// For forwards in LibTorch's operators.
 /// @throws Error kSettings for another word, kDevice where there is no such device for LibTorch
 at::Device parse_device(const std::string& text);
