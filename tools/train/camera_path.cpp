@@ -39,8 +39,8 @@ void make_imperfect(std::vector<Step>& steps, double size, Random& random) {
   }
 }
 
-/// A shaken camera goes to and fro: in the end it has come about a third as far as it moved, at
-/// most.
+/// A shaken camera goes to and fro: in the end it has come, and turned, about a third as far as it
+/// moved and turned on the way, at most. Else it would be a pan or a roll with a jitter.
 std::vector<Step> shake_steps(int count, double difficulty, Random& random) {
   const double size = draw_speed(0.006, 0.05, difficulty, random);
   std::vector<Step> steps(static_cast<size_t>(count));
@@ -51,7 +51,7 @@ std::vector<Step> shake_steps(int count, double difficulty, Random& random) {
     const double axis = random.uniform(0, std::numbers::pi / 2);
     const double jitter = random.uniform(0.1, 0.9);
     const double turn = random.chance(0.5) ? size * 0.8 * random.unit() : 0;
-    double sum_x = 0, sum_y = 0, length = 0;
+    double sum_x = 0, sum_y = 0, length = 0, sum_angle = 0, turned = 0;
     for (int i = 0; i < count; ++i) {
       const double phase = 2 * std::numbers::pi * frequency * i;
       Step step;
@@ -63,9 +63,13 @@ std::vector<Step> shake_steps(int count, double difficulty, Random& random) {
       sum_x += step.dx;
       sum_y += step.dy;
       length += std::hypot(step.dx, step.dy);
+      sum_angle += step.angle;
+      turned += std::abs(step.angle);
       steps[static_cast<size_t>(i)] = step;
     }
-    if (std::hypot(sum_x, sum_y) < 0.35 * length || attempt == 40) return steps;
+    const bool returns =
+        std::hypot(sum_x, sum_y) < 0.35 * length && std::abs(sum_angle) <= 0.35 * turned;
+    if (returns || attempt == 40) return steps;
   }
 }
 

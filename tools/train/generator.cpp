@@ -200,7 +200,7 @@ GeneratedClip CameraStateGenerator::clip_of(CameraState state, uint64_t index,
     freeze(clip.frames, random);
   } else if (state != CameraState::kCovered) {
     if (denoised) {
-      add_traces(clip.frames, random.log_uniform(0.2, 0.9), random.uniform(0.25, 1), random);
+      add_traces(clip.frames, random.log_uniform(0.17, 0.9), random.uniform(0.25, 1), random);
     }
     keep_alive(clip.frames, random);
   }

@@ -12,12 +12,14 @@ namespace {
 // Note [Still or frozen]
 // At 64 x 64, a real still scene with a sensor's noise, encoded by H.264 at usual quality and
 // decoded, differs from frame to frame in 6 to 30 % of its values, mostly by one grey level (0.07
-// to 0.5 on average); a scene that repeats one frame exactly, encoded in the same way, in at most 4
-// %. So a generated living camera changes by at least kAlive, and a generated frozen one flickers
-// by at most kFrozen. What is left of the noise is no longer white: neighbours change together
-// (correlation 0.3 to 0.6), in blocks of a few pixels, and a block that is not coded anew stays.
-constexpr double kAlive = 0.05;
-constexpr double kFrozen = 0.035;
+// to 0.5 on average). Right after a cut an encoder spends its bits on the picture and lets through
+// less of the noise: 0.03 to 0.06. A scene that repeats one frame exactly, encoded in the same way,
+// changes by 0 to 0.02. So a generated living camera changes by at least kAlive, and a generated
+// frozen one flickers by at most kFrozen. What is left of the noise is no longer white: neighbours
+// change together (correlation 0.3 to 0.6), in blocks of a few pixels, and a block that is not
+// coded anew stays.
+constexpr double kAlive = 0.03;
+constexpr double kFrozen = 0.02;
 
 }  // namespace
 
@@ -60,7 +62,7 @@ void add_traces(std::vector<cv::Mat>& frames, double deviation, double update, R
 }
 
 void keep_alive(std::vector<cv::Mat>& frames, Random& random) {
-  for (double least = 0.24; mean_change(frames) < kAlive && least < 3; least *= 1.3) {
+  for (double least = 0.19; mean_change(frames) < kAlive && least < 3; least *= 1.3) {
     add_traces(frames, random.log_uniform(least, least * 1.5), random.uniform(0.3, 1), random);
   }
 }
@@ -81,7 +83,7 @@ void freeze(std::vector<cv::Mat>& frames, Random& random) {
   }
   const std::vector<cv::Mat> still = frames;
   const double update = random.log_uniform(0.02, 1);
-  for (double deviation = random.uniform(0.14, 0.6); deviation > 0.05; deviation *= 0.8) {
+  for (double deviation = random.uniform(0.14, 0.6); deviation > 0.04; deviation *= 0.8) {
     std::transform(still.begin(), still.end(), frames.begin(),
                    [](const cv::Mat& frame) { return frame.clone(); });
     add_traces(frames, deviation, update, random);

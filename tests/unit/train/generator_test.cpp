@@ -161,9 +161,9 @@ TEST(Generator, FrozenFramesRepeatAndLivingOnesDoNot) {
       changes += mean_difference(frozen.frames[k], frozen.frames[k - 1]) > 0 ? 1 : 0;
     }
     // Encoded anew once at most, or with less flicker than any living camera shows.
-    EXPECT_TRUE(changes <= 1 || mean_change(frozen.frames) <= 0.035) << "clip " << i;
-    EXPECT_GE(mean_change(made.clip_of(CameraState::kSteady, i, 1).frames), 0.05) << "clip " << i;
-    EXPECT_GE(mean_change(made.clip_of(CameraState::kDefocused, i, 1).frames), 0.05)
+    EXPECT_TRUE(changes <= 1 || mean_change(frozen.frames) <= 0.02) << "clip " << i;
+    EXPECT_GE(mean_change(made.clip_of(CameraState::kSteady, i, 1).frames), 0.03) << "clip " << i;
+    EXPECT_GE(mean_change(made.clip_of(CameraState::kDefocused, i, 1).frames), 0.03)
         << "clip " << i;
   }
 }
