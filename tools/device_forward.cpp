@@ -44,7 +44,7 @@ std::string why_no_device_forward(const ViTConfig& config, const ForwardOptions&
   if (std::string reason = why_no_cuda_kernels(device.index()); !reason.empty()) return reason;
   const ForwardOptions usual;
   if (options.metric != usual.metric || options.similarity != usual.similarity ||
-      options.partition != usual.partition || options.method != usual.method ||
+      options.partition == Partition::kRandom || options.method != usual.method ||
       options.combine != usual.combine || options.static_threshold >= 0) {
     return "other ways to merge than the default go through LibTorch's operators";
   }
@@ -82,6 +82,7 @@ BatchInput DeviceForward::make_input(int64_t batch, int64_t frames, const Forwar
   input.frames_per_request = frames;
   input.r = options.r;
   input.prop_attn = options.prop_attn;
+  input.partition = options.partition;
   for (int64_t i = 0; i < batch * frames; ++i) {
     input.frames.push_back(jobs[static_cast<size_t>(i % kPictures)].patches);
   }

@@ -97,6 +97,7 @@ BatchOutput AtenSession::forward(const BatchInput& input) {
   ForwardOptions options = options_;
   options.r = input.r;
   options.prop_attn = input.prop_attn;
+  options.partition = input.partition;
   BatchOutput result;
   result.tokens_out.resize(static_cast<size_t>(input.batch));
   std::vector<int64_t> all(static_cast<size_t>(input.batch));

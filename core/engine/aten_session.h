@@ -10,7 +10,7 @@ namespace tome {
 
 class AtenSession : public DeviceSession {
  public:
-  /// @param options  of every forward; r and prop_attn come with each batch
+  /// @param options  of every forward; r, prop_attn and partition come with each batch
   AtenSession(std::shared_ptr<const VisionTransformer> model, PreprocessSpec spec,
               ForwardOptions options = {});
 

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <exception>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -35,6 +36,7 @@ struct BatchInput {
   int64_t batch = 0, frames_per_request = 1;
   std::vector<int64_t> r;  ///< asked of each block
   PropAttn prop_attn = PropAttn::kAuto;
+  std::optional<Partition> partition;  ///< unset: default_partition(); not kRandom
   double static_threshold = -1;  ///< grey levels; negative: static patches are not merged first
 };
 

@@ -21,6 +21,11 @@ enum class Partition {
   kCheckerboard,  ///< clips: parity of t + y + x
 };
 
+/// Whether a partition goes by the tokens' places in the clip's grid.
+constexpr bool knows_grid(Partition partition) {
+  return partition == Partition::kByFrame || partition == Partition::kCheckerboard;
+}
+
 /// Place of each patch token in the clip's grid, for the partitions that know it: int32 [B, N, 3] =
 /// (t, y, x); prefix tokens' rows are ignored.
 struct TokenPlaces {

@@ -24,6 +24,8 @@ struct MergeRequest {
   const int32_t* members = nullptr;
   void* x_out = nullptr;  ///< not x, unless nothing merges
   float* size_out = nullptr;
+  const uint8_t* parity = nullptr;  ///< given together with parity_out
+  uint8_t* parity_out = nullptr;
   const float* norm_weight = nullptr;
   const float* norm_bias = nullptr;
   void* norm_out = nullptr;

@@ -28,6 +28,8 @@ struct MergeParams {
   const int32_t* members = nullptr;
   X* x_out = nullptr;                  ///< [batch, tokens_out, channels]; null: only the LayerNorm
   float* size_out = nullptr;           ///< [batch, tokens_out]; null: not wanted
+  const uint8_t* parity = nullptr;     ///< [batch, tokens_in], of each token's place in the clip
+  uint8_t* parity_out = nullptr;       ///< [batch, tokens_out]; null: not wanted
   const float* norm_weight = nullptr;  ///< [channels]
   const float* norm_bias = nullptr;    ///< [channels]
   Y* norm_out = nullptr;               ///< [batch, tokens_out, channels]; null: no LayerNorm
@@ -180,6 +182,17 @@ TOME_DEVICE float member_weight(const MergeParams<X, Y>& p, const Members& membe
   }
 }
 
+/// Where the largest member lay; of equals, the kept token's place stands, then the lowest.
+template <class X, class Y>
+TOME_DEVICE uint8_t parity_of_largest(const MergeParams<X, Y>& p, const Members& members) {
+  int64_t leader = members.token(members.begin);
+  for (int m = members.begin + 1; m < members.end; ++m) {
+    const int64_t token = members.token(m);
+    if (p.size != nullptr && p.size[token] > p.size[leader]) leader = token;
+  }
+  return p.parity[leader];
+}
+
 /// A warp for each output token: grid (ceil(batch * tokens_out / 4)), 128 threads, no shared
 /// memory. kSlices * 256 >= channels.
 template <class Ctx, class X, class Y, int kSlices>
@@ -227,6 +240,9 @@ TOME_KERNEL void merge_kernel(Ctx& ctx, const MergeParams<X, Y>& p) {
     }
   }
   if (p.size_out != nullptr && ctx.lane() == 0) p.size_out[out_token] = total;
+  if (p.parity_out != nullptr && ctx.lane() == 0) {
+    p.parity_out[out_token] = parity_of_largest(p, members);
+  }
   if (p.norm_out == nullptr) return;
   normalise_row(ctx, RowNorm{p.norm_weight, p.norm_bias, p.norm_eps, p.channels}, row,
                 p.norm_out + out_token * p.channels);

@@ -29,6 +29,8 @@ void run_merge_of(Launcher& launcher, const MergeRequest& q) {
   p.members = q.members;
   p.x_out = static_cast<X*>(q.x_out);
   p.size_out = q.size_out;
+  p.parity = q.parity;
+  p.parity_out = q.parity_out;
   p.norm_weight = q.norm_weight;
   p.norm_bias = q.norm_bias;
   p.norm_out = static_cast<Y*>(q.norm_out);
@@ -50,6 +52,9 @@ void run_merge(Launcher& launcher, const MergeRequest& q) {
   if (q.batch < 1 || q.channels < 1 || q.tokens_out < 1 || q.tokens_out > q.tokens_in ||
       (!merges && q.tokens_out != q.tokens_in) || (merges && q.x == q.x_out)) {
     refuse_merge(q, "a plan wherever tokens get fewer, and an output of its own");
+  }
+  if (q.parity_out != nullptr && (q.parity == nullptr || q.parity == q.parity_out)) {
+    refuse_merge(q, "parities to come from memory of their own");
   }
   const bool wide = q.residual == ElementType::kFloat32;
   const bool mixed = wide && q.branch_type == ElementType::kBfloat16;

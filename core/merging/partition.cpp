@@ -90,4 +90,26 @@ Halves split_tokens(int64_t batch, int64_t tokens, const MatchOptions& options) 
   return {row(a), row(b)};
 }
 
+cuda::HalvesView halves_view(Partition partition, int64_t prefix, int64_t tokens) {
+  if (partition == Partition::kRandom) {
+    throw Error(ErrorKind::kSettings, "partition random has no halves that stay the same");
+  }
+  const auto free = static_cast<int>(tokens - prefix);
+  const auto first = static_cast<int>(prefix);
+  cuda::HalvesView halves;
+  halves.n_fixed = first;
+  if (partition == Partition::kAlternating) {
+    halves.a_first = first + first % 2;  // A are even places, whatever comes before them
+    halves.b_first = first + 1 - first % 2;
+    halves.n_a = (free + 1 - first % 2) / 2;
+  } else {
+    halves.n_a = (free + 1) / 2;
+    halves.a_first = first;
+    halves.b_first = first + halves.n_a;
+    halves.a_step = halves.b_step = 1;
+  }
+  halves.n_b = free - halves.n_a;
+  return halves;
+}
+
 }  // namespace tome

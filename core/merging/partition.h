@@ -3,6 +3,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "merging/clip_grid.h"
+#include "merging/match_params.h"
 #include "merging/matching.h"
 
 namespace tome {
@@ -22,5 +24,16 @@ struct Halves {
 /// merging has left more tokens of one parity than of the other.
 /// @throws Error kSettings if the partition needs places and has none
 Halves split_tokens(int64_t batch, int64_t tokens, const MatchOptions& options);
+
+/// The same halves behind `prefix` protected tokens, as far as they are arithmetic: all of them for
+/// kAlternating and kSequential; for the partitions that know the grid their sizes, to which the
+/// caller adds the lists (partition_cuda.h).
+/// @throws Error kSettings for kRandom
+cuda::HalvesView halves_view(Partition partition, int64_t prefix, int64_t tokens);
+
+/// @param partition  one that knows the grid
+constexpr GridParity grid_parity(Partition partition) {
+  return partition == Partition::kByFrame ? GridParity::kFrame : GridParity::kCheckerboard;
+}
 
 }  // namespace tome

@@ -1,20 +1,17 @@
 // The partitions that know a clip's grid, on a GPU: which tokens are in A and which in B, for each
-// sample, from the tokens' places. See split_tokens in partition.h.
+// sample, from the parity of the tokens' places. See split_tokens in partition.h.
 #pragma once
 
 #include "merging/match_order.h"
 
 namespace tome::cuda {
 
-enum class GridParity { kFrame, kCheckerboard };  ///< of t; of t + y + x
-
 struct PartitionParams {
-  const int32_t* places = nullptr;  ///< [batch, tokens, 3]: t, y, x
+  const uint8_t* parity = nullptr;  ///< [batch, tokens], of each place: ClipGrid::parity
   const int64_t* fixed = nullptr;   ///< protected tokens [n_fixed], ascending; null: 0, 1, ...
   int64_t* a = nullptr;             ///< [batch, (free + 1) / 2]
   int64_t* b = nullptr;             ///< [batch, free / 2]
   int batch = 0, tokens = 0, n_fixed = 0;
-  GridParity parity = GridParity::kFrame;
 
   TOME_DEVICE int free_tokens() const { return tokens - n_fixed; }
   TOME_DEVICE bool is_fixed(int token) const {
@@ -25,9 +22,7 @@ struct PartitionParams {
     return false;
   }
   TOME_DEVICE bool is_even(int sample, int token) const {
-    const int32_t* tyx = places + (static_cast<int64_t>(sample) * tokens + token) * 3;
-    const int sum = parity == GridParity::kFrame ? tyx[0] : tyx[0] + tyx[1] + tyx[2];
-    return (sum & 1) == 0;
+    return parity[static_cast<int64_t>(sample) * tokens + token] == 0;
   }
 };
 

@@ -76,11 +76,7 @@ class CpuPass {
   /// What is added to each key's score: see TokenState::log_weight.
   void write_bias(int64_t sample, const float* size, int64_t tokens, bool by_size,
                   std::vector<float>& bias) const;
-  bool by_grid() const {
-    return run_.partition == Partition::kByFrame || run_.partition == Partition::kCheckerboard;
-  }
-  /// Of the place of patch `patch` in the clip: t, or t + y + x.
-  uint8_t grid_parity(int64_t patch) const;
+  bool by_grid() const { return knows_grid(run_.partition); }
   /// The two halves, as split_tokens has them.
   void split(SampleTokens& sample) const;
   /// A merged token lies where its largest part lay, as TokenState::move_places has it.

@@ -6,15 +6,18 @@
 #include <numeric>
 
 #include "merging/merge_plan.h"
+#include "merging/partition.h"
 
 namespace tome {
 
 void CpuPass::begin_sizes() {
+  const ClipGrid grid{static_cast<int>(config_.grid_rows()), static_cast<int>(config_.grid_cols()),
+                      grid_parity(run_.partition)};
   for (int64_t b = 0; b < run_.batch; ++b) {
     SampleTokens& sample = work_.samples[static_cast<size_t>(b)];
     std::fill_n(sample.size.begin(), tokens_, 1.0F);
     for (int64_t i = prefix_; by_grid() && i < tokens_; ++i) {
-      sample.parity[static_cast<size_t>(i)] = grid_parity(i - prefix_);
+      sample.parity[static_cast<size_t>(i)] = grid.parity(static_cast<int>(i - prefix_));
     }
     write_bias(b, sample.size.data(), tokens_, false, work_.key_bias);
     if (run_.source != nullptr) {
@@ -29,14 +32,6 @@ void CpuPass::write_bias(int64_t sample, const float* size, int64_t tokens, bool
   for (int64_t i = 0; i < tokens; ++i) out[i] = by_size && size[i] != 1 ? std::log2(size[i]) : 0;
   std::fill_n(out, prefix_, std::log2(static_cast<float>(joint_frames_)));
   std::fill(out + tokens, out + work_.padded_tokens, kNoKey);
-}
-
-uint8_t CpuPass::grid_parity(int64_t patch) const {
-  const int64_t rows = config_.grid_rows();
-  const int64_t columns = config_.grid_cols();
-  const int64_t t = patch / (rows * columns);
-  const int64_t sum = t + patch / columns % rows + patch % columns;
-  return static_cast<uint8_t>((run_.partition == Partition::kByFrame ? t : sum) & 1);
 }
 
 void CpuPass::split(SampleTokens& sample) const {

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "cuda/types.h"
+#include "merging/clip_grid.h"
 
 namespace tome::cuda {
 
@@ -16,6 +17,8 @@ struct EmbedRequest {
   void* x_out = nullptr;
   float* size_out = nullptr;
   float prefix_size = 1;
+  uint8_t* parity_out = nullptr;
+  ClipGrid grid;
   const float* norm_weight = nullptr;
   const float* norm_bias = nullptr;
   void* norm_out = nullptr;

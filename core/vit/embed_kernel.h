@@ -2,6 +2,7 @@
 // LayerNorm that reads them first, in one pass.
 #pragma once
 
+#include "merging/clip_grid.h"
 #include "merging/merge_kernel.h"
 
 namespace tome::cuda {
@@ -16,6 +17,8 @@ struct EmbedParams {
   T* x_out = nullptr;               ///< [batch, tokens, channels]; null: only the LayerNorm
   float* size_out = nullptr;        ///< [batch, tokens]: prefix_size, then ones; null: not wanted
   float prefix_size = 1;
+  uint8_t* parity_out = nullptr;       ///< [batch, tokens], of each patch's place; null: not wanted
+  ClipGrid grid;                       ///< for parity_out
   const float* norm_weight = nullptr;  ///< [channels]
   const float* norm_bias = nullptr;
   T* norm_out = nullptr;  ///< [batch, tokens, channels]
@@ -62,6 +65,9 @@ TOME_KERNEL void embed_kernel(Ctx& ctx, const EmbedParams<T>& p) {
   }
   if (p.size_out != nullptr && ctx.lane() == 0) {
     p.size_out[token] = place < p.prefix ? p.prefix_size : 1.0F;
+  }
+  if (p.parity_out != nullptr && ctx.lane() == 0) {
+    p.parity_out[token] = place < p.prefix ? uint8_t{0} : p.grid.parity(place - p.prefix);
   }
   normalise_row(ctx, RowNorm{p.norm_weight, p.norm_bias, p.norm_eps, p.channels}, row,
                 p.norm_out + token * p.channels);

@@ -28,6 +28,8 @@ void run_embed_of(Launcher& launcher, const EmbedRequest& q) {
   p.x_out = static_cast<T*>(q.x_out);
   p.size_out = q.size_out;
   p.prefix_size = q.prefix_size;
+  p.parity_out = q.parity_out;
+  p.grid = q.grid;
   p.norm_weight = q.norm_weight;
   p.norm_bias = q.norm_bias;
   p.norm_out = static_cast<T*>(q.norm_out);
@@ -49,6 +51,9 @@ void run_embed(Launcher& launcher, const EmbedRequest& q) {
       (q.tokens - q.prefix) % q.cells != 0) {
     refuse_tokens("embedding", q.batch, q.tokens, q.channels,
                   "whole frames of cells behind the prefix");
+  }
+  if (q.parity_out != nullptr && (q.grid.rows < 1 || q.grid.cols < 1)) {
+    refuse_tokens("embedding", q.batch, q.tokens, q.channels, "a grid of rows and columns");
   }
   switch (q.type) {
     case ElementType::kFloat32:

@@ -22,7 +22,8 @@ void CudaOps::fork() {
   forked_.hold_back(side_.get());
 }
 
-void CudaOps::match(const MatchRequest& q) { match_tokens(q, beside_ ? side_.get() : main_.get()); }
+void CudaOps::split(const PartitionParams& q) { split_by_parity(q, side()); }
+void CudaOps::match(const MatchRequest& q) { match_tokens(q, side()); }
 
 void CudaOps::join() {
   if (!beside_) return;
@@ -60,6 +61,9 @@ void TimedOps::sources(const SourceParams& q) {
 }
 void TimedOps::clear(void* memory, size_t bytes) {
   time("clearing counters", [&] { ops_.clear(memory, bytes); });
+}
+void TimedOps::split(const PartitionParams& q) {
+  time("splitting", [&] { ops_.split(q); });
 }
 void TimedOps::match(const MatchRequest& q) {
   time("matching", [&] { ops_.match(q); });

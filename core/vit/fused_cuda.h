@@ -29,10 +29,13 @@ class CudaOps : public FusedOps {
   void sources(const SourceParams& request) override;
   void clear(void* memory, size_t bytes) override;
   void fork() override;
+  void split(const PartitionParams& request) override;
   void match(const MatchRequest& request) override;
   void join() override;
 
  private:
+  Stream side() const { return beside_ ? side_.get() : main_.get(); }
+
   bool beside_;
   OwnedStream main_, side_;
   Event forked_, joined_;
@@ -59,6 +62,7 @@ class TimedOps : public FusedOps {
   void sources(const SourceParams& request) override;
   void clear(void* memory, size_t bytes) override;
   void fork() override {}
+  void split(const PartitionParams& request) override;
   void match(const MatchRequest& request) override;
   void join() override {}
 

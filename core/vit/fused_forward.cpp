@@ -5,18 +5,13 @@
 #include <utility>
 
 #include "merging/match_launch.h"
+#include "merging/partition.h"
 #include "merging/schedule.h"
 
 namespace tome {
 namespace {
 
 size_t element_bytes(cuda::ElementType type) { return type == cuda::ElementType::kFloat32 ? 4 : 2; }
-
-/// First token at or behind the prefix whose place is even, or odd: the alternating partition goes
-/// by place (split_tokens of partition.h).
-int first_with_parity(int64_t prefix, int64_t parity) {
-  return static_cast<int>(prefix % 2 == parity ? prefix : prefix + 1);
-}
 
 ProductActivation activation_of(Activation activation, cuda::ElementType type) {
   switch (activation) {
@@ -39,16 +34,15 @@ FusedForward::FusedForward(const FusedWeights& weights, FusedShape shape)
   for (size_t i = 0; i < weights_.blocks.size(); ++i) {
     const int64_t asked = i < shape_.r.size() ? shape_.r[i] : 0;
     const int64_t tokens = tokens_.back();
-    r_.push_back(std::min<int64_t>(capped_r(asked, tokens, prefix_), n_a(i)));
+    const int n_a = halves_view(shape_.partition, prefix_, tokens).n_a;
+    r_.push_back(std::min<int64_t>(capped_r(asked, tokens, prefix_), n_a));
     tokens_.push_back(tokens - r_.back());
   }
   lay_out();
 }
 
-/// Even places behind the prefix.
-int FusedForward::n_a(size_t block) const {
-  const int64_t first = first_with_parity(prefix_, 0);
-  return static_cast<int>((std::max<int64_t>(tokens_[block] - first, 0) + 1) / 2);
+bool FusedForward::by_grid() const {
+  return knows_grid(shape_.partition) && tokens_.back() < tokens_.front();
 }
 
 int FusedForward::elements_of_qkv(size_t block) const {
@@ -83,6 +77,11 @@ void FusedForward::lay_out() {
   if (shape_.joint_frames > 1) at_.first_size = take(rows * 4);
   if (r > 0) {
     for (size_t& size : at_.size) size = take(rows * 4);
+    if (by_grid()) {
+      for (size_t& parity : at_.parity) parity = take(rows);
+      at_.a = take(rows * 8);
+      at_.b = take(rows * 8);
+    }
     at_.target = take(rows * 8);
     at_.from = take(shape_.batch * r * 8);
     at_.to = take(shape_.batch * r * 8);
@@ -92,9 +91,9 @@ void FusedForward::lay_out() {
     for (size_t i = 0; i < r_.size(); ++i) {
       if (r_[i] == 0) continue;
       cuda::MatchScratch scratch;
-      bytes =
-          std::max(bytes, cuda::lay_out_match_scratch(nullptr, static_cast<int>(shape_.batch),
-                                                      n_a(i), static_cast<int>(r_[i]), &scratch));
+      const int n_a = halves_view(shape_.partition, prefix_, tokens_[i]).n_a;
+      bytes = std::max(bytes, cuda::lay_out_match_scratch(nullptr, static_cast<int>(shape_.batch),
+                                                          n_a, static_cast<int>(r_[i]), &scratch));
     }
     at_.match = take(static_cast<int64_t>(bytes));
   }
@@ -152,6 +151,11 @@ void FusedForward::embed(FusedOps& ops, State& state, const void* patches) const
     q.prefix_size = static_cast<float>(shape_.joint_frames);
     if (shape_.proportional) state.size = q.size_out;
   }
+  if (by_grid()) {
+    q.parity_out = state.base + at_.parity[state.parity];
+    q.grid = {static_cast<int>(config.grid_rows()), static_cast<int>(config.grid_cols()),
+              grid_parity(shape_.partition)};
+  }
   q.norm_weight = first_norm.weight;
   q.norm_bias = first_norm.bias;
   q.norm_out = pre_norm ? x : state.base + at_.norm;
@@ -168,6 +172,22 @@ void FusedForward::embed(FusedOps& ops, State& state, const void* patches) const
   }
 }
 
+cuda::HalvesView FusedForward::split(FusedOps& ops, const State& state, size_t block) const {
+  cuda::HalvesView halves = halves_view(shape_.partition, prefix_, tokens_[block]);
+  if (!by_grid()) return halves;
+  cuda::PartitionParams p;
+  p.parity = state.base + at_.parity[state.parity];
+  halves.a = p.a = reinterpret_cast<int64_t*>(state.base + at_.a);
+  halves.b = p.b = reinterpret_cast<int64_t*>(state.base + at_.b);
+  halves.a_sample_stride = halves.n_a;
+  halves.b_sample_stride = halves.n_b;
+  p.batch = static_cast<int>(shape_.batch);
+  p.tokens = static_cast<int>(tokens_[block]);
+  p.n_fixed = halves.n_fixed;
+  ops.split(p);
+  return halves;
+}
+
 void FusedForward::match(FusedOps& ops, const State& state, size_t block) const {
   const auto element = static_cast<int64_t>(element_bytes(weights_.type));
   cuda::MatchRequest q;
@@ -179,11 +199,7 @@ void FusedForward::match(FusedOps& ops, const State& state, size_t block) const 
   q.tokens = static_cast<int>(tokens_[block]);
   q.channels = static_cast<int>(weights_.head_dim());
   q.r = static_cast<int>(r_[block]);
-  q.halves.a_first = first_with_parity(prefix_, 0);
-  q.halves.b_first = first_with_parity(prefix_, 1);
-  q.halves.n_fixed = static_cast<int>(prefix_);
-  q.halves.n_a = n_a(block);
-  q.halves.n_b = q.tokens - q.halves.n_a - q.halves.n_fixed;
+  q.halves = split(ops, state, block);
   q.out = {reinterpret_cast<int64_t*>(state.base + at_.target),
            reinterpret_cast<int64_t*>(state.base + at_.from),
            reinterpret_cast<int64_t*>(state.base + at_.to),
@@ -233,6 +249,11 @@ void FusedForward::merge(FusedOps& ops, State& state, size_t block) const {
   state.x = 1 - state.x;
   q.x_out = state.base + at_.x[state.x];
   q.size_out = reinterpret_cast<float*>(state.base + at_.size[state.next_size]);
+  if (by_grid()) {
+    q.parity = state.base + at_.parity[state.parity];
+    state.parity = 1 - state.parity;
+    q.parity_out = state.base + at_.parity[state.parity];
+  }
   q.norm_weight = w.norm2.weight;
   q.norm_bias = w.norm2.bias;
   q.norm_out = state.base + at_.norm;

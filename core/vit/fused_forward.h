@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "merging/matching.h"
 #include "vit/fused_ops.h"
 #include "vit/fused_weights.h"
 
@@ -16,6 +17,7 @@ struct FusedShape {
   int64_t joint_frames = 1;  ///< T of an image model run on a clip, else 1
   std::vector<int64_t> r;    ///< asked of each block; short lists end in zeros
   bool proportional = false;
+  Partition partition = Partition::kAlternating;  ///< any but kRandom
 
   auto operator<=>(const FusedShape&) const = default;
 };
@@ -24,13 +26,16 @@ struct FusedShape {
 /// A block that merges is eight launches: the QKV product with the metric's columns; matching,
 /// which needs nothing else and so runs beside attention and projection; attention with token
 /// sizes; the projection; residual, merge and LayerNorm in one pass; fc1 with bias and GELU; fc2
-/// with bias and residual; the next LayerNorm. Unmerged, the residual rides on the projection.
-/// Everything equals VisionTransformer::forward with default options (keys, cosine, alternating
-/// partition, weighted mean) up to rounding: 16-bit products end in GELU's tanh form, which differs
-/// from the exact one by less than 5e-4.
+/// with bias and residual; the next LayerNorm. Unmerged, the residual rides on the projection. The
+/// partitions that know a clip's grid need one launch more, before matching and beside the same
+/// attention: it lists the halves by the parity of the tokens' places, which the embedding writes
+/// and each merge hands on. Everything equals VisionTransformer::forward with keys, cosine and
+/// weighted mean up to rounding: 16-bit products end in GELU's tanh form, which differs from the
+/// exact one by less than 5e-4.
 class FusedForward {
  public:
   /// @param weights  outlives the plan
+  /// @throws Error kSettings for a random partition
   FusedForward(const FusedWeights& weights, FusedShape shape);
 
   /// Scratch memory of a run, 256-byte aligned; its content before and after does not matter.
@@ -54,7 +59,7 @@ class FusedForward {
  private:
   struct Layout {
     size_t x[2], norm, qkv, attention, branch, hidden, embedded;
-    size_t first_size, size[2], target, from, to, member_begin, members, match;
+    size_t first_size, size[2], parity[2], a, b, target, from, to, member_begin, members, match;
     size_t pooled, pooled_norm;
   };
   /// Where the tokens are between two blocks.
@@ -64,6 +69,7 @@ class FusedForward {
     int x = 0;                    // which of Layout::x
     const float* size = nullptr;  // null: ones
     int next_size = 0;            // which of Layout::size is free
+    int parity = 0;               // which of Layout::parity
     bool tracked = false;
   };
 
@@ -71,6 +77,8 @@ class FusedForward {
   int elements_of_qkv(size_t block) const;
   void embed(FusedOps& ops, State& state, const void* patches) const;
   void run_block(FusedOps& ops, State& state, size_t block) const;
+  /// The halves, whose lists are written here where they are not arithmetic.
+  cuda::HalvesView split(FusedOps& ops, const State& state, size_t block) const;
   void match(FusedOps& ops, const State& state, size_t block) const;
   void attend(FusedOps& ops, const State& state, size_t block) const;
   void merge(FusedOps& ops, State& state, size_t block) const;
@@ -80,7 +88,8 @@ class FusedForward {
   void linear(FusedOps& ops, const FusedLinear& linear, const void* a, int64_t rows,
               const void* residual, void* out,
               ProductActivation activation = ProductActivation::kNone) const;
-  int n_a(size_t block) const;
+  /// Whether tokens' places in the clip matter.
+  bool by_grid() const;
 
   const FusedWeights& weights_;
   FusedShape shape_;

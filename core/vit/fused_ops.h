@@ -8,6 +8,7 @@
 #include "cuda/types.h"
 #include "merging/match_cuda.h"
 #include "merging/merge_cuda.h"
+#include "merging/partition_cuda.h"
 #include "vit/attention_cuda.h"
 #include "vit/embed_cuda.h"
 
@@ -30,8 +31,8 @@ struct ProductRequest {
   ProductActivation activation = ProductActivation::kNone;  ///< not together with a residual
 };
 
-/// Operations run in the order in which they are called, with one exception: what is matched
-/// between `fork` and `join` may run beside what else is called there. None allocates memory or
+/// Operations run in the order in which they are called, with one exception: what is split and
+/// matched between `fork` and `join` may run beside what else is called there. None allocates or
 /// waits, so that a CUDA graph can be captured from a whole forward.
 /// @throws Error of each operation
 class FusedOps {
@@ -45,8 +46,9 @@ class FusedOps {
   virtual void sources(const cuda::SourceParams& request) = 0;
   virtual void clear(void* memory, size_t bytes) = 0;
 
-  /// Between these, `match` may run beside what else is called.
+  /// Between these, `split` and then `match` may run beside what else is called.
   virtual void fork() = 0;
+  virtual void split(const cuda::PartitionParams& request) = 0;
   virtual void match(const cuda::MatchRequest& request) = 0;
   virtual void join() = 0;
 };

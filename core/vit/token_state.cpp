@@ -12,10 +12,6 @@
 namespace tome {
 namespace {
 
-bool needs_places(Partition partition) {
-  return partition == Partition::kByFrame || partition == Partition::kCheckerboard;
-}
-
 /// (t, y, x) of every token before block 0; prefix tokens at (0, 0, 0).
 at::Tensor grid_places(int64_t batch, int64_t prefix, int64_t tokens, int64_t rows, int64_t cols) {
   const at::Tensor cell = at::arange(tokens - prefix, at::kInt);
@@ -66,7 +62,7 @@ at::Tensor TokenState::merge(const at::Tensor& x, const at::Tensor& metric, int6
   match.similarity = options.similarity;
   match.partition = partition(options);
   match.seed = options.seed + static_cast<uint64_t>(block);
-  if (needs_places(partition(options))) {
+  if (knows_grid(partition(options))) {
     if (!places_.defined()) places_ = grid_places(batch_, prefix_, tokens_, rows_, cols_);
     match.places.tyx = places_;
   }
@@ -75,7 +71,7 @@ at::Tensor TokenState::merge(const at::Tensor& x, const at::Tensor& metric, int6
 
 at::Tensor TokenState::merge_static(const at::Tensor& x, const at::Tensor& tubelets,
                                     const ForwardOptions& options) {
-  if (needs_places(partition(options))) {
+  if (knows_grid(partition(options))) {
     places_ = grid_places(batch_, prefix_, tokens_, rows_, cols_);
   }
   return apply(x, match_static_runs(tubelets, options.static_threshold, prefix_), options);

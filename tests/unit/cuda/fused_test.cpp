@@ -55,6 +55,7 @@ struct Case {
   std::vector<int64_t> r;
   PropAttn prop_attn = PropAttn::kAuto;
   double scale = 0.1;  // of the weights
+  Partition partition = Partition::kAlternating;
 };
 
 class Fused : public ::testing::Test {
@@ -68,12 +69,14 @@ class Fused : public ::testing::Test {
     ForwardOptions options;
     options.r = c.r;
     options.prop_attn = c.prop_attn;
+    options.partition = c.partition;
     options.track_source = true;
     const VisionTransformer model(c.config, weights, at::kCPU, scalar_type(type));
     const ForwardOutput expected = model.forward(patches, options);
     const bool proportional =
         c.prop_attn == PropAttn::kAuto ? c.config.prop_attn_auto : c.prop_attn == PropAttn::kOn;
-    const HostForward got = run_fused(c.config, weights, patches, c.r, proportional, type);
+    const HostForward got = run_fused(c.config, weights, patches, c.r, proportional, type,
+                                      SideOrder::kLate, c.partition);
     EXPECT_EQ(got.r, expected.r);
     if (type == ElementType::kFloat32) {
       EXPECT_TRUE(at::equal(got.source, expected.source));
@@ -166,6 +169,45 @@ TEST_F(Fused, ImageModelOnAClipWeighsItsClassTokenByTheFrames) {
   }
 }
 
+TEST_F(Fused, PartitionsThatKnowTheGrid) {
+  for (const Partition partition : {Partition::kByFrame, Partition::kCheckerboard}) {
+    for (const int64_t width : {32, 40}) {  // 4 and 5 columns
+      Case c;
+      c.config = tiny_video();
+      c.config.depth = 5;
+      c.config.frames = c.frames = 8;
+      c.config.image_width = width;
+      c.partition = partition;
+      c.r = {20, 0, 13, 9, 4};  // places have moved, and parities are uneven, from the second on
+      expect_same(c);
+      c.prop_attn = PropAttn::kOn;
+      expect_same(c);
+      c.config = tiny();  // an image model on a clip, with a class token
+      c.config.depth = 4;
+      c.config.image_width = width;
+      c.frames = 3;
+      c.r = {17, 9, 5, 3};
+      for (const PropAttn prop_attn : {PropAttn::kOn, PropAttn::kOff}) {
+        c.prop_attn = prop_attn;
+        expect_same(c);
+      }
+      c.r = {};
+      expect_same(c);
+      c.r = {1000, 1000, 1000, 1000};
+      expect_same(c);
+    }
+  }
+}
+
+TEST_F(Fused, SequentialPartition) {
+  Case c;
+  c.partition = Partition::kSequential;
+  c.r = {5, 3};
+  expect_same(c);
+  c.config.registers = 1;
+  expect_same(c);
+}
+
 TEST_F(Fused, LayerScaleIsFoldedIntoTheProducts) {
   const c10::InferenceMode inference;
   at::manual_seed(3);
@@ -196,6 +238,8 @@ TEST_F(Fused, SixteenBitTypesWithTheShippedAttention) {
     c.batch = 1;
     c.r = {6, 6};
     expect_same(c, type);
+    c.partition = Partition::kCheckerboard;
+    expect_same(c, type);
   }
 }
 
@@ -204,13 +248,16 @@ TEST_F(Fused, MatchingMayRunBesideAttentionAndProjection) {
   at::manual_seed(5);
   const ViTConfig config = tiny();
   const ViTWeights weights = random_weights(config, 0.1);
-  const at::Tensor patches = random_patches(config, 2, 1);
-  const auto run = [&](SideOrder side) {
-    return run_fused(config, weights, patches, {4, 3}, true, ElementType::kFloat32, side);
-  };
-  const HostForward early = run(SideOrder::kEarly), late = run(SideOrder::kLate);
-  EXPECT_TRUE(at::equal(early.logits, late.logits));
-  EXPECT_TRUE(at::equal(early.source, late.source));
+  const at::Tensor patches = random_patches(config, 2, 3);
+  for (const Partition partition : {Partition::kAlternating, Partition::kCheckerboard}) {
+    const auto run = [&](SideOrder side) {
+      return run_fused(config, weights, patches, {4, 3}, true, ElementType::kFloat32, side,
+                       partition);
+    };
+    const HostForward early = run(SideOrder::kEarly), late = run(SideOrder::kLate);
+    EXPECT_TRUE(at::equal(early.logits, late.logits));
+    EXPECT_TRUE(at::equal(early.source, late.source));
+  }
 }
 
 TEST_F(Fused, AMergingBlockIsEightOperations) {
@@ -223,6 +270,11 @@ TEST_F(Fused, AMergingBlockIsEightOperations) {
   // Embedding; matching, attention, merge and the next LayerNorm (not after the last block), and
   // here the sources; pooling and its LayerNorm.
   EXPECT_EQ(got.launches, 1 + 2 * 5 - 1 + 2);
+  // One more where the halves have to be listed.
+  const HostForward clip =
+      run_fused(config, weights, random_patches(config, 1, 2), {4, 4}, true, ElementType::kBfloat16,
+                SideOrder::kEarly, Partition::kCheckerboard);
+  EXPECT_EQ(clip.launches, got.launches + 2);
 }
 
 TEST_F(Fused, SaysWhatItCannotRun) {

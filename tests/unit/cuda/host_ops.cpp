@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <stdexcept>
+#include <utility>
 
 #include "merging/match_request.h"
 #include "merging/merge_request.h"
@@ -85,25 +86,33 @@ void HostOps::fork() {
   forked_ = true;
 }
 
-void HostOps::match(const cuda::MatchRequest& q) {
-  if (!forked_) throw std::logic_error("match outside fork and join");
+void HostOps::beside(std::function<void()> operation) {
+  if (!forked_) throw std::logic_error("split or match outside fork and join");
   if (side_ == SideOrder::kLate) {
-    waiting_ = q;
+    waiting_.push_back(std::move(operation));
   } else {
-    cuda::run_match(launcher_, q);
+    operation();
   }
+}
+
+void HostOps::split(const cuda::PartitionParams& q) {
+  beside([this, q] { cuda::launch_partition(launcher_, q); });
+}
+
+void HostOps::match(const cuda::MatchRequest& q) {
+  beside([this, q] { cuda::run_match(launcher_, q); });
 }
 
 void HostOps::join() {
   if (!forked_) throw std::logic_error("join without fork");
-  if (waiting_) cuda::run_match(launcher_, *waiting_);
-  waiting_.reset();
+  for (const auto& operation : waiting_) operation();
+  waiting_.clear();
   forked_ = false;
 }
 
 HostForward run_fused(const ViTConfig& config, const ViTWeights& weights, const at::Tensor& patches,
                       const std::vector<int64_t>& r, bool proportional, cuda::ElementType type,
-                      SideOrder side) {
+                      SideOrder side, Partition partition) {
   std::vector<at::Tensor> kept;
   const FusedWeights fused =
       fuse_weights(config, weights, type, [&kept](const at::Tensor& t) -> const void* {
@@ -112,7 +121,7 @@ HostForward run_fused(const ViTConfig& config, const ViTWeights& weights, const 
       });
   const int64_t batch = patches.size(0);
   const int64_t joint = config.frames == 1 ? patches.size(1) : 1;
-  const FusedForward forward(fused, {batch, joint, r, proportional});
+  const FusedForward forward(fused, {batch, joint, r, proportional, partition});
   const at::Tensor rows = tubelets_of(patches, config.tubelet).to(scalar_type(type)).contiguous();
   // Nothing may depend on what was there before.
   const at::Tensor memory =

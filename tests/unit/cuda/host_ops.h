@@ -2,7 +2,8 @@
 // products by ATen.
 #pragma once
 
-#include <optional>
+#include <functional>
+#include <vector>
 
 #include "cuda/host_executor.h"
 #include "vit/fused_forward.h"
@@ -24,6 +25,7 @@ class HostOps : public FusedOps {
   void sources(const cuda::SourceParams& request) override;
   void clear(void* memory, size_t bytes) override;
   void fork() override;
+  void split(const cuda::PartitionParams& request) override;
   void match(const cuda::MatchRequest& request) override;
   void join() override;
 
@@ -31,9 +33,11 @@ class HostOps : public FusedOps {
   int launches() const { return launcher_.launches(); }
 
  private:
+  void beside(std::function<void()> operation);
+
   SideOrder side_;
   bool forked_ = false;
-  std::optional<cuda::MatchRequest> waiting_;
+  std::vector<std::function<void()>> waiting_;
   cuda::HostLauncher launcher_;
 };
 
@@ -48,6 +52,7 @@ struct HostForward {
 /// @param patches  float32 [B, T, n, 3 p p], as VisionTransformer::forward takes them
 HostForward run_fused(const ViTConfig& config, const ViTWeights& weights, const at::Tensor& patches,
                       const std::vector<int64_t>& r, bool proportional, cuda::ElementType type,
-                      SideOrder side = SideOrder::kEarly);
+                      SideOrder side = SideOrder::kEarly,
+                      Partition partition = Partition::kAlternating);
 
 }  // namespace tome::testing

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -228,6 +229,48 @@ TEST(MergeKernel, TokenThatNothingMergesIntoIsUntouched) {
     ++untouched;
   }
   EXPECT_GT(untouched, 0);
+}
+
+TEST(MergeKernel, AMergedTokenLiesWhereItsLargestPartLay) {
+  const KernelMatching plan = plan_for(2, 61, 25, 13);
+  at::manual_seed(14);
+  const at::Tensor x = at::randn({2, 61, 8});
+  for (const int largest : {2, 40}) {  // sizes of 1 alone, and many; equal ones in either case
+    const at::Tensor size = at::randint(1, largest, {2, 61}, at::kFloat);
+    const at::Tensor parity = at::randint(0, 2, {2, 61}, at::kByte);
+    const at::Tensor got = at::full({2, 36}, 9, at::kByte), out = at::empty({2, 36, 8});
+    cuda::MergeParams<float, float> p;
+    p.x = x.data_ptr<float>();
+    p.x_out = out.data_ptr<float>();
+    p.size = size.data_ptr<float>();
+    p.parity = parity.data_ptr<uint8_t>();
+    p.parity_out = got.data_ptr<uint8_t>();
+    p.member_begin = plan.member_begin.data_ptr<int32_t>();
+    p.members = plan.members.data_ptr<int32_t>();
+    p.batch = 2;
+    p.tokens_in = 61;
+    p.tokens_out = 36;
+    p.channels = 8;
+    cuda::HostLauncher launcher;
+    ASSERT_TRUE(cuda::launch_merge(launcher, p));
+    for (int64_t b = 0; b < 2; ++b) {
+      for (int64_t place = 0; place < 36; ++place) {
+        // The token that keeps its place first, then its sources; the first of the largest leads.
+        std::vector<int64_t> parts;
+        for (int64_t i = 0; i < 61; ++i) {
+          if (plan.matching.target[b][i].item<int64_t>() == place) parts.push_back(i);
+        }
+        std::stable_partition(parts.begin(), parts.end(), [&](int64_t i) {
+          return !(plan.matching.source[b] == i).any().item<bool>();
+        });
+        const int64_t leader =
+            *std::max_element(parts.begin(), parts.end(), [&](int64_t i, int64_t j) {
+              return size[b][i].item<float>() < size[b][j].item<float>();
+            });
+        EXPECT_EQ(got[b][place].item<int>(), parity[b][leader].item<int>()) << place;
+      }
+    }
+  }
 }
 
 TEST(MergeKernel, TooManyChannelsAreRefused) {
