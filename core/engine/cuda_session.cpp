@@ -111,7 +111,7 @@ FusedShape CudaSession::shape_of(const BatchInput& input) const {
   shape.r = input.r;
   shape.proportional =
       input.prop_attn == PropAttn::kAuto ? config.prop_attn_auto : input.prop_attn == PropAttn::kOn;
-  shape.partition = input.partition.value_or(default_partition(config, input.frames_per_request));
+  shape.partition = input.partition.value_or(default_partition(input.frames_per_request));
   return shape;
 }
 

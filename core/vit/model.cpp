@@ -79,8 +79,8 @@ at::Tensor add_branch(const at::Tensor& x, const at::Tensor& branch, const Linea
 
 }  // namespace
 
-Partition default_partition(const ViTConfig& /*config*/, int64_t /*frames*/) {
-  return Partition::kAlternating;
+Partition default_partition(int64_t frames) {
+  return frames > 1 ? Partition::kCheckerboard : Partition::kAlternating;
 }
 
 struct VisionTransformer::Impl {
@@ -266,8 +266,7 @@ ForwardOutput run_kernels(const CpuForward& cpu, const ViTConfig& config, const 
   run.threads = at::get_num_threads();
   run.proportional = proportional(options.prop_attn, config);
 
-  run.partition = options.partition.value_or(default_partition(config, run.frames));
-
+  run.partition = options.partition.value_or(default_partition(run.frames));
   const int64_t prefix = config.prefix_tokens();
   const int64_t joint_frames = config.frames == 1 ? run.frames : 1;
   ForwardOutput output;

@@ -41,9 +41,11 @@ struct ForwardOptions {
   bool plain = false;  ///< LibTorch's operators even where there are kernels of ours
 };
 
-/// How tokens are split where nobody says. kAlternating, the paper's, is always to be had.
-/// @param frames  of one input; more than config.frames for an image model on clips
-Partition default_partition(const ViTConfig& config, int64_t frames);
+/// How tokens are split where nobody says: kAlternating for single frames, as in the paper, and for
+/// clips kCheckerboard, which lets one place of two neighbouring frames meet. docs/clips.md has the
+/// measurements.
+/// @param frames  of one input, whether the model is one for clips or for images
+Partition default_partition(int64_t frames);
 
 struct BlockTrace {
   at::Tensor x, metric, size;  // [B, N_out, dim], [B, N_in, C], [B, N_out]

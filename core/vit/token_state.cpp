@@ -35,7 +35,7 @@ TokenState::TokenState(const ViTConfig& config, int64_t batch, int64_t joint_fra
       rows_(config.grid_rows()),
       cols_(config.grid_cols()),
       proportional_(proportional),
-      default_partition_(default_partition(config, config.frames * joint_frames)),
+      default_partition_(default_partition(config.frames * joint_frames)),
       device_(device),
       protected_(static_cast<size_t>(prefix_)) {
   std::iota(protected_.begin(), protected_.end(), 0);

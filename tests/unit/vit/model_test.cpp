@@ -72,6 +72,24 @@ TEST(Model, DuplicateTokensMergeWithoutChangingTheResult) {
   EXPECT_TRUE(at::equal(merged.source.narrow(1, 1, 64), merged.source.narrow(1, 65, 64)));
 }
 
+TEST(Model, ClipsAreSplitAsACheckerboardUnlessToldOtherwise) {
+  const c10::InferenceMode inference;
+  const VisionTransformer model = random_model(parity_config());
+  const auto logits = [&](const at::Tensor& pixels, std::optional<Partition> partition) {
+    ForwardOptions options;
+    options.r = {8, 8, 8, 8};
+    options.partition = partition;
+    return model.forward_pixels(pixels, options).logits;
+  };
+  const at::Tensor clip = at::randn({1, 3, 4, 64, 64});
+  EXPECT_TRUE(at::equal(logits(clip, {}), logits(clip, Partition::kCheckerboard)));
+  EXPECT_FALSE(at::equal(logits(clip, {}), logits(clip, Partition::kAlternating)));
+  const at::Tensor frame = clip.narrow(2, 0, 1);
+  EXPECT_TRUE(at::equal(logits(frame, {}), logits(frame, Partition::kAlternating)));
+  EXPECT_EQ(default_partition(1), Partition::kAlternating);
+  EXPECT_EQ(default_partition(2), Partition::kCheckerboard);
+}
+
 TEST(Model, BatchDoesNotMixSamples) {
   const c10::InferenceMode inference;
   const VisionTransformer model = random_model(parity_config());
