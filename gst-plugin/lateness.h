@@ -22,7 +22,9 @@ struct Urgency {
 //    passed already when it arrives here, or
 //  - the stream is live and its inference has not begun batch-timeout plus one batch after it
 //    arrived: it would leave later than the LATENCY query promised (Note [Latency]). This bounds
-//    the latency of a stream that is faster than the machine.
+//    the latency of a stream that is faster than the machine, or
+//  - the stream is live and the core, given that deadline, prefers a newer frame of it (Note
+//    [Overload] in the core).
 // A stream that is not live has no clock to miss: back-pressure slows its source down instead.
 
 /// Fed by the element's QoS and LATENCY events; asked for each frame. Thread-safe.

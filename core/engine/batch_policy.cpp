@@ -13,6 +13,21 @@ bool may_add(const StreamQueue& stream, uint64_t batch_number) {
          *stream.last_active + 2 >= batch_number;
 }
 
+/// Requests of `stream` that wait for a batch of `key`.
+size_t waiting(const StreamQueue& stream, const BatchKey& key) {
+  if (!same_key(stream.key.get(), &key)) return 0;
+  size_t requests = 0;
+  for (const auto& task : stream.tasks) requests += task->untaken();
+  return requests;
+}
+
+size_t waiting_with_deadline(const StreamQueue& stream, const BatchKey& key) {
+  if (!same_key(stream.key.get(), &key)) return 0;
+  size_t requests = 0;
+  for (const auto& task : stream.tasks) requests += task->deadline ? task->untaken() : 0;
+  return requests;
+}
+
 }  // namespace
 
 void BatchPolicy::remove(const std::shared_ptr<StreamQueue>& stream) {
@@ -95,6 +110,42 @@ Slot BatchPolicy::take_one(StreamQueue& stream) {
   ++task->reading;
   ++stream.running;
   return slot;
+}
+
+/// How many requests of each stream the next batch of `key` takes.
+std::vector<size_t> BatchPolicy::shares(const BatchKey& key) const {
+  std::vector<size_t> left;
+  size_t all = 0;
+  for (const auto& stream : round_) all += left.emplace_back(waiting(*stream, key));
+  std::vector<size_t> share(round_.size(), 0);
+  size_t places = std::min(all, limits_.batch_size);
+  for (size_t i = first_; places > 0; i = (i + 1) % round_.size()) {
+    if (left[i] == 0) continue;
+    --left[i];
+    ++share[i];
+    --places;
+  }
+  return share;
+}
+
+std::vector<std::shared_ptr<Task>> BatchPolicy::take_surplus(const BatchKey& key) {
+  size_t urgent = 0;
+  for (const auto& stream : round_) urgent += waiting_with_deadline(*stream, key);
+  const bool crowded_before = std::exchange(crowded_, urgent > limits_.batch_size);
+  std::vector<std::shared_ptr<Task>> surplus;
+  if (!crowded_before || !crowded_) return surplus;
+  const std::vector<size_t> share = shares(key);
+  for (size_t i = 0; i < round_.size(); ++i) {
+    size_t left = waiting(*round_[i], key);
+    if (left <= share[i]) continue;
+    std::erase_if(round_[i]->tasks, [&](const std::shared_ptr<Task>& task) {
+      if (task->taken > 0 || !task->deadline || left - task->untaken() < share[i]) return false;
+      left -= task->untaken();
+      surplus.push_back(task);
+      return true;
+    });
+  }
+  return surplus;
 }
 
 std::vector<std::shared_ptr<Task>> BatchPolicy::take_expired(TimePoint when) {

@@ -29,6 +29,15 @@ struct BatchLimits {
 /// stream after the last one served, so with S streams that have something queued each of them is
 /// served at least once in ceil(S / batch_size) batches of its key. Within a stream they are taken
 /// in order. A stream that has nothing queued is passed over.
+///
+/// Note [Overload]
+/// A request left behind by a batch waits for two more: the one that runs and its own. That is
+/// worth it for a burst, not where every batch leaves some behind: latency would stand at the most
+/// that deadlines allow, and any batch that takes longer would go beyond. So when a second batch in
+/// a row finds more requests with deadlines than it holds, each stream keeps its newest, as many as
+/// are its share of this batch, and the older ones are skipped. As many are inferred as before, and
+/// a frame's latency is the rest of the batch under way when it came, and its own. Requests
+/// without a deadline are left alone and crowd nobody out.
 class BatchPolicy {
  public:
   explicit BatchPolicy(BatchLimits limits) : limits_(limits) {}
@@ -48,6 +57,10 @@ class BatchPolicy {
   /// Takes the requests of the next batch of `key`.
   std::vector<Slot> take(const BatchKey& key);
 
+  /// Call once for each batch, before take(): removes and returns the tasks that overload leaves no
+  /// room for. See Note [Overload].
+  std::vector<std::shared_ptr<Task>> take_surplus(const BatchKey& key);
+
   /// Removes and returns the tasks, not yet begun, whose deadline is not after `when`.
   std::vector<std::shared_ptr<Task>> take_expired(TimePoint when);
 
@@ -55,11 +68,13 @@ class BatchPolicy {
 
  private:
   TimePoint start_time(const BatchKey& key, uint64_t batch_number, Clock::duration duration) const;
+  std::vector<size_t> shares(const BatchKey& key) const;
   static Slot take_one(StreamQueue& stream);
 
   BatchLimits limits_;
   std::vector<std::shared_ptr<StreamQueue>> round_;
-  size_t first_ = 0;  // whose turn it is
+  size_t first_ = 0;      // whose turn it is
+  bool crowded_ = false;  // more had deadlines than the last batch held
 };
 
 }  // namespace tome

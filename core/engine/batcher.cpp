@@ -188,7 +188,7 @@ void Batcher::serve() {
   std::unique_lock lock(mutex_);
   while (!stopping_) {
     const TimePoint now = Clock::now();
-    skip(lock, now);
+    skip(lock, policy_.take_expired(now));
     const BatchPolicy::Decision decision = policy_.decide(now, batch_number_, batch_duration());
     if (!decision.key) {
       if (decision.wake == TimePoint::max()) {
@@ -198,23 +198,31 @@ void Batcher::serve() {
       }
       continue;
     }
-    ++batch_number_;
-    running_ = policy_.take(*decision.key);
-    // What stays behind and cannot be in time for the batch after this one is let go now, not then.
-    const auto share =
-        static_cast<double>(running_.size()) / static_cast<double>(policy_.limits().batch_size);
-    skip(lock, now + std::chrono::duration_cast<Clock::duration>(batch_duration() * share));
+    skip(lock, form_batch(*decision.key, now));
     lock.unlock();
     run_batch(*decision.key);
     lock.lock();
   }
 }
 
-void Batcher::skip(std::unique_lock<std::mutex>& lock, TimePoint deadlines_until) {
+/// Fills running_; returns what this batch leaves no chance to.
+std::vector<std::shared_ptr<Task>> Batcher::form_batch(const BatchKey& key, TimePoint now) {
+  ++batch_number_;
+  std::vector<std::shared_ptr<Task>> hopeless = policy_.take_surplus(key);
+  running_ = policy_.take(key);
+  // What stays behind and cannot be in time for the batch after this one is let go now, not then.
+  const auto share =
+      static_cast<double>(running_.size()) / static_cast<double>(policy_.limits().batch_size);
+  const TimePoint next =
+      now + std::chrono::duration_cast<Clock::duration>(batch_duration() * share);
+  for (auto& task : policy_.take_expired(next)) hopeless.push_back(std::move(task));
+  return hopeless;
+}
+
+void Batcher::skip(std::unique_lock<std::mutex>& lock,
+                   const std::vector<std::shared_ptr<Task>>& tasks) {
   SettledList list;
-  for (const auto& task : policy_.take_expired(deadlines_until)) {
-    settle(task, Outcome::kSkipped, nullptr, list);
-  }
+  for (const auto& task : tasks) settle(task, Outcome::kSkipped, nullptr, list);
   if (list.empty()) return;
   lock.unlock();
   carry_out(list);

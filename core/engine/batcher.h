@@ -81,7 +81,8 @@ class Batcher {
   void work(const std::function<OpenedSession()>& open,
             std::promise<std::optional<Failure>>& opened);
   void serve();
-  void skip(std::unique_lock<std::mutex>& lock, TimePoint deadlines_until);
+  std::vector<std::shared_ptr<Task>> form_batch(const BatchKey& key, TimePoint now);
+  void skip(std::unique_lock<std::mutex>& lock, const std::vector<std::shared_ptr<Task>>& tasks);
   void run_batch(const BatchKey& key);
   double preprocess();
   SettledList drop_unusable(const std::vector<std::exception_ptr>& errors);

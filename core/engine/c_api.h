@@ -107,7 +107,8 @@ typedef struct {
   int32_t discont;       /* 1: not a continuation of the frame before; a clip window starts anew */
   const TomeRegion* regions; /* NULL with n_regions = 0: the full frame */
   uint32_t n_regions;
-  int64_t deadline; /* CLOCK_MONOTONIC nanoseconds after which inference is pointless; 0: none */
+  int64_t deadline;     /* CLOCK_MONOTONIC nanoseconds after which inference is pointless; 0: none.
+                           Under overload a newer frame may take this one's place before */
   int32_t no_inference; /* 1: the caller asks to skip this frame (QoS); it still counts for
                            intervals and windows */
   /* Called exactly once, from any thread, as soon as the pixels have been read or the frame was
@@ -167,7 +168,7 @@ typedef struct {
 typedef enum {
   TOME_TICKET_RESULT,    /* fresh results */
   TOME_TICKET_NONE,      /* nothing was due for this frame (interval, inside a window) */
-  TOME_TICKET_SKIPPED,   /* due, but late (deadline, no_inference) */
+  TOME_TICKET_SKIPPED,   /* due, but late (deadline, no_inference), or overload */
   TOME_TICKET_CANCELLED, /* stream flushed or closed */
   TOME_TICKET_FAILED     /* error says why */
 } TomeOutcome;

@@ -193,6 +193,111 @@ TEST_F(PolicyTest, ExpiredTasksLeaveUnlessBegun) {
   EXPECT_EQ(stream->tasks.size(), 2U);
 }
 
+/// Each live stream queues `each` frames while a batch runs.
+struct OverloadTest : PolicyTest {
+  std::vector<std::shared_ptr<Task>> queue_live(const std::shared_ptr<StreamQueue>& stream,
+                                                int frames, size_t regions = 1) {
+    std::vector<std::shared_ptr<Task>> tasks;
+    for (int i = 0; i < frames; ++i) {
+      tasks.push_back(queue(stream, kStart, regions));
+      tasks.back()->deadline = kStart + milliseconds(15);
+    }
+    return tasks;
+  }
+  /// A batch that finds more than it holds, so that the next one is the second.
+  void crowd(const std::shared_ptr<StreamQueue>& stream) {
+    queue_live(stream, 5);
+    EXPECT_TRUE(policy.take_surplus(*stream->key).empty());
+    stream->tasks.clear();
+  }
+};
+
+TEST_F(OverloadTest, ABurstIsWorkedOff) {
+  const auto a = add();
+  queue_live(a, 7);
+  EXPECT_TRUE(policy.take_surplus(*a->key).empty());
+  EXPECT_EQ(served(*a->key).size(), 4U);
+  EXPECT_TRUE(policy.take_surplus(*a->key).empty()) << "the rest fits";
+  EXPECT_EQ(served(*a->key).size(), 3U);
+}
+
+TEST_F(OverloadTest, TheSecondCrowdedBatchKeepsTheNewestOfEachStream) {
+  const auto a = add();
+  const auto b = add();
+  crowd(a);
+  const auto of_a = queue_live(a, 4);
+  const auto of_b = queue_live(b, 3);
+  const std::vector<std::shared_ptr<Task>> surplus{of_a[0], of_a[1], of_b[0]};
+  EXPECT_EQ(policy.take_surplus(*a->key), surplus);
+  std::vector<std::shared_ptr<Task>> taken;
+  for (const Slot& slot : policy.take(*a->key)) taken.push_back(slot.task);
+  EXPECT_EQ(taken, (std::vector{of_a[2], of_b[1], of_a[3], of_b[2]})) << "in order, in turn";
+}
+
+TEST_F(OverloadTest, ABatchThatIsNotCrowdedEndsIt) {
+  const auto a = add();
+  crowd(a);
+  queue_live(a, 4);
+  EXPECT_TRUE(policy.take_surplus(*a->key).empty());
+  queue_live(a, 2);
+  EXPECT_TRUE(policy.take_surplus(*a->key).empty()) << "the first of a new row";
+  EXPECT_EQ(policy.take_surplus(*a->key).size(), 2U);
+}
+
+TEST_F(OverloadTest, EveryBatchIsFullAndTurnsAreKept) {
+  std::vector<std::shared_ptr<StreamQueue>> streams;
+  for (int i = 0; i < 10; ++i) streams.push_back(add());
+  std::map<StreamQueue*, int> count;
+  for (int batch = 0; batch < 25; ++batch) {
+    for (const auto& stream : streams) queue_live(stream, 1);
+    policy.take_surplus(*streams[0]->key);
+    const auto order = served(*streams[0]->key);
+    EXPECT_EQ(order.size(), 4U);
+    for (StreamQueue* stream : order) ++count[stream];
+  }
+  for (const auto& stream : streams) EXPECT_EQ(count[stream.get()], 10);
+  size_t left = 0;
+  for (const auto& stream : streams) left += stream->tasks.size();
+  EXPECT_EQ(left, 0U) << "nobody waits for a second batch";
+}
+
+TEST_F(OverloadTest, WhatHasNoDeadlineNeitherCrowdsNorGoes) {
+  const auto file = add();
+  const auto live = add();
+  for (int i = 0; i < 20; ++i) queue(file);
+  for (int batch = 0; batch < 3; ++batch) {
+    queue_live(live, 2);
+    EXPECT_TRUE(policy.take_surplus(*live->key).empty()) << "the live ones fit";
+    served(*live->key);
+  }
+  ASSERT_EQ(file->tasks.size(), 14U);
+  crowd(live);
+  queue_live(live, 6);
+  EXPECT_EQ(policy.take_surplus(*live->key).size(), 4U) << "two places are the file's";
+  EXPECT_EQ(file->tasks.size(), 14U);
+}
+
+TEST_F(OverloadTest, RegionsOfAFrameStayTogetherAndBegunFramesAreFinished) {
+  const auto a = add();
+  crowd(a);
+  const auto frames = queue_live(a, 3, 3);
+  EXPECT_EQ(policy.take_surplus(*a->key), std::vector{frames[0]}) << "two are needed to fill four";
+  EXPECT_EQ(served(*a->key).size(), 4U);
+  const auto more = queue_live(a, 2, 3);
+  EXPECT_EQ(policy.take_surplus(*a->key), std::vector{more[0]}) << "two regions are still to come";
+  EXPECT_EQ(a->tasks.front(), frames[2]);
+}
+
+TEST_F(OverloadTest, AnotherScheduleIsNotTouched) {
+  const auto a = add();
+  const auto merged = add(100, {4, 4});
+  crowd(a);
+  queue_live(a, 6);
+  queue_live(merged, 6);
+  EXPECT_EQ(policy.take_surplus(*a->key).size(), 2U);
+  EXPECT_EQ(merged->tasks.size(), 6U);
+}
+
 TEST_F(PolicyTest, PixelsGoWithTheLastRegion) {
   const auto stream = add();
   const auto task = queue(stream, kStart, 5);

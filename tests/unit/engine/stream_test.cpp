@@ -275,6 +275,24 @@ TEST(Stream, LateRequestsAreSkippedWhenTheirBatchForms) {
   EXPECT_EQ(model.device->preprocessed, (Tags{0, 2})) << "late frames cost nothing";
 }
 
+TEST(Stream, OverloadSkipsWhatANewerFrameMakesSuperfluous) {
+  const FakeModel model(1);
+  const auto stream = model.stream(stream_config(4));
+  const auto first = occupy(model, *stream);
+  FrameOptions live;
+  live.deadline = Clock::now() + std::chrono::hours(1);
+  const auto released = std::make_shared<std::atomic<int>>(0);
+  const auto second = submit(*stream, 1, live);
+  const auto older = stream->submit(tagged_frame(2, released), live);
+  const auto newest = submit(*stream, 3, live);
+  model.device->forward_door.open();
+  EXPECT_EQ(second->wait(), Outcome::kResult) << "the first batch that leaves something behind";
+  EXPECT_EQ(older->wait(), Outcome::kSkipped);
+  EXPECT_EQ(*released, 1);
+  EXPECT_EQ(newest->wait(), Outcome::kResult);
+  EXPECT_EQ(model.device->preprocessed, (Tags{0, 1, 3}));
+}
+
 TEST(Stream, SchedulesShareNoBatch) {
   const FakeModel model(4);
   const auto plug = model.stream(stream_config(1));
