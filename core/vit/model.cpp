@@ -5,6 +5,7 @@
 #include <c10/core/GradMode.h>
 
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include "error.h"
@@ -85,6 +86,8 @@ Partition default_partition(int64_t frames) {
 
 struct VisionTransformer::Impl {
   ViTWeights weights;
+  /// As they came, until `cpu` is made: in bf16 it keeps norms, biases and positions in float32.
+  std::optional<ViTWeights> unrounded;
   Linear patch_embed, head, head_dist;
   std::vector<Block> blocks;
   bool packed = false;
@@ -118,8 +121,10 @@ struct VisionTransformer::Impl {
     });
     const at::Tensor& weight = weights.head.weight;
     if (!trained && weight.device().is_cpu()) {
-      cpu = CpuForward::make(config, weights, weight.scalar_type() == at::kBFloat16);
+      const bool bf16 = weight.scalar_type() == at::kBFloat16;
+      cpu = CpuForward::make(config, unrounded ? *unrounded : weights, bf16);
     }
+    unrounded.reset();
     cpu_tried = true;
     return cpu.get();
   }
@@ -150,6 +155,7 @@ VisionTransformer::VisionTransformer(ViTConfig config, ViTWeights weights, at::D
                 "precision fp16 is not available on the CPU; use fp32 or bf16");
   }
   if (device.is_cpu()) keep_host_memory();
+  if (device.is_cpu() && precision == at::kBFloat16) impl_->unrounded = weights;
   for_each_tensor(weights, [&](at::Tensor& tensor) {
     if (tensor.defined()) tensor = tensor.to(device, precision).contiguous();
   });
@@ -163,7 +169,10 @@ VisionTransformer& VisionTransformer::operator=(VisionTransformer&&) noexcept = 
 
 ViTWeights& VisionTransformer::weights() { return impl_->weights; }
 
-void VisionTransformer::weights_changed() { impl_->build(); }
+void VisionTransformer::weights_changed() {
+  impl_->unrounded.reset();
+  impl_->build();
+}
 
 namespace {
 

@@ -225,6 +225,19 @@ TEST(CpuForward, StaticPatchesMergeAlike) {
   EXPECT_TRUE(at::allclose(ours.logits, plain.logits, 1e-4, 1e-4));
 }
 
+// Rounding norms, biases and positions changes which tokens merge, and products never ask for it.
+TEST(CpuForward, Bf16RoundsOnlyWhatIsMultiplied) {
+  const c10::InferenceMode inference;
+  const ViTConfig config = parity_config();
+  const ViTWeights weights = random_weights(config);
+  const auto cpu = CpuForward::make(config, weights, true);
+  if (!cpu) GTEST_SKIP() << "this processor has no bf16 products";
+  const VisionTransformer model(config, weights, at::kCPU, at::kBFloat16);
+  const at::Tensor patches = random_patches(config, 2);
+  const ForwardOutput found = model.forward(patches);
+  EXPECT_TRUE(at::equal(found.logits, run_cpu(*cpu, config, patches, found, true).logits));
+}
+
 TEST(CpuForward, WeightsChangedAreSeen) {
   const c10::InferenceMode inference;
   const ViTConfig config = parity_config();
