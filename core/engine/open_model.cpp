@@ -98,15 +98,20 @@ std::shared_ptr<const VisionTransformer> build_fastest(const Checkpoint& checkpo
 }
 
 /// @throws Error kDevice where LibTorch's CUDA half is missing
+void check_libtorch_cuda(const std::string& model, at::Device device) {
+  if (const std::string reason = why_no_libtorch_cuda(); !reason.empty()) {
+    throw Error(ErrorKind::kDevice, model + " on " + device_name(device) +
+                                        " needs LibTorch's operators for this: " + reason);
+  }
+}
+
+/// For what the fused forward does not do; its weights are gone by then and are read again.
+/// @throws Error kDevice where LibTorch's CUDA half is missing
 std::shared_ptr<const VisionTransformer> aten_model(LoadedModel& loaded,
                                                     const InstanceConfig& config) {
   const std::lock_guard lock(loaded.making);
   if (!loaded.transformer) {
-    if (!why_no_libtorch_cuda().empty()) {
-      throw Error(ErrorKind::kDevice,
-                  config.model + " on " + device_name(loaded.device) +
-                      " needs LibTorch's operators for this: " + why_no_libtorch_cuda());
-    }
+    check_libtorch_cuda(config.model, loaded.device);
     loaded.transformer = build(load(config), loaded.device, loaded.precision);
   }
   return loaded.transformer;
@@ -129,7 +134,8 @@ void load_on_cuda(LoadedModel& loaded, const InstanceConfig& config, at::ScalarT
   if (reason.empty()) {
     loaded.cuda = upload_model(checkpoint.config, checkpoint.weights, type, loaded.device.index());
   } else {
-    aten_model(loaded, config);  // fails now, not with the first frame
+    check_libtorch_cuda(config.model, loaded.device);  // fails now, not with the first frame
+    loaded.transformer = build(checkpoint, loaded.device, precision);
   }
 }
 
