@@ -19,35 +19,8 @@ namespace {
 
 using cuda::ElementType;
 
-/// 32 x 32 pixels in patches of 8, two blocks: 16 patch tokens.
-ViTConfig tiny() {
-  ViTConfig config;
-  config.image_height = config.image_width = 32;
-  config.patch = 8;
-  config.dim = 64;
-  config.depth = 2;
-  config.heads = 2;
-  config.mlp_hidden = 128;
-  config.classes = 7;
-  return config;
-}
-
-ViTConfig tiny_video() {
-  ViTConfig config = tiny();
-  config.frames = 4;
-  config.tubelet = 2;
-  config.class_token = false;
-  config.pooling = Pooling::kMean;
-  config.fc_norm = true;
-  config.final_norm = false;
-  config.prop_attn_auto = false;
-  return config;
-}
-
-at::Tensor random_patches(const ViTConfig& config, int64_t batch, int64_t frames) {
-  return at::randn(
-      {batch, frames, config.grid_rows() * config.grid_cols(), 3 * config.patch * config.patch});
-}
+/// 32 x 32 pixels, two blocks: 16 patch tokens.
+ViTConfig tiny() { return small_config(32, 64, 2); }
 
 struct Case {
   ViTConfig config = tiny();
@@ -151,7 +124,7 @@ TEST_F(Fused, MeanPoolingIsWeightedBySize) {
 
 TEST_F(Fused, ClipModelWithTubelets) {
   Case c;
-  c.config = tiny_video();
+  c.config = on_clips(tiny());
   c.frames = 4;
   expect_same(c);
   c.r = {9, 5};
@@ -173,9 +146,9 @@ TEST_F(Fused, PartitionsThatKnowTheGrid) {
   for (const Partition partition : {Partition::kByFrame, Partition::kCheckerboard}) {
     for (const int64_t width : {32, 40}) {  // 4 and 5 columns
       Case c;
-      c.config = tiny_video();
+      c.config = on_clips(tiny(), 8);
       c.config.depth = 5;
-      c.config.frames = c.frames = 8;
+      c.frames = 8;
       c.config.image_width = width;
       c.partition = partition;
       c.r = {20, 0, 13, 9, 4};  // places have moved, and parities are uneven, from the second on
@@ -233,7 +206,7 @@ TEST_F(Fused, SixteenBitTypesWithTheShippedAttention) {
     expect_same(c, type);
     c.r = {3, 2};
     expect_same(c, type);
-    c.config = tiny_video();
+    c.config = on_clips(tiny());
     c.frames = 4;
     c.batch = 1;
     c.r = {6, 6};

@@ -26,30 +26,7 @@ using cuda::ElementType;
 #define TOME_NEEDS_DEVICE() \
   if (const std::string why = why_no_cuda_kernels(0); !why.empty()) GTEST_SKIP() << why
 
-ViTConfig small() {
-  ViTConfig config;
-  config.name = "small";
-  config.image_height = config.image_width = 64;
-  config.patch = 8;
-  config.dim = 128;
-  config.depth = 3;
-  config.heads = 2;
-  config.mlp_hidden = 256;
-  config.classes = 11;
-  return config;
-}
-
-ViTConfig small_video() {
-  ViTConfig config = small();
-  config.frames = 4;
-  config.tubelet = 2;
-  config.class_token = false;
-  config.pooling = Pooling::kMean;
-  config.fc_norm = true;
-  config.final_norm = false;
-  config.prop_attn_auto = false;
-  return config;
-}
+ViTConfig small() { return small_config(64, 128, 3); }
 
 PreprocessSpec spec_of(const ViTConfig& config) {
   PreprocessSpec spec;
@@ -154,7 +131,7 @@ TEST(SessionOnDevice, ForwardsEqualTheCpus) {
   distilled.distill_token = distilled.distilled_head = true;
   ViTConfig pooled = small();
   pooled.pooling = Pooling::kMean;
-  for (const ViTConfig& config : {small(), distilled, pooled, small_video()}) {
+  for (const ViTConfig& config : {small(), distilled, pooled, on_clips(small())}) {
     const Model model(config);
     const auto session = model.session();
     const auto cpu = model.on_cpu();
@@ -342,7 +319,7 @@ TEST(SessionOnDevice, AWrongIndexSaysHowManyThereAre) {
 TEST(SessionOnDevice, StaticPatchesGoLibTorchsWay) {
   TOME_NEEDS_DEVICE();
   if (!why_no_libtorch_cuda().empty()) GTEST_SKIP() << why_no_libtorch_cuda();
-  const Model model(small_video());
+  const Model model(on_clips(small()));
   const auto session = model.session();
   const auto frame = pictures(1)[0];
   BatchInput input;

@@ -32,6 +32,7 @@ namespace tome {
 namespace {
 
 using testing::parity_config;
+using testing::random_patches;
 using testing::random_weights;
 
 /// Sizes that are no multiple of any vector, panel or block.
@@ -66,11 +67,6 @@ Result run_cpu(const CpuForward& forward, const ViTConfig& config, const at::Ten
   run.source = result.source.mutable_data_ptr<int64_t>();
   forward.run(run);
   return result;
-}
-
-at::Tensor random_patches(const ViTConfig& config, int64_t batch, int64_t frames = 1) {
-  return patchify(at::randn({batch, 3, frames, config.image_height, config.image_width}),
-                  config.patch);
 }
 
 class CpuKernelSets : public ::testing::TestWithParam<CpuSet> {

@@ -27,6 +27,32 @@ inline ViTConfig parity_config(Pooling pooling = Pooling::kToken, bool distilled
   return config;
 }
 
+/// A small image model whose heads the CUDA kernels know: patches of 8, two heads of dim / 2.
+inline ViTConfig small_config(int64_t side, int64_t dim, int64_t depth) {
+  ViTConfig config;
+  config.name = "small";
+  config.image_height = config.image_width = side;
+  config.patch = 8;
+  config.dim = dim;
+  config.depth = depth;
+  config.heads = 2;
+  config.mlp_hidden = 2 * dim;
+  config.classes = 7;
+  return config;
+}
+
+/// The same as a clip model of mae_st's kind: tubelets of two frames, no class token, fc_norm.
+inline ViTConfig on_clips(ViTConfig config, int64_t frames = 4) {
+  config.frames = frames;
+  config.tubelet = 2;
+  config.class_token = false;
+  config.pooling = Pooling::kMean;
+  config.fc_norm = true;
+  config.final_norm = false;
+  config.prop_attn_auto = false;
+  return config;
+}
+
 /// The model in a parity file: tensors `weights.<timm name>`.
 inline VisionTransformer parity_model(const SafetensorsFile& file, Pooling pooling,
                                       bool distilled) {
@@ -90,6 +116,12 @@ inline ViTWeights random_weights(const ViTConfig& config, double scale = 0.05) {
   weights.head = linear(config.classes, config.dim);
   if (config.distilled_head) weights.head_dist = linear(config.classes, config.dim);
   return weights;
+}
+
+/// Patch rows of random pixels, [batch, frames, n, 3 * p * p].
+inline at::Tensor random_patches(const ViTConfig& config, int64_t batch, int64_t frames = 1) {
+  return at::randn(
+      {batch, frames, config.grid_rows() * config.grid_cols(), 3 * config.patch * config.patch});
 }
 
 }  // namespace tome::testing
