@@ -10,11 +10,6 @@
 namespace tome::cli {
 namespace {
 
-cuda::ElementType element_type(at::ScalarType precision) {
-  if (precision == at::kFloat) return cuda::ElementType::kFloat32;
-  return precision == at::kHalf ? cuda::ElementType::kFloat16 : cuda::ElementType::kBfloat16;
-}
-
 Frame noise(uint32_t seed) {
   constexpr int32_t kSide = 224;
   auto pixels = std::make_shared<std::vector<uint8_t>>(size_t{3} * kSide * kSide);

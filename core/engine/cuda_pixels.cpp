@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "cuda/element_type.h"
 #include "error.h"
 #include "media/colour.h"
 #include "media/preprocess_cuda.h"
@@ -12,8 +13,6 @@ namespace tome {
 namespace {
 
 constexpr size_t kKeptBlocks = 64;
-
-size_t element_bytes(cuda::ElementType type) { return type == cuda::ElementType::kFloat32 ? 4 : 2; }
 
 }  // namespace
 
@@ -63,7 +62,7 @@ CudaPixels::CudaPixels(int device, const PreprocessSpec& spec, const ViTConfig& 
       type_(type),
       frame_bytes_(static_cast<size_t>(config.grid_rows() * config.grid_cols() * 3 * config.patch *
                                        config.patch) *
-                   element_bytes(type)),
+                   cuda::element_bytes(type)),
       pool_(std::move(pool)),
       staging_(spec) {}
 

@@ -6,13 +6,12 @@
 #include <cstring>
 #include <utility>
 
+#include "cuda/element_type.h"
 #include "engine/log.h"
 #include "error.h"
 
 namespace tome {
 namespace {
-
-size_t element_bytes(cuda::ElementType type) { return type == cuda::ElementType::kFloat32 ? 4 : 2; }
 
 const DevicePatches& on_device(const PatchesPtr& patches) {
   return static_cast<const DevicePatches&>(*patches);  // a session sees its own alone
@@ -138,7 +137,8 @@ void CudaSession::make_room(const FusedForward& forward) {
   bool moved = false;
   try {
     grow(buffers_.workspace, forward.workspace_bytes(), "a forward's memory", moved);
-    grow(buffers_.input, batch * row * element_bytes(setup_.type), "a forward's input", moved);
+    grow(buffers_.input, batch * row * cuda::element_bytes(setup_.type), "a forward's input",
+         moved);
     grow(buffers_.logits, logits, "a forward's logits", moved);
     grow(buffers_.host_logits, logits, "a forward's logits", moved);
   } catch (...) {

@@ -117,11 +117,6 @@ std::shared_ptr<const VisionTransformer> aten_model(LoadedModel& loaded,
   return loaded.transformer;
 }
 
-cuda::ElementType element_type(at::ScalarType precision) {
-  if (precision == at::kFloat) return cuda::ElementType::kFloat32;
-  return precision == at::kHalf ? cuda::ElementType::kFloat16 : cuda::ElementType::kBfloat16;
-}
-
 bool has_cuda_kernels(at::Device device) {
   return device.is_cuda() && why_no_cuda_kernels(device.index()).empty();
 }

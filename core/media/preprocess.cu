@@ -1,5 +1,6 @@
 #include <string>
 
+#include "cuda/element_type.h"
 #include "cuda/launch.cuh"
 #include "media/preprocess_cuda.h"
 
@@ -39,14 +40,8 @@ void launch(const PreprocessRequest& q, Stream stream) {
 
 void preprocess_frames(const PreprocessRequest& request, Stream stream) {
   check_request(request);
-  switch (request.type) {
-    case ElementType::kFloat32:
-      return launch<float>(request, stream);
-    case ElementType::kBfloat16:
-      return launch<Bf16>(request, stream);
-    case ElementType::kFloat16:
-      return launch<Half>(request, stream);
-  }
+  with_element_type(request.type,
+                    [&](auto tag) { launch<typename decltype(tag)::Type>(request, stream); });
 }
 
 }  // namespace tome::cuda

@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "cuda/element_type.h"
 #include "error.h"
 #include "merging/match_cuda.h"
 #include "merging/match_launch.h"
@@ -47,14 +48,9 @@ void run_match_of(Launcher& launcher, const MatchRequest& q) {
 template <class Launcher>
 void run_match(Launcher& launcher, const MatchRequest& request) {
   check_match(request);
-  switch (request.type) {
-    case ElementType::kFloat32:
-      return run_match_of<float>(launcher, request);
-    case ElementType::kBfloat16:
-      return run_match_of<Bf16>(launcher, request);
-    case ElementType::kFloat16:
-      return run_match_of<Half>(launcher, request);
-  }
+  with_element_type(request.type, [&](auto tag) {
+    run_match_of<typename decltype(tag)::Type>(launcher, request);
+  });
 }
 
 }  // namespace tome::cuda

@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "cuda/element_type.h"
 #include "error.h"
 #include "merging/merge_cuda.h"
 #include "merging/merge_launch.h"
@@ -56,19 +57,15 @@ void run_merge(Launcher& launcher, const MergeRequest& q) {
   if (q.parity_out != nullptr && (q.parity == nullptr || q.parity == q.parity_out)) {
     refuse_merge(q, "parities to come from memory of their own");
   }
-  const bool wide = q.residual == ElementType::kFloat32;
-  const bool mixed = wide && q.branch_type == ElementType::kBfloat16;
+  const bool mixed = q.residual == ElementType::kFloat32 && q.branch_type == ElementType::kBfloat16;
   if (q.residual != q.branch_type && !mixed) {
     refuse_merge(q, "a residual stream in the branch's type, or float32 beside bfloat16");
   }
-  switch (q.branch_type) {
-    case ElementType::kFloat32:
-      return run_merge_of<float, float>(launcher, q);
-    case ElementType::kBfloat16:
-      return wide ? run_merge_of<float, Bf16>(launcher, q) : run_merge_of<Bf16, Bf16>(launcher, q);
-    case ElementType::kFloat16:
-      return run_merge_of<Half, Half>(launcher, q);
-  }
+  if (mixed) return run_merge_of<float, Bf16>(launcher, q);
+  with_element_type(q.branch_type, [&](auto tag) {
+    using T = typename decltype(tag)::Type;
+    run_merge_of<T, T>(launcher, q);
+  });
 }
 
 template <class Launcher>

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <string>
+#include <type_traits>
 
+#include "cuda/element_type.h"
 #include "error.h"
 #include "vit/attention_cuda.h"
 #include "vit/attention_kernel.h"
@@ -56,11 +58,10 @@ void run_attention_of(Launcher& launcher, const AttentionRequest& q) {
 template <class Launcher>
 void run_attention(Launcher& launcher, const AttentionRequest& request) {
   check_attention(request);
-  if (request.type == ElementType::kBfloat16) {
-    run_attention_of<Bf16>(launcher, request);
-  } else {
-    run_attention_of<Half>(launcher, request);
-  }
+  with_element_type(request.type, [&](auto tag) {
+    using T = typename decltype(tag)::Type;
+    if constexpr (!std::is_same_v<T, float>) run_attention_of<T>(launcher, request);
+  });
 }
 
 }  // namespace tome::cuda

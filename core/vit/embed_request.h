@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "cuda/element_type.h"
 #include "error.h"
 #include "vit/embed_cuda.h"
 #include "vit/embed_kernel.h"
@@ -55,14 +56,8 @@ void run_embed(Launcher& launcher, const EmbedRequest& q) {
   if (q.parity_out != nullptr && (q.grid.rows < 1 || q.grid.cols < 1)) {
     refuse_tokens("embedding", q.batch, q.tokens, q.channels, "a grid of rows and columns");
   }
-  switch (q.type) {
-    case ElementType::kFloat32:
-      return run_embed_of<float>(launcher, q);
-    case ElementType::kBfloat16:
-      return run_embed_of<Bf16>(launcher, q);
-    case ElementType::kFloat16:
-      return run_embed_of<Half>(launcher, q);
-  }
+  with_element_type(q.type,
+                    [&](auto tag) { run_embed_of<typename decltype(tag)::Type>(launcher, q); });
 }
 
 template <class T, class Launcher>
@@ -87,14 +82,8 @@ void run_pool(Launcher& launcher, const PoolRequest& q) {
     refuse_tokens("pooling", q.batch, q.tokens, q.channels,
                   "1 to 65535 samples and a range of their tokens");
   }
-  switch (q.type) {
-    case ElementType::kFloat32:
-      return run_pool_of<float>(launcher, q);
-    case ElementType::kBfloat16:
-      return run_pool_of<Bf16>(launcher, q);
-    case ElementType::kFloat16:
-      return run_pool_of<Half>(launcher, q);
-  }
+  with_element_type(q.type,
+                    [&](auto tag) { run_pool_of<typename decltype(tag)::Type>(launcher, q); });
 }
 
 }  // namespace tome::cuda

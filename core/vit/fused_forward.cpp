@@ -4,14 +4,13 @@
 #include <cmath>
 #include <utility>
 
+#include "cuda/element_type.h"
 #include "merging/match_launch.h"
 #include "merging/partition.h"
 #include "merging/schedule.h"
 
 namespace tome {
 namespace {
-
-size_t element_bytes(cuda::ElementType type) { return type == cuda::ElementType::kFloat32 ? 4 : 2; }
 
 ProductActivation activation_of(Activation activation, cuda::ElementType type) {
   switch (activation) {
@@ -52,7 +51,7 @@ int FusedForward::elements_of_qkv(size_t block) const {
 
 void FusedForward::lay_out() {
   const ViTConfig& config = weights_.config;
-  const auto element = static_cast<int64_t>(element_bytes(weights_.type));
+  const auto element = static_cast<int64_t>(cuda::element_bytes(weights_.type));
   const int64_t rows = shape_.batch * tokens_.front();
   int64_t at = 0;
   const auto take = [&at](int64_t bytes) {
@@ -189,7 +188,7 @@ cuda::HalvesView FusedForward::split(FusedOps& ops, const State& state, size_t b
 }
 
 void FusedForward::match(FusedOps& ops, const State& state, size_t block) const {
-  const auto element = static_cast<int64_t>(element_bytes(weights_.type));
+  const auto element = static_cast<int64_t>(cuda::element_bytes(weights_.type));
   cuda::MatchRequest q;
   q.metric = state.base + at_.qkv + 3 * weights_.config.dim * element;
   q.type = weights_.type;
@@ -211,7 +210,7 @@ void FusedForward::match(FusedOps& ops, const State& state, size_t block) const 
 
 void FusedForward::attend(FusedOps& ops, const State& state, size_t block) const {
   const ViTConfig& config = weights_.config;
-  const auto element = static_cast<int64_t>(element_bytes(weights_.type));
+  const auto element = static_cast<int64_t>(cuda::element_bytes(weights_.type));
   cuda::AttentionRequest q;
   q.q = state.base + at_.qkv;
   q.k = state.base + at_.qkv + config.dim * element;

@@ -95,6 +95,11 @@ at::ScalarType scalar_type(cuda::ElementType type) {
   return at::kFloat;
 }
 
+cuda::ElementType element_type(at::ScalarType type) {
+  if (type == at::kFloat) return cuda::ElementType::kFloat32;
+  return type == at::kHalf ? cuda::ElementType::kFloat16 : cuda::ElementType::kBfloat16;
+}
+
 std::string why_not_fused(const ViTConfig& config, cuda::ElementType type) {
   const auto head_dim = static_cast<int>(config.dim / config.heads);
   if (type == cuda::ElementType::kFloat32) return "its attention is for bf16 and fp16";

@@ -63,5 +63,7 @@ FusedWeights fuse_weights(const ViTConfig& config, const ViTWeights& weights,
                           cuda::ElementType type, const TensorPlacer& place);
 
 at::ScalarType scalar_type(cuda::ElementType type);
+/// @param type  kFloat, kBFloat16 or kHalf
+cuda::ElementType element_type(at::ScalarType type);
 
 }  // namespace tome
