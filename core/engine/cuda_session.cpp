@@ -108,8 +108,7 @@ FusedShape CudaSession::shape_of(const BatchInput& input) const {
   shape.batch = input.batch;
   shape.joint_frames = config.frames == 1 ? input.frames_per_request : 1;
   shape.r = input.r;
-  shape.proportional =
-      input.prop_attn == PropAttn::kAuto ? config.prop_attn_auto : input.prop_attn == PropAttn::kOn;
+  shape.proportional = is_proportional(input.prop_attn, config);
   shape.partition = input.partition.value_or(default_partition(input.frames_per_request));
   return shape;
 }

@@ -1,7 +1,6 @@
 #include "vit/model.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <c10/core/GradMode.h>
 
 #include <mutex>
@@ -9,11 +8,10 @@
 #include <string>
 
 #include "error.h"
-#include "merging/schedule.h"
-#include "merging/static_runs.h"
 #include "vit/attention.h"
 #include "vit/cpu_forward.h"
 #include "vit/host_memory.h"
+#include "vit/kernel_forward.h"
 #include "vit/linear.h"
 #include "vit/token_state.h"
 
@@ -78,11 +76,68 @@ at::Tensor add_branch(const at::Tensor& x, const at::Tensor& branch, const Linea
   return x + drop_path(out, drop_rate);
 }
 
-}  // namespace
-
-Partition default_partition(int64_t frames) {
-  return frames > 1 ? Partition::kCheckerboard : Partition::kAlternating;
+/// Patch rows of frames to rows of tubelets: [B, T, n, k] -> [B, T / t * n, t * k].
+at::Tensor tubelet_rows(const at::Tensor& patches, int64_t tubelet) {
+  const int64_t batch = patches.size(0);
+  const int64_t frames = patches.size(1);
+  const int64_t cells = patches.size(2);
+  if (tubelet == 1) return patches.reshape({batch, frames * cells, -1});
+  return patches.view({batch, frames / tubelet, tubelet, cells, -1})
+      .permute({0, 1, 3, 2, 4})
+      .reshape({batch, frames / tubelet * cells, -1});
 }
+
+void check_patches(const at::Tensor& patches, const ViTConfig& config) {
+  const int64_t cells = config.grid_rows() * config.grid_cols();
+  const int64_t row = config.channels * config.patch * config.patch;
+  const bool fits = patches.dim() == 4 && patches.size(2) == cells && patches.size(3) == row &&
+                    patches.size(1) >= 1 &&
+                    (config.frames == 1 || patches.size(1) == config.frames);
+  if (fits) return;
+  std::string found;
+  for (const int64_t size : patches.sizes())
+    found += (found.empty() ? "" : ", ") + std::to_string(size);
+  throw Error(ErrorKind::kSettings, "patches of shape [" + found + "], expected [batch, " +
+                                        (config.frames == 1 ? "T" : std::to_string(config.frames)) +
+                                        ", " + std::to_string(cells) + ", " + std::to_string(row) +
+                                        "]");
+}
+
+/// Tokens before block 0: [B, prefix + cells, dim].
+at::Tensor embed(const at::Tensor& patches, const ViTConfig& config, const ViTWeights& weights,
+                 const Linear& patch_embed) {
+  const int64_t batch = patches.size(0);
+  const int64_t prefix = config.prefix_tokens();
+  const int64_t repeats = config.frames == 1 ? patches.size(1) : 1;
+  at::Tensor x = patch_embed.forward(tubelet_rows(
+      patches.to(weights.patch_embed.weight.device(), weights.patch_embed.weight.scalar_type()),
+      config.tubelet));
+  at::Tensor position = weights.pos_embed.narrow(0, prefix, config.patch_tokens());
+  if (repeats > 1) position = position.repeat({repeats, 1});
+  x = x + position;
+  if (prefix > 0) {
+    const at::Tensor first = weights.prefix + weights.pos_embed.narrow(0, 0, prefix);
+    x = at::cat({first.unsqueeze(0).expand({batch, -1, -1}), x}, 1);
+  }
+  if (weights.pre_norm.weight.defined()) x = layer_norm(x, weights.pre_norm, config.norm_eps);
+  return x;
+}
+
+at::Tensor classify(at::Tensor x, const TokenState& tokens, const ViTConfig& config,
+                    const ViTWeights& weights, const Linear& head, const Linear& head_dist) {
+  const int64_t prefix = config.prefix_tokens();
+  if (config.pooling == Pooling::kToken) x = x.narrow(1, 0, prefix);  // the rest is not looked at
+  if (config.final_norm) x = layer_norm(x, weights.norm, config.norm_eps);
+  at::Tensor pooled = config.pooling == Pooling::kToken
+                          ? x.select(1, 0)
+                          : tokens.mean_of_patches(x, config.weighted_pool);
+  if (config.fc_norm) pooled = layer_norm(pooled, weights.fc_norm, config.fc_norm_eps);
+  at::Tensor logits = head.forward(pooled);
+  if (config.distilled_head) logits = (logits + head_dist.forward(x.select(1, 1))) / 2;
+  return logits.to(at::kFloat);
+}
+
+}  // namespace
 
 struct VisionTransformer::Impl {
   ViTWeights weights;
@@ -174,150 +229,12 @@ void VisionTransformer::weights_changed() {
   impl_->build();
 }
 
-namespace {
-
-/// Patch rows of frames to rows of tubelets: [B, T, n, k] -> [B, T / t * n, t * k].
-at::Tensor tubelet_rows(const at::Tensor& patches, int64_t tubelet) {
-  const int64_t batch = patches.size(0);
-  const int64_t frames = patches.size(1);
-  const int64_t cells = patches.size(2);
-  if (tubelet == 1) return patches.reshape({batch, frames * cells, -1});
-  return patches.view({batch, frames / tubelet, tubelet, cells, -1})
-      .permute({0, 1, 3, 2, 4})
-      .reshape({batch, frames / tubelet * cells, -1});
-}
-
-void check_patches(const at::Tensor& patches, const ViTConfig& config) {
-  const int64_t cells = config.grid_rows() * config.grid_cols();
-  const int64_t row = config.channels * config.patch * config.patch;
-  const bool fits = patches.dim() == 4 && patches.size(2) == cells && patches.size(3) == row &&
-                    patches.size(1) >= 1 &&
-                    (config.frames == 1 || patches.size(1) == config.frames);
-  if (fits) return;
-  std::string found;
-  for (const int64_t size : patches.sizes())
-    found += (found.empty() ? "" : ", ") + std::to_string(size);
-  throw Error(ErrorKind::kSettings, "patches of shape [" + found + "], expected [batch, " +
-                                        (config.frames == 1 ? "T" : std::to_string(config.frames)) +
-                                        ", " + std::to_string(cells) + ", " + std::to_string(row) +
-                                        "]");
-}
-
-/// Tokens before block 0: [B, prefix + cells, dim].
-at::Tensor embed(const at::Tensor& patches, const ViTConfig& config, const ViTWeights& weights,
-                 const Linear& patch_embed) {
-  const int64_t batch = patches.size(0);
-  const int64_t prefix = config.prefix_tokens();
-  const int64_t repeats = config.frames == 1 ? patches.size(1) : 1;
-  at::Tensor x = patch_embed.forward(tubelet_rows(
-      patches.to(weights.patch_embed.weight.device(), weights.patch_embed.weight.scalar_type()),
-      config.tubelet));
-  at::Tensor position = weights.pos_embed.narrow(0, prefix, config.patch_tokens());
-  if (repeats > 1) position = position.repeat({repeats, 1});
-  x = x + position;
-  if (prefix > 0) {
-    const at::Tensor first = weights.prefix + weights.pos_embed.narrow(0, 0, prefix);
-    x = at::cat({first.unsqueeze(0).expand({batch, -1, -1}), x}, 1);
-  }
-  if (weights.pre_norm.weight.defined()) x = layer_norm(x, weights.pre_norm, config.norm_eps);
-  return x;
-}
-
-at::Tensor classify(at::Tensor x, const TokenState& tokens, const ViTConfig& config,
-                    const ViTWeights& weights, const Linear& head, const Linear& head_dist) {
-  const int64_t prefix = config.prefix_tokens();
-  if (config.pooling == Pooling::kToken) x = x.narrow(1, 0, prefix);  // the rest is not looked at
-  if (config.final_norm) x = layer_norm(x, weights.norm, config.norm_eps);
-  at::Tensor pooled = config.pooling == Pooling::kToken
-                          ? x.select(1, 0)
-                          : tokens.mean_of_patches(x, config.weighted_pool);
-  if (config.fc_norm) pooled = layer_norm(pooled, weights.fc_norm, config.fc_norm_eps);
-  at::Tensor logits = head.forward(pooled);
-  if (config.distilled_head) logits = (logits + head_dist.forward(x.select(1, 1))) / 2;
-  return logits.to(at::kFloat);
-}
-
-// Note [r after static patches]
-// r is asked for all tokens of a clip. A still scene that has come down to an eighth of them before
-// block 0 would be left with next to nothing by as many merges again; so r shrinks in proportion,
-// and stays what it is where nothing repeats.
-// `left` are the patch tokens before block 0, of `all`.
-int64_t asked_of_block(const ForwardOptions& options, size_t block, int64_t left, int64_t all) {
-  if (block >= options.r.size()) return 0;
-  return left == all ? options.r[block] : (2 * options.r[block] * left + all) / (2 * all);
-}
-
-bool proportional(PropAttn wish, const ViTConfig& config) {
-  return wish == PropAttn::kAuto ? config.prop_attn_auto : wish == PropAttn::kOn;
-}
-
-}  // namespace
-
-namespace {
-
-/// Note [Two forwards on the CPU]: what users run goes through kernels of ours (CpuForward). The
-/// operators below are the readable original: they train, trace, run on every device and processor
-/// and know all the ways to merge that exist for comparison. Tests hold one against the other.
-bool kernels_apply(const ForwardOptions& options) {
-  return !options.plain && !options.trace && options.drop_path <= 0 &&
-         options.metric == Metric::kKeys && options.similarity == Similarity::kCosine &&
-         options.partition != Partition::kRandom && options.method == MergeMethod::kBipartite &&
-         options.combine == Combine::kWeightedMean && !c10::GradMode::is_enabled();
-}
-
-ForwardOutput run_kernels(const CpuForward& cpu, const ViTConfig& config, const at::Tensor& patches,
-                          const ForwardOptions& options) {
-  const at::Tensor rows = patches.to(at::kCPU, at::kFloat).contiguous();
-  CpuRun run;
-  run.patches = rows.const_data_ptr<float>();
-  run.batch = rows.size(0);
-  run.frames = rows.size(1);
-  run.threads = at::get_num_threads();
-  run.proportional = proportional(options.prop_attn, config);
-
-  run.partition = options.partition.value_or(default_partition(run.frames));
-  const int64_t prefix = config.prefix_tokens();
-  const int64_t joint_frames = config.frames == 1 ? run.frames : 1;
-  ForwardOutput output;
-  int64_t tokens = output.tokens_in = prefix + config.patch_tokens() * joint_frames;
-  Matching still;
-  if (options.static_threshold >= 0 && run.frames > 1) {
-    still = match_static_runs(tubelets_of(rows, config.tubelet), options.static_threshold, prefix);
-    if (still.r() > 0) {
-      run.static_target = still.target.const_data_ptr<int64_t>();
-      run.static_tokens = tokens = still.tokens_out;
-    }
-  }
-  const int64_t left = tokens - prefix;
-  for (size_t i = 0; i < static_cast<size_t>(config.depth); ++i) {
-    const int64_t asked = asked_of_block(options, i, left, output.tokens_in - prefix);
-    output.r.push_back(capped_r(asked, tokens, prefix));
-    tokens -= output.r.back();
-  }
-  run.r = output.r;
-  output.tokens_out = tokens;
-  output.logits = at::empty({run.batch, config.classes}, at::kFloat);
-  run.logits = output.logits.mutable_data_ptr<float>();
-  if (tokens < output.tokens_in) {
-    output.size = at::empty({run.batch, tokens}, at::kFloat);
-    run.size = output.size.mutable_data_ptr<float>();
-  }
-  if (options.track_source) {
-    output.source = at::empty({run.batch, output.tokens_in}, at::kLong);
-    run.source = output.source.mutable_data_ptr<int64_t>();
-  }
-  cpu.run(run);
-  return output;
-}
-
-}  // namespace
-
 ForwardOutput VisionTransformer::forward(const at::Tensor& patches,
                                          const ForwardOptions& options) const {
   check_patches(patches, config_);
   if (kernels_apply(options) && patches.size(0) > 0) {
     if (const CpuForward* cpu = impl_->cpu_forward(config_)) {
-      return run_kernels(*cpu, config_, patches, options);
+      return forward_on_kernels(*cpu, config_, patches, options);
     }
   }
   const int64_t batch = patches.size(0);
@@ -325,7 +242,7 @@ ForwardOutput VisionTransformer::forward(const at::Tensor& patches,
   impl_->pack(batch * (config_.prefix_tokens() + config_.patch_tokens() * joint_frames));
   at::Tensor x = embed(patches, config_, impl_->weights, impl_->patch_embed);
 
-  TokenState tokens(config_, batch, joint_frames, proportional(options.prop_attn, config_),
+  TokenState tokens(config_, batch, joint_frames, is_proportional(options.prop_attn, config_),
                     x.device());
   ForwardOutput output;
   output.tokens_in = x.size(1);

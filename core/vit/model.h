@@ -5,47 +5,13 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <vector>
 
-#include "merging/matching.h"
-#include "merging/merge.h"
 #include "vit/config.h"
+#include "vit/forward_options.h"
 #include "vit/weights.h"
 
 namespace tome {
-
-/// What tokens are compared by.
-enum class Metric { kKeys, kKeysConcat, kQueries, kValues, kTokensBefore, kTokensAfter };
-
-enum class PropAttn { kAuto, kOn, kOff };
-
-/// Ways to reduce tokens; the others exist to be compared with.
-enum class MergeMethod { kBipartite, kRandomPrune, kAttentionPrune, kKMeans, kGreedy };
-
-struct ForwardOptions {
-  std::vector<int64_t> r;  ///< asked of each block; empty: no merging
-  PropAttn prop_attn = PropAttn::kAuto;
-  Metric metric = Metric::kKeys;
-  Similarity similarity = Similarity::kCosine;
-  std::optional<Partition> partition;  ///< unset: default_partition()
-  MergeMethod method = MergeMethod::kBipartite;
-  Combine combine = Combine::kWeightedMean;
-  bool track_source = false;
-  bool trace = false;    ///< keep every block's output, metric and sizes (tests, pictures)
-  double drop_path = 0;  ///< stochastic depth rate of the last block, training only
-  /// Merge tubelets that do not change from the one before, in units of normalised input; < 0: off.
-  /// `r` then holds for clips in which nothing repeats, and shrinks with what is left.
-  double static_threshold = -1;
-  uint64_t seed = 0;
-  bool plain = false;  ///< LibTorch's operators even where there are kernels of ours
-};
-
-/// How tokens are split where nobody says: kAlternating for single frames, as in the paper, and for
-/// clips kCheckerboard, which lets one place of two neighbouring frames meet. docs/clips.md has the
-/// measurements.
-/// @param frames  of one input, whether the model is one for clips or for images
-Partition default_partition(int64_t frames);
 
 struct BlockTrace {
   at::Tensor x, metric, size;  // [B, N_out, dim], [B, N_in, C], [B, N_out]
@@ -74,7 +40,7 @@ class VisionTransformer {
 
   /// @param patches  float32 [B, T, n, 3 * p * p]: patch rows (see preprocess_to_patches) of T
   ///   frames. T is config.frames; an image model (config.frames = 1) takes any T and runs the
-  ///   frames' patches as one joint set, see Note [Image models on clips] in model.cpp.
+  ///   frames' patches as one joint set, see Note [Image models on clips] in token_state.h.
   ForwardOutput forward(const at::Tensor& patches, const ForwardOptions& options = {}) const;
 
   /// Same from pixels, float32 [B, 3, H, W] or [B, 3, T, H, W], normalised.

@@ -46,10 +46,9 @@ class Fused : public ::testing::Test {
     options.track_source = true;
     const VisionTransformer model(c.config, weights, at::kCPU, scalar_type(type));
     const ForwardOutput expected = model.forward(patches, options);
-    const bool proportional =
-        c.prop_attn == PropAttn::kAuto ? c.config.prop_attn_auto : c.prop_attn == PropAttn::kOn;
-    const HostForward got = run_fused(c.config, weights, patches, c.r, proportional, type,
-                                      SideOrder::kLate, c.partition);
+    const HostForward got =
+        run_fused(c.config, weights, patches, c.r, is_proportional(c.prop_attn, c.config), type,
+                  SideOrder::kLate, c.partition);
     EXPECT_EQ(got.r, expected.r);
     if (type == ElementType::kFloat32) {
       EXPECT_TRUE(at::equal(got.source, expected.source));
