@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "merging/static_runs.h"
+#include "vit/cpu_team.h"
 
 namespace tome {
 namespace {
@@ -51,14 +52,14 @@ void AtenSession::preprocess(std::span<PreprocessJob> jobs) {
   const at::Tensor all = at::empty({n, rows_, columns_}, at::kFloat);
   float* data = all.mutable_data_ptr<float>();
   const auto patch = static_cast<int32_t>(model_->config().patch);
-  at::parallel_for(0, n, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      PreprocessJob& job = jobs[static_cast<size_t>(i)];
-      try {
-        preprocess_to_patches(*job.frame, spec_, patch, data + i * rows_ * columns_);
-      } catch (...) {
-        job.error = std::current_exception();
-      }
+  // Not OpenMP: its threads go on spinning for milliseconds, which the decoder could have used.
+  LentTeam team(at::get_num_threads());
+  team->for_each(n, [&](int64_t i, int) {
+    PreprocessJob& job = jobs[static_cast<size_t>(i)];
+    try {
+      preprocess_to_patches(*job.frame, spec_, patch, data + i * rows_ * columns_);
+    } catch (...) {
+      job.error = std::current_exception();
     }
   });
   for (int64_t i = 0; i < n; ++i) {
