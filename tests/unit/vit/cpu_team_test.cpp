@@ -1,0 +1,69 @@
+// The threads of a forward: Note [Threads of a forward]. With plain reads and writes of what the
+// items touch, so that ThreadSanitizer sees a loop that ends too early.
+#include "vit/cpu_team.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <numeric>
+#include <thread>
+#include <vector>
+
+namespace tome {
+namespace {
+
+/// Loops of many lengths on one team, whose items write without atomics; false if an item was left
+/// out or done twice.
+bool every_item_once(CpuTeam& team, int loops, bool let_helpers_sleep) {
+  bool good = true;
+  std::vector<int> done(499, 0);
+  std::vector<int64_t> by_thread(static_cast<size_t>(team.threads()), 0);
+  for (int loop = 0; loop < loops; ++loop) {
+    const auto count = static_cast<size_t>(loop * 131 % 500);
+    team.for_each(static_cast<int64_t>(count), [&](int64_t item, int thread) {
+      ++done[static_cast<size_t>(item)];
+      ++by_thread[static_cast<size_t>(thread)];
+    });
+    for (size_t i = 0; i < done.size(); ++i) good = good && done[i] == (i < count ? 1 : 0);
+    good = good && std::accumulate(by_thread.begin(), by_thread.end(), int64_t{0}) ==
+                       static_cast<int64_t>(count);
+    std::fill(done.begin(), done.end(), 0);
+    std::fill(by_thread.begin(), by_thread.end(), 0);
+    // Helpers look for work for about 100 microseconds.
+    if (let_helpers_sleep && loop % 8 == 0)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return good;
+}
+
+TEST(CpuTeamStress, WhatALoopWroteIsSeenAfterIt) {
+  for (const int helpers : {0, 1, 3}) {
+    CpuTeam team(helpers);
+    EXPECT_TRUE(every_item_once(team, 400, false)) << helpers << " helpers";
+    EXPECT_TRUE(every_item_once(team, 100, true)) << helpers << " helpers that sleep between";
+  }
+}
+
+TEST(CpuTeamStress, ComesAndGoes) {
+  for (int i = 0; i < 50; ++i) {
+    CpuTeam team(2);
+    EXPECT_TRUE(every_item_once(team, i % 3, false));
+  }
+}
+
+TEST(CpuTeamStress, SeveralForwardsAtTheSameTime) {
+  std::vector<std::thread> forwards;
+  for (int forward = 0; forward < 4; ++forward) {
+    forwards.emplace_back([forward] {
+      for (int i = 0; i < 20; ++i) {
+        LentTeam team(1 + (forward + i) % 4);
+        EXPECT_TRUE(every_item_once(*team, 20, i % 4 == 0));
+      }
+    });
+  }
+  for (std::thread& forward : forwards) forward.join();
+}
+
+}  // namespace
+}  // namespace tome
