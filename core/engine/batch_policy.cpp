@@ -13,18 +13,14 @@ bool may_add(const StreamQueue& stream, uint64_t batch_number) {
          *stream.last_active + 2 >= batch_number;
 }
 
-/// Requests of `stream` that wait for a batch of `key`.
-size_t waiting(const StreamQueue& stream, const BatchKey& key) {
-  if (!same_key(stream.key.get(), &key)) return 0;
-  size_t requests = 0;
-  for (const auto& task : stream.tasks) requests += task->untaken();
-  return requests;
-}
+bool any(const Task&) { return true; }
+bool has_deadline(const Task& task) { return task.deadline.has_value(); }
 
-size_t waiting_with_deadline(const StreamQueue& stream, const BatchKey& key) {
+/// Requests of `stream` that wait for a batch of `key`, of the tasks that `counts` is true of.
+size_t waiting(const StreamQueue& stream, const BatchKey& key, bool (*counts)(const Task&) = any) {
   if (!same_key(stream.key.get(), &key)) return 0;
   size_t requests = 0;
-  for (const auto& task : stream.tasks) requests += task->deadline ? task->untaken() : 0;
+  for (const auto& task : stream.tasks) requests += counts(*task) ? task->untaken() : 0;
   return requests;
 }
 
@@ -130,7 +126,7 @@ std::vector<size_t> BatchPolicy::shares(const BatchKey& key) const {
 
 std::vector<std::shared_ptr<Task>> BatchPolicy::take_surplus(const BatchKey& key) {
   size_t urgent = 0;
-  for (const auto& stream : round_) urgent += waiting_with_deadline(*stream, key);
+  for (const auto& stream : round_) urgent += waiting(*stream, key, has_deadline);
   const bool crowded_before = std::exchange(crowded_, urgent > limits_.batch_size);
   std::vector<std::shared_ptr<Task>> surplus;
   if (!crowded_before || !crowded_) return surplus;
