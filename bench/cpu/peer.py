@@ -1,13 +1,12 @@
 """One peer in a process of its own: reads a number of runs from stdin, answers with their
 milliseconds as JSON. `peer.py ENGINE MODEL BATCH THREADS PRECISION R`"""
 
-import json
 import sys
 import tempfile
-import time
 
 import torch
 
+from turns import answer_turns
 from vit import ViT
 
 engine, name, batch, threads, precision, r = sys.argv[1:]
@@ -64,14 +63,4 @@ def prepare_onnxruntime():
 
 with torch.inference_mode():
     run = globals()[f"prepare_{engine.split('-')[0]}"]()
-    for _ in range(2):
-        run()
-    print("ready", flush=True)
-    for line in sys.stdin:
-        run()  # wakes the caches and threads after the pause
-        times = []
-        for _ in range(int(line)):
-            start = time.perf_counter()
-            run()
-            times.append(1000 * (time.perf_counter() - start))
-        print(json.dumps(times), flush=True)
+    answer_turns(run, warm_up=2)

@@ -4,14 +4,13 @@ their milliseconds as JSON. A run ends when the logits are on the host, as ours 
 same architecture in plain PyTorch (bench/cpu/vit.py), both with fused attention.
 """
 
-import json
 import sys
-import time
 from pathlib import Path
 
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "cpu"))
+from turns import answer_turns  # noqa: E402
 
 kind, name, batch, precision = sys.argv[1:]
 dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
@@ -42,17 +41,7 @@ def main():
         return model(x).float().cpu()
 
     with torch.inference_mode():
-        for _ in range(5):
-            run()
-        print("ready", flush=True)
-        for line in sys.stdin:
-            run()
-            times = []
-            for _ in range(int(line)):
-                start = time.perf_counter()
-                run()
-                times.append(1000 * (time.perf_counter() - start))
-            print(json.dumps(times), flush=True)
+        answer_turns(run, warm_up=5)
 
 
 main()
