@@ -139,9 +139,14 @@ template <class Ctx>
 TOME_KERNEL int resample(const Ctx& ctx, const FrameJob& job, const ComponentView& component,
                          int first_x, int first_y, int16_t* strip) {
   const TileAxes axes(job, component, first_x, first_y);
-  const int first = axes.q_output(0), last = axes.q_output(kPixelTile - 1);
-  const int begin = axes.q.first[first];
-  const int end = axes.q.first[last] + axes.q.used[last];  // both grow with the output
+  // Not of the first and the last output: weights of 0 are left out of the taps, so that an earlier
+  // output may reach further than a later one.
+  int begin = axes.q.first[axes.q_output(0)], end = 0;
+  for (int k = 0; k < kPixelTile; ++k) {
+    const int at = axes.q_output(k);
+    begin = min_of(begin, axes.q.first[at]);
+    end = max_of(end, axes.q.first[at] + axes.q.used[at]);
+  }
 
   const int x = ctx.thread() % kPixelTile, y = ctx.thread() / kPixelTile;
   const int i = job.vertical_first ? y : x;
