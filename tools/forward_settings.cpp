@@ -107,7 +107,11 @@ int use_threads(int threads) {
 
 at::Device asked_device(const std::string& text) {
   try {
-    return choose_device(text);
+    const at::Device device = choose_device(text);
+    // Now, before random weights make LibTorch look for its CUDA half (device.cpp). Whoever needs
+    // it says what is missing.
+    if (device.is_cuda()) why_no_libtorch_cuda();
+    return device;
   } catch (const Error& error) {
     throw Error(error.kind(), "--" + std::string(error.what()));  // "device: …" is the property
   }

@@ -14,9 +14,10 @@ namespace {
 
 constexpr const char* kNoDriver = "no NVIDIA driver (libcuda.so.1) was found";
 
-/// Empty if LibTorch's CUDA half works here, else why it does not.
+/// Empty if LibTorch's CUDA half works here, else why it does not. LibTorch keeps the answer to the
+/// first at::hasCUDA() of the process, which its random numbers ask too: the half that answers must
+/// have been loaded by then.
 std::string probe_libtorch() {
-  if (at::hasCUDA()) return {};
   if (dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL) == nullptr) {
     return kNoDriver;
   }
