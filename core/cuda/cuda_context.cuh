@@ -2,11 +2,14 @@
 // Note [One kernel body, two machines] in portable.h, and host_executor.h for what each means.
 #pragma once
 
+#include <type_traits>
+
 #include "cuda/portable.h"
 
 namespace tome::cuda {
 
-extern __shared__ __align__(16) unsigned char dynamic_shared_memory[];
+// As swizzled tiles need it.
+extern __shared__ __align__(1024) unsigned char dynamic_shared_memory[];
 
 class CudaContext {
  public:
@@ -36,14 +39,19 @@ class CudaContext {
     return __shfl_sync(0xffffffffU, value, source_lane);
   }
 
+  __device__ int warp_wide(int value) const { return __shfl_sync(0xffffffffU, value, 0); }
+
   /// See Note [Last block done] in host_executor.h.
   __device__ bool arrive_last(unsigned* counter, unsigned expected) const {
     __syncthreads();
     int last = 0;
     if (threadIdx.x == 0) {
-      __threadfence();
-      last = atomicInc(counter, expected - 1) == expected - 1 ? 1 : 0;
-      __threadfence();
+      unsigned before;  // acquire and release in one; fences on both sides would cost more
+      asm volatile("atom.acq_rel.gpu.global.inc.u32 %0, [%1], %2;"
+                   : "=r"(before)
+                   : "l"(__cvta_generic_to_global(counter)), "r"(expected - 1)
+                   : "memory");
+      last = before == expected - 1 ? 1 : 0;
     }
     return __syncthreads_or(last) != 0;
   }
@@ -54,9 +62,17 @@ class CudaContext {
     return __ldcg(p);
   }
 
+  __device__ int fetch_add(int* counter, int value) const { return atomicAdd(counter, value); }
+
   __device__ float exp2(float x) const {
     float y;
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+  }
+
+  __device__ float log2(float x) const {
+    float y;
+    asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
   }
 
@@ -88,7 +104,33 @@ class CudaContext {
     asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
   }
 
+  template <class T, bool kColumns>
+  __device__ void group_mma(float (&d)[32], const uint32_t (&a)[4], const T* b, bool add) const;
+  __device__ void group_commit() const {
+    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+  }
+  template <int kPending, int kCount>
+  __device__ void group_wait(float (&d)[kCount]) const {
+    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
+    hold(d);
+  }
+  template <int kCount>
+  __device__ void group_fence(float (&d)[kCount]) const {
+    hold(d);
+    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+  }
+  __device__ void fence_shared() const {
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+  }
+
  private:
+  /// Keeps the compiler from moving registers across a product that runs in the background.
+  template <int kCount>
+  static __device__ void hold(float (&d)[kCount]) {
+    TOME_UNROLL
+    for (int i = 0; i < kCount; ++i) asm volatile("" : "+f"(d[i])::"memory");
+  }
+
   static __device__ uint32_t shared_address(const void* p) {
     return static_cast<uint32_t>(__cvta_generic_to_shared(p));
   }
@@ -113,5 +155,46 @@ __device__ __forceinline__ void CudaContext::tile_mma<Half>(float (&d)[4], const
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
+
+// wgmma.m64n64k16, a in registers, b by its descriptor; %37 tells whether d is added to.
+#define TOME_GROUP_MMA(type, transposed)                                                           \
+  asm volatile(                                                                                    \
+      "{\n.reg .pred add;\nsetp.ne.b32 add, %37, 0;\n"                                             \
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32." type "." type                                  \
+      " "                                                                                          \
+      "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,"        \
+      "%23,%24,%25,%26,%27,%28,%29,%30,%31}, {%32,%33,%34,%35}, %36, add, 1, 1, " transposed       \
+      ";\n}"                                                                                       \
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]),        \
+        "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]),    \
+        "+f"(d[14]), "+f"(d[15]), "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), \
+        "+f"(d[21]), "+f"(d[22]), "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), \
+        "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31])                                         \
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(descriptor), "r"(static_cast<int>(add)))
+
+template <class T, bool kColumns>
+__device__ __forceinline__ void CudaContext::group_mma(float (&d)[32], const uint32_t (&a)[4],
+                                                       const T* b, bool add) const {
+  // Swizzled rows of 128 bytes; 8 of them, 1024 bytes, from group to group in both directions.
+  const uint64_t start = (shared_address(b) & 0x3ffffU) >> 4;
+  const uint64_t descriptor =
+      start | (uint64_t{1024 >> 4} << 16) | (uint64_t{1024 >> 4} << 32) | (uint64_t{1} << 62);
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  if constexpr (kColumns) {
+    if constexpr (std::is_same_v<T, Bf16>) {
+      TOME_GROUP_MMA("bf16", "1");
+    } else {
+      TOME_GROUP_MMA("f16", "1");
+    }
+  } else {
+    if constexpr (std::is_same_v<T, Bf16>) {
+      TOME_GROUP_MMA("bf16", "0");
+    } else {
+      TOME_GROUP_MMA("f16", "0");
+    }
+  }
+#endif
+}
+#undef TOME_GROUP_MMA
 
 }  // namespace tome::cuda

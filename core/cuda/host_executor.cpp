@@ -4,8 +4,12 @@
 #include <setjmp.h>
 #include <ucontext.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <exception>
+#include <limits>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -35,6 +39,12 @@ struct PendingCopy {
   bool valid;
 };
 
+/// A thread's part of products that run in the background: what d will be, by where d is.
+struct PendingProduct {
+  std::array<float, 32> sum;
+  int group;
+};
+
 /// A thread of the block. Switching goes through setjmp, which unlike swapcontext needs no system
 /// call; under AddressSanitizer, which must know the stack in use, through swapcontext.
 struct Fiber {
@@ -45,6 +55,8 @@ struct Fiber {
   const Meeting* waits_at = nullptr;
   uint64_t waits_for_round = 0;
   std::vector<std::vector<PendingCopy>> copies;  // groups; the last one is open
+  std::map<float*, PendingProduct> products;
+  int product_groups = 0;
 };
 
 struct FreeDeleter {
@@ -104,8 +116,8 @@ HostBlock::HostBlock(const LaunchShape& shape, const std::function<void(HostCont
   all_.arguments.resize(shape.threads);
   for (Fiber& fiber : fibers_)
     fiber.stack = std::make_unique_for_overwrite<unsigned char[]>(kStackBytes);
-  const size_t bytes = (static_cast<size_t>(shape.shared_bytes) + 15) / 16 * 16;
-  shared_.reset(std::aligned_alloc(16, bytes == 0 ? 16 : bytes));
+  const size_t bytes = (static_cast<size_t>(shape.shared_bytes) / 1024 + 1) * 1024;
+  shared_.reset(std::aligned_alloc(1024, bytes));
   if (shared_ == nullptr) throw std::bad_alloc();
 }
 
@@ -202,6 +214,8 @@ void HostBlock::run(Extent place) {
     fiber.started = fiber.done = false;
     fiber.waits_at = nullptr;
     fiber.copies.assign(1, {});
+    fiber.products.clear();
+    fiber.product_groups = 0;
   }
   const int warps = static_cast<int>(warps_.size());
   while (remaining_ > 0) {
@@ -382,6 +396,91 @@ void HostContext::load_matrix_x4_transposed(uint32_t (&r)[4], const void* row) c
   MatrixLoad mine{r, row};
   warp_operation("load_matrix_x4_transposed", &mine, load_matrices<true>);
 }
+
+namespace {
+
+struct GroupFragments {
+  float* sum;
+  const uint32_t* a;
+  const void* b;
+};
+
+/// Element (k, n) of a swizzled tile's 16 x 64 part that begins at `b`.
+template <class T, bool kColumns>
+float tile_element(const void* b, int k, int n) {
+  const auto address = reinterpret_cast<uintptr_t>(b);
+  const uintptr_t base = address / 1024 * 1024;
+  const uintptr_t at =
+      address - base + static_cast<uintptr_t>(kColumns ? k * 128 + n * 2 : n * 128 + k * 2);
+  return to_float(*reinterpret_cast<const T*>(base + (at ^ ((at >> 7) % 8 << 4))));
+}
+
+template <class T, bool kColumns>
+void multiply_group(void* const* lanes) {
+  const void* b = static_cast<const GroupFragments*>(lanes[0])->b;
+  float left[16][16], right[16][64];
+  for (int k = 0; k < 16; ++k) {
+    for (int n = 0; n < 64; ++n) right[k][n] = tile_element<T, kColumns>(b, k, n);
+  }
+  for (int i = 0; i < kWarpSize; ++i) {
+    const auto* lane = static_cast<const GroupFragments*>(lanes[i]);
+    if (lane->b != b) throw std::logic_error("group_mma with different tiles in one warp");
+    for (int part = 0; part < 4; ++part) {
+      float* out = &left[i / 4 + part % 2 * 8][i % 4 * 2 + part / 2 * 8];
+      out[0] = unpack_low<T>(lane->a[part]);
+      out[1] = unpack_high<T>(lane->a[part]);
+    }
+  }
+  for (int i = 0; i < kWarpSize; ++i) {
+    float* sum = static_cast<const GroupFragments*>(lanes[i])->sum;
+    for (int e = 0; e < 32; ++e) {
+      const int row = i / 4 + e / 2 % 2 * 8, column = e / 4 * 8 + i % 4 * 2 + e % 2;
+      for (int k = 0; k < 16; ++k) sum[e] += left[row][k] * right[k][column];
+    }
+  }
+}
+
+}  // namespace
+
+template <class T, bool kColumns>
+void HostContext::group_mma(float (&d)[32], const uint32_t (&a)[4], const T* b, bool add) const {
+  if (threads() % 128 != 0) throw std::logic_error("group_mma in a block without whole warpgroups");
+  Fiber& fiber = block_->fiber(thread_);
+  auto [found, fresh] = fiber.products.try_emplace(d);
+  std::array<float, 32>& sum = found->second.sum;
+  found->second.group = fiber.product_groups;
+  if (!add) {
+    sum.fill(0);
+  } else if (fresh) {
+    std::copy_n(d, 32, sum.begin());
+  }
+  std::fill_n(d, 32, std::numeric_limits<float>::quiet_NaN());  // until it is waited for
+  GroupFragments mine{sum.data(), a, b};
+  warp_operation("group_mma", &mine, multiply_group<T, kColumns>);
+}
+
+void HostContext::group_commit() const { ++block_->fiber(thread_).product_groups; }
+
+void HostContext::group_wait(int pending) const {
+  Fiber& fiber = block_->fiber(thread_);
+  for (auto it = fiber.products.begin(); it != fiber.products.end();) {
+    if (it->second.group >= fiber.product_groups - pending) {
+      ++it;
+      continue;
+    }
+    std::copy_n(it->second.sum.begin(), 32, it->first);
+    it = fiber.products.erase(it);
+  }
+}
+
+template void HostContext::group_mma<Bf16, false>(float (&)[32], const uint32_t (&)[4], const Bf16*,
+                                                  bool) const;
+template void HostContext::group_mma<Bf16, true>(float (&)[32], const uint32_t (&)[4], const Bf16*,
+                                                 bool) const;
+template void HostContext::group_mma<Half, false>(float (&)[32], const uint32_t (&)[4], const Half*,
+                                                  bool) const;
+template void HostContext::group_mma<Half, true>(float (&)[32], const uint32_t (&)[4], const Half*,
+                                                 bool) const;
 
 void launch_on_host(const LaunchShape& shape, const std::function<void(HostContext&)>& body,
                     ThreadOrder order) {

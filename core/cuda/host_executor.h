@@ -37,7 +37,7 @@ class HostContext {
   int block_z() const;
   int grid_x() const;
 
-  /// Dynamic shared memory of the block, 16-byte aligned.
+  /// Dynamic shared memory of the block, 1024-byte aligned.
   template <class T>
   T* shared(int byte_offset = 0) const {
     return reinterpret_cast<T*>(shared_bytes() + byte_offset);
@@ -66,6 +66,9 @@ class HostContext {
     return mine.out;
   }
 
+  /// A value that all lanes of a warp have in common, so that the compiler knows it, too.
+  int warp_wide(int value) const { return value; }
+
   /// Note [Last block done]
   /// Each of `expected` blocks calls this once, all threads together, after its writes; true in
   /// all threads of the block that comes last, which may then read the others' writes with
@@ -78,7 +81,14 @@ class HostContext {
     return *p;
   }
 
+  /// Adds to an integer in shared memory, atomically. @return what it was before
+  int fetch_add(int* counter, int value) const {
+    *counter += value;
+    return *counter - value;
+  }
+
   float exp2(float x) const { return std::exp2(x); }
+  float log2(float x) const { return std::log2(x); }
 
   /// d[16x8] += a[16x16] b[16x8] over the warp, T = Bf16 or Half, sums in float32. Lane layouts are
   /// those of mma.m16n8k16 (g = lane / 4, t = lane % 4): a = {(g,2t) (g+8,2t) (g,2t+8) (g+8,2t+8)}
@@ -102,11 +112,30 @@ class HostContext {
     copy_wait(kPending);
   }
 
+  /// d[64x64] (+)= a[64x16] b[16x64] over four warps, in the background (wgmma): each warp has 16
+  /// rows, d as eight results of tile_mma side by side. b lies in shared memory in rows of 128
+  /// bytes, 16-byte vector v of row i in the place of v ^ i % 8, the first row 1024-byte aligned.
+  /// Rows are b's columns, from `b` on within the row (K-major); with kColumns they are b's rows.
+  /// d is not to be touched before group_wait<n>, which waits for all committed groups but the
+  /// last n; group_fence comes between other use of d and the next product.
+  template <class T, bool kColumns>
+  void group_mma(float (&d)[32], const uint32_t (&a)[4], const T* b, bool add) const;
+  void group_commit() const;
+  template <int kPending, int kCount>
+  void group_wait(float (&)[kCount]) const {
+    group_wait(kPending);
+  }
+  template <int kCount>
+  void group_fence(float (&)[kCount]) const {}
+  /// Between writes to shared memory by this thread and products that read them; before a barrier.
+  void fence_shared() const {}
+
  private:
   using Operation = void (*)(void* const* lanes);
   unsigned char* shared_bytes() const;
   void warp_operation(const char* name, void* mine, Operation operation) const;
   void copy_wait(int pending) const;
+  void group_wait(int pending) const;
 
   HostBlock* block_;
   int thread_;

@@ -39,8 +39,16 @@ inline void check(cudaError_t status, const char* what) {
                   (is_lost(status) ? "; the device is lost to this process" : ""));
 }
 
+/// Blocks that a multiprocessor must hold at once, which bounds registers; bodies that do not say
+/// leave it to the compiler.
 template <class Body>
-__global__ void __launch_bounds__(Body::kThreads)
+constexpr int blocks_of() {
+  if constexpr (requires { Body::kBlocks; }) return Body::kBlocks;
+  return 1;
+}
+
+template <class Body>
+__global__ void __launch_bounds__(Body::kThreads, blocks_of<Body>())
     run_body(const __grid_constant__ typename Body::Params params) {
   CudaContext ctx;
   Body::run(ctx, params);
