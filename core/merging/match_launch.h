@@ -12,7 +12,7 @@ namespace tome::cuda {
 template <class T, int kHeld>
 struct MatchBody {
   using Params = MatchParams<T>;
-  static constexpr int kThreads = kMatchThreads;
+  static constexpr int kThreads = kHeld > 2 ? kMatchThreads / 2 : kMatchThreads;  // for registers
   template <class Ctx>
   static TOME_KERNEL void run(Ctx& ctx, const Params& p) {
     match_kernel<Ctx, T, kHeld>(ctx, p);
@@ -22,7 +22,7 @@ struct MatchBody {
 template <class T>
 struct RankEdgesBody {
   using Params = MatchParams<T>;
-  static constexpr int kThreads = kMatchThreads;
+  static constexpr int kThreads = kCountThreads;
   template <class Ctx>
   static TOME_KERNEL void run(Ctx& ctx, const Params& p) {
     rank_edges_kernel(ctx, p);
@@ -32,7 +32,7 @@ struct RankEdgesBody {
 template <class T>
 struct GroupEdgesBody {
   using Params = MatchParams<T>;
-  static constexpr int kThreads = kMatchThreads;
+  static constexpr int kThreads = kCountThreads;
   template <class Ctx>
   static TOME_KERNEL void run(Ctx& ctx, const Params& p) {
     group_edges_kernel(ctx, p);
@@ -60,25 +60,48 @@ inline size_t lay_out_match_scratch(unsigned char* base, int batch, int n_a, int
   const size_t edges = static_cast<size_t>(batch) * static_cast<size_t>(n_a);
   const size_t kept = static_cast<size_t>(batch) * static_cast<size_t>(r);
   take(scratch->arrived, static_cast<size_t>(batch));
-  take(scratch->edge_score, edges);
-  take(scratch->edge_to, edges);
+  take(scratch->best, edges * static_cast<size_t>(match_splits(batch, n_a)));
+  take(scratch->row_scale, edges);
   if (n_a > kMatchOneLaunch) {
     take(scratch->rank, edges);
-    take(scratch->order, kept);
     take(scratch->edges, kept);
     take(scratch->by_destination, kept);
   }
   return at;
 }
 
-template <int kHeld, class T, class Launcher>
-void launch_match_edges(Launcher& launcher, const MatchParams<T>& p) {
+/// Cuts the work of scoring into blocks; sets p.tile_bits and p.splits.
+/// @param threads  the most that a block may have
+template <class T>
+LaunchShape match_shape(MatchParams<T>& p, int threads) {
+  const int tiles = ceil_div(p.halves.n_a, kMatchRows);
+  const int groups = ceil_div(p.halves.n_b, kMatchColumns);
+  int warps = threads / kWarpSize;
+  // Two groups of columns for each warp take no longer than meeting other blocks does.
+  const bool fits = tiles * groups <= 2 * warps;
+  const bool many = tiles <= 4 && p.batch * tiles > kMatchProcessors;
+  const bool whole = p.one_launch && (fits || many);
+  p.order_size = power_of_two_from(p.halves.n_a);
+  p.tile_bits = 0;
+  while (whole && (1 << p.tile_bits) < tiles) ++p.tile_bits;
+  // Where processors have several blocks each, small ones share them better.
+  if (!whole && p.batch * tiles > kMatchProcessors) warps = min_of(warps, 8);
+  const int strips = max_of(1, min_of(warps >> p.tile_bits, groups));
+  p.splits = whole ? 1 : min_of(match_splits(p.batch, p.halves.n_a), ceil_div(groups, strips));
   LaunchShape shape;
-  shape.grid = {ceil_div(p.halves.n_a, kMatchRows), 1, p.batch};
-  shape.threads = kMatchThreads;
-  shape.shared_bytes =
-      p.one_launch ? max_of(kMatchScoreBytes, order_shared_bytes(p.halves.n_a)) : kMatchScoreBytes;
-  launcher.template run<MatchBody<T, kHeld>>(shape, p);
+  shape.grid = {whole ? 1 : tiles, p.splits, p.batch};
+  shape.threads = kWarpSize * strips << p.tile_bits;
+  const int score_bytes = score_shared_bytes(shape.threads, kMatchRows << p.tile_bits);
+  const int order_bytes = p.one_launch ? order_shared_bytes(p.halves.n_a) : 0;
+  shape.shared_bytes = whole ? score_bytes + order_bytes : max_of(score_bytes, order_bytes);
+  return shape;
+}
+
+template <int kHeld, class T, class Launcher>
+void launch_match_edges(Launcher& launcher, MatchParams<T>& p) {
+  using Body = MatchBody<T, kHeld>;
+  const LaunchShape shape = match_shape(p, Body::kThreads);
+  launcher.template run<Body>(shape, p);
 }
 
 /// Enqueues the matching. p.r is 1 .. n_a, n_b >= 1; p.scratch as laid out above. p.one_launch is
@@ -100,11 +123,11 @@ void launch_match(Launcher& launcher, MatchParams<T> p) {
   }
   if (p.one_launch) return;
   LaunchShape shape;
-  shape.threads = kMatchThreads;
+  shape.threads = kCountThreads;
   shape.shared_bytes = kCountSharedBytes;
-  shape.grid = {ceil_div(n_a, kMatchThreads), 1, p.batch};
+  shape.grid = {ceil_div(n_a, kCountThreads), 1, p.batch};
   launcher.template run<RankEdgesBody<T>>(shape, p);
-  shape.grid = {ceil_div(p.r, kMatchThreads), 1, p.batch};
+  shape.grid = {ceil_div(p.r, kCountThreads), 1, p.batch};
   launcher.template run<GroupEdgesBody<T>>(shape, p);
   shape = {{1, 1, p.batch}, WritePlanBody<T>::kThreads, 256};
   launcher.template run<WritePlanBody<T>>(shape, p);

@@ -6,6 +6,14 @@
 
 #include "cuda/portable.h"
 
+/// Of a loop that is not to be unrolled: a kernel that runs once is soon slowed by reading its
+/// code.
+#ifdef __CUDACC__
+#define TOME_ROLLED _Pragma("unroll 1")
+#else
+#define TOME_ROLLED
+#endif
+
 namespace tome::cuda {
 
 /// Similarity of matching.h, which cannot be included here: it brings ATen.
@@ -47,10 +55,9 @@ struct MatchOutputs {
 /// Scratch memory in global memory; see match_workspace in match_cuda.h.
 struct MatchScratch {
   unsigned* arrived = nullptr;  ///< [batch], zero before the first launch
-  float* edge_score = nullptr;  ///< [batch, n_a]
-  int32_t* edge_to = nullptr;   ///< [batch, n_a], index into B
+  uint64_t* best = nullptr;     ///< [splits, batch, n_a], packed Best of the split's columns
+  float* row_scale = nullptr;   ///< [batch, n_a]
   int32_t* rank = nullptr;      ///< [batch, n_a]; this and the rest only where many launches match
-  int32_t* order = nullptr;     ///< [batch, r]
   uint64_t* edges = nullptr;    ///< [batch, r]
   uint64_t* by_destination = nullptr;  ///< [batch, r]
 };
@@ -66,18 +73,50 @@ struct MatchParams {
   MatchOutputs out;
   MatchScratch scratch;
   bool one_launch = true;
+  int tile_bits = 0;   ///< one block has 2^tile_bits tiles of 32 rows
+  int order_size = 1;  ///< edges that the ordering block has room for
+  int splits = 1;      ///< blocks that share a block's rows, each with columns of its own
 
   TOME_DEVICE const T* row(int sample, int64_t token) const {
     return metric + sample * sample_stride + token * token_stride;
   }
 };
 
-/// An edge's place in the order "most similar first, lower A index among equals" as one ascending
-/// integer. -0 and 0 are equal.
-TOME_DEVICE uint64_t order_key(float score, int a_index) {
+constexpr int kNoColumn = 0x7fffffff;
+
+/// A score and where it came from; better is higher, then lower index. NaN is never better.
+struct Best {
+  float score;
+  int column;
+};
+
+TOME_DEVICE Best worst() { return {-INFINITY, kNoColumn}; }
+
+TOME_DEVICE Best better_of(const Best& a, const Best& b) {
+  return b.score > a.score || (b.score == a.score && b.column < a.column) ? b : a;
+}
+
+/// Integers that are ordered as the numbers are. -0 and 0 are equal; not for NaN.
+TOME_DEVICE uint32_t ascending_bits(float score) {
   const uint32_t bits = bits_as<uint32_t>(score + 0.0F);
-  const uint32_t ascending = (bits >> 31) != 0 ? ~bits : bits | 0x80000000U;
-  return (static_cast<uint64_t>(~ascending) << 32) | static_cast<uint32_t>(a_index);
+  return (bits >> 31) != 0 ? ~bits : bits | 0x80000000U;
+}
+
+/// A Best as one integer; the better one is larger.
+TOME_DEVICE uint64_t pack_best(const Best& best) {
+  return (static_cast<uint64_t>(ascending_bits(best.score)) << 32) |
+         ~static_cast<uint32_t>(best.column);
+}
+TOME_DEVICE Best unpack_best(uint64_t packed) {
+  const auto bits = static_cast<uint32_t>(packed >> 32);
+  return {bits_as<float>((bits >> 31) != 0 ? bits & 0x7fffffffU : ~bits),
+          static_cast<int>(~static_cast<uint32_t>(packed))};
+}
+
+/// An edge's place in the order "most similar first, lower A index among equals" as one ascending
+/// integer.
+TOME_DEVICE uint64_t order_key(float score, int a_index) {
+  return (static_cast<uint64_t>(~ascending_bits(score)) << 32) | static_cast<uint32_t>(a_index);
 }
 
 /// Edges grouped by destination, by ascending A index within one.
@@ -87,11 +126,18 @@ TOME_DEVICE uint64_t destination_key(int b_index, int a_index) {
 TOME_DEVICE int key_high(uint64_t key) { return static_cast<int>(key >> 32); }
 TOME_DEVICE int key_low(uint64_t key) { return static_cast<int>(key & 0xffffffffU); }
 
-constexpr int kMatchThreads = 256;
-constexpr int kMatchRows = 32;         ///< A tokens of one block
+constexpr int kMatchRows = 32;         ///< A tokens of one warp
+constexpr int kMatchColumns = 8;       ///< B tokens that a warp scores at a time
+constexpr int kMatchThreads = 512;     ///< of a matching block, at most
+constexpr int kCountThreads = 256;     ///< of the many launches' blocks
 constexpr int kMatchOneLaunch = 2048;  ///< A tokens that one block can order in shared memory
+constexpr int kMatchSplits = 5;        ///< at most
+constexpr int kMatchProcessors = 132;  ///< multiprocessors that the grid is cut for
 
-/// Shared memory of the block that orders n_a edges: keys, rank, order.
-TOME_DEVICE constexpr int order_shared_bytes(int n_a) { return 16 * power_of_two_from(n_a) + 256; }
+/// How many blocks share the columns: at small batches rows alone would leave processors idle.
+TOME_DEVICE constexpr int match_splits(int batch, int n_a) {
+  const int blocks = kMatchProcessors / batch / ceil_div(n_a, kMatchRows);
+  return blocks < 1 ? 1 : (blocks > kMatchSplits ? kMatchSplits : blocks);
+}
 
 }  // namespace tome::cuda

@@ -26,48 +26,59 @@ struct PartitionParams {
   }
 };
 
+/// How many free tokens of even and of odd parity, in the two halves of one integer.
+struct ParityCount {
+  uint64_t both = 0;
+
+  TOME_DEVICE void add(bool is_free, bool is_even) {
+    if (is_free) both += is_even ? 1 : kOdd;
+  }
+  TOME_DEVICE int even() const { return static_cast<int>(both % kOdd); }
+  TOME_DEVICE int odd() const { return static_cast<int>(both / kOdd); }
+
+ private:
+  static constexpr uint64_t kOdd = uint64_t{1} << 32;
+};
+
 /// Tokens are ordered by parity, then by place, and cut in the middle; each half is written by
-/// ascending place. Grid (1, 1, batch); shared memory for one int of each warp and one more.
+/// ascending place. Grid (1, 1, batch); shared memory for one 64-bit integer of each warp.
 template <class Ctx>
 TOME_KERNEL void partition_kernel(Ctx& ctx, const PartitionParams& p) {
   const int sample = ctx.block_z();
-  int* scratch = ctx.template shared<int>();
-  int* all_even = scratch + kWarpSize;
   const int share = ceil_div(p.tokens, ctx.threads());  // contiguous tokens of this thread
   const int begin = min_of(ctx.thread() * share, p.tokens);
   const int end = min_of(begin + share, p.tokens);
 
-  int even = 0, odd = 0;
+  ParityCount own;
   for (int token = begin; token < end; ++token) {
-    if (p.is_fixed(token)) continue;
-    (p.is_even(sample, token) ? even : odd) += 1;
+    own.add(!p.is_fixed(token), p.is_even(sample, token));
   }
-  int even_before = sum_before_in_block(ctx, even, scratch);
-  int odd_before = sum_before_in_block(ctx, odd, scratch);
-  if (ctx.thread() == ctx.threads() - 1) *all_even = even_before + even;
-  ctx.sync_block();
+  auto* sums = ctx.template shared<uint64_t>();
+  ParityCount before{sum_before_in_block(ctx, own.both, sums)};
+  const int warps = ctx.threads() / kWarpSize;
+  const ParityCount all{sum_in_warp(ctx, ctx.lane() < warps ? sums[ctx.lane()] : 0)};
 
   // A takes the first n_a of (even tokens, odd tokens). Of the free tokens before a place, those in
   // A are the even ones up to n_a and the odd ones up to what the even ones leave.
   const int n_a = (p.free_tokens() + 1) / 2, n_b = p.free_tokens() / 2;
-  const int even_in_a = min_of(*all_even, n_a), odd_in_a = n_a - even_in_a;
+  const int even_in_a = min_of(all.even(), n_a), odd_in_a = n_a - even_in_a;
   for (int token = begin; token < end; ++token) {
     if (p.is_fixed(token)) continue;
     const bool is_even = p.is_even(sample, token);
-    const bool in_a = is_even ? even_before < even_in_a : odd_before < odd_in_a;
-    const int a_before = min_of(even_before, even_in_a) + min_of(odd_before, odd_in_a);
-    if (in_a) {
+    const int even = before.even(), odd = before.odd();
+    const int a_before = min_of(even, even_in_a) + min_of(odd, odd_in_a);
+    if (is_even ? even < even_in_a : odd < odd_in_a) {
       p.a[static_cast<int64_t>(sample) * n_a + a_before] = token;
     } else {
-      p.b[static_cast<int64_t>(sample) * n_b + even_before + odd_before - a_before] = token;
+      p.b[static_cast<int64_t>(sample) * n_b + even + odd - a_before] = token;
     }
-    (is_even ? even_before : odd_before) += 1;
+    before.add(true, is_even);
   }
 }
 
 struct PartitionBody {
   using Params = PartitionParams;
-  static constexpr int kThreads = 256;
+  static constexpr int kThreads = 512;
   template <class Ctx>
   static TOME_KERNEL void run(Ctx& ctx, const Params& p) {
     partition_kernel(ctx, p);
@@ -79,7 +90,7 @@ void launch_partition(Launcher& launcher, const PartitionParams& p) {
   LaunchShape shape;
   shape.grid = {1, 1, p.batch};
   shape.threads = PartitionBody::kThreads;
-  shape.shared_bytes = 4 * (kWarpSize + 1);
+  shape.shared_bytes = 8 * (PartitionBody::kThreads / kWarpSize);
   launcher.template run<PartitionBody>(shape, p);
 }
 

@@ -221,6 +221,54 @@ TEST(MatchKernel, ResultDoesNotDependOnTheOrderOfThreads) {
   }
 }
 
+TEST(MatchKernel, FewKeptOfMany) {
+  for (const int64_t tokens : {258, 401, 700}) {
+    for (const int64_t r : {1, 15, 33, 60}) {
+      SCOPED_TRACE(std::to_string(tokens) + " tokens, r " + std::to_string(r));
+      for (const auto order : {cuda::ThreadOrder::kForwards, cuda::ThreadOrder::kBackwards}) {
+        expect_right(random_keys(1, tokens, 8, 400 + r, at::kBFloat16), options_of(r), order);
+      }
+    }
+  }
+}
+
+TEST(MatchKernel, FewKeptOfManyWithTies) {
+  expect_same_as_cpu(at::ones({1, 301, 8}, at::kBFloat16), options_of(20));
+  for (uint64_t seed = 0; seed < 3; ++seed) {
+    at::manual_seed(seed);
+    const at::Tensor kind = at::randint(0, 4, {700}, at::kLong);
+    const at::Tensor keys = at::eye(8).slice(0, 0, 4).index({kind}).unsqueeze(0);
+    expect_same_as_cpu(keys, options_of(30));
+    expect_same_as_cpu(keys.to(at::kHalf), options_of(160));
+  }
+}
+
+TEST(MatchKernel, FewKeptOfManyWhereTheyLieWorst) {
+  // The most similar edges are those of every 32nd A token, all in one group of the selection.
+  at::Tensor keys = random_keys(1, 1201, 32, 95);
+  for (int64_t i = 0; i < 600; i += 32) {
+    keys[0][2 + 2 * i] = (2 + 0.01 * static_cast<double>(i)) * keys[0][1 + 2 * i];
+  }
+  expect_right(keys, options_of(12));
+  keys[0].slice(0, 200, 1200).fill_(std::numeric_limits<float>::quiet_NaN());
+  const KernelMatching m = match_with_kernels(keys, options_of(120));
+  expect_members_match(m, 0);
+}
+
+TEST(MatchKernel, TooManyKeptToBeSelected) {
+  expect_right(random_keys(1, 701, 8, 96, at::kBFloat16), options_of(300));
+  expect_right(random_keys(1, 1001, 8, 97), options_of(200));
+  expect_same_as_cpu(at::ones({1, 701, 8}, at::kBFloat16), options_of(290));
+}
+
+TEST(MatchKernel, LargeBatches) {
+  for (const int64_t tokens : {40, 129, 197, 261}) {  // whole samples in a block, and not
+    SCOPED_TRACE(std::to_string(tokens) + " tokens");
+    expect_right(random_keys(46, tokens, 8, 98, at::kBFloat16), options_of(12));
+    expect_right(random_keys(46, tokens, 8, 99), options_of(20));
+  }
+}
+
 TEST(MatchKernel, OneLaunchUpToTwoThousandTokensThenMore) {
   const auto below = match_with_kernels(random_keys(1, 2101, 8, 91, at::kBFloat16), options_of(64));
   EXPECT_EQ(below.launches, 1);
