@@ -1,9 +1,23 @@
 #include "cuda/launch.cuh"
+#include "cuda/stream.h"
+#include "vit/attention_groups.cuh"
 #include "vit/attention_request.h"
 
 namespace tome::cuda {
+namespace {
+
+/// wgmma is of this one architecture; neither earlier nor later ones have it.
+bool has_warpgroups() {
+  int major = 0;
+  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, current_device()),
+        "attention");
+  return major == 9;
+}
+
+}  // namespace
 
 void attend(const AttentionRequest& request, Stream stream) {
+  if (fits_warpgroups(request) && has_warpgroups()) return attend_by_groups(request, stream);
   CudaLauncher launcher(stream, "attention");
   run_attention(launcher, request);
 }

@@ -35,6 +35,7 @@ struct AttentionParams {
 constexpr int kAttentionRows = 64;  ///< queries of one block, 16 for each warp
 constexpr int kAttentionKeys = 64;  ///< keys of one step
 constexpr int kAttentionThreads = 128;
+constexpr float kLog2E = 1.4426950408889634F;
 
 /// Rows in shared memory are 16 bytes longer than their content, so that the 8 rows of one
 /// load_matrix are in different banks.
@@ -123,8 +124,9 @@ TOME_KERNEL void fetch_keys(const Ctx& ctx, const AttentionParams<T>& p,
   float* bias = ctx.template shared<float>(8 * kTileElements<kDim>) + step % 2 * kAttentionKeys;
   for (int i = ctx.thread(); i < kAttentionKeys; i += ctx.threads()) {
     const int token = step * kAttentionKeys + i;
-    bias[i] = token >= place.tokens ? -INFINITY
-                                    : (place.weight == nullptr ? 0.0F : log2f(place.weight[token]));
+    bias[i] = token >= place.tokens
+                  ? -INFINITY
+                  : (place.weight == nullptr ? 0.0F : ctx.log2(place.weight[token]));
   }
 }
 
@@ -246,7 +248,6 @@ TOME_KERNEL void store_attention(const Ctx& ctx, const AttentionParams<T>& p,
 template <class Ctx, class T, int kDim>
 TOME_KERNEL void attention_kernel(Ctx& ctx, const AttentionParams<T>& p) {
   static_assert(kDim % 16 == 0);
-  constexpr float kLog2E = 1.4426950408889634F;
   const auto place = attention_place<Ctx, T, kDim>(ctx, p);
   const int steps = ceil_div(p.tokens, kAttentionKeys);
   fetch_keys<Ctx, T, kDim>(ctx, p, place, 0);

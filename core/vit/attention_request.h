@@ -8,7 +8,7 @@
 #include "cuda/element_type.h"
 #include "error.h"
 #include "vit/attention_cuda.h"
-#include "vit/attention_kernel.h"
+#include "vit/attention_group_kernel.h"
 
 namespace tome::cuda {
 
@@ -35,8 +35,8 @@ inline void check_attention(const AttentionRequest& q) {
   }
 }
 
-template <class T, class Launcher>
-void run_attention_of(Launcher& launcher, const AttentionRequest& q) {
+template <class T>
+AttentionParams<T> attention_params(const AttentionRequest& q) {
   AttentionParams<T> p;
   p.q = static_cast<const T*>(q.q);
   p.k = static_cast<const T*>(q.k);
@@ -51,7 +51,7 @@ void run_attention_of(Launcher& launcher, const AttentionRequest& q) {
   p.tokens = q.tokens;
   p.heads = q.heads;
   p.scale = q.scale;
-  launch_attention(launcher, q.dim, p);
+  return p;
 }
 
 /// @throws Error kSettings for sizes, strides or types without a kernel
@@ -60,7 +60,24 @@ void run_attention(Launcher& launcher, const AttentionRequest& request) {
   check_attention(request);
   with_element_type(request.type, [&](auto tag) {
     using T = typename decltype(tag)::Type;
-    if constexpr (!std::is_same_v<T, float>) run_attention_of<T>(launcher, request);
+    if constexpr (!std::is_same_v<T, float>) {
+      launch_attention(launcher, request.dim, attention_params<T>(request));
+    }
+  });
+}
+
+/// Whether warpgroups can do it, on a device that has them.
+inline bool fits_warpgroups(const AttentionRequest& q) { return q.dim == kGroupDim; }
+
+/// The same by warpgroups. @throws Error as run_attention
+template <class Launcher>
+void run_group_attention(Launcher& launcher, const AttentionRequest& request) {
+  check_attention(request);
+  with_element_type(request.type, [&](auto tag) {
+    using T = typename decltype(tag)::Type;
+    if constexpr (!std::is_same_v<T, float>) {
+      launch_group_attention(launcher, attention_params<T>(request));
+    }
   });
 }
 

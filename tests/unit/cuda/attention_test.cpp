@@ -1,11 +1,11 @@
-// The attention kernel, run on the host, against softmax(Q K^T / sqrt(d) + log s) V in double.
+// The attention kernels, run on the host, against softmax(Q K^T / sqrt(d) + log s) V in double.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
 
 #include "cuda/host_executor.h"
-#include "vit/attention_kernel.h"
+#include "vit/attention_group_kernel.h"
 
 namespace tome::testing {
 namespace {
@@ -41,8 +41,11 @@ at::Tensor by_definition(const Attention& a) {
   return at::matmul(scores.softmax(-1), part(2)).transpose(1, 2).flatten(2);
 }
 
+/// By tiles of a warp, or by warpgroups.
+enum class Way { kTiles, kGroups };
+
 template <class T>
-at::Tensor with_kernel(const Attention& a, cuda::ThreadOrder order) {
+at::Tensor with_kernel(const Attention& a, cuda::ThreadOrder order, Way way = Way::kTiles) {
   const at::Tensor out =
       at::full({a.rows.size(0), a.rows.size(1), a.heads * a.dim}, NAN, a.rows.options());
   cuda::AttentionParams<T> p;
@@ -60,7 +63,11 @@ at::Tensor with_kernel(const Attention& a, cuda::ThreadOrder order) {
   p.heads = static_cast<int>(a.heads);
   p.scale = 1.0F / std::sqrt(static_cast<float>(a.dim));
   cuda::HostLauncher launcher(order);
-  EXPECT_TRUE(cuda::launch_attention(launcher, static_cast<int>(a.dim), p));
+  if (way == Way::kTiles) {
+    EXPECT_TRUE(cuda::launch_attention(launcher, static_cast<int>(a.dim), p));
+  } else {
+    cuda::launch_group_attention(launcher, p);
+  }
   return out;
 }
 
@@ -68,10 +75,15 @@ void expect_definition(const Attention& a, double tolerance,
                        cuda::ThreadOrder order = cuda::ThreadOrder::kForwards) {
   SCOPED_TRACE(std::to_string(a.rows.size(1)) + " tokens, heads of " + std::to_string(a.dim));
   const bool half = a.rows.scalar_type() == at::kHalf;
-  const at::Tensor got =
-      half ? with_kernel<cuda::Half>(a, order) : with_kernel<cuda::Bf16>(a, order);
-  const at::Tensor error = (got.to(at::kDouble) - by_definition(a)).abs();
-  EXPECT_LE(error.max().item<double>(), tolerance);  // NaN fails too
+  const at::Tensor expected = by_definition(a);
+  for (const Way way : {Way::kTiles, Way::kGroups}) {
+    if (way != Way::kTiles && a.dim != cuda::kGroupDim) continue;
+    SCOPED_TRACE("way " + std::to_string(static_cast<int>(way)));
+    const at::Tensor got =
+        half ? with_kernel<cuda::Half>(a, order, way) : with_kernel<cuda::Bf16>(a, order, way);
+    const at::Tensor error = (got.to(at::kDouble) - expected).abs();
+    EXPECT_LE(error.max().item<double>(), tolerance);  // NaN fails too
+  }
 }
 
 TEST(AttentionKernel, EveryHeadSizeAndType) {
@@ -83,7 +95,10 @@ TEST(AttentionKernel, EveryHeadSizeAndType) {
 
 TEST(AttentionKernel, EveryNumberOfTokensAroundATile) {
   for (const int64_t tokens : {1, 2, 8, 15, 16, 17, 63, 64, 65, 127, 128, 129, 197, 577}) {
-    expect_definition(random_attention(1, tokens, 1, 64, at::kBFloat16), 1e-2);
+    Attention a = random_attention(1, tokens, 1, 64, at::kBFloat16);
+    expect_definition(a, 1e-2);
+    a.key_weight = at::Tensor();
+    expect_definition(a, 1e-2);
   }
 }
 
@@ -125,8 +140,10 @@ TEST(AttentionKernel, SizesThatBf16CannotHold) {
 
 TEST(AttentionKernel, ResultDoesNotDependOnTheOrderOfThreads) {
   const Attention a = random_attention(2, 130, 2, 64, at::kBFloat16);
-  EXPECT_TRUE(at::equal(with_kernel<cuda::Bf16>(a, cuda::ThreadOrder::kForwards),
-                        with_kernel<cuda::Bf16>(a, cuda::ThreadOrder::kBackwards)));
+  for (const Way way : {Way::kTiles, Way::kGroups}) {
+    EXPECT_TRUE(at::equal(with_kernel<cuda::Bf16>(a, cuda::ThreadOrder::kForwards, way),
+                          with_kernel<cuda::Bf16>(a, cuda::ThreadOrder::kBackwards, way)));
+  }
 }
 
 TEST(AttentionKernel, OtherHeadSizesAreRefused) {
