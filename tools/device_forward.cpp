@@ -62,25 +62,27 @@ DeviceForward::DeviceForward(const Checkpoint& checkpoint, at::Device device,
 }
 
 BatchInput DeviceForward::make_input(int64_t batch, int64_t frames, const ForwardOptions& options) {
-  constexpr int kPictures = 8;
+  constexpr uint32_t kPictures = 8;
   std::vector<Frame> pictures;
-  std::vector<PreprocessJob> jobs;
   for (uint32_t seed = 0; seed < kPictures; ++seed) pictures.push_back(noise(seed));
-  for (const Frame& picture : pictures) jobs.push_back({&picture, nullptr, nullptr});
+  // All at once, as the engine does, so that they lie together.
+  std::vector<PreprocessJob> jobs;
+  for (int64_t i = 0; i < batch * frames; ++i) {
+    jobs.push_back({&pictures[static_cast<size_t>(i) % kPictures], nullptr, nullptr});
+  }
   session_->preprocess(jobs);
   session_->finish_reading();
-  for (const PreprocessJob& job : jobs) {
-    if (job.error) std::rethrow_exception(job.error);
-  }
   BatchInput input;
   input.batch = batch;
   input.frames_per_request = frames;
   input.r = options.r;
   input.prop_attn = options.prop_attn;
   input.partition = options.partition;
-  for (int64_t i = 0; i < batch * frames; ++i) {
-    input.frames.push_back(jobs[static_cast<size_t>(i % kPictures)].patches);
+  for (const PreprocessJob& job : jobs) {
+    if (job.error) std::rethrow_exception(job.error);
+    input.frames.push_back(job.patches);
   }
+  session_->warm_up(input);
   return input;
 }
 

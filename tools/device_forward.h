@@ -21,7 +21,7 @@ class DeviceForward {
   /// @param checkpoint  outlives this. @throws Error kDevice, kOutOfMemory
   DeviceForward(const Checkpoint& checkpoint, at::Device device, at::ScalarType precision);
 
-  /// Requests of noise, pre-processed on the device, for `run` and `operations`.
+  /// Requests of noise, pre-processed on the device, for `run` and `operations`, and warmed up.
   BatchInput make_input(int64_t batch, int64_t frames, const ForwardOptions& options);
   /// @return logits, float32 [batch, classes], on the CPU
   at::Tensor run(const BatchInput& input);

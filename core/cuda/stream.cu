@@ -4,8 +4,13 @@
 
 namespace tome::cuda {
 
-CurrentDevice::CurrentDevice(int index) {
-  check(cudaGetDevice(&before_), "asking for the current device");
+int current_device() {
+  int index = 0;
+  check(cudaGetDevice(&index), "asking for the current device");
+  return index;
+}
+
+CurrentDevice::CurrentDevice(int index) : before_(current_device()) {
   check(cudaSetDevice(index), "choosing the device");
 }
 
@@ -69,11 +74,14 @@ void copy_on_device(void* to, const void* from, size_t bytes, Stream stream) {
         "copying on the device");
 }
 
-void copy_rows_on_device(void* to, size_t to_pitch, const void* from, size_t from_pitch,
-                         size_t bytes, size_t rows, Stream stream) {
-  check(cudaMemcpy2DAsync(to, to_pitch, from, from_pitch, bytes, rows, cudaMemcpyDeviceToDevice,
-                          stream),
-        "copying on the device");
+void copy_rows_on_device(const Slices& to, const Slices& from, size_t bytes, size_t rows,
+                         size_t slices, Stream stream) {
+  cudaMemcpy3DParms p{};
+  p.srcPtr = make_cudaPitchedPtr(from.start, from.pitch, bytes, from.slice_pitch / from.pitch);
+  p.dstPtr = make_cudaPitchedPtr(to.start, to.pitch, bytes, to.slice_pitch / to.pitch);
+  p.extent = make_cudaExtent(bytes, rows, slices);
+  p.kind = cudaMemcpyDeviceToDevice;
+  check(cudaMemcpy3DAsync(&p, stream), "copying on the device");
 }
 
 void clear_on_device(void* memory, size_t bytes, Stream stream) {

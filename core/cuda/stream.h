@@ -16,6 +16,9 @@ namespace tome::cuda {
 /// How many devices there are. @throws Error kDevice as open_device does
 int device_count();
 
+/// The calling thread's. @throws Error kDevice
+int current_device();
+
 /// Makes a device the calling thread's current one, and the one before again at the end.
 class CurrentDevice {
  public:
@@ -93,9 +96,15 @@ class PinnedMemory {
 void copy_to_device(void* to, const void* from, size_t bytes, Stream stream);
 void copy_to_host(void* to, const void* from, size_t bytes, Stream stream);
 void copy_on_device(void* to, const void* from, size_t bytes, Stream stream);
-/// `rows` rows of `bytes` each, their starts `to_pitch` and `from_pitch` bytes apart.
-void copy_rows_on_device(void* to, size_t to_pitch, const void* from, size_t from_pitch,
-                         size_t bytes, size_t rows, Stream stream);
+/// Slices of rows: row i of slice j lies `slice_pitch * j + pitch * i` bytes from the start, where
+/// slices are a multiple of the pitch apart.
+struct Slices {
+  void* start = nullptr;
+  size_t pitch = 0, slice_pitch = 0;
+};
+/// `rows` rows of `bytes` each in `slices` slices.
+void copy_rows_on_device(const Slices& to, const Slices& from, size_t bytes, size_t rows,
+                         size_t slices, Stream stream);
 void clear_on_device(void* memory, size_t bytes, Stream stream);
 
 /// Work captured from a stream, to be enqueued again as one.

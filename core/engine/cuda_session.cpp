@@ -158,16 +158,24 @@ void CudaSession::gather(const BatchInput& input, const FusedForward& forward) {
   auto* to = buffers_.input.as<unsigned char>();
   const auto at = [&](size_t i) { return on_device(input.frames[i]).data; };
   for (size_t i = 0; i < input.frames.size();) {
-    if (tubelet > 1) {
-      cuda::copy_rows_on_device(to + i / tubelet * tubelet * frame_bytes + i % tubelet * row_bytes,
-                                row_bytes * tubelet, at(i), row_bytes, row_bytes, cells, stream_);
-      ++i;
-      continue;
-    }
     size_t end = i + 1;  // frames that were pre-processed together lie together
     while (end < input.frames.size() && at(end) == at(end - 1) + frame_bytes) ++end;
-    cuda::copy_on_device(to + i * frame_bytes, at(i), (end - i) * frame_bytes, stream_);
-    i = end;
+    if (tubelet == 1) {
+      cuda::copy_on_device(to + i * frame_bytes, at(i), (end - i) * frame_bytes, stream_);
+      i = end;
+      continue;
+    }
+    const bool whole = i % tubelet == 0 && end - i >= tubelet;
+    const size_t tubelets = whole ? (end - i) / tubelet : 1;
+    for (size_t k = 0; k < (whole ? tubelet : 1); ++k) {
+      const cuda::Slices from{const_cast<unsigned char*>(at(i + k)), row_bytes,
+                              tubelet * frame_bytes};
+      const size_t column = (i + k) % tubelet;
+      unsigned char* start = to + (i + k - column) * frame_bytes + column * row_bytes;
+      cuda::copy_rows_on_device({start, row_bytes * tubelet, tubelet * frame_bytes}, from,
+                                row_bytes, cells, tubelets, stream_);
+    }
+    i += whole ? tubelets * tubelet : 1;
   }
 }
 
@@ -208,6 +216,19 @@ BatchOutput CudaSession::forward_fused(const BatchInput& input) {
   output.tokens_in = planned.forward->tokens_in();
   output.tokens_out.assign(static_cast<size_t>(input.batch), planned.forward->tokens_out());
   return output;
+}
+
+void CudaSession::warm_up(const BatchInput& input) {
+  forward(input);
+  if (setup_.model) {
+    const cuda::CurrentDevice device(setup_.device);
+    Planned& planned = plan(shape_of(input));
+    cuda::TuningOps tuning(*ops_);
+    planned.forward->run(tuning, buffers_.input.data(), buffers_.workspace.data(),
+                         buffers_.logits.as<float>());
+    planned.graph = {};  // of the algorithms before
+  }
+  forward(input);
 }
 
 PatchesPtr CudaSession::to_host(const DevicePatches& patches) {

@@ -39,7 +39,8 @@ class CudaSession : public DeviceSession {
   PatchesPtr preprocess_one(const Frame& frame) override;
   BatchOutput forward(const BatchInput& input) override;
   void finish_reading() override;
-  int warm_up_runs() const override { return 2; }  // launch by launch, then the capture
+  /// Launch by launch, with its products tuned after, and the capture.
+  void warm_up(const BatchInput& input) override;
 
   std::vector<OperationShare> time_operations(const BatchInput& input);
   size_t graphs() const;

@@ -208,9 +208,8 @@ Frame warm_up_frame() {
   return frame;
 }
 
-Clock::duration time_batch(DeviceSession& session, const BatchInput& model, int64_t batch) {
-  const Frame frame = warm_up_frame();
-  const TimePoint started = Clock::now();
+BatchInput batch_of(DeviceSession& session, const BatchInput& model, const Frame& frame,
+                    int64_t batch) {
   BatchInput input = model;
   input.batch = batch;
   std::vector<PreprocessJob> jobs(static_cast<size_t>(batch), PreprocessJob{&frame, {}, {}});
@@ -220,8 +219,7 @@ Clock::duration time_batch(DeviceSession& session, const BatchInput& model, int6
     input.frames.insert(input.frames.end(), static_cast<size_t>(model.frames_per_request),
                         job.patches);
   }
-  session.forward(input);
-  return Clock::now() - started;
+  return input;
 }
 
 /// Runs the model as it will be used, so that the first frames of a stream do not pay for what is
@@ -230,9 +228,12 @@ Clock::duration warm_up(DeviceSession& session, const ModelDescription& model, i
   BatchInput input;
   input.frames_per_request = model.clip_length;
   input.r = Schedule::parse(model.default_schedule).resolve(model.geometry);
+  const Frame frame = warm_up_frame();
   const auto time_warm = [&](int64_t batch) {
-    for (int run = 0; run < session.warm_up_runs(); ++run) time_batch(session, input, batch);
-    return time_batch(session, input, batch);
+    session.warm_up(batch_of(session, input, frame, batch));
+    const TimePoint started = Clock::now();
+    session.forward(batch_of(session, input, frame, batch));
+    return Clock::now() - started;
   };
   const Clock::duration one = time_warm(1);
   // A batch that would take seconds is not worth the wait: its duration is learnt from real ones.

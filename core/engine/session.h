@@ -62,11 +62,12 @@ class DeviceSession {
   /// @throws Error as preprocess_to_patches does
   virtual PatchesPtr preprocess_one(const Frame& frame) = 0;
 
-  /// How many runs of a shape of batch come before one that takes what all later ones take.
-  virtual int warm_up_runs() const { return 1; }
-
   /// On the worker. @throws Error, c10::Error
   virtual BatchOutput forward(const BatchInput& input) = 0;
+
+  /// Does what is done once for requests of this shape, so that forwards after it all take as long.
+  /// @throws Error as forward
+  virtual void warm_up(const BatchInput& input) { forward(input); }
 };
 
 }  // namespace tome

@@ -21,6 +21,9 @@ class CudaOps : public FusedOps {
 
   Stream stream() const { return main_.get(); }
 
+  /// As MatrixProducts::tune.
+  void tune(const ProductRequest& request) { products_.tune(request, main_.get()); }
+
   void product(const ProductRequest& request) override;
   void embed(const EmbedRequest& request) override;
   void attend(const AttentionRequest& request) override;
@@ -40,6 +43,27 @@ class CudaOps : public FusedOps {
   OwnedStream main_, side_;
   Event forked_, joined_;
   MatrixProducts products_;
+};
+
+/// Tunes a forward's products and does nothing else, on memory that a run has left behind.
+class TuningOps : public FusedOps {
+ public:
+  explicit TuningOps(CudaOps& ops) : ops_(ops) {}
+
+  void product(const ProductRequest& request) override { ops_.tune(request); }
+  void embed(const EmbedRequest&) override {}
+  void attend(const AttentionRequest&) override {}
+  void merge(const MergeRequest&) override {}
+  void pool(const PoolRequest&) override {}
+  void sources(const SourceParams&) override {}
+  void clear(void*, size_t) override {}
+  void fork() override {}
+  void split(const PartitionParams&) override {}
+  void match(const MatchRequest&) override {}
+  void join() override {}
+
+ private:
+  CudaOps& ops_;
 };
 
 /// How long the operations of one kind took together.

@@ -1,9 +1,15 @@
 #include "vit/product_cuda.h"
 
 #include <algorithm>
+#include <array>
+#include <limits>
+#include <map>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <string>
 
+#include "cuda/stream.h"
 #include "error.h"
 
 namespace tome::cuda {
@@ -58,6 +64,12 @@ uint32_t alignment_of(const void* p) {
   return static_cast<uint32_t>(address & (~address + 1));
 }
 
+/// Of the weight, a, what is added and the result.
+std::array<uint32_t, 4> alignments_of(const ProductRequest& q) {
+  const void* added = q.residual != nullptr ? q.residual : q.out;
+  return {alignment_of(q.weight), alignment_of(q.a), alignment_of(added), alignment_of(q.out)};
+}
+
 /// Note [Row-major products in a column-major library]
 /// A row-major [rows, columns] matrix is a column-major [columns, rows] one in the same memory. So
 /// out^T = weight a^T is computed, with `weight` [columns, depth] row-major read as [depth,
@@ -78,14 +90,37 @@ class Product {
     out_ = layout(q.out_type, q.columns, q.rows, q.out_stride);
   }
 
-  void run(lt::Handle handle, const DeviceMemory& workspace, Stream stream) const {
-    const lt::Algo algo = choose(handle, workspace.bytes());
+  void run(lt::Handle handle, const lt::Algo& algo, const DeviceMemory& workspace,
+           Stream stream) const {
     const float one = 1, beta = q_.residual != nullptr ? 1 : 0;
     const void* added = q_.residual != nullptr ? q_.residual : q_.out;
     lt::check(api_.matmul(handle, desc_.get(), &one, q_.weight, weight_.get(), q_.a, a_.get(),
                           &beta, added, out_.get(), q_.out, out_.get(), &algo, workspace.data(),
                           workspace.bytes(), stream),
               text_of(q_));
+  }
+
+  /// Up to `wanted` algorithms, the heuristic's best guess first; at least one.
+  std::vector<lt::Algo> algorithms(lt::Handle handle, size_t workspace_bytes, int wanted) const {
+    const Owned preference = make("preference", api_.preference_destroy,
+                                  [&](void** out) { return api_.preference_create(out); });
+    const auto prefer = [&](int attribute, const auto& value) {
+      lt::check(api_.preference_set(preference.get(), attribute, &value, sizeof(value)),
+                text_of(q_) + ", preference " + std::to_string(attribute));
+    };
+    prefer(lt::kPrefMaxWorkspace, static_cast<uint64_t>(workspace_bytes));
+    prefer(lt::kPrefReductionMask, lt::kReductionInFloat);
+    int attribute = lt::kPrefAlignmentA;
+    for (const uint32_t alignment : alignments_of(q_)) prefer(attribute++, alignment);
+    std::vector<lt::HeuristicResult> results(static_cast<size_t>(wanted));
+    int found = 0;
+    lt::check(api_.heuristic(handle, desc_.get(), weight_.get(), a_.get(), out_.get(), out_.get(),
+                             preference.get(), wanted, results.data(), &found),
+              text_of(q_) + ", choosing an algorithm");
+    if (found == 0) lt::check(lt::kNotSupported, text_of(q_) + ", choosing an algorithm");
+    std::vector<lt::Algo> algorithms;
+    for (int i = 0; i < found; ++i) algorithms.push_back(results[static_cast<size_t>(i)].algo);
+    return algorithms;
   }
 
  private:
@@ -109,38 +144,63 @@ class Product {
               text_of(q_) + ", attribute " + std::to_string(attribute));
   }
 
-  lt::Algo choose(lt::Handle handle, size_t workspace_bytes) const {
-    const Owned preference = make("preference", api_.preference_destroy,
-                                  [&](void** out) { return api_.preference_create(out); });
-    const auto prefer = [&](int attribute, const auto& value) {
-      lt::check(api_.preference_set(preference.get(), attribute, &value, sizeof(value)),
-                text_of(q_) + ", preference " + std::to_string(attribute));
-    };
-    prefer(lt::kPrefMaxWorkspace, static_cast<uint64_t>(workspace_bytes));
-    prefer(lt::kPrefReductionMask, lt::kReductionInFloat);
-    const void* added = q_.residual != nullptr ? q_.residual : q_.out;
-    int attribute = lt::kPrefAlignmentA;
-    for (const void* p : {q_.weight, q_.a, added, static_cast<const void*>(q_.out)}) {
-      prefer(attribute++, alignment_of(p));
-    }
-    lt::HeuristicResult result{};
-    int found = 0;
-    lt::check(api_.heuristic(handle, desc_.get(), weight_.get(), a_.get(), out_.get(), out_.get(),
-                             preference.get(), 1, &result, &found),
-              text_of(q_) + ", choosing an algorithm");
-    if (found == 0) lt::check(lt::kNotSupported, text_of(q_) + ", choosing an algorithm");
-    return result.algo;
-  }
-
   const lt::Functions& api_;
   const ProductRequest& q_;
   Owned desc_{nullptr, Deleter{nullptr}}, weight_{nullptr, Deleter{nullptr}};
   Owned a_{nullptr, Deleter{nullptr}}, out_{nullptr, Deleter{nullptr}};
 };
 
+/// What the choice of an algorithm depends on.
+using Key = std::array<int64_t, 15>;
+
+Key key_of(int device, const ProductRequest& q) {
+  const auto align = alignments_of(q);
+  return {device,       static_cast<int64_t>(q.type),
+          q.rows,       static_cast<int64_t>(q.out_type),
+          q.columns,    static_cast<int64_t>(q.activation),
+          q.depth,      q.bias != nullptr ? 1 : 0,
+          q.a_stride,   q.residual == nullptr ? 0 : (q.residual == q.out ? 1 : 2),
+          q.out_stride, align[0],
+          align[1],     align[2],
+          align[3]};
+}
+
+/// The process's choices.
+class Choices {
+ public:
+  static Choices& all() {
+    static Choices choices;
+    return choices;
+  }
+
+  std::optional<lt::Algo> find(const Key& key, bool tuned) const {
+    const std::lock_guard lock(mutex_);
+    const auto found = chosen_.find(key);
+    if (found == chosen_.end() || (tuned && !found->second.tuned)) return std::nullopt;
+    return found->second.algo;
+  }
+  void set(const Key& key, const lt::Algo& algo, bool tuned) {
+    const std::lock_guard lock(mutex_);
+    chosen_[key] = {algo, tuned};
+  }
+
+ private:
+  struct Choice {
+    lt::Algo algo;
+    bool tuned;
+  };
+  mutable std::mutex mutex_;
+  std::map<Key, Choice> chosen_;
+};
+
+constexpr int kCandidates = 8;
+/// By how much another algorithm must beat the first guess: less is noise.
+constexpr double kClearly = 0.98;
+
 }  // namespace
 
-MatrixProducts::MatrixProducts() : workspace_(kWorkspaceBytes, "scratch memory of products") {
+MatrixProducts::MatrixProducts()
+    : device_(current_device()), workspace_(kWorkspaceBytes, "scratch memory of products") {
   lt::check(lt::functions().create(&handle_), "opening cuBLASLt on the device");
 }
 
@@ -149,7 +209,50 @@ MatrixProducts::~MatrixProducts() {
 }
 
 void MatrixProducts::run(const ProductRequest& request, Stream stream) {
-  Product(request).run(handle_, workspace_, stream);
+  const Product product(request);
+  const Key key = key_of(device_, request);
+  std::optional<lt::Algo> algo = Choices::all().find(key, false);
+  if (!algo) {
+    algo = product.algorithms(handle_, workspace_.bytes(), 1).front();
+    Choices::all().set(key, *algo, false);
+  }
+  product.run(handle_, *algo, workspace_, stream);
+}
+
+std::vector<MatrixProducts::Candidate> MatrixProducts::measure(const ProductRequest& request,
+                                                               Stream stream) {
+  constexpr int kCalls = 4, kLaunches = 3;
+  const Product product(request);
+  std::vector<Candidate> candidates;
+  for (const lt::Algo& algo : product.algorithms(handle_, workspace_.bytes(), kCandidates)) {
+    // A graph, or short products would be timed by the host that launches them.
+    const Graph graph(stream, [&] {
+      for (int i = 0; i < kCalls; ++i) product.run(handle_, algo, workspace_, stream);
+    });
+    graph.launch(stream);
+    double best = std::numeric_limits<double>::infinity();
+    for (int i = 0; i < kLaunches; ++i) {
+      Event begin(Event::Kind::kTiming), end(Event::Kind::kTiming);
+      begin.record(stream);
+      graph.launch(stream);
+      end.record(stream);
+      synchronise(stream);
+      best = std::min(best, 1000 * end.milliseconds_since(begin) / kCalls);
+    }
+    candidates.push_back({algo, best});
+  }
+  return candidates;
+}
+
+void MatrixProducts::tune(const ProductRequest& request, Stream stream) {
+  const Key key = key_of(device_, request);
+  if (Choices::all().find(key, true)) return;
+  const std::vector<Candidate> candidates = measure(request, stream);
+  const auto best = std::min_element(
+      candidates.begin(), candidates.end(),
+      [](const auto& a, const auto& b) { return a.microseconds < b.microseconds; });
+  const bool clearly = best->microseconds < kClearly * candidates.front().microseconds;
+  Choices::all().set(key, clearly ? best->algo : candidates.front().algo, true);
 }
 
 }  // namespace tome::cuda

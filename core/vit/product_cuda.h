@@ -2,16 +2,24 @@
 // own epilogue.
 #pragma once
 
+#include <vector>
+
 #include "cuda/cublas_lt.h"
 #include "cuda/device.h"
 #include "vit/fused_ops.h"
 
 namespace tome::cuda {
 
-/// For one stream at a time: its scratch memory is one.
+/// Note [Which algorithm a product takes]
+/// cuBLASLt guesses an order of its algorithms for a shape; the first guess is up to a fifth slower
+/// than the best. A model's warm-up therefore measures the first few for the shapes that it will
+/// run (`tune`), and the fastest is kept for the process and the device, so that equal products
+/// give equal results whoever asks. Shapes that nobody tuned take the first guess. Two processes
+/// may choose differently and then differ in the last bits.
 class MatrixProducts {
  public:
-  /// On the current device. @throws Error kDevice, kOutOfMemory
+  /// On the current device; for one stream at a time, since its scratch memory is one.
+  /// @throws Error kDevice, kOutOfMemory
   MatrixProducts();
   ~MatrixProducts();
   MatrixProducts(const MatrixProducts&) = delete;
@@ -21,7 +29,19 @@ class MatrixProducts {
   /// @throws Error kDevice, kOutOfMemory; kSettings for the exact GELU, which no epilogue has
   void run(const ProductRequest& request, Stream stream);
 
+  /// Measures the algorithms for this product, unless that was done before, and keeps the fastest.
+  /// Waits for the stream; `out` is written to. @throws Error as run
+  void tune(const ProductRequest& request, Stream stream);
+
+  struct Candidate {
+    lt::Algo algo;
+    double microseconds = 0;  ///< of one product among several in a graph
+  };
+  /// The first algorithms in the heuristic's order, measured. @throws Error as run
+  std::vector<Candidate> measure(const ProductRequest& request, Stream stream);
+
  private:
+  int device_;
   lt::Handle handle_ = nullptr;
   DeviceMemory workspace_;
 };
