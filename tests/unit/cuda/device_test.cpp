@@ -9,12 +9,14 @@
 #include <optional>
 
 #include "cuda/match_runner.h"
+#include "cuda/stream.h"
 #include "error.h"
 #include "merging/match_cuda.h"
 #include "merging/merge_cuda.h"
 #include "merging/merge_launch.h"
 #include "vit/attention_cuda.h"
 #include "vit/attention_kernel.h"
+#include "vit/product_cuda.h"
 
 namespace tome::testing {
 namespace {
@@ -173,40 +175,131 @@ TEST(Device, MatchingAndMergeEqualTheHostExecutor) {
   }
 }
 
+/// |got - expected| / |expected|
+double distance(const at::Tensor& got, const at::Tensor& expected) {
+  return ((got.to(at::kDouble) - expected).norm() / expected.norm()).item<double>();
+}
+
+/// Of attention on the device over that by definition, on the rows of a random QKV product.
+double attention_distance(int64_t tokens, int64_t dim, bool weighted) {
+  at::manual_seed(static_cast<uint64_t>(dim + tokens));
+  const int64_t heads = 3;
+  const at::Tensor rows = at::randn({2, tokens, 3, heads, dim}).to(at::kBFloat16);
+  const at::Tensor weight = at::randint(1, 60, {2, tokens}, at::kFloat);
+  const cuda::DeviceMemory device_rows = on_device(rows), device_weight = on_device(weight);
+  const at::Tensor out = at::zeros({2, tokens, heads * dim}, at::kBFloat16);
+  const cuda::DeviceMemory device_out = on_device(out);
+  cuda::AttentionRequest q;
+  q.q = device_rows.data();
+  q.k = device_rows.as<uint16_t>() + heads * dim;
+  q.v = device_rows.as<uint16_t>() + 2 * heads * dim;
+  q.sample_stride = rows.stride(0);
+  q.token_stride = rows.stride(1);
+  q.head_stride = dim;
+  q.key_weight = weighted ? device_weight.as<float>() : nullptr;
+  q.weight_sample_stride = tokens;
+  q.out = device_out.data();
+  q.batch = 2;
+  q.tokens = static_cast<int>(tokens);
+  q.heads = static_cast<int>(heads);
+  q.dim = static_cast<int>(dim);
+  q.scale = 1.0F / std::sqrt(static_cast<float>(dim));
+  cuda::attend(q, nullptr);
+  cuda::synchronise(nullptr);
+  device_out.download(out.data_ptr(), out.nbytes());
+  const at::Tensor wide = rows.to(at::kDouble).permute({2, 0, 3, 1, 4});
+  at::Tensor scores = at::matmul(wide[0], wide[1].transpose(2, 3)) / std::sqrt(dim);
+  if (weighted) scores = scores + weight.to(at::kDouble).log().unsqueeze(1).unsqueeze(1);
+  return distance(out, at::matmul(scores.softmax(-1), wide[2]).transpose(1, 2).flatten(2));
+}
+
 TEST(Device, AttentionEqualsTheDefinition) {
   TOME_NEEDS_DEVICE();
   for (const int64_t dim : {32, 64, 80, 128}) {
-    SCOPED_TRACE("heads of " + std::to_string(dim));
-    at::manual_seed(static_cast<uint64_t>(dim));
-    const int64_t tokens = 197, heads = 3;
-    const at::Tensor rows = at::randn({2, tokens, 3, heads, dim}).to(at::kBFloat16);
-    const at::Tensor weight = at::randint(1, 60, {2, tokens}, at::kFloat);
-    const cuda::DeviceMemory device_rows = on_device(rows), device_weight = on_device(weight);
-    const at::Tensor out = at::zeros({2, tokens, heads * dim}, at::kBFloat16);
-    const cuda::DeviceMemory device_out = on_device(out);
-    cuda::AttentionRequest q;
-    q.q = device_rows.data();
-    q.k = device_rows.as<uint16_t>() + heads * dim;
-    q.v = device_rows.as<uint16_t>() + 2 * heads * dim;
-    q.sample_stride = rows.stride(0);
-    q.token_stride = rows.stride(1);
-    q.head_stride = dim;
-    q.key_weight = device_weight.as<float>();
-    q.weight_sample_stride = tokens;
-    q.out = device_out.data();
-    q.batch = 2;
-    q.tokens = static_cast<int>(tokens);
-    q.heads = static_cast<int>(heads);
-    q.dim = static_cast<int>(dim);
-    q.scale = 1.0F / std::sqrt(static_cast<float>(dim));
-    cuda::attend(q, nullptr);
+    for (const int64_t tokens : {1, 17, 61, 128, 197, 577, 1568}) {
+      for (const bool weighted : {false, true}) {
+        // Rounding of probabilities and of the result to bf16.
+        EXPECT_LE(attention_distance(tokens, dim, weighted), 5e-3)
+            << tokens << " tokens, heads of " << dim << (weighted ? ", weighted" : "");
+      }
+    }
+  }
+}
+
+/// Of a product on the device over that by definition.
+double product_distance(int64_t rows, int64_t depth, int64_t columns, ProductActivation activation,
+                        bool residual, bool tune) {
+  at::manual_seed(static_cast<uint64_t>(rows + depth));
+  const at::Tensor a = at::randn({rows, depth}).to(at::kBFloat16);
+  const at::Tensor weight = (at::randn({columns, depth}) / std::sqrt(depth)).to(at::kBFloat16);
+  const at::Tensor bias = at::randn({columns}).to(at::kBFloat16);
+  const at::Tensor added = at::randn({rows, columns}).to(at::kBFloat16);
+  const cuda::DeviceMemory device_a = on_device(a), device_weight = on_device(weight);
+  const cuda::DeviceMemory device_bias = on_device(bias);
+  cuda::DeviceMemory out = on_device(added);
+  ProductRequest q;
+  q.a = device_a.data();
+  q.weight = device_weight.data();
+  q.bias = device_bias.data();
+  q.residual = residual ? out.data() : nullptr;
+  q.out = out.data();
+  q.a_stride = q.depth = depth;
+  q.out_stride = q.columns = columns;
+  q.rows = rows;
+  q.activation = activation;
+  cuda::MatrixProducts products;
+  const cuda::OwnedStream stream;
+  if (tune) {
+    products.tune(q, stream.get());
+    out.upload(added.data_ptr(), added.nbytes());
+  }
+  products.run(q, stream.get());
+  cuda::synchronise(stream.get());
+  const at::Tensor got = at::empty_like(added);
+  out.download(got.data_ptr(), got.nbytes());
+  at::Tensor expected = at::linear(a.to(at::kDouble), weight.to(at::kDouble), bias.to(at::kDouble));
+  if (activation == ProductActivation::kGeluTanh) expected = at::gelu(expected, "tanh");
+  if (residual) expected = expected + added.to(at::kDouble);
+  return distance(got, expected);
+}
+
+TEST(Device, ProductsEqualTheDefinition) {
+  TOME_NEEDS_DEVICE();
+  for (const bool tune : {false, true}) {
+    for (const int64_t rows : {1, 197, 1576}) {
+      const auto none = ProductActivation::kNone, gelu = ProductActivation::kGeluTanh;
+      EXPECT_LE(product_distance(rows, 192, 640, none, false, tune), 4e-3) << rows;
+      EXPECT_LE(product_distance(rows, 192, 192, none, true, tune), 4e-3) << rows;
+      EXPECT_LE(product_distance(rows, 192, 768, gelu, false, tune), 4e-3) << rows;
+      EXPECT_LE(product_distance(rows, 768, 192, none, true, tune), 4e-3) << rows;
+    }
+  }
+}
+
+/// LayerNorm of x + branch + bias, as an unmerged block asks for it.
+TEST(Device, LayerNormEqualsTheDefinition) {
+  TOME_NEEDS_DEVICE();
+  for (const int64_t channels : {192, 384, 768, 1024, 1280}) {
+    at::manual_seed(static_cast<uint64_t>(channels));
+    const at::Tensor x = (3 * at::randn({2, 197, channels})).to(at::kBFloat16);
+    const at::Tensor weight = at::randn({channels}), bias = at::randn({channels});
+    const cuda::DeviceMemory x_in = on_device(x), device_weight = on_device(weight),
+                             device_bias = on_device(bias), norm = on_device(x);
+    cuda::MergeRequest m;
+    m.x = x_in.data();
+    m.norm_weight = device_weight.as<float>();
+    m.norm_bias = device_bias.as<float>();
+    m.norm_out = norm.data();
+    m.batch = 2;
+    m.tokens_in = m.tokens_out = 197;
+    m.channels = static_cast<int>(channels);
+    cuda::merge_tokens(m, nullptr);
     cuda::synchronise(nullptr);
-    device_out.download(out.data_ptr(), out.nbytes());
-    const at::Tensor wide = rows.to(at::kDouble).permute({2, 0, 3, 1, 4});
-    const at::Tensor scores = at::matmul(wide[0], wide[1].transpose(2, 3)) / std::sqrt(dim) +
-                              weight.to(at::kDouble).log().unsqueeze(1).unsqueeze(1);
-    const at::Tensor expected = at::matmul(scores.softmax(-1), wide[2]).transpose(1, 2).flatten(2);
-    EXPECT_LE((out.to(at::kDouble) - expected).abs().max().item<double>(), 1e-2);
+    const at::Tensor got = at::empty_like(x);
+    norm.download(got.data_ptr(), got.nbytes());
+    const at::Tensor expected = at::layer_norm(x.to(at::kDouble), {channels},
+                                               weight.to(at::kDouble), bias.to(at::kDouble), 1e-6);
+    EXPECT_LE(distance(got, expected), 4e-3) << channels;
   }
 }
 

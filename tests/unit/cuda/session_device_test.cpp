@@ -1,131 +1,24 @@
 // The session on a real device (suite gpu): forwards against the CPU, graphs, streams, memory,
 // frames that lie on the device. Skipped, with the reason, where there is none.
-#include <ATen/ATen.h>
-#include <c10/core/InferenceMode.h>
 #include <gtest/gtest.h>
 
-#include <cmath>
-#include <fstream>
-#include <nlohmann/json.hpp>
+#include <algorithm>
+#include <array>
+#include <map>
+#include <string>
 #include <thread>
 
-#include "checkpoint/checkpoint.h"
-#include "checkpoint/safetensors.h"
 #include "cuda/device.h"
-#include "engine/cuda_session.h"
-#include "engine/device.h"
+#include "cuda/device_fixtures.h"
+#include "cuda/stream.h"
 #include "error.h"
-#include "shared_data.h"
-#include "vit/vit_fixtures.h"
 
 namespace tome::testing {
 namespace {
 
-using cuda::ElementType;
-
-#define TOME_NEEDS_DEVICE() \
-  if (const std::string why = why_no_cuda_kernels(0); !why.empty()) GTEST_SKIP() << why
-
-ViTConfig small() { return small_config(64, 128, 3); }
-
-PreprocessSpec spec_of(const ViTConfig& config) {
-  PreprocessSpec spec;
-  spec.width = static_cast<int32_t>(config.image_width);
-  spec.height = static_cast<int32_t>(config.image_height);
-  spec.resize_short = spec.width;
-  return spec;
-}
-
-/// A frame with its own pixels: soft blobs, so that neighbours are alike and matches are clear.
-Frame picture(PixelFormat format, int width, int height, int seed) {
-  const int planes_rows = format == PixelFormat::kNv12 ? height + (height + 1) / 2 : height;
-  const int64_t stride = format == PixelFormat::kNv12 ? width : 3 * width;
-  auto pixels = std::make_shared<std::vector<uint8_t>>(static_cast<size_t>(stride * planes_rows));
-  for (size_t i = 0; i < pixels->size(); ++i) {
-    const double x = static_cast<double>(i % static_cast<size_t>(stride)) / 40,
-                 y = static_cast<double>(i / static_cast<size_t>(stride)) / 17;
-    (*pixels)[i] = static_cast<uint8_t>(127 + 60 * std::sin(x + seed) + 60 * std::cos(y * seed));
-  }
-  Frame frame;
-  frame.format = format;
-  frame.width = width;
-  frame.height = height;
-  const auto luma = static_cast<size_t>(stride * height);
-  frame.planes[0] = {pixels->data(), stride, luma};
-  if (format == PixelFormat::kNv12) {
-    frame.planes[1] = {pixels->data() + luma, (width + 1) / 2 * 2, pixels->size() - luma};
-  }
-  frame.keep_alive = std::move(pixels);
-  return frame;
-}
-
-std::vector<Frame> pictures(int64_t n) {
-  std::vector<Frame> frames;
-  for (int i = 0; i < n; ++i) {
-    const bool nv12 = i % 2 == 0;
-    frames.push_back(picture(nv12 ? PixelFormat::kNv12 : PixelFormat::kRgb, 90 + 6 * i, 80, i + 1));
-  }
-  return frames;
-}
-
-struct Model {
-  ViTConfig config;
-  ViTWeights weights;
-  std::shared_ptr<const CudaModel> on_device;
-
-  explicit Model(const ViTConfig& shape, double scale = 0.05) : config(shape) {
-    at::manual_seed(11);
-    weights = random_weights(config, scale);
-    on_device = upload_model(config, weights, ElementType::kBfloat16, 0);
-  }
-
-  std::unique_ptr<CudaSession> session() const {
-    CudaSessionSetup setup;
-    setup.config = config;
-    setup.preprocess = spec_of(config);
-    setup.model = on_device;
-    setup.aten = [this] {
-      return std::make_shared<const VisionTransformer>(config, weights, at::Device(at::kCUDA, 0),
-                                                       at::kBFloat16);
-    };
-    return std::make_unique<CudaSession>(std::move(setup));
-  }
-
-  std::unique_ptr<AtenSession> on_cpu() const {
-    return std::make_unique<AtenSession>(
-        std::make_shared<const VisionTransformer>(config, weights, at::kCPU, at::kBFloat16),
-        spec_of(config));
-  }
-};
-
-BatchOutput run(DeviceSession& session, const std::vector<Frame>& frames, int64_t per_request,
-                const std::vector<int64_t>& r, PropAttn prop_attn = PropAttn::kAuto) {
-  const c10::InferenceMode inference;
-  std::vector<PreprocessJob> jobs;
-  for (const Frame& frame : frames) jobs.push_back({&frame, nullptr, nullptr});
-  session.preprocess(jobs);
-  BatchInput input;
-  input.frames_per_request = per_request;
-  input.batch = static_cast<int64_t>(frames.size()) / per_request;
-  input.r = r;
-  input.prop_attn = prop_attn;
-  for (const PreprocessJob& job : jobs) {
-    if (job.error) std::rethrow_exception(job.error);
-    input.frames.push_back(job.patches);
-  }
-  return session.forward(input);
-}
-
-void expect_near(const BatchOutput& got, const BatchOutput& expected, double tolerance = 2e-2) {
-  ASSERT_EQ(got.logits.size(), expected.logits.size());
-  EXPECT_EQ(got.tokens_out, expected.tokens_out);
-  for (size_t i = 0; i < got.logits.size(); ++i) {
-    EXPECT_NEAR(got.logits[i], expected.logits[i], tolerance + tolerance * std::abs(got.logits[i]))
-        << i;
-  }
-}
-
-TEST(SessionOnDevice, ForwardsEqualTheCpus) {
+/// 16 bits round keys, and so flip merges whose scores are nearly equal: how far a bf16 forward is
+/// from the same in float32 is what the CPU's own bf16 shows.
+TEST(SessionOnDevice, ForwardsAreAsNearToFloat32AsTheCpus) {
   TOME_NEEDS_DEVICE();
   ViTConfig distilled = small();
   distilled.distill_token = distilled.distilled_head = true;
@@ -134,11 +27,16 @@ TEST(SessionOnDevice, ForwardsEqualTheCpus) {
   for (const ViTConfig& config : {small(), distilled, pooled, on_clips(small())}) {
     const Model model(config);
     const auto session = model.session();
-    const auto cpu = model.on_cpu();
+    const auto cpu = model.on_cpu(), exact = model.on_cpu(at::kFloat);
     for (const std::vector<int64_t>& r :
          {std::vector<int64_t>{}, {5, 7, 3}, {0, 9, 0}, {1000, 1000, 1000}}) {
       const auto frames = pictures(3 * config.frames);
-      expect_near(run(*session, frames, config.frames, r), run(*cpu, frames, config.frames, r));
+      const BatchOutput expected = run(*exact, frames, config.frames, r);
+      const BatchOutput got = run(*session, frames, config.frames, r);
+      EXPECT_EQ(got.tokens_out, expected.tokens_out);
+      const double bound = 2 * distance(run(*cpu, frames, config.frames, r), expected) + 0.005;
+      EXPECT_LE(distance(got, expected), bound)
+          << config.name << ", r[0] " << (r.empty() ? 0 : r[0]);
     }
   }
 }
@@ -172,6 +70,28 @@ TEST(SessionOnDevice, AGraphGivesWhatTheFirstRunGave) {
   EXPECT_EQ(run(*session, frames, 1, {8, 8, 8}).logits, first.logits);
   EXPECT_EQ(run(*session, pictures(9), 1, {8, 8, 8}).logits, larger.logits);
   EXPECT_EQ(session->graphs(), 2U);
+}
+
+TEST(SessionOnDevice, WarmUpCapturesAndTunesWithoutChangingResults) {
+  TOME_NEEDS_DEVICE();
+  const Model model(small());
+  const auto frames = pictures(5);  // a shape of this test's own: choices are the process's
+  const BatchOutput before = run(*model.session(), frames, 1, {6, 6, 6});
+  const auto session = model.session();
+  std::vector<PreprocessJob> jobs;
+  for (const Frame& frame : frames) jobs.push_back({&frame, nullptr, nullptr});
+  session->preprocess(jobs);
+  BatchInput input;
+  input.batch = 5;
+  input.r = {6, 6, 6};
+  for (const PreprocessJob& job : jobs) input.frames.push_back(job.patches);
+  session->warm_up(input);
+  EXPECT_EQ(session->graphs(), 1U);
+  const BatchOutput after = run(*session, frames, 1, {6, 6, 6});
+  EXPECT_EQ(session->graphs(), 1U);
+  EXPECT_LE(distance(after, before), 0.02);
+  EXPECT_EQ(run(*model.session(), frames, 1, {6, 6, 6}).logits, after.logits)
+      << "all sessions take the same algorithms";
 }
 
 TEST(SessionOnDevice, GraphsAreBounded) {
@@ -347,74 +267,6 @@ TEST(SessionOnDevice, OperationsAreTimed) {
   EXPECT_EQ(calls["products"], 1 + 3 * 4 + 1);
   EXPECT_EQ(calls["matching"], 3);
   EXPECT_EQ(calls["attention"], 3);
-}
-
-/// The reference's recorded numbers on the device. Its heads of 16 channels have no kernel of
-/// ours, so this is LibTorch's way, in float32.
-TEST(ParityOnDevice, LogitsOfTheReference) {
-  TOME_NEEDS_DEVICE();
-  TOME_NEEDS_SHARED_DATA("parity/vit_tiny.safetensors");
-  if (!why_no_libtorch_cuda().empty()) GTEST_SKIP() << why_no_libtorch_cuda();
-  const c10::InferenceMode inference;
-  const auto folder = shared_data() / "parity";
-  const auto file = SafetensorsFile::open(folder / "vit_tiny.safetensors");
-  VisionTransformer host = parity_model(file, Pooling::kToken, false);
-  const VisionTransformer model(host.config(), host.weights(), at::Device(at::kCUDA, 0));
-  std::ifstream json(folder / "vit_tiny.json");
-  for (const auto& about : nlohmann::json::parse(json)) {
-    ForwardOptions options;
-    options.r = about["r_per_layer"].get<std::vector<int64_t>>();
-    options.prop_attn = about["prop_attn"].get<bool>() ? PropAttn::kOn : PropAttn::kOff;
-    const std::string key = about["key"];
-    const at::Tensor got =
-        model.forward_pixels(file.tensor("input").to(at::Device(at::kCUDA, 0)), options).logits;
-    EXPECT_TRUE(at::allclose(got.cpu(), file.tensor(key + ".logits"), 1e-3, 1e-3)) << key;
-  }
-}
-
-/// A real model, given by TOME_GPU_MODEL or among the shared data: the device's leading class is
-/// the CPU's, merged and not.
-TEST(ModelOnDevice, LeadsWithTheCpusClass) {
-  TOME_NEEDS_DEVICE();
-  const char* given = std::getenv("TOME_GPU_MODEL");
-  const std::filesystem::path path =
-      given != nullptr ? given : shared_data() / "models/vit_tiny_patch16_224";
-  if (!std::filesystem::exists(path)) GTEST_SKIP() << "no model: " << path;
-  const Checkpoint checkpoint = load_checkpoint(path.string());
-  ASSERT_EQ(why_not_fused(checkpoint.config, ElementType::kBfloat16), "");
-  CudaSessionSetup setup;
-  setup.config = checkpoint.config;
-  setup.preprocess = checkpoint.preprocess;
-  setup.model = upload_model(checkpoint.config, checkpoint.weights, ElementType::kBfloat16, 0);
-  CudaSession session(std::move(setup));
-  AtenSession cpu(std::make_shared<const VisionTransformer>(checkpoint.config, checkpoint.weights),
-                  checkpoint.preprocess);
-  const auto classes = static_cast<size_t>(checkpoint.config.classes);
-  constexpr int64_t kRequests = 24;
-  const int64_t frames = checkpoint.config.frames;
-  for (const int64_t r : {0, 8}) {
-    const std::vector<int64_t> schedule(static_cast<size_t>(checkpoint.config.depth), r);
-    const auto shown = pictures(kRequests * frames);
-    const BatchOutput got = run(session, shown, frames, schedule);
-    const BatchOutput expected = run(cpu, shown, frames, schedule);
-    int64_t agree = 0;
-    double difference = 0, size = 0;
-    for (int64_t i = 0; i < kRequests; ++i) {
-      const auto at = static_cast<std::ptrdiff_t>(static_cast<size_t>(i) * classes);
-      const auto end = at + static_cast<std::ptrdiff_t>(classes);
-      const auto top = [&](const std::vector<float>& logits) {
-        return std::max_element(logits.begin() + at, logits.begin() + end) - logits.begin();
-      };
-      agree += top(got.logits) == top(expected.logits) ? 1 : 0;
-      for (auto k = static_cast<size_t>(at); k < static_cast<size_t>(end); ++k) {
-        difference += std::pow(got.logits[k] - expected.logits[k], 2);
-        size += std::pow(expected.logits[k], 2);
-      }
-    }
-    // Unmerged, only rounding differs; merged, it may flip a few merges.
-    EXPECT_LE(std::sqrt(difference / size), r == 0 ? 0.03 : 0.1) << "r=" << r;
-    EXPECT_GE(agree, r == 0 ? kRequests - 1 : kRequests - 3) << "r=" << r;
-  }
 }
 
 }  // namespace
