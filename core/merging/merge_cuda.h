@@ -4,7 +4,7 @@
 #include <cstdint>
 
 #include "cuda/types.h"
-#include "merging/merge_kernel.h"
+#include "merging/merge_params.h"
 
 namespace tome::cuda {
 
@@ -35,8 +35,8 @@ struct MergeRequest {
 };
 
 /// Enqueues one launch. Allocates nothing and waits for nothing.
-/// @throws Error kSettings for sizes and types that make no sense or more than 2048 channels,
-///   kDevice if the launch fails
+/// @throws Error kSettings for sizes and types that make no sense, more than 2048 channels or more
+///   than 65535 samples that merge, kDevice if the launch fails
 void merge_tokens(const MergeRequest& request, Stream stream);
 
 /// Enqueues merge_source (merge.h), for callers that want sources.

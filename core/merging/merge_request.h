@@ -54,6 +54,7 @@ void run_merge(Launcher& launcher, const MergeRequest& q) {
       (!merges && q.tokens_out != q.tokens_in) || (merges && q.x == q.x_out)) {
     refuse_merge(q, "a plan wherever tokens get fewer, and an output of its own");
   }
+  if (merges && q.batch > 65535) refuse_merge(q, "at most 65535 samples that merge");
   if (q.parity_out != nullptr && (q.parity == nullptr || q.parity == q.parity_out)) {
     refuse_merge(q, "parities to come from memory of their own");
   }

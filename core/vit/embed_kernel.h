@@ -3,7 +3,7 @@
 #pragma once
 
 #include "merging/clip_grid.h"
-#include "merging/merge_kernel.h"
+#include "merging/token_row.h"
 
 namespace tome::cuda {
 
@@ -24,85 +24,92 @@ struct EmbedParams {
   T* norm_out = nullptr;  ///< [batch, tokens, channels]
   float norm_eps = 1e-6F;
   int batch = 0, tokens = 0, prefix = 0, cells = 0, channels = 0;
+  RowShape shape;  ///< set by launch_embed
 };
 
-template <class T>
-TOME_DEVICE void load_embedded(const EmbedParams<T>& p, int64_t sample, int place, int channel,
-                               float (&out)[8]) {
-  const int count = p.channels - channel;
+template <bool kAligned, class T>
+TOME_DEVICE void load_embedded(const EmbedParams<T>& p, const RowThread& me, int64_t sample,
+                               int place, TokenRow* row) {
   if (place < p.prefix) {
-    load8(p.first + static_cast<int64_t>(place) * p.channels + channel, count, out);
+    load_row<kAligned>(p.first + static_cast<int64_t>(place) * p.channels, p.channels, me, row);
     return;
   }
   const int patch = place - p.prefix;
-  const int64_t row = sample * (p.tokens - p.prefix) + patch;
-  float position[8];
-  load8(p.patches + row * p.channels + channel, count, out);
-  load8(p.position + static_cast<int64_t>(patch % p.cells) * p.channels + channel, count, position);
+  const int64_t at = sample * (p.tokens - p.prefix) + patch;
+  Quad<T> patches[kRowQuads];
+  Quad<float> position[kRowQuads];
   TOME_UNROLL
-  for (int i = 0; i < 8; ++i) out[i] += position[i];
+  for (int q = 0; q < kRowQuads; ++q) {
+    const int64_t channel = me.channel + q * kQuadStride;
+    const int count = me.count(p.channels, q);
+    patches[q] = load_quad<kAligned>(p.patches + at * p.channels + channel, count);
+    position[q] = load_quad<kAligned>(
+        p.position + static_cast<int64_t>(patch % p.cells) * p.channels + channel, count);
+  }
+  TOME_UNROLL
+  for (int q = 0; q < kRowQuads; ++q) {
+    float add[kQuad];
+    unpack(patches[q], row->value[q]);
+    unpack(position[q], add);
+    TOME_UNROLL
+    for (int i = 0; i < kQuad; ++i) row->value[q][i] += add[i];
+  }
 }
 
-/// A warp for each token: grid (ceil(batch * tokens / 4)), 128 threads, no shared memory.
-template <class Ctx, class T, int kSlices>
+/// p.shape.tokens tokens to a block: grid (ceil(batch * tokens / shape.tokens)), shape.threads()
+/// threads, kMomentBytes of shared memory. kAligned if every quad is (aligned_for_quads).
+template <class Ctx, class T, bool kAligned>
 TOME_KERNEL void embed_kernel(Ctx& ctx, const EmbedParams<T>& p) {
-  const int64_t token =
-      static_cast<int64_t>(ctx.block_x()) * (ctx.threads() / kWarpSize) + ctx.warp();
-  if (token >= static_cast<int64_t>(p.batch) * p.tokens) return;  // the whole warp leaves
-  const int64_t sample = token / p.tokens;
-  const int place = static_cast<int>(token % p.tokens);
-  TokenRow<kSlices> row;
-  TOME_UNROLL
-  for (int s = 0; s < kSlices; ++s) {
-    const int channel = TokenRow<kSlices>::channel(s, ctx.lane());
-    TOME_UNROLL
-    for (int i = 0; i < 8; ++i) row.value[s][i] = 0;
-    if (channel >= p.channels) continue;
-    load_embedded(p, sample, place, channel, row.value[s]);
-    if (p.x_out != nullptr) {
-      store8(row.value[s], p.channels - channel, p.x_out + token * p.channels + channel);
+  const RowThread me = row_thread(ctx, p.shape);
+  const int asked = ctx.block_x() * p.shape.tokens + me.token;
+  const bool inside = asked < p.batch * p.tokens;  // others do as the last one, but write nothing
+  const int token = min_of(asked, p.batch * p.tokens - 1);
+  const int sample = token / p.tokens;
+  const int place = token - sample * p.tokens;
+  const int64_t out = static_cast<int64_t>(token) * p.channels;
+  TokenRow row;
+  load_embedded<kAligned>(p, me, sample, place, &row);
+  if (inside && p.x_out != nullptr) store_row<kAligned>(row, p.channels, me, p.x_out + out);
+  if (inside && me.warp == 0 && ctx.lane() == 0) {
+    if (p.size_out != nullptr) p.size_out[token] = place < p.prefix ? p.prefix_size : 1.0F;
+    if (p.parity_out != nullptr) {
+      p.parity_out[token] = place < p.prefix ? uint8_t{0} : p.grid.parity(place - p.prefix);
     }
   }
-  if (p.size_out != nullptr && ctx.lane() == 0) {
-    p.size_out[token] = place < p.prefix ? p.prefix_size : 1.0F;
-  }
-  if (p.parity_out != nullptr && ctx.lane() == 0) {
-    p.parity_out[token] = place < p.prefix ? uint8_t{0} : p.grid.parity(place - p.prefix);
-  }
-  normalise_row(ctx, RowNorm{p.norm_weight, p.norm_bias, p.norm_eps, p.channels}, row,
-                p.norm_out + token * p.channels);
+  normalise_row<kAligned>(ctx, p.shape, me,
+                          RowNorm{p.norm_weight, p.norm_bias, p.norm_eps, p.channels}, &row);
+  if (inside) store_row<kAligned>(row, p.channels, me, p.norm_out + out);
 }
 
-template <class T, int kSlices>
+template <class T, bool kAligned>
 struct EmbedBody {
   using Params = EmbedParams<T>;
-  static constexpr int kThreads = kMergeThreads;
+  static constexpr int kThreads = kRowThreads;
   template <class Ctx>
   static TOME_KERNEL void run(Ctx& ctx, const Params& p) {
-    embed_kernel<Ctx, T, kSlices>(ctx, p);
+    embed_kernel<Ctx, T, kAligned>(ctx, p);
   }
 };
 
+constexpr int kEmbedBlockWarps = 8;
+
 /// @return false if the tokens have too many channels for this kernel
 template <class T, class Launcher>
-bool launch_embed(Launcher& launcher, const EmbedParams<T>& p) {
+bool launch_embed(Launcher& launcher, EmbedParams<T> p) {
+  if (p.channels > kRowMaxChannels) return false;
+  p.shape = row_shape(p.channels, kEmbedBlockWarps);
   LaunchShape shape;
-  const int64_t tokens = static_cast<int64_t>(p.batch) * p.tokens;
-  constexpr int kWarps = kMergeThreads / kWarpSize;
-  shape.grid = {static_cast<int>((tokens + kWarps - 1) / kWarps), 1, 1};
-  shape.threads = kMergeThreads;
-  // Run once for each forward, so a few sizes are enough.
-  const int slices = ceil_div(p.channels, 8 * kWarpSize);
-  if (slices <= 1) {
-    launcher.template run<EmbedBody<T, 1>>(shape, p);
-  } else if (slices <= 3) {
-    launcher.template run<EmbedBody<T, 3>>(shape, p);
-  } else if (slices <= 5) {
-    launcher.template run<EmbedBody<T, 5>>(shape, p);
-  } else if (slices <= 8) {
-    launcher.template run<EmbedBody<T, 8>>(shape, p);
+  shape.grid = {ceil_div(p.batch * p.tokens, p.shape.tokens), 1, 1};
+  shape.threads = p.shape.threads();
+  shape.shared_bytes = kMomentBytes;
+  const bool aligned = p.channels % kQuad == 0 && aligned_for_quads(p.patches) &&
+                       aligned_for_quads(p.first) && aligned_for_quads(p.position) &&
+                       aligned_for_quads(p.x_out) && aligned_for_quads(p.norm_weight) &&
+                       aligned_for_quads(p.norm_bias) && aligned_for_quads(p.norm_out);
+  if (aligned) {
+    launcher.template run<EmbedBody<T, true>>(shape, p);
   } else {
-    return false;
+    launcher.template run<EmbedBody<T, false>>(shape, p);
   }
   return true;
 }

@@ -9,9 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "checkpoint/safetensors.h"
-#include "cuda/match_runner.h"
-#include "merging/merge.h"
-#include "merging/merge_launch.h"
+#include "cuda/merge_runner.h"
 #include "shared_data.h"
 
 namespace tome::testing {
@@ -24,150 +22,29 @@ static_assert(static_cast<int>(cuda::MergeCombine::kMax) == static_cast<int>(Com
 static_assert(static_cast<int>(cuda::MergeCombine::kKeepOne) ==
               static_cast<int>(Combine::kKeepOne));
 
-/// What the kernel is given besides a plan; undefined tensors are left out.
-struct MergeInput {
-  at::Tensor x, branch, branch_scale, branch_bias, size, norm_weight, norm_bias;
-  Combine combine = Combine::kWeightedMean;
-};
-
-struct MergeOutput {
-  at::Tensor x, size, norm;
-};
-
-template <class T>
-struct ScalarTypeOf;
-template <>
-struct ScalarTypeOf<float> {
-  static constexpr at::ScalarType value = at::kFloat;
-};
-template <>
-struct ScalarTypeOf<cuda::Bf16> {
-  static constexpr at::ScalarType value = at::kBFloat16;
-};
-template <>
-struct ScalarTypeOf<cuda::Half> {
-  static constexpr at::ScalarType value = at::kHalf;
-};
-
-const float* floats(const at::Tensor& t) { return t.defined() ? t.data_ptr<float>() : nullptr; }
-
-/// @param plan  null: nothing merges
+/// With and without what the engine does not ask for, which other code does.
 template <class X, class Y>
-MergeOutput merge_with_kernel(const MergeInput& in, const KernelMatching* plan) {
-  const int64_t batch = in.x.size(0), tokens = in.x.size(1), channels = in.x.size(2);
-  const int64_t tokens_out = plan == nullptr ? tokens : plan->matching.tokens_out;
-  const at::Tensor x = in.x.to(ScalarTypeOf<X>::value).contiguous();
-  const at::Tensor branch =
-      in.branch.defined() ? in.branch.to(ScalarTypeOf<Y>::value).contiguous() : at::Tensor();
-  MergeOutput out{at::full({batch, tokens_out, channels}, NAN, x.options()),
-                  at::full({batch, tokens_out}, NAN, at::kFloat),
-                  {}};
-  cuda::MergeParams<X, Y> p;
-  p.x = static_cast<const X*>(x.data_ptr());
-  if (branch.defined()) p.branch = static_cast<const Y*>(branch.data_ptr());
-  p.branch_scale = floats(in.branch_scale);
-  p.branch_bias = floats(in.branch_bias);
-  p.size = floats(in.size);
-  if (plan != nullptr) {
-    p.member_begin = plan->member_begin.data_ptr<int32_t>();
-    p.members = plan->members.data_ptr<int32_t>();
+void expect_definition(const KernelMatching& plan, int64_t channels, double tolerance) {
+  const int64_t batch = plan.matching.target.size(0), tokens = plan.matching.tokens_in;
+  SCOPED_TRACE(std::to_string(tokens) + " tokens of " + std::to_string(channels));
+  MergeInput in = random_input(batch, tokens, channels, static_cast<uint64_t>(tokens + channels));
+  // Inputs as the kernel sees them, so that only its own arithmetic is judged.
+  in.x = in.x.to(ScalarTypeOf<X>::value).to(at::kFloat);
+  in.branch = in.branch.to(ScalarTypeOf<Y>::value).to(at::kFloat);
+  for (const bool scaled : {true, false}) {
+    SCOPED_TRACE(scaled ? "scaled" : "not scaled");
+    if (!scaled) in.branch_scale = at::Tensor();
+    const MergeOutput got = merge_with_kernel<X, Y>(in, &plan);
+    const MergeOutput expected = merge_by_definition(in, plan);
+    expect_near(got.x, expected.x, tolerance);
+    expect_near(got.norm, expected.norm, tolerance);
+    EXPECT_TRUE(at::equal(got.size.to(at::kDouble), expected.size));
   }
-  p.x_out = static_cast<X*>(out.x.data_ptr());
-  p.size_out = out.size.data_ptr<float>();
-  if (in.norm_weight.defined()) {
-    out.norm = at::full({batch, tokens_out, channels}, NAN,
-                        at::TensorOptions().dtype(ScalarTypeOf<Y>::value));
-    p.norm_weight = floats(in.norm_weight);
-    p.norm_bias = floats(in.norm_bias);
-    p.norm_out = static_cast<Y*>(out.norm.data_ptr());
-  }
-  p.batch = static_cast<int>(batch);
-  p.tokens_in = static_cast<int>(tokens);
-  p.tokens_out = static_cast<int>(tokens_out);
-  p.channels = static_cast<int>(channels);
-  p.combine = static_cast<cuda::MergeCombine>(in.combine);
-  cuda::HostLauncher launcher;
-  EXPECT_TRUE(cuda::launch_merge(launcher, p));
-  return out;
-}
-
-KernelMatching plan_for(int64_t batch, int64_t tokens, int64_t r, uint64_t seed,
-                        std::vector<int64_t> fixed = {0}) {
-  at::manual_seed(seed);
-  // Few distinct directions: several sources for one destination.
-  const at::Tensor centres = at::randn({5, 16});
-  const at::Tensor which = at::randint(0, 5, {batch * tokens}, at::kLong);
-  const at::Tensor keys =
-      (centres.index({which}) + 0.05 * at::randn({batch * tokens, 16})).view({batch, tokens, 16});
-  MatchOptions options;
-  options.r = r;
-  options.protected_tokens = std::move(fixed);
-  return match_with_kernels(keys, options);
-}
-
-/// sum(size * (x + scale * (branch + bias))) / sum(size) by target, in double.
-MergeOutput merge_by_definition(const MergeInput& in, const KernelMatching& plan) {
-  at::Tensor rows = in.x.to(at::kDouble);
-  if (in.branch.defined()) {
-    at::Tensor branch = in.branch.to(at::kDouble);
-    if (in.branch_bias.defined()) branch = branch + in.branch_bias;
-    if (in.branch_scale.defined()) branch = branch * in.branch_scale;
-    rows = rows + branch;
-  }
-  const at::Tensor size = in.size.defined() ? in.size.to(at::kDouble)
-                                            : at::ones({rows.size(0), rows.size(1)}, at::kDouble);
-  MergeOutput out{at::zeros({rows.size(0), plan.matching.tokens_out, rows.size(2)}, at::kDouble),
-                  at::zeros({rows.size(0), plan.matching.tokens_out}, at::kDouble),
-                  {}};
-  for (int64_t b = 0; b < rows.size(0); ++b) {
-    for (int64_t i = 0; i < rows.size(1); ++i) {
-      const int64_t place = plan.matching.target[b][i].item<int64_t>();
-      out.x[b][place] += rows[b][i] * size[b][i];
-      out.size[b][place] += size[b][i];
-    }
-  }
-  out.x /= out.size.unsqueeze(-1);
-  if (in.norm_weight.defined()) {
-    const at::Tensor centred = out.x - out.x.mean(-1, true);
-    const at::Tensor variance = centred.square().mean(-1, true);
-    out.norm = centred / (variance + 1e-6).sqrt() * in.norm_weight + in.norm_bias;
-  }
-  return out;
-}
-
-void expect_near(const at::Tensor& got, const at::Tensor& expected, double tolerance) {
-  ASSERT_EQ(got.sizes(), expected.sizes());
-  const at::Tensor error =
-      (got.to(at::kDouble) - expected).abs() / (1 + expected.to(at::kDouble).abs());
-  EXPECT_LE(error.max().item<double>(), tolerance);  // NaN fails too
-}
-
-MergeInput random_input(int64_t batch, int64_t tokens, int64_t channels, uint64_t seed) {
-  at::manual_seed(seed);
-  MergeInput in;
-  in.x = at::randn({batch, tokens, channels});
-  in.branch = at::randn({batch, tokens, channels});
-  in.branch_scale = at::rand({channels});
-  in.branch_bias = at::randn({channels});
-  in.size = at::randint(1, 40, {batch, tokens}, at::kFloat);
-  in.norm_weight = at::rand({channels}) + 0.5;
-  in.norm_bias = at::randn({channels});
-  return in;
 }
 
 template <class X, class Y>
 void expect_definition(int64_t tokens, int64_t channels, int64_t r, double tolerance) {
-  SCOPED_TRACE(std::to_string(tokens) + " tokens of " + std::to_string(channels));
-  MergeInput in = random_input(2, tokens, channels, static_cast<uint64_t>(tokens + channels));
-  // Inputs as the kernel sees them, so that only its own arithmetic is judged.
-  in.x = in.x.to(ScalarTypeOf<X>::value).to(at::kFloat);
-  in.branch = in.branch.to(ScalarTypeOf<Y>::value).to(at::kFloat);
-  const KernelMatching plan = plan_for(2, tokens, r, 7);
-  const MergeOutput got = merge_with_kernel<X, Y>(in, &plan);
-  const MergeOutput expected = merge_by_definition(in, plan);
-  expect_near(got.x, expected.x, tolerance);
-  expect_near(got.norm, expected.norm, tolerance);
-  EXPECT_TRUE(at::equal(got.size.to(at::kDouble), expected.size));
+  expect_definition<X, Y>(plan_for(2, tokens, r, 7), channels, tolerance);
 }
 
 TEST(MergeKernel, EveryWidthInFloat) {
@@ -199,19 +76,162 @@ TEST(MergeKernel, WithoutMergingItIsAddAndNorm) {
   EXPECT_TRUE(at::equal(got.size, in.size));
 }
 
-TEST(MergeKernel, EveryCombinationLikeTheCpu) {
-  const KernelMatching plan = plan_for(2, 61, 25, 9, {0, 1});
+void expect_combinations_of_the_cpu(const KernelMatching& plan) {
+  const int64_t tokens = plan.matching.tokens_in;
   for (const auto combine :
        {Combine::kWeightedMean, Combine::kMean, Combine::kMax, Combine::kKeepOne}) {
-    MergeInput in;
-    at::manual_seed(4);
-    in.x = at::randn({2, 61, 40});
-    in.size = at::randint(1, 300, {2, 61}, at::kFloat);
-    in.combine = combine;
-    const MergeOutput got = merge_with_kernel<float, float>(in, &plan);
-    const MergedTokens expected = merge_tokens(in.x, in.size, plan.matching, combine);
-    expect_near(got.x, expected.x, 1e-5);
-    EXPECT_TRUE(at::equal(got.size, expected.size));
+    for (const bool with_branch : {false, true}) {
+      MergeInput in;
+      at::manual_seed(4);
+      in.x = at::randn({2, tokens, 40});
+      in.size = at::randint(1, 300, {2, tokens}, at::kFloat);
+      in.combine = combine;
+      at::Tensor sum = in.x;
+      if (with_branch) {
+        in.branch = at::randn({2, tokens, 40});
+        in.branch_bias = at::randn({40});
+        sum = in.x + in.branch + in.branch_bias;
+      }
+      const MergeOutput got = merge_with_kernel<float, float>(in, &plan);
+      const MergedTokens expected = merge_tokens(sum, in.size, plan.matching, combine);
+      expect_near(got.x, expected.x, 1e-5);
+      EXPECT_TRUE(at::equal(got.size, expected.size));
+    }
+  }
+}
+
+TEST(MergeKernel, EveryCombinationLikeTheCpu) {
+  expect_combinations_of_the_cpu(plan_for(2, 61, 25, 9, {0, 1}));
+  expect_combinations_of_the_cpu(plan_of_one_destination(2, 61, 25));
+}
+
+TEST(MergeKernel, TokensOfManyMembers) {
+  // Around what one token's warps sum, what a part's lanes hold, and all but one.
+  for (const int64_t r : {1, 2, 6, 7, 8, 9, 65, 140}) {
+    SCOPED_TRACE(r);
+    const KernelMatching plan = plan_of_one_destination(2, 2 * r + 7, r);
+    expect_definition<float, float>(plan, 24, 1e-5);
+    expect_definition<float, float>(plan, 520, 1e-5);
+  }
+  const KernelMatching plan = plan_of_one_destination(2, 300, 135);
+  expect_definition<cuda::Bf16, cuda::Bf16>(plan, 768, 1e-2);
+  expect_definition<float, cuda::Bf16>(plan, 1024, 1e-2);
+  expect_definition<cuda::Half, cuda::Half>(plan, 2048, 2e-3);
+}
+
+TEST(MergeKernel, ManyTokensWithManyMembersInABlock) {
+  // Five directions for 80 tokens: several destinations of many sources side by side.
+  for (const int64_t channels : {8, 200, 700}) {
+    expect_definition<float, float>(plan_for(2, 161, 80, 5, {}), channels, 1e-5);
+  }
+}
+
+TEST(MergeKernel, ResultDoesNotDependOnTheBlockSize) {
+  const KernelMatching plan = plan_for(2, 161, 80, 5);
+  const MergeInput in = random_input(2, 161, 300, 8);
+  std::vector<at::Tensor> results;
+  for (const int warps : {2, 4, 6, 8, 16}) {
+    const at::Tensor x_out = at::full({2, 81, 300}, NAN), norm_out = at::full_like(x_out, NAN);
+    cuda::MergeParams<float, float> p;
+    p.x = floats(in.x);
+    p.branch = floats(in.branch);
+    p.branch_bias = floats(in.branch_bias);
+    p.size = floats(in.size);
+    p.member_begin = plan.member_begin.data_ptr<int32_t>();
+    p.members = plan.members.data_ptr<int32_t>();
+    p.x_out = x_out.data_ptr<float>();
+    p.norm_weight = floats(in.norm_weight);
+    p.norm_bias = floats(in.norm_bias);
+    p.norm_out = norm_out.data_ptr<float>();
+    p.batch = 2;
+    p.tokens_in = 161;
+    p.tokens_out = 81;
+    p.channels = 300;
+    p.shape = cuda::row_shape(300, warps);
+    const cuda::LaunchShape shape{{cuda::ceil_div(81, p.shape.tokens), 1, 2},
+                                  p.shape.threads(),
+                                  cuda::merge_shared_bytes(p.shape)};
+    cuda::HostLauncher launcher;
+    launcher.run<cuda::MergeBody<float, float, true, false>>(shape, p);
+    results.push_back(at::stack({x_out, norm_out}));
+    EXPECT_FALSE(results.back().isnan().any().item<bool>());
+    EXPECT_TRUE(same_bits(results.back(), results.front())) << warps << " warps";
+  }
+}
+
+TEST(MergeKernel, RowsThatAreNotAlignedGiveTheSame) {
+  const KernelMatching plan = plan_for(2, 61, 25, 9);
+  MergeInput in = random_input(2, 61, 264, 6);
+  in.branch_scale = at::Tensor();
+  const MergeOutput expected = merge_with_kernel<float, float>(in, &plan);
+  const at::Tensor longer = at::empty({in.x.numel() + 1});
+  const at::Tensor shifted = longer.slice(0, 1).view(in.x.sizes());
+  shifted.copy_(in.x);
+  in.x = shifted;
+  const MergeOutput got = merge_with_kernel<float, float>(in, &plan);
+  EXPECT_TRUE(same_bits(got.x, expected.x) && same_bits(got.norm, expected.norm));
+}
+
+/// A LayerNorm alone, of `x` or in its place.
+at::Tensor normalised(const at::Tensor& x, const MergeInput& in, bool in_place) {
+  const at::Tensor out = in_place ? x : at::full_like(x, NAN);
+  cuda::MergeParams<float, float> p;
+  p.x = floats(x);
+  p.norm_weight = floats(in.norm_weight);
+  p.norm_bias = floats(in.norm_bias);
+  p.norm_out = out.data_ptr<float>();
+  p.batch = static_cast<int>(x.size(0));
+  p.tokens_in = p.tokens_out = static_cast<int>(x.size(1));
+  p.channels = static_cast<int>(x.size(2));
+  for (const auto order : {cuda::ThreadOrder::kForwards, cuda::ThreadOrder::kBackwards}) {
+    cuda::HostLauncher launcher(order);
+    EXPECT_TRUE(cuda::launch_merge(launcher, p));
+    if (in_place) break;
+  }
+  return out;
+}
+
+TEST(MergeKernel, LayerNormAlone) {
+  for (const int64_t channels : {1, 7, 8, 192, 384, 700, 768, 1024, 1283, 1408, 2048}) {
+    SCOPED_TRACE(channels);
+    MergeInput in = random_input(3, 7, channels, 21);
+    in.x = in.x * 0.01 + 50;  // E(x^2) - E(x)^2 would lose all digits
+    const at::Tensor x = in.x.to(at::kDouble);
+    const at::Tensor expected = at::layer_norm(x, {channels}, in.norm_weight.to(at::kDouble),
+                                               in.norm_bias.to(at::kDouble), 1e-6);
+    expect_near(normalised(in.x, in, false), expected, 2e-3);
+    expect_near(normalised(in.x.clone(), in, true), expected, 2e-3);
+  }
+}
+
+TEST(MergeKernel, TheSumMayLieWhereTheTokensLay) {
+  const MergeInput in = random_input(2, 9, 300, 3);
+  const at::Tensor x = in.x.clone();
+  cuda::MergeParams<float, float> p;
+  p.x = floats(x);
+  p.branch = floats(in.branch);
+  p.x_out = x.data_ptr<float>();
+  p.batch = 2;
+  p.tokens_in = p.tokens_out = 9;
+  p.channels = 300;
+  cuda::HostLauncher launcher;
+  ASSERT_TRUE(cuda::launch_merge(launcher, p));
+  EXPECT_TRUE(at::equal(x, in.x + in.branch));
+}
+
+TEST(TokenRow, EveryThreadHasAPlace) {
+  for (int channels = 1; channels <= cuda::kRowMaxChannels; ++channels) {
+    for (const int block_warps : {1, 8, 16}) {
+      const cuda::RowShape shape = cuda::row_shape(channels, block_warps);
+      ASSERT_LE(shape.threads(), cuda::kRowThreads);
+      for (int thread = 0; thread < shape.threads(); thread += cuda::kWarpSize) {
+        const cuda::RowThread me = cuda::row_thread(cuda::HostContext(nullptr, thread), shape);
+        ASSERT_EQ(me.token, thread / cuda::kWarpSize / shape.warps);
+        ASSERT_EQ(me.warp, thread / cuda::kWarpSize % shape.warps);
+        ASSERT_EQ(me.channel, me.warp * cuda::kRowWarpChannels);
+        ASSERT_LT(me.channel, channels);
+      }
+    }
   }
 }
 
@@ -231,8 +251,7 @@ TEST(MergeKernel, TokenThatNothingMergesIntoIsUntouched) {
   EXPECT_GT(untouched, 0);
 }
 
-TEST(MergeKernel, AMergedTokenLiesWhereItsLargestPartLay) {
-  const KernelMatching plan = plan_for(2, 61, 25, 13);
+void expect_place_of_the_largest(const KernelMatching& plan) {
   at::manual_seed(14);
   const at::Tensor x = at::randn({2, 61, 8});
   for (const int largest : {2, 40}) {  // sizes of 1 alone, and many; equal ones in either case
@@ -271,6 +290,11 @@ TEST(MergeKernel, AMergedTokenLiesWhereItsLargestPartLay) {
       }
     }
   }
+}
+
+TEST(MergeKernel, AMergedTokenLiesWhereItsLargestPartLay) {
+  expect_place_of_the_largest(plan_for(2, 61, 25, 13));
+  expect_place_of_the_largest(plan_of_one_destination(2, 61, 25));
 }
 
 TEST(MergeKernel, TooManyChannelsAreRefused) {
