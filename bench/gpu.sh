@@ -6,7 +6,8 @@
 #       --model   a checkpoint folder whose classes must agree with the CPU's; default: one of --data
 #       --data    a folder with parity/ (and models/); default: $TOME_SHARED_DATA, else ../shared/data
 #   bench/gpu.sh --quick                        ViT-B and video ViT-L at batch 1 and 128
-#   bench/gpu.sh [--models A,B] [--batch 1,8] [--rounds N] [--repeats N] [--peak-tflops X] [--out NAME]
+#   bench/gpu.sh [--models A,B] [--batch 1,8] [--cells MODEL:BATCH,...] [--rounds N] [--repeats N]
+#                [--together N] [--ready-seconds S] [--peak-tflops X] [--out NAME]
 # Needs a build with CUDA kernels (./setup.sh makes it; BUILD=DIR for another place) and a Python with
 # torch and timm (PYTHON=..., default python3). CUDA_VISIBLE_DEVICES chooses the device.
 set -eu
@@ -15,7 +16,7 @@ build=${BUILD:-$root/build}
 python=${PYTHON:-python3}
 case "${1:-}" in
   -h | --help)
-    sed -n '2,13s/^# \{0,1\}//p' "$0"
+    sed -n '2,14s/^# \{0,1\}//p' "$0"
     exit 0
     ;;
 esac

@@ -8,6 +8,9 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -110,28 +113,51 @@ def our_rows(cell, runs):
     return rows
 
 
-def measure(cell, tome, rounds, repeats):
-    """Rows of one model and batch. What does not fit the device's memory is a row with an error."""
-    def error_row(engine, r, error):
-        return {"engine": engine, "model": cell["model"], "batch": cell["batch"], "precision": cell["precision"],
-                "r": r, "error": str(error)}
+def error_row(cell, engine, r, error):
+    return {"engine": engine, "model": cell["model"], "batch": cell["batch"], "precision": cell["precision"],
+            "r": r, "error": str(error)}
 
-    peers, rows, ours = [], [], {}
-    for kind in ("eager", "compile"):
-        peer = Peer(kind, [sys.executable, str(HERE / "peer.py"), kind, cell["model"], str(cell["batch"]),
-                           cell["precision"]])
-        try:
-            peer.ready()
-            peers.append(peer)
-        except PeerFailed as error:
-            rows.append(error_row(kind, "0", error))
+
+def start_peer(cell, kind, seconds):
+    """A peer that is ready, or the row that says why it is not."""
+    peer = Peer(kind, [sys.executable, str(HERE / "peer.py"), kind, cell["model"], str(cell["batch"]),
+                       cell["precision"]])
+    timer = threading.Timer(seconds, peer.process.kill)
+    timer.start()
+    started = time.monotonic()
+    try:
+        peer.ready()
+        return peer
+    except PeerFailed as error:
+        late = time.monotonic() - started >= seconds
+        return error_row(cell, kind, "0", f"not ready after {seconds:.0f} s" if late else error)
+    finally:
+        timer.cancel()
+
+
+def start_peers(cells, seconds):
+    """Peers of each cell, by the cell's number. They compile beside one another; the runs that count
+    are alone on the device."""
+    asked = [(i, kind) for kind in ("compile", "eager") for i in range(len(cells))]
+    with ThreadPoolExecutor(len(cells)) as pool:
+        ready = pool.map(lambda which: start_peer(cells[which[0]], which[1], seconds), asked)
+        peers = {i: [] for i in range(len(cells))}
+        for (i, _), peer in zip(asked, ready):
+            peers[i].append(peer)
+    return peers
+
+
+def measure(cell, started, tome, rounds, repeats):
+    """Rows of one model and batch. What does not fit the device's memory is a row with an error."""
+    rows = [row for row in started if isinstance(row, dict)]
+    peers, ours = [peer for peer in started if not isinstance(peer, dict)], {}
     try:
         for _ in range(rounds):
             for peer in peers:
                 peer.run(repeats)
             run_ours(tome, cell, repeats, ours)
     except (PeerFailed, OSError, ValueError) as error:  # a peer that ended answers nothing
-        rows.append(error_row("a round", "all", error))
+        rows.append(error_row(cell, "a round", "all", error))
     for peer in peers:
         peer.close()
     rows += [row_of(cell, peer.engine, "0", peer.times) for peer in peers if peer.times]
@@ -141,6 +167,24 @@ def measure(cell, tome, rounds, repeats):
         if gflops and row["engine"] in ("eager", "compile") and "error" not in row:
             row["gflops"] = gflops
     return rows
+
+
+def asked_cells(arguments):
+    """(model, batch) in the order in which they are measured."""
+    if arguments.cells:
+        pairs = [cell.rpartition(":")[::2] for cell in arguments.cells.split(",")]
+    else:
+        models = arguments.models.split(",") if arguments.models else list(SCHEDULES)
+        if arguments.quick:
+            models = ["vit_base_patch16_224", "video_vit_large"]
+        batches = arguments.batch or ("1,128" if arguments.quick else "1,8,32,128,256")
+        pairs = [(model, batch) for model in models for batch in batches.split(",")]
+    for model, batch in pairs:
+        if model not in SCHEDULES:
+            fail(f"found model '{model}', expected some of {', '.join(SCHEDULES)}")
+        if not batch.isdigit() or int(batch) < 1:
+            fail(f"found batch '{batch}', expected a positive number")
+    return pairs
 
 
 def parse_arguments():
@@ -153,23 +197,20 @@ def parse_arguments():
     parser.add_argument("--quick", action="store_true", help="ViT-B and video ViT-L at batch 1 and 128")
     parser.add_argument("--models", help="by commas: " + ", ".join(SCHEDULES))
     parser.add_argument("--batch", help="by commas")
+    parser.add_argument("--cells", help="in place of both, MODEL:BATCH by commas")
     parser.add_argument("--precision", default="bf16", choices=["bf16", "fp16"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=20, help="runs of each engine in a round")
+    parser.add_argument("--together", type=int, default=1,
+                        help="cells whose PyTorch models get ready, and stay in memory, together")
+    parser.add_argument("--ready-seconds", type=float, default=900, help="how long each may take for that")
     parser.add_argument("--peak-tflops", type=float, help="dense, of the precision; default: by the device's name")
     parser.add_argument("--out", type=Path, help="without ending: .jsonl and .md are written")
     arguments = parser.parse_args()
     if arguments.model and not arguments.model.is_dir():
         fail(f"--model: no folder {arguments.model}")
-    models = arguments.models.split(",") if arguments.models else list(SCHEDULES)
-    if arguments.quick:
-        models = ["vit_base_patch16_224", "video_vit_large"]
-    unknown = [model for model in models if model not in SCHEDULES]
-    if unknown:
-        fail(f"--models: found '{unknown[0]}', expected some of {', '.join(SCHEDULES)}")
-    batches = arguments.batch or ("1,128" if arguments.quick else "1,8,32,128,256")
     arguments.cells = [{"model": model, "batch": int(batch), "precision": arguments.precision}
-                       for model in models for batch in batches.split(",")]
+                       for model, batch in asked_cells(arguments)]
     return arguments
 
 
@@ -180,8 +221,10 @@ def main():
     name = re.sub(r"[^a-z0-9]+", "-", facts["device"].lower()).strip("-")
     out = arguments.out or HERE.parent / "results" / f"gpu-{name}"
     rows = []
-    for cell in arguments.cells:
-        done = measure(cell, arguments.tome, arguments.rounds, arguments.repeats)
+    for i, cell in enumerate(arguments.cells):
+        if i % arguments.together == 0:
+            peers = start_peers(arguments.cells[i:i + arguments.together], arguments.ready_seconds)
+        done = measure(cell, peers[i % arguments.together], arguments.tome, arguments.rounds, arguments.repeats)
         add_ratios(done, facts["peak_tflops"])
         for row in done:
             print(json.dumps(row | {"device": facts["device"]}), flush=True)
