@@ -92,8 +92,10 @@ class Timings {
     products("fc1", dim, 4 * dim, false, ProductActivation::kGeluTanh);
     products("fc1 without gelu", dim, 4 * dim, false, ProductActivation::kNone);
     products("fc2", 4 * dim, dim, true, ProductActivation::kNone);
-    attention(nullptr, "attention");
-    attention(floats_.as<float>(), "attention with sizes");
+    attention(nullptr, false, "attention");
+    attention(floats_.as<float>(), false, "attention with sizes");
+    attention(nullptr, true, "attention by tiles");
+    attention(floats_.as<float>(), true, "attention by tiles with sizes");
     matching();
     norm();
   }
@@ -126,7 +128,7 @@ class Timings {
     }
   }
 
-  void attention(const float* sizes, const char* what) {
+  void attention(const float* sizes, bool tiles_only, const char* what) {
     AttentionRequest q;
     const auto* qkv = wide_.as<uint16_t>();
     q.q = qkv;
@@ -137,6 +139,7 @@ class Timings {
     q.dim = cell_.dim / cell_.heads;
     q.head_stride = q.dim;
     q.key_weight = sizes;
+    q.tiles_only = tiles_only;
     q.weight_sample_stride = cell_.tokens;
     q.out = out_.data();
     q.batch = cell_.batch;

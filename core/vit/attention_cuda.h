@@ -21,6 +21,7 @@ struct AttentionRequest {
   int batch = 0, tokens = 0, heads = 0;
   int dim = 64;
   float scale = 0.125F;
+  bool tiles_only = false;  ///< not by warpgroups, where there are any: for tests and measurements
 };
 
 /// Whether this type and head dimension have a kernel (16-bit types; 32, 64, 80 and 128).

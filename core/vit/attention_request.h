@@ -9,6 +9,7 @@
 #include "error.h"
 #include "vit/attention_cuda.h"
 #include "vit/attention_group_kernel.h"
+#include "vit/attention_kernel.h"
 
 namespace tome::cuda {
 

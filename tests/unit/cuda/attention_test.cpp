@@ -6,6 +6,7 @@
 
 #include "cuda/host_executor.h"
 #include "vit/attention_group_kernel.h"
+#include "vit/attention_kernel.h"
 
 namespace tome::testing {
 namespace {

@@ -181,7 +181,7 @@ double distance(const at::Tensor& got, const at::Tensor& expected) {
 }
 
 /// Of attention on the device over that by definition, on the rows of a random QKV product.
-double attention_distance(int64_t tokens, int64_t dim, bool weighted) {
+double attention_distance(int64_t tokens, int64_t dim, bool weighted, bool tiles_only) {
   at::manual_seed(static_cast<uint64_t>(dim + tokens));
   const int64_t heads = 3;
   const at::Tensor rows = at::randn({2, tokens, 3, heads, dim}).to(at::kBFloat16);
@@ -204,6 +204,7 @@ double attention_distance(int64_t tokens, int64_t dim, bool weighted) {
   q.heads = static_cast<int>(heads);
   q.dim = static_cast<int>(dim);
   q.scale = 1.0F / std::sqrt(static_cast<float>(dim));
+  q.tiles_only = tiles_only;
   cuda::attend(q, nullptr);
   cuda::synchronise(nullptr);
   device_out.download(out.data_ptr(), out.nbytes());
@@ -218,9 +219,12 @@ TEST(Device, AttentionEqualsTheDefinition) {
   for (const int64_t dim : {32, 64, 80, 128}) {
     for (const int64_t tokens : {1, 17, 61, 128, 197, 577, 1568}) {
       for (const bool weighted : {false, true}) {
-        // Rounding of probabilities and of the result to bf16.
-        EXPECT_LE(attention_distance(tokens, dim, weighted), 5e-3)
-            << tokens << " tokens, heads of " << dim << (weighted ? ", weighted" : "");
+        for (const bool tiles_only : {false, true}) {
+          // Rounding of probabilities and of the result to bf16.
+          EXPECT_LE(attention_distance(tokens, dim, weighted, tiles_only), 5e-3)
+              << tokens << " tokens, heads of " << dim << (weighted ? ", weighted" : "")
+              << (tiles_only ? ", by tiles" : "");
+        }
       }
     }
   }
