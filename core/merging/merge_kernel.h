@@ -46,17 +46,11 @@ TOME_DEVICE void only_member(const MergeParams<X, Y>& p, const RowThread& me, in
   }
 }
 
-/// One output token, where sum_many has been. @return the sum of the members' sizes
+/// An output token of several members, where sum_many has been. @return the sum of their sizes
 template <bool kFast, class Ctx, class X, class Y>
-TOME_KERNEL float merged_row(const Ctx& ctx, const MergeParams<X, Y>& p, const RowThread& me,
-                             int sample, const Members& members, int near, TokenRow* row) {
+TOME_KERNEL float several_members(const Ctx& ctx, const MergeParams<X, Y>& p, const RowThread& me,
+                                  int sample, const Members& members, TokenRow* row) {
   float total = 0;
-  if (members.count == 1) {
-    const int token = only_token(ctx, p, sample, members, near);
-    total = size_of(p, sample, token);
-    only_member<kFast>(p, me, sample, token, row);
-    return total;
-  }
   if (members.count <= kMergeManyMembers) {
     total = sum_members<kFast>(ctx, p, me, sample, members, 0, 1, row);
   } else {
@@ -71,6 +65,16 @@ TOME_KERNEL float merged_row(const Ctx& ctx, const MergeParams<X, Y>& p, const R
   }
   add_bias<kFast>(p, me, row);
   return total;
+}
+
+/// One output token, where sum_many has been. @return the sum of the members' sizes
+template <bool kFast, class Ctx, class X, class Y>
+TOME_KERNEL float merged_row(const Ctx& ctx, const MergeParams<X, Y>& p, const RowThread& me,
+                             int sample, const Members& members, int near, TokenRow* row) {
+  if (members.count != 1) return several_members<kFast>(ctx, p, me, sample, members, row);
+  const int token = only_token(ctx, p, sample, members, near);
+  only_member<kFast>(p, me, sample, token, row);
+  return size_of(p, sample, token);
 }
 
 /// Where the largest member lay; of equals, the kept token's place stands, then the lowest. One
@@ -123,7 +127,9 @@ TOME_KERNEL void merge_kernel(Ctx& ctx, const MergeParams<X, Y>& p) {
   if constexpr (!kNormOnly) {
     near = near_member(ctx, p);
     // Before the rest, so that little else is in registers meanwhile.
-    if (p.members != nullptr && any_many(ctx, p)) sum_many<kFast>(ctx, p);
+    if (p.members != nullptr && any_many(ctx, p)) {
+      sum_many<kFast>(ctx, p, ctx.block_x() * p.shape.tokens);
+    }
   }
   const RowThread me = row_thread(ctx, p.shape);
   const int sample = ctx.block_z();

@@ -1,7 +1,10 @@
 // Which merge kernel runs, on what grid; the same for the GPU and for the host executor.
 #pragma once
 
+#include <limits>
+
 #include "merging/merge_kernel.h"
+#include "merging/merge_stream.h"
 
 namespace tome::cuda {
 
@@ -16,6 +19,34 @@ struct MergeBody {
   }
 };
 
+/// Warps of a block. Where there are few tokens, what counts is how long the longest sum of members
+/// takes, and larger blocks have more threads for it; else that many blocks overlap. The result is
+/// the same.
+constexpr int kMergeBlockWarps = 8, kMergeFewBlockWarps = 16;
+constexpr int64_t kMergeFewWarps = 8192;  ///< about what one large GPU holds at once
+
+template <class X, class Y>
+struct NormStreamBody {
+  using Params = MergeParams<X, Y>;
+  static constexpr int kThreads = kMergeBlockWarps * kWarpSize;
+  static constexpr int kBlocks = 5;  // 48 registers
+  template <class Ctx>
+  static TOME_KERNEL void run(Ctx& ctx, const Params& p) {
+    norm_stream_kernel(ctx, p);
+  }
+};
+
+template <class X, class Y>
+struct MergeStreamBody {
+  using Params = MergeParams<X, Y>;
+  static constexpr int kThreads = kMergeBlockWarps * kWarpSize;
+  static constexpr int kBlocks = 4;  // 64 registers
+  template <class Ctx>
+  static TOME_KERNEL void run(Ctx& ctx, const Params& p) {
+    merge_stream_kernel(ctx, p);
+  }
+};
+
 struct SourceBody {
   using Params = SourceParams;
   static constexpr int kThreads = 256;
@@ -27,12 +58,6 @@ struct SourceBody {
 
 constexpr int kMergeMaxChannels = kRowMaxChannels;
 
-/// Warps of a block. Where there are few tokens, what counts is how long the longest sum of members
-/// takes, and larger blocks have more threads for it; else that many blocks overlap. The result is
-/// the same.
-constexpr int kMergeBlockWarps = 8, kMergeFewBlockWarps = 16;
-constexpr int64_t kMergeFewWarps = 8192;  ///< about what one large GPU holds at once
-
 template <class X, class Y>
 bool moves_in_quads(const MergeParams<X, Y>& p) {
   return p.channels % kQuad == 0 && aligned_for_quads(p.x) && aligned_for_quads(p.branch) &&
@@ -41,9 +66,66 @@ bool moves_in_quads(const MergeParams<X, Y>& p) {
          aligned_for_quads(p.norm_out);
 }
 
+/// Whether rows of x and the branch may move in 16 bytes, and are few enough for a stream.
+template <class X, class Y>
+bool moves_in_vectors(const MergeParams<X, Y>& p) {
+  return static_cast<int64_t>(p.batch) * p.tokens_in < (int64_t{1} << 31) &&
+         p.channels % (16 / static_cast<int>(min_of(sizeof(X), sizeof(Y)))) == 0 &&
+         is_aligned16(p.x) && is_aligned16(p.branch);
+}
+
+/// Whether nothing is asked for but the LayerNorm of x.
+template <class X, class Y>
+bool norms_only(const MergeParams<X, Y>& p) {
+  return p.members == nullptr && p.branch == nullptr && p.x_out == nullptr &&
+         p.size_out == nullptr && p.parity_out == nullptr && p.norm_out != nullptr;
+}
+
+constexpr int kMergeProcessors = 132;  ///< multiprocessors that a stream's grid is cut for
+constexpr int kStreamTurns = 3;        ///< of each block, or streaming is not worth its start
+
+/// Blocks to each sample that end soonest together, where `resident` run at once and a sample takes
+/// `turns`; a block's start takes as long as some of them.
+inline int stream_blocks(int turns, int batch, int resident) {
+  constexpr int kStart = 2, kMostRounds = 8;
+  int best = 1;
+  int64_t least = std::numeric_limits<int64_t>::max();
+  for (int rounds = 1; rounds <= kMostRounds; ++rounds) {
+    const int blocks = min_of(rounds * resident / batch, turns);
+    if (blocks < 1) continue;
+    const int64_t time = static_cast<int64_t>(rounds) * (ceil_div(turns, blocks) + kStart);
+    if (time >= least) continue;
+    least = time;
+    best = blocks;
+  }
+  return best;
+}
+
+/// @return false if a GPU holds most of the tokens at once, which does without
+template <class Body, class X, class Y, class Launcher>
+bool launch_stream(Launcher& launcher, MergeParams<X, Y> p, int processors) {
+  const int warps = Body::kBlocks * kMergeBlockWarps;
+  const int resident = max_of(1, processors * (warps / (p.shape.threads() / kWarpSize)));
+  const int turns = ceil_div(p.tokens_out, p.shape.tokens);
+  if (static_cast<int64_t>(turns) * p.batch < static_cast<int64_t>(kStreamTurns) * resident) {
+    return false;
+  }
+  LaunchShape shape;
+  shape.grid = {stream_blocks(turns, p.batch, resident), 1, p.batch};
+  shape.threads = p.shape.threads();
+  shape.shared_bytes = kMomentSets * kMomentBytes;
+  if (p.members != nullptr) {
+    p.staged_at = staged_place(p.shape);
+    shape.shared_bytes = stream_shared_bytes(p);
+  }
+  launcher.template run<Body>(shape, p);
+  return true;
+}
+
+/// @param processors  that a large grid is cut for; the result is the same
 /// @return false if the tokens have too many channels for this kernel
 template <class X, class Y, class Launcher>
-bool launch_merge(Launcher& launcher, MergeParams<X, Y> p) {
+bool launch_merge(Launcher& launcher, MergeParams<X, Y> p, int processors = kMergeProcessors) {
   if (p.channels > kMergeMaxChannels) return false;
   const bool merges = p.members != nullptr;
   if (!merges) {  // every token for itself, whatever its sample
@@ -51,19 +133,24 @@ bool launch_merge(Launcher& launcher, MergeParams<X, Y> p) {
     p.batch = 1;
   }
   p.shape = row_shape(p.channels, kMergeBlockWarps);
+  const bool quads = moves_in_quads(p);
+  const bool norm_only = quads && norms_only(p);
+  const bool fast =
+      quads && p.branch != nullptr && p.branch_scale == nullptr && p.combine != MergeCombine::kMax;
+  if (norm_only && launch_stream<NormStreamBody<X, Y>>(launcher, p, processors)) return true;
+  if (fast && merges && p.norm_out != nullptr && moves_in_vectors(p) &&
+      launch_stream<MergeStreamBody<X, Y>>(launcher, p, processors)) {
+    return true;
+  }
   const int64_t warps = static_cast<int64_t>(p.batch) * p.tokens_out * p.shape.warps;
   if (merges && warps <= kMergeFewWarps) p.shape = row_shape(p.channels, kMergeFewBlockWarps);
   LaunchShape shape;
   shape.grid = {ceil_div(p.tokens_out, p.shape.tokens), 1, p.batch};
   shape.threads = p.shape.threads();
   shape.shared_bytes = merges ? merge_shared_bytes(p.shape) : kMomentBytes;
-  const bool norm_only = !merges && p.branch == nullptr && p.x_out == nullptr &&
-                         p.size_out == nullptr && p.parity_out == nullptr && p.norm_out != nullptr;
-  if (!moves_in_quads(p)) {
-    launcher.template run<MergeBody<X, Y, false, false>>(shape, p);
-  } else if (norm_only) {
+  if (norm_only) {
     launcher.template run<MergeBody<X, Y, true, true>>(shape, p);
-  } else if (p.branch != nullptr && p.branch_scale == nullptr && p.combine != MergeCombine::kMax) {
+  } else if (fast) {
     launcher.template run<MergeBody<X, Y, true, false>>(shape, p);
   } else {
     launcher.template run<MergeBody<X, Y, false, false>>(shape, p);

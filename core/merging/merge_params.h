@@ -29,7 +29,8 @@ struct MergeParams {
   float norm_eps = 1e-6F;
   int batch = 0, tokens_in = 0, tokens_out = 0, channels = 0;
   MergeCombine combine = MergeCombine::kWeightedMean;
-  RowShape shape;  ///< set by launch_merge
+  RowShape shape;     ///< set by launch_merge
+  int staged_at = 0;  ///< where a stream's rows lie in shared memory; set by launch_merge
 };
 
 /// Sources on demand: place now of each of the tokens before block 0 (merge_source of merge.h).

@@ -20,15 +20,19 @@ struct SharedSums {
   static TOME_DEVICE int token(int i) { return kMergeParts + i; }
 };
 
+constexpr int kMomentSets = 2;  ///< one to read from while the next token's are written
+
 TOME_DEVICE constexpr int merge_shared_bytes(const RowShape& shape) {
-  return kMomentBytes + (kMergeParts + shape.tokens) * shape.warps * (kRowWarpChannels + 1) * 4;
+  return kMomentSets * kMomentBytes +
+         (kMergeParts + shape.tokens) * shape.warps * (kRowWarpChannels + 1) * 4;
 }
 
 template <class Ctx>
 TOME_KERNEL SharedSums shared_sums(const Ctx& ctx, const RowShape& shape) {
+  constexpr int kFirst = kMomentSets * kMomentBytes;
   const int warps = (kMergeParts + shape.tokens) * shape.warps;
-  return {ctx.template shared<Quad<float>>(kMomentBytes),
-          ctx.template shared<float>(kMomentBytes + warps * kRowWarpChannels * 4), shape.warps};
+  return {ctx.template shared<Quad<float>>(kFirst),
+          ctx.template shared<float>(kFirst + warps * kRowWarpChannels * 4), shape.warps};
 }
 
 /// Each thread its own channels; the size is the same in a token's threads.
@@ -265,15 +269,14 @@ TOME_KERNEL bool any_many(const Ctx& ctx, const MergeParams<X, Y>& p) {
   return most > kMergeManyMembers;
 }
 
-/// Tokens of this block with many members: all threads sum the parts of one, then its own threads
-/// the parts' sums, and leave the result in the token's slot. All threads of a block call this
-/// together.
+/// Those with many members of the block's tokens from place `first` on: all threads sum the parts
+/// of one, then its own threads the parts' sums, and leave the result in the token's slot. All
+/// threads of a block call this together.
 template <bool kFast, class Ctx, class X, class Y>
-TOME_KERNEL void sum_many(const Ctx& ctx, const MergeParams<X, Y>& p) {
+TOME_KERNEL void sum_many(const Ctx& ctx, const MergeParams<X, Y>& p, int first) {
   const RowThread me = row_thread(ctx, p.shape);
   const int sample = ctx.block_z();
   const SharedSums shared = shared_sums(ctx, p.shape);
-  const int first = ctx.block_x() * p.shape.tokens;
   const int tokens = min_of(p.shape.tokens, p.tokens_out - first);
   TOME_ROLLED
   for (int t = 0; t < tokens; ++t) {

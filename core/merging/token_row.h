@@ -26,7 +26,7 @@ constexpr int kRowWarpChannels = kRowQuads * kQuadStride;  ///< of one warp
 constexpr int kRowThreads = 512;                               ///< of one block, at most
 constexpr int kRowMaxChannels = 2048;                          ///< ViT-H has 1280, ViT-g 1536
 constexpr int kRowMaxTokens = 8;                               ///< of one block
-constexpr int kMomentBytes = 2 * 4 * kRowThreads / kWarpSize;  ///< of shared memory
+constexpr int kMomentBytes = 2 * 4 * kRowThreads / kWarpSize;  ///< of shared memory, one set
 
 /// Four channels as they lie in memory.
 template <class T>
@@ -139,15 +139,31 @@ struct TokenRow {
   float value[kRowQuads][kQuad];
 };
 
-template <bool kAligned, class T>
-TOME_DEVICE void load_row(const T* from, int channels, const RowThread& me, TokenRow* row) {
+/// The same as they lie in memory: what may be on its way while other work is done.
+template <class T>
+struct RawRow {
   Quad<T> quad[kRowQuads];
+};
+
+template <bool kAligned, class T>
+TOME_DEVICE void load_raw(const T* from, int channels, const RowThread& me, RawRow<T>* raw) {
   TOME_UNROLL
   for (int q = 0; q < kRowQuads; ++q) {
-    quad[q] = load_quad<kAligned>(from + me.channel + q * kQuadStride, me.count(channels, q));
+    raw->quad[q] = load_quad<kAligned>(from + me.channel + q * kQuadStride, me.count(channels, q));
   }
+}
+
+template <class T>
+TOME_DEVICE void unpack_row(const RawRow<T>& raw, TokenRow* row) {
   TOME_UNROLL
-  for (int q = 0; q < kRowQuads; ++q) unpack(quad[q], row->value[q]);
+  for (int q = 0; q < kRowQuads; ++q) unpack(raw.quad[q], row->value[q]);
+}
+
+template <bool kAligned, class T>
+TOME_DEVICE void load_row(const T* from, int channels, const RowThread& me, TokenRow* row) {
+  RawRow<T> raw;
+  load_raw<kAligned>(from, channels, me, &raw);
+  unpack_row(raw, row);
 }
 
 template <bool kAligned, class T>
@@ -237,17 +253,25 @@ TOME_KERNEL Moments row_moments(const Ctx& ctx, const Moments* of_warp, const Ro
   return {mean, sum_over_eight(ctx, squares)};
 }
 
+/// A thread's channels of the LayerNorm's parameters.
+struct NormRows {
+  TokenRow weight, bias;
+};
+
+template <bool kAligned>
+TOME_DEVICE void load_norm(const RowNorm& p, const RowThread& me, NormRows* rows) {
+  load_row<kAligned>(p.weight, p.channels, me, &rows->weight);
+  load_row<kAligned>(p.bias, p.channels, me, &rows->bias);
+}
+
 /// LayerNorm of a row in registers. All threads of a block call this together; uses kMomentBytes of
-/// shared memory.
+/// shared memory. Who calls it again needs another set of them, or a barrier between.
 template <bool kAligned, class Ctx>
-TOME_KERNEL void normalise_row(const Ctx& ctx, const RowShape& shape, const RowThread& me,
-                               const RowNorm& p, TokenRow* row) {
-  TokenRow weight, bias;  // asked for here, so that they come while the moments are summed
-  load_row<kAligned>(p.weight, p.channels, me, &weight);
-  load_row<kAligned>(p.bias, p.channels, me, &bias);
+TOME_KERNEL void normalise_by(const Ctx& ctx, const RowShape& shape, const RowThread& me,
+                              const RowNorm& p, const NormRows& by, int set, TokenRow* row) {
   Moments moments = warp_moments<kAligned>(ctx, shape, p.channels, me, *row);
   if (shape.warps > 1) {
-    auto* shared = ctx.template shared<Moments>() + me.token * shape.warps;
+    auto* shared = ctx.template shared<Moments>(set * kMomentBytes) + me.token * shape.warps;
     if (ctx.lane() == 0) shared[me.warp] = moments;
     ctx.sync_block();
     moments = row_moments(ctx, shared, shape, p.channels);
@@ -258,9 +282,18 @@ TOME_KERNEL void normalise_row(const Ctx& ctx, const RowShape& shape, const RowT
     TOME_UNROLL
     for (int i = 0; i < kQuad; ++i) {
       const float centred = row->value[q][i] - moments.mean;
-      row->value[q][i] = centred * scale * weight.value[q][i] + bias.value[q][i];
+      row->value[q][i] = centred * scale * by.weight.value[q][i] + by.bias.value[q][i];
     }
   }
+}
+
+/// The same with parameters asked for here, so that they come while the moments are summed.
+template <bool kAligned, class Ctx>
+TOME_KERNEL void normalise_row(const Ctx& ctx, const RowShape& shape, const RowThread& me,
+                               const RowNorm& p, TokenRow* row, int set = 0) {
+  NormRows by;
+  load_norm<kAligned>(p, me, &by);
+  normalise_by<kAligned>(ctx, shape, me, p, by, set, row);
 }
 
 }  // namespace tome::cuda

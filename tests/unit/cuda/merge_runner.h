@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -45,9 +46,10 @@ inline const float* floats(const at::Tensor& t) {
 }
 
 /// @param plan  null: nothing merges
+/// @param processors  as launch_merge's
 template <class X, class Y>
 MergeOutput merge_in_order(const MergeInput& in, const KernelMatching* plan,
-                           cuda::ThreadOrder order) {
+                           cuda::ThreadOrder order, int processors = cuda::kMergeProcessors) {
   const int64_t batch = in.x.size(0), tokens = in.x.size(1), channels = in.x.size(2);
   const int64_t tokens_out = plan == nullptr ? tokens : plan->matching.tokens_out;
   const at::Tensor x = in.x.to(ScalarTypeOf<X>::value).contiguous();
@@ -81,7 +83,7 @@ MergeOutput merge_in_order(const MergeInput& in, const KernelMatching* plan,
   p.channels = static_cast<int>(channels);
   p.combine = static_cast<cuda::MergeCombine>(in.combine);
   cuda::HostLauncher launcher(order);
-  EXPECT_TRUE(cuda::launch_merge(launcher, p));
+  EXPECT_TRUE(cuda::launch_merge(launcher, p, processors));
   return out;
 }
 
@@ -89,13 +91,18 @@ inline bool same_bits(const at::Tensor& a, const at::Tensor& b) {
   return a.nbytes() == b.nbytes() && std::memcmp(a.data_ptr(), b.data_ptr(), a.nbytes()) == 0;
 }
 
+/// The same in either order of threads, and where a small GPU has tokens wait for a turn.
 template <class X, class Y>
 MergeOutput merge_with_kernel(const MergeInput& in, const KernelMatching* plan) {
-  const MergeOutput out = merge_in_order<X, Y>(in, plan, cuda::ThreadOrder::kForwards);
-  const MergeOutput again = merge_in_order<X, Y>(in, plan, cuda::ThreadOrder::kBackwards);
-  EXPECT_TRUE(same_bits(out.x, again.x) && same_bits(out.size, again.size));
-  EXPECT_EQ(out.norm.defined(), again.norm.defined());
-  EXPECT_TRUE(!out.norm.defined() || same_bits(out.norm, again.norm));
+  using enum cuda::ThreadOrder;
+  const MergeOutput out = merge_in_order<X, Y>(in, plan, kForwards);
+  for (const auto& again :
+       {merge_in_order<X, Y>(in, plan, kBackwards), merge_in_order<X, Y>(in, plan, kForwards, 1),
+        merge_in_order<X, Y>(in, plan, kBackwards, 1)}) {
+    EXPECT_TRUE(same_bits(out.x, again.x) && same_bits(out.size, again.size));
+    EXPECT_EQ(out.norm.defined(), again.norm.defined());
+    EXPECT_TRUE(!out.norm.defined() || same_bits(out.norm, again.norm));
+  }
   return out;
 }
 
@@ -170,5 +177,107 @@ inline KernelMatching plan_of_one_destination(int64_t batch, int64_t tokens, int
   options.protected_tokens.push_back(0);
   return match_with_kernels(at::ones({batch, tokens, 16}), options);
 }
+
+/// For runs of one kernel alone: all that it reads and writes, without a scale; outputs begin as
+/// NaN.
+template <class X, class Y>
+struct MergeBuffers {
+  at::Tensor x_in, branch, parity_in, x, norm, size, parity;
+  cuda::MergeParams<X, Y> params;
+
+  MergeBuffers(const MergeInput& in, const KernelMatching& plan)
+      : x_in(in.x.to(ScalarTypeOf<X>::value)),
+        branch(in.branch.to(ScalarTypeOf<Y>::value)),
+        parity_in((in.size.to(at::kByte).bitwise_and(1))),
+        x(at::full({x_in.size(0), plan.matching.tokens_out, x_in.size(2)}, NAN, x_in.options())),
+        norm(at::full_like(x, NAN, branch.options())),
+        size(at::full({x.size(0), x.size(1)}, NAN)),
+        parity(at::full({x.size(0), x.size(1)}, 9, at::kByte)) {
+    params.x = static_cast<const X*>(x_in.data_ptr());
+    params.branch = static_cast<const Y*>(branch.data_ptr());
+    params.branch_bias = floats(in.branch_bias);
+    params.size = floats(in.size);
+    params.member_begin = plan.member_begin.data_ptr<int32_t>();
+    params.members = plan.members.data_ptr<int32_t>();
+    params.x_out = static_cast<X*>(x.data_ptr());
+    params.size_out = size.data_ptr<float>();
+    params.parity = parity_in.data_ptr<uint8_t>();
+    params.parity_out = parity.data_ptr<uint8_t>();
+    params.norm_weight = floats(in.norm_weight);
+    params.norm_bias = floats(in.norm_bias);
+    params.norm_out = static_cast<Y*>(norm.data_ptr());
+    params.batch = static_cast<int>(x.size(0));
+    params.tokens_in = static_cast<int>(x_in.size(1));
+    params.tokens_out = static_cast<int>(x.size(1));
+    params.channels = static_cast<int>(x.size(2));
+  }
+
+  bool same(const MergeBuffers& other) const {
+    return same_bits(x, other.x) && same_bits(norm, other.norm) && same_bits(size, other.size) &&
+           same_bits(parity, other.parity);
+  }
+};
+
+/// By blocks that take turns, however many of them share a sample, as by one block to each tokens.
+template <class X, class Y>
+void expect_the_same_in_turns(const KernelMatching& plan, int64_t channels) {
+  const int64_t tokens = plan.matching.tokens_in;
+  SCOPED_TRACE(std::to_string(tokens) + " tokens of " + std::to_string(channels));
+  const MergeInput in = random_input(2, tokens, channels, 31);
+  const MergeBuffers<X, Y> expected(in, plan);
+  cuda::MergeParams<X, Y> p = expected.params;
+  p.shape = cuda::row_shape(p.channels, cuda::kMergeBlockWarps);
+  p.staged_at = cuda::staged_place(p.shape);
+  cuda::LaunchShape shape{{cuda::ceil_div(p.tokens_out, p.shape.tokens), 1, 2},
+                          p.shape.threads(),
+                          cuda::stream_shared_bytes(p)};
+  cuda::HostLauncher().run<cuda::MergeBody<X, Y, true, false>>(shape, p);
+  EXPECT_FALSE(at::isnan(expected.x).any().item().toBool());
+  EXPECT_FALSE(at::isnan(expected.size).any().item().toBool());
+  for (const int blocks : {1, 3, 500}) {
+    for (const auto order : {cuda::ThreadOrder::kForwards, cuda::ThreadOrder::kBackwards}) {
+      const MergeBuffers<X, Y> got(in, plan);
+      cuda::MergeParams<X, Y> q = got.params;
+      q.shape = p.shape;
+      q.staged_at = p.staged_at;
+      shape.grid.x = blocks;
+      cuda::HostLauncher(order).run<cuda::MergeStreamBody<X, Y>>(shape, q);
+      EXPECT_TRUE(got.same(expected)) << blocks << " blocks";
+    }
+  }
+}
+
+/// A LayerNorm alone, of `x` or in its place.
+inline at::Tensor normalised(const at::Tensor& x, const MergeInput& in, bool in_place) {
+  const at::Tensor out = in_place ? x : at::full_like(x, NAN);
+  cuda::MergeParams<float, float> p;
+  p.x = floats(x);
+  p.norm_weight = floats(in.norm_weight);
+  p.norm_bias = floats(in.norm_bias);
+  p.norm_out = out.data_ptr<float>();
+  p.batch = static_cast<int>(x.size(0));
+  p.tokens_in = p.tokens_out = static_cast<int>(x.size(1));
+  p.channels = static_cast<int>(x.size(2));
+  for (const auto order : {cuda::ThreadOrder::kForwards, cuda::ThreadOrder::kBackwards}) {
+    cuda::HostLauncher launcher(order);
+    EXPECT_TRUE(cuda::launch_merge(launcher, p));
+    if (in_place) break;
+  }
+  return out;
+}
+
+/// Says what would be launched.
+struct PlanLauncher {
+  cuda::LaunchShape shape;
+  int threads = 0;  ///< at most
+  bool streams = false;
+  template <class Body, class X, class Y>
+  void run(const cuda::LaunchShape& launched, const cuda::MergeParams<X, Y>& /*params*/) {
+    shape = launched;
+    threads = Body::kThreads;
+    streams = std::is_same_v<Body, cuda::MergeStreamBody<X, Y>> ||
+              std::is_same_v<Body, cuda::NormStreamBody<X, Y>>;
+  }
+};
 
 }  // namespace tome::testing

@@ -129,33 +129,18 @@ TEST(MergeKernel, ManyTokensWithManyMembersInABlock) {
 TEST(MergeKernel, ResultDoesNotDependOnTheBlockSize) {
   const KernelMatching plan = plan_for(2, 161, 80, 5);
   const MergeInput in = random_input(2, 161, 300, 8);
-  std::vector<at::Tensor> results;
+  std::vector<MergeBuffers<float, float>> results;
   for (const int warps : {2, 4, 6, 8, 16}) {
-    const at::Tensor x_out = at::full({2, 81, 300}, NAN), norm_out = at::full_like(x_out, NAN);
-    cuda::MergeParams<float, float> p;
-    p.x = floats(in.x);
-    p.branch = floats(in.branch);
-    p.branch_bias = floats(in.branch_bias);
-    p.size = floats(in.size);
-    p.member_begin = plan.member_begin.data_ptr<int32_t>();
-    p.members = plan.members.data_ptr<int32_t>();
-    p.x_out = x_out.data_ptr<float>();
-    p.norm_weight = floats(in.norm_weight);
-    p.norm_bias = floats(in.norm_bias);
-    p.norm_out = norm_out.data_ptr<float>();
-    p.batch = 2;
-    p.tokens_in = 161;
-    p.tokens_out = 81;
-    p.channels = 300;
+    const auto& out = results.emplace_back(in, plan);
+    cuda::MergeParams<float, float> p = out.params;
     p.shape = cuda::row_shape(300, warps);
     const cuda::LaunchShape shape{{cuda::ceil_div(81, p.shape.tokens), 1, 2},
                                   p.shape.threads(),
                                   cuda::merge_shared_bytes(p.shape)};
     cuda::HostLauncher launcher;
     launcher.run<cuda::MergeBody<float, float, true, false>>(shape, p);
-    results.push_back(at::stack({x_out, norm_out}));
-    EXPECT_FALSE(results.back().isnan().any().item<bool>());
-    EXPECT_TRUE(same_bits(results.back(), results.front())) << warps << " warps";
+    EXPECT_FALSE(out.x.isnan().any().item<bool>() || out.norm.isnan().any().item<bool>());
+    EXPECT_TRUE(out.same(results.front())) << warps << " warps";
   }
 }
 
@@ -172,23 +157,72 @@ TEST(MergeKernel, RowsThatAreNotAlignedGiveTheSame) {
   EXPECT_TRUE(same_bits(got.x, expected.x) && same_bits(got.norm, expected.norm));
 }
 
-/// A LayerNorm alone, of `x` or in its place.
-at::Tensor normalised(const at::Tensor& x, const MergeInput& in, bool in_place) {
-  const at::Tensor out = in_place ? x : at::full_like(x, NAN);
-  cuda::MergeParams<float, float> p;
-  p.x = floats(x);
-  p.norm_weight = floats(in.norm_weight);
-  p.norm_bias = floats(in.norm_bias);
-  p.norm_out = out.data_ptr<float>();
-  p.batch = static_cast<int>(x.size(0));
-  p.tokens_in = p.tokens_out = static_cast<int>(x.size(1));
-  p.channels = static_cast<int>(x.size(2));
-  for (const auto order : {cuda::ThreadOrder::kForwards, cuda::ThreadOrder::kBackwards}) {
-    cuda::HostLauncher launcher(order);
-    EXPECT_TRUE(cuda::launch_merge(launcher, p));
-    if (in_place) break;
+TEST(MergeStream, ResultDoesNotDependOnTheGrid) {
+  // More turns than a warp looks up at once, and than there are; tokens of two members and of many.
+  expect_the_same_in_turns<float, float>(plan_for(2, 161, 80, 5), 8);
+  expect_the_same_in_turns<float, float>(plan_for(2, 161, 9, 5), 520);
+  expect_the_same_in_turns<cuda::Bf16, cuda::Bf16>(plan_for(2, 161, 40, 5, {}), 1024);
+  expect_the_same_in_turns<float, cuda::Bf16>(plan_of_one_destination(2, 121, 45), 768);
+  expect_the_same_in_turns<cuda::Half, cuda::Half>(plan_of_one_destination(2, 24, 11), 2048);
+  expect_the_same_in_turns<cuda::Bf16, cuda::Bf16>(plan_of_one_destination(2, 301, 8), 264);
+}
+
+TEST(MergeStream, LayerNormDoesNotDependOnTheGrid) {
+  for (const int64_t channels : {8, 192, 520, 768, 1024, 2048}) {
+    SCOPED_TRACE(channels);
+    const MergeInput in = random_input(1, 75, channels, 33);
+    cuda::MergeParams<float, float> p;
+    p.norm_weight = floats(in.norm_weight);
+    p.norm_bias = floats(in.norm_bias);
+    p.batch = 1;
+    p.tokens_in = p.tokens_out = 75;
+    p.channels = static_cast<int>(channels);
+    p.shape = cuda::row_shape(p.channels, cuda::kMergeBlockWarps);
+    const int shared = cuda::kMomentSets * cuda::kMomentBytes;
+    const auto run = [&]<class Body>(int blocks, cuda::ThreadOrder order) {
+      const at::Tensor x = in.x.clone();  // in place, as it may be
+      p.x = floats(x);
+      p.norm_out = x.data_ptr<float>();
+      cuda::HostLauncher(order).run<Body>({{blocks, 1, 1}, p.shape.threads(), shared}, p);
+      return x;
+    };
+    using enum cuda::ThreadOrder;
+    const at::Tensor expected = run.operator()<cuda::MergeBody<float, float, true, true>>(
+        cuda::ceil_div(75, p.shape.tokens), kForwards);
+    for (const int blocks : {1, 3, 500}) {
+      for (const auto order : {kForwards, kBackwards}) {
+        const at::Tensor got = run.operator()<cuda::NormStreamBody<float, float>>(blocks, order);
+        EXPECT_TRUE(same_bits(got, expected)) << blocks << " blocks";
+      }
+    }
   }
-  return out;
+}
+
+TEST(MergeStream, OnlyWhereTokensAreMany) {
+  const int32_t list = 0;
+  cuda::MergeParams<cuda::Bf16, cuda::Bf16> p;
+  p.norm_out = reinterpret_cast<cuda::Bf16*>(uintptr_t{1024});
+  p.channels = 1024;
+  for (const int batch : {1, 8, 64, 128, 129, 3000}) {
+    for (const bool merges : {false, true}) {
+      p.branch = merges ? reinterpret_cast<const cuda::Bf16*>(uintptr_t{1024}) : nullptr;
+      p.members = p.member_begin = merges ? &list : nullptr;
+      p.batch = batch;
+      p.tokens_in = 197;
+      p.tokens_out = merges ? 189 : 197;
+      PlanLauncher plan;
+      ASSERT_TRUE(cuda::launch_merge(plan, p));
+      EXPECT_EQ(plan.streams, batch >= 64) << batch;
+      EXPECT_LE(plan.shape.threads, plan.threads);
+      const int64_t blocks = int64_t{plan.shape.grid.x} * plan.shape.grid.z;
+      if (!plan.streams) continue;
+      EXPECT_LE(blocks, merges ? std::max(132 * 4 * 8, batch) : 132 * 5);
+    }
+  }
+  EXPECT_EQ(cuda::stream_blocks(95, 128, 528), 4);  // of 24 turns, all at once
+  EXPECT_EQ(cuda::stream_blocks(95, 300, 528), 5);  // one each would leave 228 places free
+  EXPECT_EQ(cuda::stream_blocks(95, 9000, 528), 1);
+  EXPECT_EQ(cuda::stream_blocks(3, 1, 528), 3);
 }
 
 TEST(MergeKernel, LayerNormAlone) {
