@@ -18,7 +18,8 @@ bool has_warpgroups() {
 
 void attend(const AttentionRequest& request, Stream stream) {
   check_attention(request);  // before a device is asked for
-  if (fits_warpgroups(request) && !request.tiles_only && has_warpgroups()) return attend_by_groups(request, stream);
+  if (fits_warpgroups(request) && !request.tiles_only && has_warpgroups())
+    return attend_by_groups(request, stream);
   CudaLauncher launcher(stream, "attention");
   run_attention(launcher, request);
 }

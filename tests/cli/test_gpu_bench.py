@@ -1,5 +1,6 @@
 """bench/gpu.sh: what it refuses, and its table from made-up rows. No number here is a measurement."""
 
+import argparse
 import contextlib
 import io
 import json
@@ -69,6 +70,44 @@ def test_results_count_only_after_parity_and_a_model():
     failed["testsuites"][0]["testsuite"][0]["failures"] = [{"failure": "wrong"}]
     assert "1 device tests failed" in refusal((failed, output))
     assert refusal(({"testsuites": []}, ""))
+
+
+def cells_of(**given):
+    asked = {"cells": None, "models": None, "batch": None, "quick": False} | given
+    return gpu_run.asked_cells(argparse.Namespace(**asked))
+
+
+def test_cells():
+    assert cells_of(models="video_vit_large", batch="1,8") == [("video_vit_large", "1"), ("video_vit_large", "8")]
+    assert cells_of(cells="vit_base_patch16_224:1,video_vit_large:32") == [
+        ("vit_base_patch16_224", "1"), ("video_vit_large", "32")]
+    for cells in ("vit_base:1", "video_vit_large:0", "video_vit_large"):
+        said = io.StringIO()
+        try:
+            with contextlib.redirect_stderr(said):
+                cells_of(cells=cells)
+            raise AssertionError(f"{cells} was taken")
+        except SystemExit as stop:
+            assert stop.code == 2 and "expected" in said.getvalue(), said.getvalue()
+
+
+def test_a_peer_that_is_not_ready_in_time_is_a_row():
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "peer.py").write_text(
+            "import json, sys, time\n"
+            "time.sleep(60 if sys.argv[1] == 'compile' else 0)\n"
+            "print('ready', flush=True)\n"
+            "for line in sys.stdin: print(json.dumps([1.5] * int(line)), flush=True)\n")
+        here, gpu_run.HERE = gpu_run.HERE, Path(folder)
+        try:
+            cell = {"model": "video_vit_large", "batch": 8, "precision": "bf16"}
+            late, eager = gpu_run.start_peers([cell], 3.0)[0]
+        finally:
+            gpu_run.HERE = here
+        assert late["engine"] == "compile" and late["error"] == "not ready after 3 s", late
+        eager.run(2)
+        eager.close()
+        assert eager.times == [1.5, 1.5], eager.times
 
 
 def made_up_rows():

@@ -183,6 +183,47 @@ TEST(HostExecutor, LoadMatrixAndItsTranspose) {
   });
 }
 
+/// a[64x16] b[16x64] with b in swizzled rows, as its columns (keys) or as its rows (values).
+template <bool kColumns>
+void expect_group_product() {
+  const auto left = [](int row, int k) { return static_cast<float>((row * 7 + k * 3) % 11 - 5); };
+  const auto right = [](int k, int n) { return static_cast<float>((k * 5 + n * 2) % 13 - 6); };
+  launch_on_host(shape_of({1, 1, 1}, 128, 64 * 128), [&](HostContext& ctx) {
+    auto* tile = ctx.shared<Bf16>();
+    constexpr int kFirst = 32;  // where the 16 channels begin in rows of keys
+    for (int i = ctx.thread(); i < 16 * 64; i += 128) {
+      const int k = i / 64, n = i % 64;
+      const int row = kColumns ? k : n, column = kColumns ? n : kFirst + k;
+      tile[row * 64 + (column / 8 ^ row % 8) * 8 + column % 8] = from_float<Bf16>(right(k, n));
+    }
+    ctx.sync_block();
+    const int g = ctx.lane() / 4, t = ctx.lane() % 4, first = ctx.warp() * 16;
+    uint32_t a[4];
+    for (int part = 0; part < 4; ++part) {
+      const int row = first + g + part % 2 * 8, k = 2 * t + part / 2 * 8;
+      a[part] = pack2<Bf16>(left(row, k), left(row, k + 1));
+    }
+    float d[32];
+    for (float& value : d) value = 1;
+    ctx.group_fence(d);
+    ctx.group_mma<Bf16, kColumns>(d, a, tile + (kColumns ? 0 : kFirst), true);
+    ctx.group_commit();
+    EXPECT_TRUE(std::isnan(d[0])) << "nobody has waited";
+    ctx.template group_wait<0>(d);
+    for (int i = 0; i < 32; ++i) {
+      const int row = first + g + i / 2 % 2 * 8, n = i / 4 * 8 + 2 * t + i % 2;
+      float sum = 1;
+      for (int k = 0; k < 16; ++k) sum += left(row, k) * right(k, n);
+      EXPECT_EQ(d[i], sum) << row << ", " << n;
+    }
+  });
+}
+
+TEST(HostExecutor, ProductsOfWarpgroups) {
+  expect_group_product<false>();
+  expect_group_product<true>();
+}
+
 TEST(HostExecutor, AsynchronousCopiesLandWhenWaitedFor) {
   const std::vector<Bytes16> source(2, Bytes16{{1, 2, 3, 4}});
   launch_on_host(shape_of({1, 1, 1}, 32, 48), [&](HostContext& ctx) {
