@@ -78,13 +78,14 @@ class Timings {
         out_(random_memory(rows_ * cell.dim)),
         wide_(random_memory(rows_ * 4 * cell.dim)),
         weight_(random_memory(int64_t{4} * cell.dim * cell.dim)),
-        floats_(static_cast<size_t>(std::max<int64_t>(rows_, 4 * cell.dim)) * 4, "floats") {
+        floats_(static_cast<size_t>(std::max<int64_t>(rows_, int64_t{4} * cell.dim)) * 4,
+                "floats") {
     const std::vector<float> ones(floats_.bytes() / 4, 1.0F);
     floats_.upload(ones.data(), floats_.bytes());
   }
 
   void run() {
-    const int dim = cell_.dim;
+    const int64_t dim = cell_.dim;
     products("qkv with metric", dim, qkv_columns_, false, ProductActivation::kNone);
     products("qkv", dim, 3 * dim, false, ProductActivation::kNone);
     products("proj", dim, dim, false, ProductActivation::kNone);
@@ -133,7 +134,7 @@ class Timings {
     const auto* qkv = wide_.as<uint16_t>();
     q.q = qkv;
     q.k = qkv + cell_.dim;
-    q.v = qkv + 2 * cell_.dim;
+    q.v = qkv + int64_t{2} * cell_.dim;
     q.token_stride = qkv_columns_;
     q.sample_stride = q.token_stride * cell_.tokens;
     q.dim = cell_.dim / cell_.heads;
@@ -152,7 +153,7 @@ class Timings {
 
   void matching() {
     MatchRequest q;
-    q.metric = wide_.as<uint16_t>() + 3 * cell_.dim;
+    q.metric = wide_.as<uint16_t>() + int64_t{3} * cell_.dim;
     q.token_stride = qkv_columns_;
     q.sample_stride = q.token_stride * cell_.tokens;
     q.batch = cell_.batch;

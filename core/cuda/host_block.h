@@ -17,7 +17,7 @@
 
 namespace tome::cuda {
 
-constexpr size_t kStackBytes = 256 * 1024;
+constexpr size_t kStackBytes = size_t{256} * 1024;
 
 /// Threads that meet: a warp, or the whole block.
 struct Meeting {

@@ -99,7 +99,7 @@ std::shared_ptr<const VisionTransformer> build_fastest(const Checkpoint& checkpo
 
 /// @throws Error kDevice where LibTorch's CUDA half is missing
 void check_libtorch_cuda(const std::string& model, at::Device device) {
-  if (const std::string reason = why_no_libtorch_cuda(); !reason.empty()) {
+  if (const std::string& reason = why_no_libtorch_cuda(); !reason.empty()) {
     throw Error(ErrorKind::kDevice, model + " on " + device_name(device) +
                                         " needs LibTorch's operators for this: " + reason);
   }

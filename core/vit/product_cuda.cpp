@@ -119,6 +119,7 @@ class Product {
               text_of(q_) + ", choosing an algorithm");
     if (found == 0) lt::check(lt::kNotSupported, text_of(q_) + ", choosing an algorithm");
     std::vector<lt::Algo> algorithms;
+    algorithms.reserve(static_cast<size_t>(found));
     for (int i = 0; i < found; ++i) algorithms.push_back(results[static_cast<size_t>(i)].algo);
     return algorithms;
   }
