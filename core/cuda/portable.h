@@ -22,15 +22,27 @@
 #define TOME_DEVICE __host__ __device__ __forceinline__
 #define TOME_KERNEL __device__ __forceinline__
 #define TOME_UNROLL _Pragma("unroll")
+// Of a loop that is not to be unrolled: a kernel that runs once is soon slowed by reading its code,
+// and others by the registers.
+#define TOME_ROLLED _Pragma("unroll 1")
 #else
 #define TOME_DEVICE inline
 #define TOME_KERNEL inline
 #define TOME_UNROLL
+#define TOME_ROLLED
 #endif
 
 namespace tome::cuda {
 
 constexpr int kWarpSize = 32;
+
+/// Sum over a warp, or over each kLanes neighbouring lanes (a power of two), in all of them.
+template <int kLanes = kWarpSize, class Ctx, class T>
+TOME_KERNEL T sum_over_warp(const Ctx& ctx, T value) {
+  TOME_UNROLL
+  for (int mask = kLanes / 2; mask > 0; mask /= 2) value += ctx.shuffle_xor(value, mask);
+  return value;
+}
 
 template <class To, class From>
 TOME_DEVICE To bits_as(From from) {

@@ -38,13 +38,6 @@ TOME_KERNEL void sort_in_block(const Ctx& ctx, uint64_t* keys, int n) {
   ctx.sync_block();
 }
 
-template <class Ctx, class Sum>
-TOME_KERNEL Sum sum_in_warp(const Ctx& ctx, Sum value) {
-  TOME_UNROLL
-  for (int mask = kWarpSize / 2; mask > 0; mask /= 2) value += ctx.shuffle_xor(value, mask);
-  return value;
-}
-
 /// Sum of `value` over the threads of the block before this one. Holds one barrier, and needs
 /// another before `sums` changes. @param sums  shared; what each warp's threads sum up to
 template <class Ctx, class Sum>
@@ -57,7 +50,7 @@ TOME_KERNEL Sum sum_before_in_block(const Ctx& ctx, Sum value, Sum* sums) {
   }
   if (ctx.lane() == kWarpSize - 1) sums[ctx.warp()] = sum;
   ctx.sync_block();
-  return sum - value + sum_in_warp(ctx, ctx.lane() < ctx.warp() ? sums[ctx.lane()] : Sum{0});
+  return sum - value + sum_over_warp(ctx, ctx.lane() < ctx.warp() ? sums[ctx.lane()] : Sum{0});
 }
 
 /// How many of n ascending keys are below `bound`.

@@ -6,14 +6,6 @@
 
 #include "cuda/portable.h"
 
-/// Of a loop that is not to be unrolled: a kernel that runs once is soon slowed by reading its
-/// code.
-#ifdef __CUDACC__
-#define TOME_ROLLED _Pragma("unroll 1")
-#else
-#define TOME_ROLLED
-#endif
-
 namespace tome::cuda {
 
 /// Similarity of matching.h, which cannot be included here: it brings ATen.

@@ -56,7 +56,7 @@ TOME_KERNEL void partition_kernel(Ctx& ctx, const PartitionParams& p) {
   auto* sums = ctx.template shared<uint64_t>();
   ParityCount before{sum_before_in_block(ctx, own.both, sums)};
   const int warps = ctx.threads() / kWarpSize;
-  const ParityCount all{sum_in_warp(ctx, ctx.lane() < warps ? sums[ctx.lane()] : 0)};
+  const ParityCount all{sum_over_warp(ctx, ctx.lane() < warps ? sums[ctx.lane()] : 0)};
 
   // A takes the first n_a of (even tokens, odd tokens). Of the free tokens before a place, those in
   // A are the even ones up to n_a and the odd ones up to what the even ones leave.

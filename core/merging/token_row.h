@@ -9,13 +9,6 @@
 
 #include "cuda/portable.h"
 
-/// For loops that the compiler would else spread over more registers than they are worth.
-#ifdef __CUDACC__
-#define TOME_ROLLED _Pragma("unroll 1")
-#else
-#define TOME_ROLLED
-#endif
-
 namespace tome::cuda {
 
 constexpr int kQuad = 4;
@@ -174,13 +167,6 @@ TOME_DEVICE void store_row(const TokenRow& row, int channels, const RowThread& m
   }
 }
 
-template <class Ctx>
-TOME_KERNEL float sum_over_warp(const Ctx& ctx, float value) {
-  TOME_UNROLL
-  for (int mask = kWarpSize / 2; mask > 0; mask /= 2) value += ctx.shuffle_xor(value, mask);
-  return value;
-}
-
 TOME_DEVICE float inverse_root(float x) {
 #ifdef __CUDA_ARCH__
   return rsqrtf(x);
@@ -226,14 +212,6 @@ TOME_KERNEL Moments warp_moments(const Ctx& ctx, const RowShape& shape, int chan
   return {mean, sum_over_warp(ctx, squares)};
 }
 
-/// Sum over the lanes of each eight.
-template <class Ctx>
-TOME_KERNEL float sum_over_eight(const Ctx& ctx, float value) {
-  TOME_UNROLL
-  for (int mask = 4; mask > 0; mask /= 2) value += ctx.shuffle_xor(value, mask);
-  return value;
-}
-
 /// Of a whole token, from its warps' in shared memory: squares move from the warps' means to the
 /// token's by adding what is never negative, so nothing cancels here either.
 template <class Ctx>
@@ -246,11 +224,11 @@ TOME_KERNEL Moments row_moments(const Ctx& ctx, const Moments* of_warp, const Ro
   const int own = has ? min_of(kRowWarpChannels, channels - w * kRowWarpChannels) : 0;
   const auto weight = static_cast<float>(own);
   const float base = of_warp[0].mean;
-  const float shift = sum_over_eight(ctx, weight * (part.mean - base));
+  const float shift = sum_over_warp<8>(ctx, weight * (part.mean - base));
   const float mean = base + shift * shape.of_channels;
   const float d = part.mean - mean;
   const float squares = (has ? part.squares : 0.0F) + weight * d * d;
-  return {mean, sum_over_eight(ctx, squares)};
+  return {mean, sum_over_warp<8>(ctx, squares)};
 }
 
 /// A thread's channels of the LayerNorm's parameters.

@@ -55,16 +55,22 @@ AttentionParams<T> attention_params(const AttentionRequest& q) {
   return p;
 }
 
+/// Calls launch with the request's parameters, in its element type.
 /// @throws Error kSettings for sizes, strides or types without a kernel
-template <class Launcher>
-void run_attention(Launcher& launcher, const AttentionRequest& request) {
+template <class Launch>
+void with_attention_params(const AttentionRequest& request, Launch&& launch) {
   check_attention(request);
   with_element_type(request.type, [&](auto tag) {
     using T = typename decltype(tag)::Type;
-    if constexpr (!std::is_same_v<T, float>) {
-      launch_attention(launcher, request.dim, attention_params<T>(request));
-    }
+    if constexpr (!std::is_same_v<T, float>) launch(attention_params<T>(request));
   });
+}
+
+/// @throws Error as with_attention_params
+template <class Launcher>
+void run_attention(Launcher& launcher, const AttentionRequest& request) {
+  with_attention_params(request,
+                        [&](const auto& p) { launch_attention(launcher, request.dim, p); });
 }
 
 /// Whether warpgroups can do it, on a device that has them.
@@ -73,13 +79,7 @@ inline bool fits_warpgroups(const AttentionRequest& q) { return q.dim == kGroupD
 /// The same by warpgroups. @throws Error as run_attention
 template <class Launcher>
 void run_group_attention(Launcher& launcher, const AttentionRequest& request) {
-  check_attention(request);
-  with_element_type(request.type, [&](auto tag) {
-    using T = typename decltype(tag)::Type;
-    if constexpr (!std::is_same_v<T, float>) {
-      launch_group_attention(launcher, attention_params<T>(request));
-    }
-  });
+  with_attention_params(request, [&](const auto& p) { launch_group_attention(launcher, p); });
 }
 
 }  // namespace tome::cuda
