@@ -1,6 +1,8 @@
 // Times the operations of the fused forward one by one on a CUDA device: JSON Lines on stdout.
 //
-//   build/bench/gpu_kernels [NAME...]      names of cells below; default: all of them
+//   build/bench/gpu_kernels [--only=products|attention|merging] [NAME...]
+//
+// names of cells below; default: all of them
 //
 // Each operation is captured a number of times into one graph, so that neither launches nor the
 // choice of an algorithm is in the times. Products are timed with each algorithm that cuBLASLt's
@@ -69,12 +71,13 @@ double time(Stream stream, const std::function<void()>& enqueue) {
 
 class Timings {
  public:
-  explicit Timings(const Cell& cell)
+  /// @param only  of the operations; empty: all
+  Timings(const Cell& cell, const std::string& only)
       : cell_(cell),
+        only_(only),
         rows_(int64_t{cell.batch} * cell.tokens),
         qkv_columns_(3 * cell.dim + cell.dim / cell.heads),
         x_(random_memory(rows_ * cell.dim)),
-        other_(random_memory(rows_ * cell.dim)),
         out_(random_memory(rows_ * cell.dim)),
         wide_(random_memory(rows_ * 4 * cell.dim)),
         weight_(random_memory(int64_t{4} * cell.dim * cell.dim)),
@@ -85,18 +88,24 @@ class Timings {
   }
 
   void run() {
+    const auto wanted = [this](const char* what) { return only_.empty() || only_ == what; };
     const int64_t dim = cell_.dim;
-    products("qkv with metric", dim, qkv_columns_, false, ProductActivation::kNone);
-    products("qkv", dim, 3 * dim, false, ProductActivation::kNone);
-    products("proj", dim, dim, false, ProductActivation::kNone);
-    products("proj with residual", dim, dim, true, ProductActivation::kNone);
-    products("fc1", dim, 4 * dim, false, ProductActivation::kGeluTanh);
-    products("fc1 without gelu", dim, 4 * dim, false, ProductActivation::kNone);
-    products("fc2", 4 * dim, dim, true, ProductActivation::kNone);
-    attention(nullptr, false, "attention");
-    attention(floats_.as<float>(), false, "attention with sizes");
-    attention(nullptr, true, "attention by tiles");
-    attention(floats_.as<float>(), true, "attention by tiles with sizes");
+    if (wanted("products")) {
+      products("qkv with metric", dim, qkv_columns_, false, ProductActivation::kNone);
+      products("qkv", dim, 3 * dim, false, ProductActivation::kNone);
+      products("proj", dim, dim, false, ProductActivation::kNone);
+      products("proj with residual", dim, dim, true, ProductActivation::kNone);
+      products("fc1", dim, 4 * dim, false, ProductActivation::kGeluTanh);
+      products("fc1 without gelu", dim, 4 * dim, false, ProductActivation::kNone);
+      products("fc2", 4 * dim, dim, true, ProductActivation::kNone);
+    }
+    if (wanted("attention")) {
+      attention(nullptr, false, "attention");
+      attention(floats_.as<float>(), false, "attention with sizes");
+      attention(nullptr, true, "attention by tiles");
+      attention(floats_.as<float>(), true, "attention by tiles with sizes");
+    }
+    if (!wanted("merging")) return;
     matching();
     norm();
   }
@@ -174,7 +183,6 @@ class Timings {
 
   MergeRequest merge_request() const {
     MergeRequest q;
-    q.residual = q.branch_type = ElementType::kBfloat16;
     q.x = x_.data();
     q.norm_weight = q.norm_bias = floats_.as<float>();
     q.norm_out = wide_.data();
@@ -186,8 +194,6 @@ class Timings {
 
   void merging(const DeviceMemory& begin, const DeviceMemory& members) {
     MergeRequest q = merge_request();
-    q.branch = other_.data();
-    q.branch_bias = floats_.as<float>();
     q.size = floats_.as<float>();
     const DeviceMemory sizes(static_cast<size_t>(rows_) * 4, "sizes");
     q.size_out = sizes.as<float>();
@@ -195,9 +201,8 @@ class Timings {
     q.member_begin = begin.as<int32_t>();
     q.members = members.as<int32_t>();
     q.tokens_out -= cell_.r;
-    print("residual, merge and LayerNorm",
-          time(stream_.get(), [&] { merge_tokens(q, stream_.get()); }), 0,
-          2.0 * static_cast<double>(rows_) * cell_.dim * 4);
+    print("merge and LayerNorm", time(stream_.get(), [&] { merge_tokens(q, stream_.get()); }), 0,
+          2.0 * static_cast<double>(rows_) * cell_.dim * 3);
   }
 
   void norm() {
@@ -207,9 +212,10 @@ class Timings {
   }
 
   Cell cell_;
+  std::string only_;
   int64_t rows_;
   int qkv_columns_;
-  DeviceMemory x_, other_, out_, wide_, weight_, floats_;
+  DeviceMemory x_, out_, wide_, weight_, floats_;
   OwnedStream stream_;
   MatrixProducts products_;
 };
@@ -217,12 +223,22 @@ class Timings {
 }  // namespace
 }  // namespace tome::cuda
 
-int main(int count, char** names) {
+int main(int count, char** arguments) {
+  std::string only;
+  std::vector<std::string> names;
+  const std::string flag = "--only=";
+  const std::vector<std::string> given(arguments + 1, arguments + count);
+  for (const std::string& argument : given) {
+    if (argument.starts_with(flag)) {
+      only = argument.substr(flag.size());
+    } else {
+      names.push_back(argument);
+    }
+  }
   tome::cuda::open_device(0);
   for (const tome::cuda::Cell& cell : tome::cuda::kCells) {
-    const bool asked = count == 1 || std::any_of(names + 1, names + count, [&](const char* name) {
-                         return std::string(name) == cell.name;
-                       });
-    if (asked) tome::cuda::Timings(cell).run();
+    const bool asked =
+        names.empty() || std::find(names.begin(), names.end(), cell.name) != names.end();
+    if (asked) tome::cuda::Timings(cell, only).run();
   }
 }

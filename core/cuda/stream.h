@@ -61,6 +61,11 @@ class Event {
   void record(Stream stream);
   /// What is enqueued on `stream` from now on begins after this point; the host does not wait.
   void hold_back(Stream stream) const;
+  /// Both: what is enqueued on `then` from now on begins after what is on `first` now.
+  void order(Stream first, Stream then) {
+    record(first);
+    hold_back(then);
+  }
   /// Milliseconds from `earlier` to here; both of kTiming, and passed.
   double milliseconds_since(const Event& earlier) const;
 

@@ -8,17 +8,12 @@
 
 namespace tome::cuda {
 
-/// One pass between attention and MLP: x_out = merge(x + scale * (branch + bias)), then its
-/// LayerNorm. All pointers are device memory; null where there is no such thing. See MergeParams
-/// for shapes, Note [The merge rides on a pass that exists anyway] for why.
+/// One pass between attention and MLP: x_out = merge(x), then its LayerNorm. All pointers are
+/// device memory; null where there is no such thing. See MergeParams for shapes, Note [The merge
+/// rides on a pass that exists anyway] for why.
 struct MergeRequest {
-  ElementType residual = ElementType::kBfloat16;     ///< of x and x_out: as `branch_type`,
-                                                     ///< or float32 beside kBfloat16
-  ElementType branch_type = ElementType::kBfloat16;  ///< of branch and norm_out
+  ElementType type = ElementType::kBfloat16;  ///< of x, x_out and norm_out
   const void* x = nullptr;
-  const void* branch = nullptr;
-  const float* branch_scale = nullptr;
-  const float* branch_bias = nullptr;
   const float* size = nullptr;
   const int32_t* member_begin = nullptr;  ///< of MatchOutputs; null: nothing merges
   const int32_t* members = nullptr;

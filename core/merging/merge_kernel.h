@@ -1,54 +1,27 @@
-// The merge on a GPU: residual add, size-weighted average and LayerNorm in one pass over the
-// tokens.
+// The merge on a GPU: size-weighted average and LayerNorm in one pass over the tokens.
 //
 // Note [The merge rides on a pass that exists anyway]
-// Between attention and MLP every token is read, the attention's output added, the sum written, and
-// its LayerNorm written. A merged block does the same pass, but over its *output* tokens: each is
-// the sum of its members' (x + branch), weighted by size, and is normalised while it is still in
-// registers. A thread holds 8 channels of a token, so a token spreads over several warps, few
-// registers are needed and many rows are on their way at once; the LayerNorm's moments meet in
-// shared memory. A warp's lanes look up a token's members side by side, and several members' rows
-// are asked for before the first is used. Where a token has more members than kMergeManyMembers,
-// its whole block shares the work: the members are dealt out to kMergeParts parts, whose sums meet
-// in shared memory. Members come in a fixed order (MatchOutputs) and parts do not depend on the
-// launch, so no float is ever added atomically and the result is bitwise repeatable. Sums are
-// float32, whatever x is.
+// Between attention and MLP every token is read and its LayerNorm written. A merged block does the
+// same pass, but over its *output* tokens: each is the average of its members, weighted by size,
+// and is normalised while it is still in registers. The attention's output was added before, by the
+// projection's epilogue, which hides the reading of x behind its products; here it would be one
+// tensor more to read in a pass that memory bounds. A thread holds 8 channels of a token, so a
+// token spreads over several warps, few registers are needed and many rows are on their way at
+// once; the LayerNorm's moments meet in shared memory. A warp's lanes look up a token's members
+// side by side, and several members' rows are asked for before the first is used. Where a token has
+// more members than kMergeManyMembers, its whole block shares the work: the members are dealt out
+// to kMergeParts parts, whose sums meet in shared memory. Members come in a fixed order
+// (MatchOutputs) and parts do not depend on the launch, so no float is ever added atomically and
+// the result is bitwise repeatable. Sums are float32, whatever x is.
 #pragma once
 
 #include "merging/merge_sums.h"
 
 namespace tome::cuda {
 
-/// The branch's bias is the same for every member, and their shares add up to 1.
-template <bool kFast, class X, class Y>
-TOME_DEVICE void add_bias(const MergeParams<X, Y>& p, const RowThread& me, TokenRow* row) {
-  if (p.branch == nullptr || p.branch_bias == nullptr) return;
-  TokenRow bias;
-  load_row<kFast>(p.branch_bias, p.channels, me, &bias);
-  TOME_UNROLL
-  for (int q = 0; q < kRowQuads; ++q) add_scaled<kFast>(p, me, q, bias.value[q], row->value[q]);
-}
-
-/// An output token of one member: the plain case, and x * s / s would round.
-template <bool kFast, class X, class Y>
-TOME_DEVICE void only_member(const MergeParams<X, Y>& p, const RowThread& me, int sample, int token,
-                             TokenRow* row) {
-  MemberRow<X, Y> member;
-  load_member<kFast>(p, me, sample_rows(p, me, sample), token, &member);
-  TokenRow bias{};
-  if (p.branch != nullptr && p.branch_bias != nullptr) {  // asked for before the rows are there
-    load_row<kFast>(p.branch_bias, p.channels, me, &bias);
-  }
-  TOME_UNROLL
-  for (int q = 0; q < kRowQuads; ++q) {
-    member_value<kFast>(p, me, member, q, row->value[q]);
-    add_scaled<kFast>(p, me, q, bias.value[q], row->value[q]);
-  }
-}
-
 /// An output token of several members, where sum_many has been. @return the sum of their sizes
-template <bool kFast, class Ctx, class X, class Y>
-TOME_KERNEL float several_members(const Ctx& ctx, const MergeParams<X, Y>& p, const RowThread& me,
+template <bool kFast, class Ctx, class T>
+TOME_KERNEL float several_members(const Ctx& ctx, const MergeParams<T>& p, const RowThread& me,
                                   int sample, const Members& members, TokenRow* row) {
   float total = 0;
   if (members.count <= kMergeManyMembers) {
@@ -63,24 +36,25 @@ TOME_KERNEL float several_members(const Ctx& ctx, const MergeParams<X, Y>& p, co
     TOME_UNROLL
     for (int i = 0; i < kQuad; ++i) row->value[q][i] *= factor;
   }
-  add_bias<kFast>(p, me, row);
   return total;
 }
 
 /// One output token, where sum_many has been. @return the sum of the members' sizes
-template <bool kFast, class Ctx, class X, class Y>
-TOME_KERNEL float merged_row(const Ctx& ctx, const MergeParams<X, Y>& p, const RowThread& me,
+template <bool kFast, class Ctx, class T>
+TOME_KERNEL float merged_row(const Ctx& ctx, const MergeParams<T>& p, const RowThread& me,
                              int sample, const Members& members, int near, TokenRow* row) {
   if (members.count != 1) return several_members<kFast>(ctx, p, me, sample, members, row);
   const int token = only_token(ctx, p, sample, members, near);
-  only_member<kFast>(p, me, sample, token, row);
+  RawRow<T> member;  // as it is: x * s / s would round
+  load_member<kFast>(p, me, sample, token, &member);
+  unpack_row(member, row);
   return size_of(p, sample, token);
 }
 
 /// Where the largest member lay; of equals, the kept token's place stands, then the lowest. One
 /// warp; right in its lane 0.
-template <class Ctx, class X, class Y>
-TOME_KERNEL uint8_t parity_of_largest(const Ctx& ctx, const MergeParams<X, Y>& p, int sample,
+template <class Ctx, class T>
+TOME_KERNEL uint8_t parity_of_largest(const Ctx& ctx, const MergeParams<T>& p, int sample,
                                       const Members& members) {
   const uint8_t* parity = p.parity + token_at(p, sample, 0);
   if (members.count == 1 || p.size == nullptr) return parity[members.token(0)];
@@ -108,8 +82,8 @@ TOME_KERNEL uint8_t parity_of_largest(const Ctx& ctx, const MergeParams<X, Y>& p
 }
 
 /// What goes with an output token besides its channels; its first warp.
-template <class Ctx, class X, class Y>
-TOME_KERNEL void write_token(const Ctx& ctx, const MergeParams<X, Y>& p, int sample,
+template <class Ctx, class T>
+TOME_KERNEL void write_token(const Ctx& ctx, const MergeParams<T>& p, int sample,
                              const Members& members, float total) {
   const int64_t out_token = static_cast<int64_t>(sample) * p.tokens_out + members.own;
   if (p.size_out != nullptr && ctx.lane() == 0) p.size_out[out_token] = total;
@@ -121,8 +95,8 @@ TOME_KERNEL void write_token(const Ctx& ctx, const MergeParams<X, Y>& p, int sam
 /// p.shape.tokens output tokens of one sample to a block: grid (ceil(tokens_out / shape.tokens), 1,
 /// batch), shape.threads() threads, merge_shared_bytes (kMomentBytes where nothing merges).
 /// kFast as in merge_sums.h; kNormOnly if there is nothing but x and its LayerNorm, in quads.
-template <class Ctx, class X, class Y, bool kFast, bool kNormOnly>
-TOME_KERNEL void merge_kernel(Ctx& ctx, const MergeParams<X, Y>& p) {
+template <class Ctx, class T, bool kFast, bool kNormOnly>
+TOME_KERNEL void merge_kernel(Ctx& ctx, const MergeParams<T>& p) {
   int near = 0;
   if constexpr (!kNormOnly) {
     near = near_member(ctx, p);

@@ -8,14 +8,14 @@
 
 namespace tome::cuda {
 
-template <class X, class Y, bool kFast, bool kNormOnly>
+template <class T, bool kFast, bool kNormOnly>
 struct MergeBody {
-  using Params = MergeParams<X, Y>;
+  using Params = MergeParams<T>;
   static constexpr int kThreads = kRowThreads;
   static constexpr int kBlocks = kNormOnly ? 3 : 2;  // 40 and 64 registers
   template <class Ctx>
   static TOME_KERNEL void run(Ctx& ctx, const Params& p) {
-    merge_kernel<Ctx, X, Y, kFast, kNormOnly>(ctx, p);
+    merge_kernel<Ctx, T, kFast, kNormOnly>(ctx, p);
   }
 };
 
@@ -25,9 +25,9 @@ struct MergeBody {
 constexpr int kMergeBlockWarps = 8, kMergeFewBlockWarps = 16;
 constexpr int64_t kMergeFewWarps = 8192;  ///< about what one large GPU holds at once
 
-template <class X, class Y>
+template <class T>
 struct NormStreamBody {
-  using Params = MergeParams<X, Y>;
+  using Params = MergeParams<T>;
   static constexpr int kThreads = kMergeBlockWarps * kWarpSize;
   static constexpr int kBlocks = 5;  // 48 registers
   template <class Ctx>
@@ -36,9 +36,9 @@ struct NormStreamBody {
   }
 };
 
-template <class X, class Y>
+template <class T>
 struct MergeStreamBody {
-  using Params = MergeParams<X, Y>;
+  using Params = MergeParams<T>;
   static constexpr int kThreads = kMergeBlockWarps * kWarpSize;
   static constexpr int kBlocks = 4;  // 64 registers
   template <class Ctx>
@@ -58,27 +58,18 @@ struct SourceBody {
 
 constexpr int kMergeMaxChannels = kRowMaxChannels;
 
-template <class X, class Y>
-bool moves_in_quads(const MergeParams<X, Y>& p) {
-  return p.channels % kQuad == 0 && aligned_for_quads(p.x) && aligned_for_quads(p.branch) &&
-         aligned_for_quads(p.branch_bias) && aligned_for_quads(p.x_out) &&
+template <class T>
+bool moves_in_quads(const MergeParams<T>& p) {
+  return p.channels % kQuad == 0 && aligned_for_quads(p.x) && aligned_for_quads(p.x_out) &&
          aligned_for_quads(p.norm_weight) && aligned_for_quads(p.norm_bias) &&
          aligned_for_quads(p.norm_out);
 }
 
-/// Whether rows of x and the branch may move in 16 bytes, and are few enough for a stream.
-template <class X, class Y>
-bool moves_in_vectors(const MergeParams<X, Y>& p) {
-  return static_cast<int64_t>(p.batch) * p.tokens_in < (int64_t{1} << 31) &&
-         p.channels % (16 / static_cast<int>(min_of(sizeof(X), sizeof(Y)))) == 0 &&
-         is_aligned16(p.x) && is_aligned16(p.branch);
-}
-
 /// Whether nothing is asked for but the LayerNorm of x.
-template <class X, class Y>
-bool norms_only(const MergeParams<X, Y>& p) {
-  return p.members == nullptr && p.branch == nullptr && p.x_out == nullptr &&
-         p.size_out == nullptr && p.parity_out == nullptr && p.norm_out != nullptr;
+template <class T>
+bool norms_only(const MergeParams<T>& p) {
+  return p.members == nullptr && p.x_out == nullptr && p.size_out == nullptr &&
+         p.parity_out == nullptr && p.norm_out != nullptr;
 }
 
 constexpr int kMergeProcessors = 132;  ///< multiprocessors that a stream's grid is cut for
@@ -102,8 +93,8 @@ inline int stream_blocks(int turns, int batch, int resident) {
 }
 
 /// @return false if a GPU holds most of the tokens at once, which does without
-template <class Body, class X, class Y, class Launcher>
-bool launch_stream(Launcher& launcher, MergeParams<X, Y> p, int processors) {
+template <class Body, class T, class Launcher>
+bool launch_stream(Launcher& launcher, const MergeParams<T>& p, int processors) {
   const int warps = Body::kBlocks * kMergeBlockWarps;
   const int resident = max_of(1, processors * (warps / (p.shape.threads() / kWarpSize)));
   const int turns = ceil_div(p.tokens_out, p.shape.tokens);
@@ -113,19 +104,16 @@ bool launch_stream(Launcher& launcher, MergeParams<X, Y> p, int processors) {
   LaunchShape shape;
   shape.grid = {stream_blocks(turns, p.batch, resident), 1, p.batch};
   shape.threads = p.shape.threads();
-  shape.shared_bytes = kMomentSets * kMomentBytes;
-  if (p.members != nullptr) {
-    p.staged_at = staged_place(p.shape);
-    shape.shared_bytes = stream_shared_bytes(p);
-  }
+  shape.shared_bytes =
+      p.members != nullptr ? merge_shared_bytes(p.shape) : kMomentSets * kMomentBytes;
   launcher.template run<Body>(shape, p);
   return true;
 }
 
 /// @param processors  that a large grid is cut for; the result is the same
 /// @return false if the tokens have too many channels for this kernel
-template <class X, class Y, class Launcher>
-bool launch_merge(Launcher& launcher, MergeParams<X, Y> p, int processors = kMergeProcessors) {
+template <class T, class Launcher>
+bool launch_merge(Launcher& launcher, MergeParams<T> p, int processors = kMergeProcessors) {
   if (p.channels > kMergeMaxChannels) return false;
   const bool merges = p.members != nullptr;
   if (!merges) {  // every token for itself, whatever its sample
@@ -135,11 +123,10 @@ bool launch_merge(Launcher& launcher, MergeParams<X, Y> p, int processors = kMer
   p.shape = row_shape(p.channels, kMergeBlockWarps);
   const bool quads = moves_in_quads(p);
   const bool norm_only = quads && norms_only(p);
-  const bool fast =
-      quads && p.branch != nullptr && p.branch_scale == nullptr && p.combine != MergeCombine::kMax;
-  if (norm_only && launch_stream<NormStreamBody<X, Y>>(launcher, p, processors)) return true;
-  if (fast && merges && p.norm_out != nullptr && moves_in_vectors(p) &&
-      launch_stream<MergeStreamBody<X, Y>>(launcher, p, processors)) {
+  const bool fast = quads && p.combine != MergeCombine::kMax;
+  if (norm_only && launch_stream<NormStreamBody<T>>(launcher, p, processors)) return true;
+  if (fast && merges && p.norm_out != nullptr &&
+      launch_stream<MergeStreamBody<T>>(launcher, p, processors)) {
     return true;
   }
   const int64_t warps = static_cast<int64_t>(p.batch) * p.tokens_out * p.shape.warps;
@@ -149,11 +136,11 @@ bool launch_merge(Launcher& launcher, MergeParams<X, Y> p, int processors = kMer
   shape.threads = p.shape.threads();
   shape.shared_bytes = merges ? merge_shared_bytes(p.shape) : kMomentBytes;
   if (norm_only) {
-    launcher.template run<MergeBody<X, Y, true, true>>(shape, p);
+    launcher.template run<MergeBody<T, true, true>>(shape, p);
   } else if (fast) {
-    launcher.template run<MergeBody<X, Y, true, false>>(shape, p);
+    launcher.template run<MergeBody<T, true, false>>(shape, p);
   } else {
-    launcher.template run<MergeBody<X, Y, false, false>>(shape, p);
+    launcher.template run<MergeBody<T, false, false>>(shape, p);
   }
   return true;
 }

@@ -18,23 +18,20 @@ namespace tome::cuda {
                   std::to_string(q.channels) + " channels; expected " + expected);
 }
 
-template <class X, class Y, class Launcher>
+template <class T, class Launcher>
 void run_merge_of(Launcher& launcher, const MergeRequest& q) {
-  MergeParams<X, Y> p;
-  p.x = static_cast<const X*>(q.x);
-  p.branch = static_cast<const Y*>(q.branch);
-  p.branch_scale = q.branch_scale;
-  p.branch_bias = q.branch_bias;
+  MergeParams<T> p;
+  p.x = static_cast<const T*>(q.x);
   p.size = q.size;
   p.member_begin = q.member_begin;
   p.members = q.members;
-  p.x_out = static_cast<X*>(q.x_out);
+  p.x_out = static_cast<T*>(q.x_out);
   p.size_out = q.size_out;
   p.parity = q.parity;
   p.parity_out = q.parity_out;
   p.norm_weight = q.norm_weight;
   p.norm_bias = q.norm_bias;
-  p.norm_out = static_cast<Y*>(q.norm_out);
+  p.norm_out = static_cast<T*>(q.norm_out);
   p.norm_eps = q.norm_eps;
   p.batch = q.batch;
   p.tokens_in = q.tokens_in;
@@ -58,15 +55,8 @@ void run_merge(Launcher& launcher, const MergeRequest& q) {
   if (q.parity_out != nullptr && (q.parity == nullptr || q.parity == q.parity_out)) {
     refuse_merge(q, "parities to come from memory of their own");
   }
-  const bool mixed = q.residual == ElementType::kFloat32 && q.branch_type == ElementType::kBfloat16;
-  if (q.residual != q.branch_type && !mixed) {
-    refuse_merge(q, "a residual stream in the branch's type, or float32 beside bfloat16");
-  }
-  if (mixed) return run_merge_of<float, Bf16>(launcher, q);
-  with_element_type(q.branch_type, [&](auto tag) {
-    using T = typename decltype(tag)::Type;
-    run_merge_of<T, T>(launcher, q);
-  });
+  with_element_type(q.type,
+                    [&](auto tag) { run_merge_of<typename decltype(tag)::Type>(launcher, q); });
 }
 
 template <class Launcher>

@@ -5,12 +5,11 @@
 // A block that does its tokens and ends has its rows on their way for only half of its life, and a
 // GPU full of such blocks asks for too little at a time to fill its memory's bandwidth. Here a
 // block goes on with the tokens that lie a whole grid further (a turn), and has their rows on their
-// way while it works on the present ones: the LayerNorm in registers, the merge, which has none
-// left, in shared memory. The merge must know a token's first member before it can ask for its row;
-// the lanes of a warp look that up for 32 turns side by side. A token of one member, as nearly all
-// are, needs no more than that; one of several is summed as in merge_kernel.h, with the next rows
-// on their way meanwhile. Each token is computed as it is there, alone, so the result does not
-// depend on the grid.
+// way while it works on the present ones. The merge must know a token's first member before it can
+// ask for its row; the lanes of a warp look that up for 32 turns side by side. A token of one
+// member, as nearly all are, needs no more than that; one of several is summed as in
+// merge_kernel.h, with the next rows on their way meanwhile. Each token is computed as it is there,
+// alone, so the result does not depend on the grid.
 #pragma once
 
 #include "merging/merge_kernel.h"
@@ -19,15 +18,15 @@ namespace tome::cuda {
 
 /// A LayerNorm of x and nothing else, in quads: grid (any, 1, 1) for tokens of one sample,
 /// shape.threads() threads, kMomentSets * kMomentBytes.
-template <class Ctx, class X, class Y>
-TOME_KERNEL void norm_stream_kernel(Ctx& ctx, const MergeParams<X, Y>& p) {
+template <class Ctx, class T>
+TOME_KERNEL void norm_stream_kernel(Ctx& ctx, const MergeParams<T>& p) {
   const RowThread me = row_thread(ctx, p.shape);
   const RowNorm norm{p.norm_weight, p.norm_bias, p.norm_eps, p.channels};
   NormRows by;
   load_norm<true>(norm, me, &by);
   const int turn = ctx.grid_x() * p.shape.tokens;
   int place = ctx.block_x() * p.shape.tokens + me.token;
-  RawRow<X> ahead{};
+  RawRow<T> ahead{};
   const auto fetch = [&](int at) {
     if (at >= p.tokens_out) return;
     load_raw<true>(p.x + static_cast<int64_t>(at) * p.channels, p.channels, me, &ahead);
@@ -56,9 +55,8 @@ struct Turn {
 constexpr int kSeveral = 1, kMayHaveMany = 2;
 
 /// The turn in which the block's tokens begin at `place`.
-template <class Ctx, class X, class Y>
-TOME_KERNEL Turn look_up(const Ctx& ctx, const MergeParams<X, Y>& p, const RowThread& me,
-                         int place) {
+template <class Ctx, class T>
+TOME_KERNEL Turn look_up(const Ctx& ctx, const MergeParams<T>& p, const RowThread& me, int place) {
   const int sample = ctx.block_z();
   const int32_t* begins = p.member_begin + sample * (p.tokens_out + 1LL);
   const auto begin_of = [&](int at) { return begins[min_of(at, p.tokens_out)]; };
@@ -72,121 +70,51 @@ TOME_KERNEL Turn look_up(const Ctx& ctx, const MergeParams<X, Y>& p, const RowTh
 }
 
 /// What goes with a token of one member besides its channels; each lane that of its own turn.
-template <class X, class Y>
-TOME_DEVICE void write_single(const MergeParams<X, Y>& p, int sample, int place, const Turn& turn) {
+template <class T>
+TOME_DEVICE void write_single(const MergeParams<T>& p, int sample, int place, const Turn& turn) {
   if (turn.first < 0 || (turn.kind & kSeveral) != 0) return;
   const int64_t out = static_cast<int64_t>(sample) * p.tokens_out + place;
   if (p.size_out != nullptr) p.size_out[out] = size_of(p, sample, turn.first);
   if (p.parity_out != nullptr) p.parity_out[out] = p.parity[token_at(p, sample, turn.first)];
 }
 
-/// A warp's part of the rows of a member, in shared memory.
-template <class X, class Y>
-struct StagedRow {
-  X* x;
-  Y* branch;
-};
-
-template <class X, class Y>
-TOME_DEVICE constexpr int staged_bytes() {
-  return kRowWarpChannels * static_cast<int>(sizeof(X) + sizeof(Y));
-}
-
-/// Behind what every block that merges has (p.staged_at).
-inline int staged_place(const RowShape& shape) {
-  return ceil_div(merge_shared_bytes(shape), 16) * 16;
-}
-
-template <class X, class Y>
-TOME_DEVICE constexpr int stream_shared_bytes(const MergeParams<X, Y>& p) {
-  return p.staged_at + p.shape.tokens * p.shape.warps * staged_bytes<X, Y>();
-}
-
-template <class Ctx, class X, class Y>
-TOME_KERNEL StagedRow<X, Y> staged_row(const Ctx& ctx, const MergeParams<X, Y>& p) {
-  const int at = p.staged_at + ctx.warp() * staged_bytes<X, Y>();
-  return {ctx.template shared<X>(at),
-          ctx.template shared<Y>(at + kRowWarpChannels * static_cast<int>(sizeof(X)))};
-}
-
-/// Asks for this warp's part of a row, in vectors of 16 bytes.
+/// The merge that is a sum, with a LayerNorm (kFast of merge_sums.h): grid (any, 1, batch),
+/// shape.threads() threads, merge_shared_bytes.
 template <class Ctx, class T>
-TOME_KERNEL void stage_row(const Ctx& ctx, const T* row, int channels, const RowThread& me, T* to) {
-  constexpr int kVector = 16 / static_cast<int>(sizeof(T));
-  TOME_UNROLL
-  for (int first = 0; first < kRowWarpChannels; first += kVector * kWarpSize) {
-    const int at = first + ctx.lane() * kVector;
-    const int channel = me.warp * kRowWarpChannels + at;
-    ctx.copy_async16(to + at, row + channel, channel < channels);
-  }
-}
-
-/// Does nothing for a negative token.
-template <class Ctx, class X, class Y>
-TOME_KERNEL void stage_member(const Ctx& ctx, const MergeParams<X, Y>& p, const RowThread& me,
-                              int token, const StagedRow<X, Y>& to) {
-  if (token < 0) return;
-  const int64_t at = static_cast<int64_t>(ctx.block_z() * p.tokens_in + token) * p.channels;
-  stage_row(ctx, p.x + at, p.channels, me, to.x);
-  stage_row(ctx, p.branch + at, p.channels, me, to.branch);
-  ctx.copy_commit();
-}
-
-/// Waits for what was staged and takes it, so that the next may come.
-template <class Ctx, class X, class Y>
-TOME_KERNEL void take_member(const Ctx& ctx, const MergeParams<X, Y>& p, const RowThread& me,
-                             const StagedRow<X, Y>& from, TokenRow* row) {
-  MemberRow<X, Y> member;
-  ctx.template copy_wait<0>();
-  ctx.sync_warp();
-  TOME_UNROLL
-  for (int q = 0; q < kRowQuads; ++q) {
-    const int at = ctx.lane() * kQuad + q * kQuadStride;
-    member.x[q] = load_quad<true>(from.x + at, kQuad);
-    member.branch[q] = load_quad<true>(from.branch + at, kQuad);
-  }
-  ctx.sync_warp();
-  TOME_UNROLL
-  for (int q = 0; q < kRowQuads; ++q) member_value<true>(p, me, member, q, row->value[q]);
-}
-
-/// The merge with a branch, no scale, a sum and a LayerNorm (kFast of merge_sums.h), where rows
-/// move in 16 bytes and can be counted in 32 bits: grid (any, 1, batch), shape.threads() threads,
-/// stream_shared_bytes.
-template <class Ctx, class X, class Y>
-TOME_KERNEL void merge_stream_kernel(Ctx& ctx, const MergeParams<X, Y>& p) {
+TOME_KERNEL void merge_stream_kernel(Ctx& ctx, const MergeParams<T>& p) {
   const RowThread me = row_thread(ctx, p.shape);
   const RowNorm norm{p.norm_weight, p.norm_bias, p.norm_eps, p.channels};
-  const StagedRow<X, Y> staged = staged_row(ctx, p);
   const int sample = ctx.block_z();
   const int step = ctx.grid_x() * p.shape.tokens;
   int place = ctx.block_x() * p.shape.tokens;
   Turn turns{};
+  RawRow<T> ahead{};
+  const auto fetch = [&](int token) {
+    if (token >= 0) load_member<true>(p, me, sample, token, &ahead);
+  };
   TOME_ROLLED
   for (int i = 0; place < p.tokens_out; ++i, place += step) {
     if (i % kWarpSize == 0) {
       const int its_place = place + ctx.lane() * step;
       turns = look_up(ctx, p, me, its_place);
-      stage_member(ctx, p, me, ctx.shuffle(turns.first, 0), staged);
+      fetch(ctx.shuffle(turns.first, 0));
       if (me.warp == 0) write_single(p, sample, its_place + me.token, turns);
     }
     const int kind = ctx.shuffle(turns.kind, i);
     if ((kind & kMayHaveMany) != 0) sum_many<true>(ctx, p, place);
     TokenRow row;
-    take_member(ctx, p, me, staged, &row);
+    unpack_row(ahead, &row);
     const int next = ctx.shuffle(turns.first, i + 1);
-    if (i % kWarpSize != kWarpSize - 1) stage_member(ctx, p, me, next, staged);
+    if (i % kWarpSize != kWarpSize - 1) fetch(next);
 
     const int own = place + me.token;
     const bool inside = own < p.tokens_out;
-    if ((kind & kSeveral) == 0) {
-      add_bias<true>(p, me, &row);
-    } else {
+    if ((kind & kSeveral) != 0) {
       const Members members = members_of(p, sample, own);
       const float size = several_members<true>(ctx, p, me, sample, members, &row);
       if (me.warp == 0) write_token(ctx, p, sample, members, size);
     }
-    const int64_t out = static_cast<int64_t>(sample * p.tokens_out + own) * p.channels;
+    const int64_t out = (static_cast<int64_t>(sample) * p.tokens_out + own) * p.channels;
     if (inside && p.x_out != nullptr) store_row<true>(row, p.channels, me, p.x_out + out);
     normalise_row<true>(ctx, p.shape, me, norm, &row, i % kMomentSets);
     if (inside) store_row<true>(row, p.channels, me, p.norm_out + out);

@@ -1,6 +1,6 @@
 // Sums of the members of one output token; see Note [The merge rides on a pass that exists anyway]
-// in merge_kernel.h. kFast: rows move in quads, there is a branch and no scale, and the combine is
-// a sum. That is what the engine asks for; all else may take longer.
+// in merge_kernel.h. kFast: rows move in quads and the combine is a sum. That is what the engine
+// asks for; all else may take longer.
 #pragma once
 
 #include "merging/merge_params.h"
@@ -59,76 +59,24 @@ TOME_KERNEL float take_sum(const Ctx& ctx, const SharedSums& shared, int slot, c
   return shared.sizes[warp];
 }
 
-/// One input token's part in a thread, as it lies in memory.
-template <class X, class Y>
-struct MemberRow {
-  Quad<X> x[kRowQuads];
-  Quad<Y> branch[kRowQuads];
-};
-
-/// The channels of this thread in the first token of the sample.
-template <class X, class Y>
-struct SampleRows {
-  const X* x;
-  const Y* branch;  ///< null: nothing is added
-};
-
-template <class X, class Y>
-TOME_DEVICE SampleRows<X, Y> sample_rows(const MergeParams<X, Y>& p, const RowThread& me,
-                                         int sample) {
-  const int64_t at = static_cast<int64_t>(sample) * p.tokens_in * p.channels + me.channel;
-  return {p.x + at, p.branch == nullptr ? nullptr : p.branch + at};
+/// Where an input token lies in the batch.
+template <class T>
+TOME_DEVICE int64_t token_at(const MergeParams<T>& p, int sample, int token) {
+  return static_cast<int64_t>(sample) * p.tokens_in + token;
 }
 
-template <bool kFast, class X, class Y>
-TOME_DEVICE void load_member(const MergeParams<X, Y>& p, const RowThread& me,
-                             const SampleRows<X, Y>& rows, int token, MemberRow<X, Y>* to) {
-  const int64_t at = static_cast<int64_t>(token) * p.channels;
-  TOME_UNROLL
-  for (int q = 0; q < kRowQuads; ++q) {
-    to->x[q] = load_quad<kFast>(rows.x + at + q * kQuadStride, me.count(p.channels, q));
-  }
-  if (!kFast && p.branch == nullptr) return;
-  TOME_UNROLL
-  for (int q = 0; q < kRowQuads; ++q) {
-    to->branch[q] = load_quad<kFast>(rows.branch + at + q * kQuadStride, me.count(p.channels, q));
-  }
-}
-
-/// to = to + scale * add, of the q-th four channels.
-template <bool kFast, class X, class Y>
-TOME_DEVICE void add_scaled(const MergeParams<X, Y>& p, const RowThread& me, int q,
-                            float (&add)[kQuad], float (&to)[kQuad]) {
-  if constexpr (!kFast) {
-    if (p.branch_scale != nullptr) {
-      float scale[kQuad];
-      unpack(
-          load_quad<kFast>(p.branch_scale + me.channel + q * kQuadStride, me.count(p.channels, q)),
-          scale);
-      TOME_UNROLL
-      for (int i = 0; i < kQuad; ++i) add[i] *= scale[i];
-    }
-  }
-  TOME_UNROLL
-  for (int i = 0; i < kQuad; ++i) to[i] += add[i];
-}
-
-/// x + scale * branch, of the q-th four channels. The bias, the same for every member, comes later.
-template <bool kFast, class X, class Y>
-TOME_DEVICE void member_value(const MergeParams<X, Y>& p, const RowThread& me,
-                              const MemberRow<X, Y>& member, int q, float (&value)[kQuad]) {
-  unpack(member.x[q], value);
-  if (!kFast && p.branch == nullptr) return;
-  float branch[kQuad];
-  unpack(member.branch[q], branch);
-  add_scaled<kFast>(p, me, q, branch, value);
+/// Asks for a thread's channels of an input token.
+template <bool kFast, class T>
+TOME_DEVICE void load_member(const MergeParams<T>& p, const RowThread& me, int sample, int token,
+                             RawRow<T>* to) {
+  load_raw<kFast>(p.x + token_at(p, sample, token) * p.channels, p.channels, me, to);
 }
 
 /// The larger; NaN wins.
 TOME_DEVICE float larger_of(float a, float b) { return b > a || b != b ? b : a; }
 
-template <bool kFast, class X, class Y>
-TOME_DEVICE void start_row(const MergeParams<X, Y>& p, TokenRow* row) {
+template <bool kFast, class T>
+TOME_DEVICE void start_row(const MergeParams<T>& p, TokenRow* row) {
   const float start = !kFast && p.combine == MergeCombine::kMax ? -INFINITY : 0.0F;
   TOME_UNROLL
   for (int q = 0; q < kRowQuads; ++q) {
@@ -137,8 +85,8 @@ TOME_DEVICE void start_row(const MergeParams<X, Y>& p, TokenRow* row) {
   }
 }
 
-template <bool kFast, class X, class Y>
-TOME_DEVICE void combine_into(const MergeParams<X, Y>& p, float value, float share, float* sum) {
+template <bool kFast, class T>
+TOME_DEVICE void combine_into(const MergeParams<T>& p, float value, float share, float* sum) {
   if (!kFast && p.combine == MergeCombine::kMax) {
     *sum = larger_of(*sum, value);
   } else {
@@ -148,19 +96,18 @@ TOME_DEVICE void combine_into(const MergeParams<X, Y>& p, float value, float sha
 
 /// Adds `n` <= 32 members: lane i knows the token and the share of the i-th. Several members' rows
 /// are on their way together, and shares are not needed before the rows.
-template <bool kFast, class Ctx, class X, class Y>
-TOME_KERNEL void add_members(const Ctx& ctx, const MergeParams<X, Y>& p, const RowThread& me,
-                             const SampleRows<X, Y>& rows, int token, float share, int n,
-                             TokenRow* row) {
-  constexpr int kTogether = sizeof(X) == 4 ? 1 : 2;  // what fits the registers
+template <bool kFast, class Ctx, class T>
+TOME_KERNEL void add_members(const Ctx& ctx, const MergeParams<T>& p, const RowThread& me,
+                             int sample, int token, float share, int n, TokenRow* row) {
+  constexpr int kTogether = sizeof(T) == 4 ? 1 : 2;  // what fits the registers
   TOME_ROLLED
   for (int first = 0; first < n; first += kTogether) {
-    MemberRow<X, Y> member[kTogether];
+    RawRow<T> member[kTogether];
     TOME_UNROLL
     for (int j = 0; j < kTogether; ++j) {
       // Past the end the last one again, from the cache, which costs less than not to ask.
       const int at = ctx.shuffle(token, min_of(first + j, n - 1));
-      load_member<kFast>(p, me, rows, at, &member[j]);
+      load_member<kFast>(p, me, sample, at, &member[j]);
     }
     TOME_UNROLL
     for (int j = 0; j < kTogether; ++j) {
@@ -169,7 +116,7 @@ TOME_KERNEL void add_members(const Ctx& ctx, const MergeParams<X, Y>& p, const R
       TOME_UNROLL
       for (int q = 0; q < kRowQuads; ++q) {
         float value[kQuad];
-        member_value<kFast>(p, me, member[j], q, value);
+        unpack(member[j].quad[q], value);
         TOME_UNROLL
         for (int i = 0; i < kQuad; ++i) {
           combine_into<kFast>(p, value[i], its_share, &row->value[q][i]);
@@ -177,12 +124,6 @@ TOME_KERNEL void add_members(const Ctx& ctx, const MergeParams<X, Y>& p, const R
       }
     }
   }
-}
-
-/// Where an input token lies in the batch.
-template <class X, class Y>
-TOME_DEVICE int64_t token_at(const MergeParams<X, Y>& p, int sample, int token) {
-  return static_cast<int64_t>(sample) * p.tokens_in + token;
 }
 
 /// Members of one output token, by their places in the sample.
@@ -193,30 +134,30 @@ struct Members {
   TOME_DEVICE int token(int m) const { return list == nullptr ? own : list[m]; }
 };
 
-template <class X, class Y>
-TOME_DEVICE Members members_of(const MergeParams<X, Y>& p, int sample, int place) {
+template <class T>
+TOME_DEVICE Members members_of(const MergeParams<T>& p, int sample, int place) {
   if (p.members == nullptr) return {nullptr, place, 1};
   const int32_t* begin = p.member_begin + sample * (p.tokens_out + 1LL) + place;
   return {p.members + token_at(p, sample, begin[0]), place, begin[1] - begin[0]};
 }
 
-template <class X, class Y>
-TOME_DEVICE float size_of(const MergeParams<X, Y>& p, int sample, int token) {
+template <class T>
+TOME_DEVICE float size_of(const MergeParams<T>& p, int sample, int token) {
   return p.size == nullptr ? 1.0F : p.size[token_at(p, sample, token)];
 }
 
 /// The member list at a lane's distance behind the place of the warp's token, asked for together
 /// with where its members begin: that is at its place, or later by as many as merged before it.
-template <class Ctx, class X, class Y>
-TOME_KERNEL int near_member(const Ctx& ctx, const MergeParams<X, Y>& p) {
+template <class Ctx, class T>
+TOME_KERNEL int near_member(const Ctx& ctx, const MergeParams<T>& p) {
   if (p.members == nullptr) return 0;
   const int place = ctx.block_x() * p.shape.tokens + row_thread(ctx, p.shape).token;
   return p.members[token_at(p, ctx.block_z(), min_of(place + ctx.lane(), p.tokens_in - 1))];
 }
 
 /// The one member of a token: from the lane that has it, else from memory.
-template <class Ctx, class X, class Y>
-TOME_KERNEL int only_token(const Ctx& ctx, const MergeParams<X, Y>& p, int sample,
+template <class Ctx, class T>
+TOME_KERNEL int only_token(const Ctx& ctx, const MergeParams<T>& p, int sample,
                            const Members& members, int near) {
   if (p.members == nullptr) return members.own;
   const auto behind = members.list - (p.members + token_at(p, sample, members.own));
@@ -224,24 +165,23 @@ TOME_KERNEL int only_token(const Ctx& ctx, const MergeParams<X, Y>& p, int sampl
 }
 
 /// What member m counts in the sum, before it is divided by divisor_of.
-template <class X, class Y>
-TOME_DEVICE float share_of(const MergeParams<X, Y>& p, int m, float size) {
+template <class T>
+TOME_DEVICE float share_of(const MergeParams<T>& p, int m, float size) {
   if (p.combine == MergeCombine::kMean) return 1.0F;
   if (p.combine == MergeCombine::kKeepOne) return m == 0 ? 1.0F : 0.0F;
   return size;
 }
 
-template <class X, class Y>
-TOME_DEVICE float divisor_of(const MergeParams<X, Y>& p, int count, float size) {
+template <class T>
+TOME_DEVICE float divisor_of(const MergeParams<T>& p, int count, float size) {
   if (p.combine == MergeCombine::kMean) return static_cast<float>(count);
   return p.combine == MergeCombine::kWeightedMean ? size : 1.0F;
 }
 
 /// Members m0, m0 + step, ...: their sum into `row`. @return the sum of their sizes
-template <bool kFast, class Ctx, class X, class Y>
-TOME_KERNEL float sum_members(const Ctx& ctx, const MergeParams<X, Y>& p, const RowThread& me,
+template <bool kFast, class Ctx, class T>
+TOME_KERNEL float sum_members(const Ctx& ctx, const MergeParams<T>& p, const RowThread& me,
                               int sample, const Members& members, int m0, int step, TokenRow* row) {
-  const SampleRows<X, Y> rows = sample_rows(p, me, sample);
   start_row<kFast>(p, row);
   float total = 0;
   TOME_ROLLED
@@ -251,15 +191,15 @@ TOME_KERNEL float sum_members(const Ctx& ctx, const MergeParams<X, Y>& p, const 
     const int token = has ? members.token(m) : 0;
     const float size = has ? size_of(p, sample, token) : 0.0F;
     const int n = min_of(kWarpSize, ceil_div(members.count - base, step));
-    add_members<kFast>(ctx, p, me, rows, token, share_of(p, m, size), n, row);
+    add_members<kFast>(ctx, p, me, sample, token, share_of(p, m, size), n, row);
     total += size;
   }
   return sum_over_warp(ctx, total);
 }
 
 /// Whether a token of this block has many members, the same in each of its threads.
-template <class Ctx, class X, class Y>
-TOME_KERNEL bool any_many(const Ctx& ctx, const MergeParams<X, Y>& p) {
+template <class Ctx, class T>
+TOME_KERNEL bool any_many(const Ctx& ctx, const MergeParams<T>& p) {
   static_assert(kRowMaxTokens <= 8);
   const int token = min_of(ctx.lane() % 8, p.shape.tokens - 1);
   const int place = min_of(ctx.block_x() * p.shape.tokens + token, p.tokens_out - 1);
@@ -272,8 +212,8 @@ TOME_KERNEL bool any_many(const Ctx& ctx, const MergeParams<X, Y>& p) {
 /// Those with many members of the block's tokens from place `first` on: all threads sum the parts
 /// of one, then its own threads the parts' sums, and leave the result in the token's slot. All
 /// threads of a block call this together.
-template <bool kFast, class Ctx, class X, class Y>
-TOME_KERNEL void sum_many(const Ctx& ctx, const MergeParams<X, Y>& p, int first) {
+template <bool kFast, class Ctx, class T>
+TOME_KERNEL void sum_many(const Ctx& ctx, const MergeParams<T>& p, int first) {
   const RowThread me = row_thread(ctx, p.shape);
   const int sample = ctx.block_z();
   const SharedSums shared = shared_sums(ctx, p.shape);

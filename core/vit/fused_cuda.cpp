@@ -17,18 +17,14 @@ void CudaOps::sources(const SourceParams& q) { merge_sources(q, main_.get()); }
 void CudaOps::clear(void* memory, size_t bytes) { clear_on_device(memory, bytes, main_.get()); }
 
 void CudaOps::fork() {
-  if (!beside_) return;
-  forked_.record(main_.get());
-  forked_.hold_back(side_.get());
+  if (beside_) forked_.order(main_.get(), side_.get());
 }
 
 void CudaOps::split(const PartitionParams& q) { split_by_parity(q, side()); }
 void CudaOps::match(const MatchRequest& q) { match_tokens(q, side()); }
 
 void CudaOps::join() {
-  if (!beside_) return;
-  joined_.record(side_.get());
-  joined_.hold_back(main_.get());
+  if (beside_) joined_.order(side_.get(), main_.get());
 }
 
 template <class F>
@@ -50,8 +46,7 @@ void TimedOps::attend(const AttentionRequest& q) {
   time("attention", [&] { ops_.attend(q); });
 }
 void TimedOps::merge(const MergeRequest& q) {
-  time(q.members != nullptr ? "residual, merge and LayerNorm" : "LayerNorm",
-       [&] { ops_.merge(q); });
+  time(q.members != nullptr ? "merge and LayerNorm" : "LayerNorm", [&] { ops_.merge(q); });
 }
 void TimedOps::pool(const PoolRequest& q) {
   time("pooling", [&] { ops_.pool(q); });

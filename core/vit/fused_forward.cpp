@@ -65,7 +65,6 @@ void FusedForward::lay_out() {
   const int64_t shared = at;
   at_.qkv = take(rows * (3 * config.dim + weights_.head_dim()) * element);
   at_.attention = take(rows * config.dim * element);
-  at_.branch = take(rows * config.dim * element);
   const int64_t attention_end = std::exchange(at, shared);
   at_.hidden = take(rows * config.mlp_hidden * element);
   const int64_t hidden_end = std::exchange(at, shared);
@@ -120,7 +119,7 @@ void FusedForward::linear(FusedOps& ops, const FusedLinear& linear, const void* 
 void FusedForward::normalise(FusedOps& ops, const void* x, int64_t tokens, const FusedNorm& norm,
                              double eps, void* out) const {
   cuda::MergeRequest q;
-  q.residual = q.branch_type = weights_.type;
+  q.type = weights_.type;
   q.x = x;
   q.norm_weight = norm.weight;
   q.norm_bias = norm.bias;
@@ -238,10 +237,8 @@ void FusedForward::attend(FusedOps& ops, const State& state, size_t block) const
 void FusedForward::merge(FusedOps& ops, State& state, size_t block) const {
   const FusedBlock& w = weights_.blocks[block];
   cuda::MergeRequest q;
-  q.residual = q.branch_type = weights_.type;
+  q.type = weights_.type;
   q.x = state.base + at_.x[state.x];
-  q.branch = state.base + at_.branch;
-  q.branch_bias = w.proj.wide_bias;
   q.size = state.size;
   q.member_begin = reinterpret_cast<const int32_t*>(state.base + at_.member_begin);
   q.members = reinterpret_cast<const int32_t*>(state.base + at_.members);
@@ -291,19 +288,16 @@ void FusedForward::run_block(FusedOps& ops, State& state, size_t block) const {
     match(ops, state, block);
   }
   attend(ops, state, block);
+  unsigned char* x = state.base + at_.x[state.x];
+  linear(ops, w.proj, attention, rows, x, x);
   if (merges) {
-    FusedLinear proj = w.proj;
-    proj.bias = nullptr;  // the merge adds it
-    linear(ops, proj, attention, rows, nullptr, state.base + at_.branch);
     ops.join();
     merge(ops, state, block);
+    x = state.base + at_.x[state.x];
   } else {
-    unsigned char* x = state.base + at_.x[state.x];
-    linear(ops, w.proj, attention, rows, x, x);
     normalise(ops, x, tokens_[block], w.norm2, eps, norm);
   }
   const int64_t rows_out = shape_.batch * tokens_[block + 1];
-  unsigned char* x = state.base + at_.x[state.x];
   unsigned char* hidden = state.base + at_.hidden;
   linear(ops, w.fc1, norm, rows_out, nullptr, hidden,
          activation_of(weights_.config.activation, weights_.type));

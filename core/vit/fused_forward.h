@@ -25,13 +25,12 @@ struct FusedShape {
 /// Note [The fused forward]
 /// A block that merges is eight launches: the QKV product with the metric's columns; matching,
 /// which needs nothing else and so runs beside attention and projection; attention with token
-/// sizes; the projection; residual, merge and LayerNorm in one pass; fc1 with bias and GELU; fc2
-/// with bias and residual; the next LayerNorm. Unmerged, the residual rides on the projection. The
-/// partitions that know a clip's grid need one launch more, before matching and beside the same
-/// attention: it lists the halves by the parity of the tokens' places, which the embedding writes
-/// and each merge hands on. Everything equals VisionTransformer::forward with keys, cosine and
-/// weighted mean up to rounding: 16-bit products end in GELU's tanh form, which differs from the
-/// exact one by less than 5e-4.
+/// sizes; the projection with bias and residual; merge and LayerNorm in one pass; fc1 with bias and
+/// GELU; fc2 with bias and residual; the next LayerNorm. The partitions that know a clip's grid
+/// need one launch more, before matching and beside the same attention: it lists the halves by the
+/// parity of the tokens' places, which the embedding writes and each merge hands on. Everything
+/// equals VisionTransformer::forward with keys, cosine and weighted mean up to rounding: 16-bit
+/// products end in GELU's tanh form, which differs from the exact one by less than 5e-4.
 class FusedForward {
  public:
   /// @param weights  outlives the plan
@@ -58,7 +57,7 @@ class FusedForward {
 
  private:
   struct Layout {
-    size_t x[2], norm, qkv, attention, branch, hidden, embedded;
+    size_t x[2], norm, qkv, attention, hidden, embedded;
     size_t first_size, size[2], parity[2], a, b, target, from, to, member_begin, members, match;
     size_t pooled, pooled_norm;
   };

@@ -44,9 +44,7 @@ class Fuser {
     out.norm1 = norm(w.norm1);
     out.norm2 = norm(w.norm2);
     out.qkv = linear(with_metric(w.qkv));
-    const LinearWeights proj = scaled_weights(w.proj, w.scale1);
-    out.proj = linear(proj);
-    out.proj.wide_bias = floats(proj.bias);
+    out.proj = scaled(w.proj, w.scale1);
     out.fc1 = linear(w.fc1);
     out.fc2 = scaled(w.fc2, w.scale2);
     return out;

@@ -15,9 +15,8 @@
 namespace tome {
 
 struct FusedLinear {
-  const void* weight = nullptr;      ///< [out, in]
-  const void* bias = nullptr;        ///< [out] in the type of the product's result; null: none
-  const float* wide_bias = nullptr;  ///< the same in float32, for the merge pass
+  const void* weight = nullptr;  ///< [out, in]
+  const void* bias = nullptr;    ///< [out] in the type of the product's result; null: none
   int64_t out = 0, in = 0;
 };
 

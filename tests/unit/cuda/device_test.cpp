@@ -148,7 +148,7 @@ TEST(Device, MatchingAndMergeEqualTheHostExecutor) {
     const cuda::DeviceMemory x_out = on_device(at::zeros({2, tokens - r, 192}));
     const cuda::DeviceMemory size_out = on_device(at::zeros({2, tokens - r}));
     cuda::MergeRequest m;
-    m.residual = m.branch_type = cuda::ElementType::kFloat32;
+    m.type = cuda::ElementType::kFloat32;
     m.x = x_in.data();
     m.x_out = x_out.data();
     m.size_out = size_out.as<float>();
@@ -280,7 +280,7 @@ TEST(Device, ProductsEqualTheDefinition) {
   }
 }
 
-/// LayerNorm of x + branch + bias, as an unmerged block asks for it.
+/// LayerNorm alone, as an unmerged block asks for it.
 TEST(Device, LayerNormEqualsTheDefinition) {
   TOME_NEEDS_DEVICE();
   for (const int64_t channels : {192, 384, 768, 1024, 1280}) {

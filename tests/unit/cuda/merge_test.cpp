@@ -22,80 +22,68 @@ static_assert(static_cast<int>(cuda::MergeCombine::kMax) == static_cast<int>(Com
 static_assert(static_cast<int>(cuda::MergeCombine::kKeepOne) ==
               static_cast<int>(Combine::kKeepOne));
 
-/// With and without what the engine does not ask for, which other code does.
-template <class X, class Y>
-void expect_definition(const KernelMatching& plan, int64_t channels, double tolerance) {
-  const int64_t batch = plan.matching.target.size(0), tokens = plan.matching.tokens_in;
-  SCOPED_TRACE(std::to_string(tokens) + " tokens of " + std::to_string(channels));
-  MergeInput in = random_input(batch, tokens, channels, static_cast<uint64_t>(tokens + channels));
-  // Inputs as the kernel sees them, so that only its own arithmetic is judged.
-  in.x = in.x.to(ScalarTypeOf<X>::value).to(at::kFloat);
-  in.branch = in.branch.to(ScalarTypeOf<Y>::value).to(at::kFloat);
-  for (const bool scaled : {true, false}) {
-    SCOPED_TRACE(scaled ? "scaled" : "not scaled");
-    if (!scaled) in.branch_scale = at::Tensor();
-    const MergeOutput got = merge_with_kernel<X, Y>(in, &plan);
-    const MergeOutput expected = merge_by_definition(in, plan);
-    expect_near(got.x, expected.x, tolerance);
-    expect_near(got.norm, expected.norm, tolerance);
-    EXPECT_TRUE(at::equal(got.size.to(at::kDouble), expected.size));
-  }
-}
-
-template <class X, class Y>
-void expect_definition(int64_t tokens, int64_t channels, int64_t r, double tolerance) {
-  expect_definition<X, Y>(plan_for(2, tokens, r, 7), channels, tolerance);
-}
-
 TEST(MergeKernel, EveryWidthInFloat) {
   for (const int64_t channels : {1, 6, 8, 63, 192, 256, 384, 768, 1024, 1280, 1408, 2048}) {
-    expect_definition<float, float>(35, channels, 9, 1e-5);
+    expect_definition<float>(35, channels, 9, 1e-5);
   }
 }
 
-TEST(MergeKernel, HalfTypesAndMixedResidual) {
+TEST(MergeKernel, HalfTypes) {
   for (const int64_t channels : {30, 192, 768}) {
-    expect_definition<cuda::Bf16, cuda::Bf16>(43, channels, 12, 1e-2);
-    expect_definition<cuda::Half, cuda::Half>(43, channels, 12, 2e-3);
-    expect_definition<float, cuda::Bf16>(43, channels, 12, 1e-2);
+    expect_definition<cuda::Bf16>(43, channels, 12, 1e-2);
+    expect_definition<cuda::Half>(43, channels, 12, 2e-3);
   }
 }
 
 TEST(MergeKernel, SizesUpToAClip) {
   for (const int64_t tokens : {3, 4, 50, 197, 2100}) {
-    expect_definition<float, float>(tokens, 8, tokens / 3 + 1, 1e-5);
+    expect_definition<float>(tokens, 8, tokens / 3 + 1, 1e-5);
   }
 }
 
-TEST(MergeKernel, WithoutMergingItIsAddAndNorm) {
-  const MergeInput in = random_input(2, 9, 64, 3);
-  const MergeOutput got = merge_with_kernel<float, float>(in, nullptr);
-  const at::Tensor sum = in.x + in.branch_scale * (in.branch + in.branch_bias);
-  expect_near(got.x, sum, 1e-6);
-  expect_near(got.norm, at::layer_norm(sum, {64}, in.norm_weight, in.norm_bias, 1e-6), 1e-5);
-  EXPECT_TRUE(at::equal(got.size, in.size));
+template <class T>
+void expect_tokens_to_stay() {
+  MergeInput in = random_input(2, 9, 300, 3);
+  in.x = in.x.to(ScalarTypeOf<T>::value);
+  const at::Tensor expected =
+      at::layer_norm(in.x.to(at::kDouble), {300}, in.norm_weight.to(at::kDouble),
+                     in.norm_bias.to(at::kDouble), 1e-6);
+  for (const bool shifted : {false, true}) {
+    in.shifted = shifted;
+    const MergeOutput got = merge_with_kernel<T>(in, nullptr);
+    EXPECT_TRUE(same_bits(got.x, in.x));
+    EXPECT_TRUE(at::equal(got.size, in.size));
+    expect_near(got.norm, expected, sizeof(T) == 4 ? 1e-5 : 1e-2);
+  }
+  in.size = at::Tensor();
+  EXPECT_TRUE(at::equal(merge_with_kernel<T>(in, nullptr).size, at::ones({2, 9})));
 }
 
+TEST(MergeKernel, WithoutMergingTokensStayAsTheyAre) {
+  expect_tokens_to_stay<float>();
+  expect_tokens_to_stay<cuda::Bf16>();
+  expect_tokens_to_stay<cuda::Half>();
+}
+
+/// With a LayerNorm, without which no tokens go in a stream, and without.
 void expect_combinations_of_the_cpu(const KernelMatching& plan) {
   const int64_t tokens = plan.matching.tokens_in;
   for (const auto combine :
        {Combine::kWeightedMean, Combine::kMean, Combine::kMax, Combine::kKeepOne}) {
-    for (const bool with_branch : {false, true}) {
-      MergeInput in;
-      at::manual_seed(4);
-      in.x = at::randn({2, tokens, 40});
+    for (const bool shifted : {false, true}) {
+      MergeInput in = random_input(2, tokens, 264, 4);
       in.size = at::randint(1, 300, {2, tokens}, at::kFloat);
       in.combine = combine;
-      at::Tensor sum = in.x;
-      if (with_branch) {
-        in.branch = at::randn({2, tokens, 40});
-        in.branch_bias = at::randn({40});
-        sum = in.x + in.branch + in.branch_bias;
-      }
-      const MergeOutput got = merge_with_kernel<float, float>(in, &plan);
-      const MergedTokens expected = merge_tokens(sum, in.size, plan.matching, combine);
+      in.shifted = shifted;
+      const MergedTokens expected = merge_tokens(in.x, in.size, plan.matching, combine);
+      const MergeOutput got = merge_with_kernel<float>(in, &plan);
       expect_near(got.x, expected.x, 1e-5);
       EXPECT_TRUE(at::equal(got.size, expected.size));
+      expect_near(got.norm, at::layer_norm(expected.x, {264}, in.norm_weight, in.norm_bias, 1e-6),
+                  1e-5);
+      in.norm_weight = in.norm_bias = at::Tensor();
+      const MergeOutput alone = merge_with_kernel<float>(in, &plan);
+      EXPECT_TRUE(same_bits(alone.x, got.x) && same_bits(alone.size, got.size));
     }
   }
 }
@@ -110,68 +98,61 @@ TEST(MergeKernel, TokensOfManyMembers) {
   for (const int64_t r : {1, 2, 6, 7, 8, 9, 65, 140}) {
     SCOPED_TRACE(r);
     const KernelMatching plan = plan_of_one_destination(2, 2 * r + 7, r);
-    expect_definition<float, float>(plan, 24, 1e-5);
-    expect_definition<float, float>(plan, 520, 1e-5);
+    expect_definition<float>(plan, 24, 1e-5);
+    expect_definition<float>(plan, 520, 1e-5);
   }
   const KernelMatching plan = plan_of_one_destination(2, 300, 135);
-  expect_definition<cuda::Bf16, cuda::Bf16>(plan, 768, 1e-2);
-  expect_definition<float, cuda::Bf16>(plan, 1024, 1e-2);
-  expect_definition<cuda::Half, cuda::Half>(plan, 2048, 2e-3);
+  expect_definition<cuda::Bf16>(plan, 768, 1e-2);
+  expect_definition<cuda::Bf16>(plan, 1024, 1e-2);
+  expect_definition<cuda::Half>(plan, 2048, 2e-3);
 }
 
 TEST(MergeKernel, ManyTokensWithManyMembersInABlock) {
   // Five directions for 80 tokens: several destinations of many sources side by side.
   for (const int64_t channels : {8, 200, 700}) {
-    expect_definition<float, float>(plan_for(2, 161, 80, 5, {}), channels, 1e-5);
+    expect_definition<float>(plan_for(2, 161, 80, 5, {}), channels, 1e-5);
   }
 }
 
 TEST(MergeKernel, ResultDoesNotDependOnTheBlockSize) {
   const KernelMatching plan = plan_for(2, 161, 80, 5);
   const MergeInput in = random_input(2, 161, 300, 8);
-  std::vector<MergeBuffers<float, float>> results;
+  std::vector<MergeBuffers<float>> results;
   for (const int warps : {2, 4, 6, 8, 16}) {
     const auto& out = results.emplace_back(in, plan);
-    cuda::MergeParams<float, float> p = out.params;
+    cuda::MergeParams<float> p = out.params;
     p.shape = cuda::row_shape(300, warps);
     const cuda::LaunchShape shape{{cuda::ceil_div(81, p.shape.tokens), 1, 2},
                                   p.shape.threads(),
                                   cuda::merge_shared_bytes(p.shape)};
     cuda::HostLauncher launcher;
-    launcher.run<cuda::MergeBody<float, float, true, false>>(shape, p);
+    launcher.run<cuda::MergeBody<float, true, false>>(shape, p);
     EXPECT_FALSE(out.x.isnan().any().item<bool>() || out.norm.isnan().any().item<bool>());
     EXPECT_TRUE(out.same(results.front())) << warps << " warps";
   }
 }
 
 TEST(MergeKernel, RowsThatAreNotAlignedGiveTheSame) {
-  const KernelMatching plan = plan_for(2, 61, 25, 9);
-  MergeInput in = random_input(2, 61, 264, 6);
-  in.branch_scale = at::Tensor();
-  const MergeOutput expected = merge_with_kernel<float, float>(in, &plan);
-  const at::Tensor longer = at::empty({in.x.numel() + 1});
-  const at::Tensor shifted = longer.slice(0, 1).view(in.x.sizes());
-  shifted.copy_(in.x);
-  in.x = shifted;
-  const MergeOutput got = merge_with_kernel<float, float>(in, &plan);
-  EXPECT_TRUE(same_bits(got.x, expected.x) && same_bits(got.norm, expected.norm));
+  expect_the_same_where_not_aligned<float>(264);
+  expect_the_same_where_not_aligned<cuda::Bf16>(264);
+  expect_the_same_where_not_aligned<cuda::Half>(768);
 }
 
 TEST(MergeStream, ResultDoesNotDependOnTheGrid) {
   // More turns than a warp looks up at once, and than there are; tokens of two members and of many.
-  expect_the_same_in_turns<float, float>(plan_for(2, 161, 80, 5), 8);
-  expect_the_same_in_turns<float, float>(plan_for(2, 161, 9, 5), 520);
-  expect_the_same_in_turns<cuda::Bf16, cuda::Bf16>(plan_for(2, 161, 40, 5, {}), 1024);
-  expect_the_same_in_turns<float, cuda::Bf16>(plan_of_one_destination(2, 121, 45), 768);
-  expect_the_same_in_turns<cuda::Half, cuda::Half>(plan_of_one_destination(2, 24, 11), 2048);
-  expect_the_same_in_turns<cuda::Bf16, cuda::Bf16>(plan_of_one_destination(2, 301, 8), 264);
+  expect_the_same_in_turns<float>(plan_for(2, 161, 80, 5), 8);
+  expect_the_same_in_turns<float>(plan_for(2, 161, 9, 5), 520);
+  expect_the_same_in_turns<cuda::Bf16>(plan_for(2, 161, 40, 5, {}), 1024);
+  expect_the_same_in_turns<float>(plan_of_one_destination(2, 121, 45), 768);
+  expect_the_same_in_turns<cuda::Half>(plan_of_one_destination(2, 24, 11), 2048);
+  expect_the_same_in_turns<cuda::Bf16>(plan_of_one_destination(2, 301, 8), 264);
 }
 
 TEST(MergeStream, LayerNormDoesNotDependOnTheGrid) {
   for (const int64_t channels : {8, 192, 520, 768, 1024, 2048}) {
     SCOPED_TRACE(channels);
     const MergeInput in = random_input(1, 75, channels, 33);
-    cuda::MergeParams<float, float> p;
+    cuda::MergeParams<float> p;
     p.norm_weight = floats(in.norm_weight);
     p.norm_bias = floats(in.norm_bias);
     p.batch = 1;
@@ -187,11 +168,11 @@ TEST(MergeStream, LayerNormDoesNotDependOnTheGrid) {
       return x;
     };
     using enum cuda::ThreadOrder;
-    const at::Tensor expected = run.operator()<cuda::MergeBody<float, float, true, true>>(
+    const at::Tensor expected = run.operator()<cuda::MergeBody<float, true, true>>(
         cuda::ceil_div(75, p.shape.tokens), kForwards);
     for (const int blocks : {1, 3, 500}) {
       for (const auto order : {kForwards, kBackwards}) {
-        const at::Tensor got = run.operator()<cuda::NormStreamBody<float, float>>(blocks, order);
+        const at::Tensor got = run.operator()<cuda::NormStreamBody<float>>(blocks, order);
         EXPECT_TRUE(same_bits(got, expected)) << blocks << " blocks";
       }
     }
@@ -200,12 +181,11 @@ TEST(MergeStream, LayerNormDoesNotDependOnTheGrid) {
 
 TEST(MergeStream, OnlyWhereTokensAreMany) {
   const int32_t list = 0;
-  cuda::MergeParams<cuda::Bf16, cuda::Bf16> p;
+  cuda::MergeParams<cuda::Bf16> p;
   p.norm_out = reinterpret_cast<cuda::Bf16*>(uintptr_t{1024});
   p.channels = 1024;
   for (const int batch : {1, 8, 64, 128, 129, 3000}) {
     for (const bool merges : {false, true}) {
-      p.branch = merges ? reinterpret_cast<const cuda::Bf16*>(uintptr_t{1024}) : nullptr;
       p.members = p.member_begin = merges ? &list : nullptr;
       p.batch = batch;
       p.tokens_in = 197;
@@ -225,6 +205,40 @@ TEST(MergeStream, OnlyWhereTokensAreMany) {
   EXPECT_EQ(cuda::stream_blocks(3, 1, 528), 3);
 }
 
+TEST(MergeStream, OnlyForSumsOfRowsInQuads) {
+  using T = cuda::Bf16;
+  const int32_t list = 0;
+  cuda::MergeParams<T> given;
+  given.members = given.member_begin = &list;
+  given.batch = 512;
+  given.tokens_in = 197;
+  given.tokens_out = 189;
+  given.channels = 1024;
+  given.norm_out = reinterpret_cast<T*>(uintptr_t{1024});
+  const auto expect = [&](bool streams, bool general, auto&& change) {
+    auto p = given;
+    change(p);
+    PlanLauncher plan;
+    ASSERT_TRUE(cuda::launch_merge(plan, p));
+    EXPECT_EQ(plan.streams, streams);
+    EXPECT_EQ(plan.general, general);
+  };
+  for (const auto combine : {cuda::MergeCombine::kWeightedMean, cuda::MergeCombine::kMean,
+                             cuda::MergeCombine::kKeepOne}) {
+    expect(true, false, [&](auto& p) { p.combine = combine; });
+  }
+  expect(false, true, [](auto& p) { p.combine = cuda::MergeCombine::kMax; });
+  expect(false, false, [](auto& p) { p.norm_out = nullptr; });
+  expect(false, true, [](auto& p) { p.channels = 1022; });
+  T* const odd = reinterpret_cast<T*>(uintptr_t{1026});
+  const float* const odd_norm = reinterpret_cast<const float*>(uintptr_t{1028});
+  expect(false, true, [&](auto& p) { p.x = odd; });
+  expect(false, true, [&](auto& p) { p.x_out = odd; });
+  expect(false, true, [&](auto& p) { p.norm_out = odd; });
+  expect(false, true, [&](auto& p) { p.norm_weight = odd_norm; });
+  expect(false, true, [&](auto& p) { p.norm_bias = odd_norm; });
+}
+
 TEST(MergeKernel, LayerNormAlone) {
   for (const int64_t channels : {1, 7, 8, 192, 384, 700, 768, 1024, 1283, 1408, 2048}) {
     SCOPED_TRACE(channels);
@@ -236,21 +250,6 @@ TEST(MergeKernel, LayerNormAlone) {
     expect_near(normalised(in.x, in, false), expected, 2e-3);
     expect_near(normalised(in.x.clone(), in, true), expected, 2e-3);
   }
-}
-
-TEST(MergeKernel, TheSumMayLieWhereTheTokensLay) {
-  const MergeInput in = random_input(2, 9, 300, 3);
-  const at::Tensor x = in.x.clone();
-  cuda::MergeParams<float, float> p;
-  p.x = floats(x);
-  p.branch = floats(in.branch);
-  p.x_out = x.data_ptr<float>();
-  p.batch = 2;
-  p.tokens_in = p.tokens_out = 9;
-  p.channels = 300;
-  cuda::HostLauncher launcher;
-  ASSERT_TRUE(cuda::launch_merge(launcher, p));
-  EXPECT_TRUE(at::equal(x, in.x + in.branch));
 }
 
 TEST(TokenRow, EveryThreadHasAPlace) {
@@ -274,7 +273,7 @@ TEST(MergeKernel, TokenThatNothingMergesIntoIsUntouched) {
   MergeInput in;
   in.x = at::randn({1, 41, 24});
   in.size = at::full({1, 41}, 3.0F);  // x * 3 / 3 would round
-  const MergeOutput got = merge_with_kernel<float, float>(in, &plan);
+  const MergeOutput got = merge_with_kernel<float>(in, &plan);
   int untouched = 0;
   for (int64_t i = 0; i < 41; ++i) {
     const int64_t place = plan.matching.target[0][i].item<int64_t>();
@@ -292,7 +291,7 @@ void expect_place_of_the_largest(const KernelMatching& plan) {
     const at::Tensor size = at::randint(1, largest, {2, 61}, at::kFloat);
     const at::Tensor parity = at::randint(0, 2, {2, 61}, at::kByte);
     const at::Tensor got = at::full({2, 36}, 9, at::kByte), out = at::empty({2, 36, 8});
-    cuda::MergeParams<float, float> p;
+    cuda::MergeParams<float> p;
     p.x = x.data_ptr<float>();
     p.x_out = out.data_ptr<float>();
     p.size = size.data_ptr<float>();
@@ -332,7 +331,7 @@ TEST(MergeKernel, AMergedTokenLiesWhereItsLargestPartLay) {
 }
 
 TEST(MergeKernel, TooManyChannelsAreRefused) {
-  cuda::MergeParams<float, float> p;
+  cuda::MergeParams<float> p;
   p.batch = p.tokens_in = p.tokens_out = 1;
   p.channels = cuda::kMergeMaxChannels + 1;
   cuda::HostLauncher launcher;
@@ -383,7 +382,7 @@ TEST(MergeKernel, ValuesEqualTheReferences) {
     if (file.has(name + ".size_in")) {
       in.size = file.tensor(name + ".size_in").squeeze(-1).to(at::kFloat).contiguous();
     }
-    const MergeOutput got = merge_with_kernel<float, float>(in, &plan);
+    const MergeOutput got = merge_with_kernel<float>(in, &plan);
     expect_near(got.x, file.tensor(name + ".x_out"), 1e-5);
     EXPECT_TRUE(at::equal(got.size, file.tensor(name + ".size_out").squeeze(-1).to(at::kFloat)));
     ++compared;
