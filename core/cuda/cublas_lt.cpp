@@ -57,6 +57,7 @@ Functions load() {
   bind(library, "cublasLtMatmulPreferenceDestroy", f.preference_destroy);
   bind(library, "cublasLtMatmulPreferenceSetAttribute", f.preference_set);
   bind(library, "cublasLtMatmulAlgoGetHeuristic", f.heuristic);
+  bind(library, "cublasLtMatmulAlgoCheck", f.algo_check);
   bind(library, "cublasLtMatmul", f.matmul);
   bind(library, "cublasLtGetVersion", f.version);
   return f;

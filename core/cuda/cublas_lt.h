@@ -53,6 +53,8 @@ struct Functions {
   Status (*preference_set)(Preference, int attribute, const void* value, size_t bytes);
   Status (*heuristic)(Handle, MatmulDesc, Layout a, Layout b, Layout c, Layout d, Preference,
                       int wanted, HeuristicResult* results, int* found);
+  Status (*algo_check)(Handle, MatmulDesc, Layout a, Layout b, Layout c, Layout d, const Algo*,
+                       HeuristicResult* result);
   Status (*matmul)(Handle, MatmulDesc, const void* alpha, const void* a, Layout, const void* b,
                    Layout, const void* beta, const void* c, Layout, void* d, Layout, const Algo*,
                    void* workspace, size_t workspace_bytes, Stream);

@@ -70,6 +70,12 @@ std::array<uint32_t, 4> alignments_of(const ProductRequest& q) {
   return {alignment_of(q.weight), alignment_of(q.a), alignment_of(added), alignment_of(q.out)};
 }
 
+bool contains(const std::vector<lt::Algo>& algorithms, const lt::Algo& algo) {
+  return std::any_of(algorithms.begin(), algorithms.end(), [&](const lt::Algo& other) {
+    return std::equal(std::begin(algo.data), std::end(algo.data), other.data);
+  });
+}
+
 /// Note [Row-major products in a column-major library]
 /// A row-major [rows, columns] matrix is a column-major [columns, rows] one in the same memory. So
 /// out^T = weight a^T is computed, with `weight` [columns, depth] row-major read as [depth,
@@ -100,8 +106,32 @@ class Product {
               text_of(q_));
   }
 
-  /// Up to `wanted` algorithms, the heuristic's best guess first; at least one.
-  std::vector<lt::Algo> algorithms(lt::Handle handle, size_t workspace_bytes, int wanted) const {
+  lt::Algo first_guess(lt::Handle handle, size_t workspace_bytes) const {
+    const auto guesses = guesses_for(a_.get(), out_.get(), handle, workspace_bytes, 1);
+    if (guesses.empty()) lt::check(lt::kNotSupported, text_of(q_) + ", choosing an algorithm");
+    return guesses.front();
+  }
+
+  /// The guesses for these rows, the first one first, and those for fewer that fit.
+  std::vector<lt::Algo> candidates(lt::Handle handle, size_t workspace_bytes) const {
+    constexpr int kGuesses = 8, kParts = 8;
+    std::vector<lt::Algo> found{first_guess(handle, workspace_bytes)};
+    for (int part = kParts; part > 0; --part) {
+      const int64_t rows = std::max<int64_t>(1, q_.rows * part / kParts);
+      const Owned a = layout(q_.type, q_.depth, rows, q_.a_stride);
+      const Owned out = layout(q_.out_type, q_.columns, rows, q_.out_stride);
+      const auto guesses = guesses_for(a.get(), out.get(), handle, workspace_bytes, kGuesses);
+      for (const lt::Algo& algo : guesses) {
+        if (!contains(found, algo) && fits(handle, algo, workspace_bytes)) found.push_back(algo);
+      }
+    }
+    return found;
+  }
+
+ private:
+  /// Up to `wanted` algorithms for other rows of the same product, the best guess first.
+  std::vector<lt::Algo> guesses_for(lt::Layout a, lt::Layout out, lt::Handle handle,
+                                    size_t workspace_bytes, int wanted) const {
     const Owned preference = make("preference", api_.preference_destroy,
                                   [&](void** out) { return api_.preference_create(out); });
     const auto prefer = [&](int attribute, const auto& value) {
@@ -114,17 +144,22 @@ class Product {
     for (const uint32_t alignment : alignments_of(q_)) prefer(attribute++, alignment);
     std::vector<lt::HeuristicResult> results(static_cast<size_t>(wanted));
     int found = 0;
-    lt::check(api_.heuristic(handle, desc_.get(), weight_.get(), a_.get(), out_.get(), out_.get(),
-                             preference.get(), wanted, results.data(), &found),
-              text_of(q_) + ", choosing an algorithm");
-    if (found == 0) lt::check(lt::kNotSupported, text_of(q_) + ", choosing an algorithm");
+    const lt::Status status = api_.heuristic(handle, desc_.get(), weight_.get(), a, out, out,
+                                             preference.get(), wanted, results.data(), &found);
+    if (status == lt::kNotSupported) return {};
+    lt::check(status, text_of(q_) + ", choosing an algorithm");
     std::vector<lt::Algo> algorithms;
-    algorithms.reserve(static_cast<size_t>(found));
     for (int i = 0; i < found; ++i) algorithms.push_back(results[static_cast<size_t>(i)].algo);
     return algorithms;
   }
 
- private:
+  bool fits(lt::Handle handle, const lt::Algo& algo, size_t workspace_bytes) const {
+    lt::HeuristicResult result{};
+    return api_.algo_check(handle, desc_.get(), weight_.get(), a_.get(), out_.get(), out_.get(),
+                           &algo, &result) == lt::kSuccess &&
+           result.state == lt::kSuccess && result.workspace_size <= workspace_bytes;
+  }
+
   template <class Create>
   Owned make(const char* what, lt::Status (*destroy)(void*), Create&& create) const {
     void* made = nullptr;
@@ -194,7 +229,6 @@ class Choices {
   std::map<Key, Choice> chosen_;
 };
 
-constexpr int kCandidates = 8;
 /// By how much another algorithm must beat the first guess: less is noise.
 constexpr double kClearly = 0.98;
 
@@ -214,7 +248,7 @@ void MatrixProducts::run(const ProductRequest& request, Stream stream) {
   const Key key = key_of(device_, request);
   std::optional<lt::Algo> algo = Choices::all().find(key, false);
   if (!algo) {
-    algo = product.algorithms(handle_, workspace_.bytes(), 1).front();
+    algo = product.first_guess(handle_, workspace_.bytes());
     Choices::all().set(key, *algo, false);
   }
   product.run(handle_, *algo, workspace_, stream);
@@ -222,25 +256,39 @@ void MatrixProducts::run(const ProductRequest& request, Stream stream) {
 
 std::vector<MatrixProducts::Candidate> MatrixProducts::measure(const ProductRequest& request,
                                                                Stream stream) {
-  constexpr int kCalls = 4, kLaunches = 3;
   const Product product(request);
-  std::vector<Candidate> candidates;
-  for (const lt::Algo& algo : product.algorithms(handle_, workspace_.bytes(), kCandidates)) {
-    // A graph, or short products would be timed by the host that launches them.
+  /// Of one product; the fastest launch of a graph of several, since short products would else be
+  /// timed by the host that launches them.
+  const auto microseconds = [&](const lt::Algo& algo, int calls, int launches) {
     const Graph graph(stream, [&] {
-      for (int i = 0; i < kCalls; ++i) product.run(handle_, algo, workspace_, stream);
+      for (int i = 0; i < calls; ++i) product.run(handle_, algo, workspace_, stream);
     });
     graph.launch(stream);
     double best = std::numeric_limits<double>::infinity();
-    for (int i = 0; i < kLaunches; ++i) {
+    for (int i = 0; i < launches; ++i) {
       Event begin(Event::Kind::kTiming), end(Event::Kind::kTiming);
       begin.record(stream);
       graph.launch(stream);
       end.record(stream);
       synchronise(stream);
-      best = std::min(best, 1000 * end.milliseconds_since(begin) / kCalls);
+      best = std::min(best, 1000 * end.milliseconds_since(begin) / calls);
     }
-    candidates.push_back({algo, best});
+    return best;
+  };
+  constexpr size_t kFinalists = 4;
+  std::vector<Candidate> candidates;
+  for (const lt::Algo& algo : product.candidates(handle_, workspace_.bytes())) {
+    candidates.push_back({algo, microseconds(algo, 2, 1)});
+  }
+  std::vector<Candidate*> order;
+  for (Candidate& candidate : candidates) order.push_back(&candidate);
+  std::sort(order.begin(), order.end(), [](const Candidate* a, const Candidate* b) {
+    return a->microseconds < b->microseconds;
+  });
+  for (size_t i = 0; i < order.size(); ++i) {
+    double& best = order[i]->microseconds;
+    const bool again = i < kFinalists || order[i] == &candidates.front();
+    if (again) best = std::min(best, microseconds(order[i]->algo, 4, 3));
   }
   return candidates;
 }

@@ -16,6 +16,12 @@ namespace tome::cuda {
 /// run (`tune`), and the fastest is kept for the process and the device, so that equal products
 /// give equal results whoever asks. Shapes that nobody tuned take the first guess. Two processes
 /// may choose differently and then differ in the last bits.
+///
+/// What is guessed for a number of rows are tiles that divide it well, and often none of those
+/// whose epilogue hides behind the next tile's products, which matters more: with GELU, up to a
+/// sixth. Where tokens merge, each block has another number of rows, and each its own luck. So the
+/// guesses for fewer rows (eighths of them) are measured too, wherever the library says that they
+/// fit: all once, then the best of them again.
 class MatrixProducts {
  public:
   /// On the current device; for one stream at a time, since its scratch memory is one.
@@ -37,7 +43,8 @@ class MatrixProducts {
     lt::Algo algo;
     double microseconds = 0;  ///< of one product among several in a graph
   };
-  /// The first algorithms in the heuristic's order, measured. @throws Error as run
+  /// The heuristic's algorithms, its first guess first, measured: the fastest of them best.
+  /// @throws Error as run
   std::vector<Candidate> measure(const ProductRequest& request, Stream stream);
 
  private:
