@@ -39,6 +39,8 @@ class CudaContext {
     return __shfl_sync(0xffffffffU, value, source_lane);
   }
 
+  __device__ bool any(bool value) const { return __any_sync(0xffffffffU, value) != 0; }
+
   __device__ int warp_wide(int value) const { return __shfl_sync(0xffffffffU, value, 0); }
 
   /// See Note [Last block done] in host_executor.h.
@@ -92,6 +94,11 @@ class CudaContext {
                  : "memory");
   }
 
+  __device__ void copy_async16(void* to_shared, const void* from_global) const {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(to_shared)),
+                 "l"(from_global)
+                 : "memory");
+  }
   __device__ void copy_async16(void* to_shared, const void* from_global, bool valid) const {
     const int bytes = valid ? 16 : 0;  // the rest of the 16 becomes zero
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to_shared)),
@@ -104,8 +111,16 @@ class CudaContext {
     asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
   }
 
+  /// What products read it by: swizzled rows of 128 bytes, and 8 of them, 1024 bytes, from group to
+  /// group in both directions. Made once for all products, each of which adds its offset.
+  template <class T>
+  __device__ uint64_t group_tile(const T* rows) const {
+    return (shared_address(rows) & 0x3ffffU) >> 4 | (uint64_t{1024 >> 4} << 16) |
+           (uint64_t{1024 >> 4} << 32) | (uint64_t{1} << 62);
+  }
   template <class T, bool kColumns>
-  __device__ void group_mma(float (&d)[32], const uint32_t (&a)[4], const T* b, bool add) const;
+  __device__ void group_mma(float (&d)[32], const uint32_t (&a)[4], uint64_t tile, int offset,
+                            bool add) const;
   __device__ void group_commit() const {
     asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
   }
@@ -174,11 +189,8 @@ __device__ __forceinline__ void CudaContext::tile_mma<Half>(float (&d)[4], const
 
 template <class T, bool kColumns>
 __device__ __forceinline__ void CudaContext::group_mma(float (&d)[32], const uint32_t (&a)[4],
-                                                       const T* b, bool add) const {
-  // Swizzled rows of 128 bytes; 8 of them, 1024 bytes, from group to group in both directions.
-  const uint64_t start = (shared_address(b) & 0x3ffffU) >> 4;
-  const uint64_t descriptor =
-      start | (uint64_t{1024 >> 4} << 16) | (uint64_t{1024 >> 4} << 32) | (uint64_t{1} << 62);
+                                                       uint64_t tile, int offset, bool add) const {
+  const uint64_t descriptor = tile + static_cast<uint64_t>(offset * sizeof(T) >> 4);
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   if constexpr (kColumns) {
     if constexpr (std::is_same_v<T, Bf16>) {

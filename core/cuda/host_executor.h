@@ -66,6 +66,13 @@ class HostContext {
     return mine.out;
   }
 
+  /// Whether it is true in any lane of the warp.
+  bool any(bool value) const {
+    int found = value ? 1 : 0;
+    for (int mask = kWarpSize / 2; mask > 0; mask /= 2) found |= shuffle_xor(found, mask);
+    return found != 0;
+  }
+
   /// A value that all lanes of a warp have in common, so that the compiler knows it, too.
   int warp_wide(int value) const { return value; }
 
@@ -105,7 +112,7 @@ class HostContext {
 
   /// Copies 16 aligned bytes (zeros unless valid) to shared memory; there after copy_wait<n>, which
   /// waits for all committed groups but the last n, and a barrier.
-  void copy_async16(void* to_shared, const void* from_global, bool valid) const;
+  void copy_async16(void* to_shared, const void* from_global, bool valid = true) const;
   void copy_commit() const;
   template <int kPending>
   void copy_wait() const {
@@ -113,13 +120,18 @@ class HostContext {
   }
 
   /// d[64x64] (+)= a[64x16] b[16x64] over four warps, in the background (wgmma): each warp has 16
-  /// rows, d as eight results of tile_mma side by side. b lies in shared memory in rows of 128
-  /// bytes, 16-byte vector v of row i in the place of v ^ i % 8, the first row 1024-byte aligned.
-  /// Rows are b's columns, from `b` on within the row (K-major); with kColumns they are b's rows.
+  /// rows, d as eight results of tile_mma side by side. b lies in a tile in shared memory, in rows
+  /// of 128 bytes, 16-byte vector v of row i in the place of v ^ i % 8, the first row 1024-byte
+  /// aligned. Rows are b's columns, from `offset` elements on (K-major, within the row); with
+  /// kColumns they are b's rows (whole groups of 8).
   /// d is not to be touched before group_wait<n>, which waits for all committed groups but the
   /// last n; group_fence comes between other use of d and the next product.
   template <class T, bool kColumns>
-  void group_mma(float (&d)[32], const uint32_t (&a)[4], const T* b, bool add) const;
+  void group_mma(float (&d)[32], const uint32_t (&a)[4], const T* tile, int offset, bool add) const;
+  template <class T>
+  const T* group_tile(const T* rows) const {
+    return rows;
+  }
   void group_commit() const;
   template <int kPending, int kCount>
   void group_wait(float (&)[kCount]) const {

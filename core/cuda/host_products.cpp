@@ -134,7 +134,8 @@ void multiply_group(void* const* lanes) {
 }  // namespace
 
 template <class T, bool kColumns>
-void HostContext::group_mma(float (&d)[32], const uint32_t (&a)[4], const T* b, bool add) const {
+void HostContext::group_mma(float (&d)[32], const uint32_t (&a)[4], const T* tile, int offset,
+                            bool add) const {
   if (threads() % 128 != 0) throw std::logic_error("group_mma in a block without whole warpgroups");
   Fiber& fiber = block_->fiber(thread_);
   auto [found, fresh] = fiber.products.try_emplace(d);
@@ -146,7 +147,7 @@ void HostContext::group_mma(float (&d)[32], const uint32_t (&a)[4], const T* b, 
     std::copy_n(d, 32, sum.begin());
   }
   std::fill_n(d, 32, std::numeric_limits<float>::quiet_NaN());  // until it is waited for
-  GroupFragments mine{sum.data(), a, b};
+  GroupFragments mine{sum.data(), a, tile + offset};
   warp_operation("group_mma", &mine, multiply_group<T, kColumns>);
 }
 
@@ -165,12 +166,12 @@ void HostContext::group_wait(int pending) const {
 }
 
 template void HostContext::group_mma<Bf16, false>(float (&)[32], const uint32_t (&)[4], const Bf16*,
-                                                  bool) const;
+                                                  int, bool) const;
 template void HostContext::group_mma<Bf16, true>(float (&)[32], const uint32_t (&)[4], const Bf16*,
-                                                 bool) const;
+                                                 int, bool) const;
 template void HostContext::group_mma<Half, false>(float (&)[32], const uint32_t (&)[4], const Half*,
-                                                  bool) const;
+                                                  int, bool) const;
 template void HostContext::group_mma<Half, true>(float (&)[32], const uint32_t (&)[4], const Half*,
-                                                 bool) const;
+                                                 int, bool) const;
 
 }  // namespace tome::cuda

@@ -23,10 +23,10 @@ using GroupQueries = QueryFragments<kGroupDim>;
 template <class Ctx, class T>
 TOME_KERNEL void enqueue_scores(const Ctx& ctx, const GroupQueries& q, int step,
                                 GroupState& state) {
-  const T* keys = keys_of<Ctx, T, kGroupDim>(ctx, step);
+  const auto keys = ctx.group_tile(keys_of<Ctx, T, kGroupDim>(ctx, step));
   TOME_UNROLL
   for (int k = 0; k < kGroupDim / 16; ++k) {
-    ctx.template group_mma<T, false>(state.score, q.step[k], keys + k * 16, k > 0);
+    ctx.template group_mma<T, false>(state.score, q.step[k], keys, k * 16, k > 0);
   }
   ctx.group_commit();
 }
@@ -35,24 +35,28 @@ TOME_KERNEL void enqueue_scores(const Ctx& ctx, const GroupQueries& q, int step,
 template <class Ctx, class T>
 TOME_KERNEL void enqueue_values(const Ctx& ctx, const uint32_t (&p)[kAttentionKeys / 16][4],
                                 int step, GroupState& state) {
-  const T* values = values_of<Ctx, T, kGroupDim>(ctx, step);
+  const auto values = ctx.group_tile(values_of<Ctx, T, kGroupDim>(ctx, step));
   TOME_UNROLL
   for (int k = 0; k < kAttentionKeys / 16; ++k) {
-    ctx.template group_mma<T, true>(state.out, p[k], values + k * 16 * kGroupDim, true);
+    ctx.template group_mma<T, true>(state.out, p[k], values, k * 16 * kGroupDim, true);
   }
   ctx.group_commit();
 }
 
 /// Waits for what was fetched last, and fetches the keys after the next and the next values, once
-/// all have read what lies where those go.
-template <class Ctx, class T, bool kWeighted>
+/// all have read what lies where those go. @param kFull  there are 64 of each
+template <class Ctx, class T, bool kWeighted, bool kFull>
 TOME_KERNEL void turn_stages(const Ctx& ctx, const AttentionParams<T>& p,
                              const AttentionPlace<T>& place, int step) {
   ctx.template copy_wait<0>();
   ctx.fence_shared();
   ctx.sync_block();
-  if (step + 2 < place.steps) fetch_keys<Ctx, T, kGroupDim, kWeighted>(ctx, p, place, step + 2);
-  if (step + 1 < place.steps) fetch_values<Ctx, T, kGroupDim>(ctx, p, place, step + 1);
+  if (kFull || step + 2 < place.steps) {
+    fetch_keys<Ctx, T, kGroupDim, kWeighted, kFull>(ctx, p, place, step + 2);
+  }
+  if (kFull || step + 1 < place.steps) {
+    fetch_values<Ctx, T, kGroupDim, kFull>(ctx, p, place, step + 1);
+  }
   ctx.copy_commit();
 }
 
@@ -66,7 +70,7 @@ TOME_KERNEL void group_softmax(const Ctx& ctx, const AttentionParams<T>& p,
 
 /// One step but the first: its scores, and the values of the step before. When it returns, nothing
 /// runs in the background but copies.
-template <class Ctx, class T, bool kWeighted, bool kLast>
+template <class Ctx, class T, bool kWeighted, bool kLast, bool kFull>
 TOME_KERNEL void group_step(const Ctx& ctx, const AttentionParams<T>& p,
                             const AttentionPlace<T>& place, const GroupQueries& q, int step,
                             uint32_t (&probabilities)[kAttentionKeys / 16][4], GroupState& state) {
@@ -77,8 +81,8 @@ TOME_KERNEL void group_step(const Ctx& ctx, const AttentionParams<T>& p,
   ctx.template group_wait<1>(state.score);
   group_softmax<Ctx, T, kWeighted, kLast>(ctx, p, place, step, state);
   ctx.template group_wait<0>(state.out);
-  shrink_and_pack<T>(state, probabilities);
-  turn_stages<Ctx, T, kWeighted>(ctx, p, place, step);
+  shrink_and_pack<Ctx, T>(ctx, state, probabilities);
+  turn_stages<Ctx, T, kWeighted, kFull>(ctx, p, place, step);
 }
 
 /// Fetches the queries and the first two steps' rows. Returns when queries and first keys are
@@ -114,13 +118,17 @@ TOME_KERNEL void group_attention_kernel(Ctx& ctx, const AttentionParams<T>& p) {
     group_softmax<Ctx, T, kWeighted, true>(ctx, p, place, 0, state);
   }
   uint32_t probabilities[kAttentionKeys / 16][4];
-  shrink_and_pack<T>(state, probabilities);
-  turn_stages<Ctx, T, kWeighted>(ctx, p, place, 0);
-  for (int step = 1; step + 1 < place.steps; ++step) {
-    group_step<Ctx, T, kWeighted, false>(ctx, p, place, q, step, probabilities, state);
+  shrink_and_pack<Ctx, T>(ctx, state, probabilities);
+  turn_stages<Ctx, T, kWeighted, false>(ctx, p, place, 0);
+  int step = 1;
+  for (; step + 3 < place.steps; ++step) {
+    group_step<Ctx, T, kWeighted, false, true>(ctx, p, place, q, step, probabilities, state);
+  }
+  for (; step + 1 < place.steps; ++step) {
+    group_step<Ctx, T, kWeighted, false, false>(ctx, p, place, q, step, probabilities, state);
   }
   if (place.steps > 1) {
-    group_step<Ctx, T, kWeighted, true>(ctx, p, place, q, place.steps - 1, probabilities, state);
+    group_step<Ctx, T, kWeighted, true, false>(ctx, p, place, q, step, probabilities, state);
   }
   ctx.group_fence(state.out);
   enqueue_values<Ctx, T>(ctx, probabilities, place.steps - 1, state);

@@ -71,7 +71,7 @@ TOME_KERNEL void attention_step(const Ctx& ctx, const AttentionParams<T>& p,
     update_softmax<Ctx, kDim, kWeighted, kLast>(ctx, p.scale * kLog2E, step,
                                                 p.tokens - step * kAttentionKeys, state);
     uint32_t probabilities[kAttentionKeys / 16][4];
-    shrink_and_pack<T>(state, probabilities);
+    shrink_and_pack<Ctx, T>(ctx, state, probabilities);
     add_values<Ctx, T, kDim>(ctx, probabilities, step, state);
   }
   ctx.template copy_wait<0>();

@@ -59,6 +59,12 @@ TOME_KERNEL AttentionPlace<T> attention_place(const Ctx& ctx, const AttentionPar
           ceil_div(p.tokens, kAttentionKeys)};
 }
 
+/// A warp's first row. Of four warps: so the compiler knows the range, and spills nothing.
+template <class Ctx>
+TOME_KERNEL int first_row(const Ctx& ctx) {
+  return ctx.warp() % (kAttentionRows / 16) * 16;
+}
+
 /// Whether any of a warp's rows is a query.
 template <class Ctx, class T>
 TOME_KERNEL bool has_queries(const Ctx& ctx, const AttentionPlace<T>& place) {
@@ -106,49 +112,57 @@ TOME_KERNEL float* weights_of(const Ctx& ctx, int step) {
 }
 
 /// Begins to copy 64 rows, 16 bytes to a thread at a time: those of `from` on, of which `left` are
-/// there; the others become zeros.
-template <class Ctx, class T, int kDim>
+/// there; the others become zeros. @param kFull  all are there
+template <class Ctx, class T, int kDim, bool kFull = false>
 TOME_KERNEL void fetch_rows(const Ctx& ctx, const T* from, int64_t stride, int left, T* to) {
   constexpr int kVectors = kDim / 8;
   constexpr int kTurns = kAttentionRows * kVectors / kAttentionThreads;
-  TOME_UNROLL
-  for (int i = 0; i < kTurns; ++i) {
-    int row, vector, place;
-    if constexpr (kAttentionThreads / kVectors % 8 == 0) {
-      // Rows of one thread are a multiple of 8 apart: the swizzle is the same for all.
-      constexpr int kRows = kAttentionThreads / kVectors;
-      vector = ctx.thread() % kVectors;
-      row = ctx.thread() / kVectors + i * kRows;
-      place = row_vector<kDim>(ctx.thread() / kVectors, vector) + i * kRows * kRowPitch<kDim>;
-    } else {
-      const int item = ctx.thread() + i * kAttentionThreads;
-      row = item / kVectors;
-      vector = item % kVectors;
-      place = row_vector<kDim>(row, vector);
+  if constexpr (kAttentionThreads / kVectors % 8 == 0) {
+    // Rows of one thread are a multiple of 8 apart: the swizzle is the same for all.
+    constexpr int kRows = kAttentionThreads / kVectors;
+    const int first = ctx.thread() / kVectors, vector = ctx.thread() % kVectors;
+    T* place = to + row_vector<kDim>(first, vector);
+    const T* mine = from + first * stride + vector * 8;
+    TOME_UNROLL
+    for (int i = 0; i < kTurns; ++i) {
+      T* row = place + i * kRows * kRowPitch<kDim>;
+      if constexpr (kFull) {
+        ctx.copy_async16(row, mine + i * kRows * stride);
+      } else {
+        const bool valid = first + i * kRows < left;
+        ctx.copy_async16(row, valid ? mine + i * kRows * stride : from, valid);
+      }
     }
-    const bool valid = row < left;
-    ctx.copy_async16(to + place, from + (valid ? row * stride + vector * 8 : 0), valid);
+  } else {
+    TOME_UNROLL
+    for (int i = 0; i < kTurns; ++i) {
+      const int item = ctx.thread() + i * kAttentionThreads;
+      const int row = item / kVectors, vector = item % kVectors;
+      const bool valid = row < left;
+      ctx.copy_async16(to + row_vector<kDim>(row, vector),
+                       from + (valid ? row * stride + vector * 8 : 0), valid);
+    }
   }
 }
 
-template <class Ctx, class T, int kDim>
+template <class Ctx, class T, int kDim, bool kFull = false>
 TOME_KERNEL void fetch_values(const Ctx& ctx, const AttentionParams<T>& p,
                               const AttentionPlace<T>& place, int step) {
   const int first = step * kAttentionKeys;
-  fetch_rows<Ctx, T, kDim>(ctx, place.v + first * p.token_stride, p.token_stride, p.tokens - first,
-                           values_of<Ctx, T, kDim>(ctx, step));
+  fetch_rows<Ctx, T, kDim, kFull>(ctx, place.v + first * p.token_stride, p.token_stride,
+                                  p.tokens - first, values_of<Ctx, T, kDim>(ctx, step));
 }
 
 /// Keys, and their weights, which are there after the next barrier.
-template <class Ctx, class T, int kDim, bool kWeighted>
+template <class Ctx, class T, int kDim, bool kWeighted, bool kFull = false>
 TOME_KERNEL void fetch_keys(const Ctx& ctx, const AttentionParams<T>& p,
                             const AttentionPlace<T>& place, int step) {
   const int first = step * kAttentionKeys;
-  fetch_rows<Ctx, T, kDim>(ctx, place.k + first * p.token_stride, p.token_stride, p.tokens - first,
-                           keys_of<Ctx, T, kDim>(ctx, step));
+  fetch_rows<Ctx, T, kDim, kFull>(ctx, place.k + first * p.token_stride, p.token_stride,
+                                  p.tokens - first, keys_of<Ctx, T, kDim>(ctx, step));
   if constexpr (kWeighted) {
     const int token = first + ctx.thread();
-    if (ctx.thread() < kAttentionKeys && token < p.tokens) {
+    if (ctx.thread() < kAttentionKeys && (kFull || token < p.tokens)) {
       weights_of<Ctx, kDim>(ctx, step)[ctx.thread()] = ctx.log2(place.weight[token]);
     }
   }
@@ -162,7 +176,7 @@ struct QueryFragments {
 
 template <class Ctx, class T, int kDim>
 TOME_KERNEL void load_queries(const Ctx& ctx, QueryFragments<kDim>& q) {
-  const int row = ctx.warp() * 16 + ctx.lane() % 16;
+  const int row = first_row(ctx) + ctx.lane() % 16;
   TOME_UNROLL
   for (int step = 0; step < kDim / 16; ++step) {
     ctx.load_matrix_x4(q.step[step], query_rows<Ctx, T, kDim>(ctx) +
@@ -209,8 +223,13 @@ TOME_KERNEL void weight_scores(const Ctx& ctx, float scale, int step, int keys,
   most[1] = fmaxf(maximum[2], maximum[3]);
 }
 
-/// Scores of one step become probabilities relative to the rows' new maxima; `shrink` is what the
-/// old ones are worth now. @param scale  of the scores, in powers of two
+/// How far a row's scores, in powers of two, may pass the number that is subtracted from them
+/// before that number follows: what is summed stays below 2^8 each, and where no row of a warp is
+/// moved, nothing has to be scaled.
+constexpr float kSlack = 8;
+
+/// Scores of one step become probabilities, relative to about the rows' maxima; `shrink` is what
+/// those of the steps before are worth now. @param scale  of the scores, in powers of two
 template <class Ctx, int kDim, bool kWeighted, bool kLast>
 TOME_KERNEL void update_softmax(const Ctx& ctx, float scale, int step, int keys,
                                 AttentionState<kDim>& state) {
@@ -222,10 +241,12 @@ TOME_KERNEL void update_softmax(const Ctx& ctx, float scale, int step, int keys,
   for (int half = 0; half < 2; ++half) {
     most[half] = fmaxf(most[half], ctx.shuffle_xor(most[half], 1));
     most[half] = fmaxf(most[half], ctx.shuffle_xor(most[half], 2));
-    most[half] = fmaxf(most[half], state.maximum[half]);
+    const float old = state.maximum[half];
+    const bool stays = most[half] * factor <= old * factor + kSlack;
+    if (stays) most[half] = old;
     // Nothing but -inf so far (keys of weight 0): subtract 0, or -inf - -inf would be NaN.
     base[half] = most[half] == -INFINITY ? 0.0F : most[half] * factor;
-    state.shrink[half] = ctx.exp2(fmaf(state.maximum[half], factor, -base[half]));
+    state.shrink[half] = stays ? 1.0F : ctx.exp2(fmaf(old, factor, -base[half]));
     state.maximum[half] = most[half];
   }
   float sum[4] = {0, 0, 0, 0};
@@ -249,11 +270,13 @@ TOME_KERNEL void update_softmax(const Ctx& ctx, float scale, int step, int keys,
 }
 
 /// A score tile's layout is that of the left operand, so probabilities stay in registers.
-template <class T, int kDim>
-TOME_DEVICE void shrink_and_pack(AttentionState<kDim>& state,
+template <class Ctx, class T, int kDim>
+TOME_KERNEL void shrink_and_pack(const Ctx& ctx, AttentionState<kDim>& state,
                                  uint32_t (&p)[kAttentionKeys / 16][4]) {
-  TOME_UNROLL
-  for (int i = 0; i < kDim / 2; ++i) state.out[i] *= state.shrink[i / 2 % 2];
+  if (ctx.any(state.shrink[0] != 1.0F || state.shrink[1] != 1.0F)) {
+    TOME_UNROLL
+    for (int i = 0; i < kDim / 2; ++i) state.out[i] *= state.shrink[i / 2 % 2];
+  }
   TOME_UNROLL
   for (int i = 0; i < kAttentionKeys / 4; ++i) {
     p[i / 4][i % 4] = pack2<T>(state.score[2 * i], state.score[2 * i + 1]);
@@ -265,7 +288,7 @@ template <class Ctx, class T, int kDim>
 TOME_KERNEL void store_attention(const Ctx& ctx, const AttentionParams<T>& p,
                                  const AttentionPlace<T>& place,
                                  const AttentionState<kDim>& state) {
-  const int g = ctx.lane() / 4, t = ctx.lane() % 4, first = ctx.warp() * 16;
+  const int g = ctx.lane() / 4, t = ctx.lane() % 4, first = first_row(ctx);
   T* rows = query_rows<Ctx, T, kDim>(ctx);
   TOME_UNROLL
   for (int half = 0; half < 2; ++half) {

@@ -108,6 +108,21 @@ TEST(AttentionKernel, SharpScoresAndOldMaximaAreRescaled) {
   expect_definition(random_attention(1, 200, 2, 64, at::kHalf, 2.5), 1e-2);
 }
 
+TEST(AttentionKernel, ScoresThatGrowFromStepToStep) {
+  // Some of a step's scores pass the number that is subtracted, by less than what moves it or more.
+  for (const double growth : {-3.0, 0.5, 2.0, 6.0, 20.0}) {
+    SCOPED_TRACE(growth);
+    for (const bool weighted : {false, true}) {
+      Attention a = random_attention(1, 7 * cuda::kAttentionKeys - 20, 1, 64, at::kHalf, 0.1);
+      if (!weighted) a.key_weight = at::Tensor();
+      const at::Tensor step = at::arange(a.rows.size(1)).div(cuda::kAttentionKeys, "floor");
+      a.part(0).slice(1, 100).add_(1);  // queries; the first hundred have scores alike
+      a.part(1).add_((step * (growth / 8)).view({1, -1, 1, 1}));
+      expect_definition(a, 2e-3);
+    }
+  }
+}
+
 TEST(AttentionKernel, WithoutWeightsItIsPlainAttention) {
   Attention a = random_attention(1, 90, 2, 64, at::kHalf);
   a.key_weight = at::Tensor();

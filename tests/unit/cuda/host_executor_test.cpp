@@ -206,7 +206,7 @@ void expect_group_product() {
     float d[32];
     for (float& value : d) value = 1;
     ctx.group_fence(d);
-    ctx.group_mma<Bf16, kColumns>(d, a, tile + (kColumns ? 0 : kFirst), true);
+    ctx.group_mma<Bf16, kColumns>(d, a, ctx.group_tile(tile), kColumns ? 0 : kFirst, true);
     ctx.group_commit();
     EXPECT_TRUE(std::isnan(d[0])) << "nobody has waited";
     ctx.template group_wait<0>(d);
