@@ -14,6 +14,7 @@ from program import ROOT, run
 
 sys.path[:0] = [str(ROOT / "bench" / "gpu"), str(ROOT / "bench" / "cpu")]
 import run as gpu_run  # noqa: E402
+import timeline  # noqa: E402
 from table import add_ratios, peak_of, table  # noqa: E402
 
 BUILD = Path(os.environ["TOME_BUILD"])
@@ -145,6 +146,36 @@ def test_table():
     assert "| video_vit_large | 256 | eager | 0 | out of memory |" in text
     assert "| video_vit_large | 8 | 65 | matching | 24 | 0.5000 |" in text
     json.dumps(rows)
+
+
+def trace_of(*forwards):
+    """Lines as gpu_trace writes them: kernels of (microseconds, gap before it, name), one after another; a
+    negative gap is the time that two run beside each other."""
+    lines, at = [], 0.0
+    for forward in forwards:
+        for us, gap, name in [(5, 1, "patch_product"), *forward]:
+            begin = at + gap
+            at = max(at, begin + us)
+            lines.append(f"{begin * 1000:.0f} {(begin + us) * 1000:.0f} 7 132 128 {name}\n")
+    lines.reverse()  # records come in no order
+    return [*lines, "123 45"]  # and the last line may be cut short
+
+
+def test_timeline():
+    plain = [(10, 1, "EmbedBody"), (100, 3, "nvjet_a"), (50, 1, "GroupAttentionBody"), (20, 3, "nvjet_b")]
+    merged = [(10, 1, "EmbedBody"), (80, 3, "nvjet_a"), (40, 1, "GroupAttentionBody"), (8, -6, "MatchSmallBody"),
+              (9, 2, "MergeStreamBody"), (15, 5, "nvjet_b")]
+    found = timeline.forwards(timeline.read(trace_of(plain, merged, plain, merged, plain, merged)))
+    assert [len(forward) for forward in found] == [4, 6] * 3, found
+    pair = timeline.by_schedule(found)
+    unmerged, less = (timeline.summary(forward) for forward in pair)
+    assert (unmerged["us"], unmerged["busy_us"], unmerged["gaps_us"]) == (187, 180, 7), unmerged
+    assert unmerged["kinds"][0] == ["products", 2, 120], unmerged
+    # Matching begins 6 us before attention ends, and ends 2 us after it.
+    assert (less["us"], less["busy_us"], less["gaps_us"]) == (167, 156, 11), less
+    assert ["matching", 1, 8] in less["kinds"] and ["merge and LayerNorm", 1, 9] in less["kinds"], less
+    text = timeline.table("a:1:8", pair)
+    assert "| no kernel runs | 7 us | 11 us |" in text and "| matching |  | 1 launches, 8 us |" in text, text
 
 
 tap.main(globals())

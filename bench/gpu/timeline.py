@@ -1,0 +1,113 @@
+"""Where a forward's time goes inside its CUDA graph: kernels, and gaps in which none runs.
+
+`timeline.py MODEL:BATCH:R...` runs `tome bench` under build/bench/libgpu_trace.so (ninja -C build
+bench/libgpu_trace.so, where CUPTI's headers are: LibTorch for CUDA brings them) and prints a table for
+each, of r=0 and of R. Unlike the times of `tome bench --profile`, which wait for each launch, these are
+of replays, with matching beside attention. Being recorded makes gaps longer: by the difference to the
+run's time without it.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections import namedtuple
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+Kernel = namedtuple("Kernel", "begin end stream blocks threads name")
+KINDS = {"EmbedBody": "embedding", "PartitionBody": "splitting", "MatchSmall": "matching", "Match": "matching",
+         "Attention": "attention", "NormStream": "LayerNorm", "MergeStream": "merge and LayerNorm",
+         "MergeBody": "merge or LayerNorm, few tokens", "PoolBody": "pooling"}
+
+
+def kind_of(name):
+    """What our kernels do, by their body's name; all else that runs in a forward multiplies matrices."""
+    return next((kind for part, kind in KINDS.items() if part in name), "products")
+
+
+def read(lines):
+    kernels = []
+    for line in lines:
+        parts = line.rstrip("\n").split(" ", 5)
+        if len(parts) == 6:  # a program that was killed leaves half a line
+            kernels.append(Kernel(*(int(part) for part in parts[:5]), parts[5]))
+    return sorted(kernels)
+
+
+def forwards(kernels):
+    """Each from its embedding to the kernel before the next one's patch embedding."""
+    begins = [i for i, kernel in enumerate(kernels) if "EmbedBody" in kernel.name]
+    ends = [i - 1 for i in begins[1:]] + [len(kernels)]
+    return [kernels[begin:end] for begin, end in zip(begins, ends)]
+
+
+def summary(forward):
+    """Microseconds: from begin to end, those in which a kernel runs, gaps; and [kind, launches, time]."""
+    begin, end = forward[0].begin, max(kernel.end for kernel in forward)
+    busy, reached, kinds = 0, begin, {}
+    for kernel in forward:
+        busy += max(0, kernel.end - max(kernel.begin, reached))
+        reached = max(reached, kernel.end)
+        entry = kinds.setdefault(kind_of(kernel.name), [0, 0])
+        entry[0] += 1
+        entry[1] += (kernel.end - kernel.begin) / 1000
+    return {"us": (end - begin) / 1000, "busy_us": busy / 1000, "gaps_us": (end - begin - busy) / 1000,
+            "kinds": sorted(([kind, *entry] for kind, entry in kinds.items()), key=lambda row: -row[2])}
+
+
+def by_schedule(found):
+    """The last forward of either schedule: merging ones have more launches. The very last one lacks nothing
+    but is followed by the end of the program."""
+    sizes = sorted({len(forward) for forward in found[-5:-1]})
+    return [next(forward for forward in reversed(found[:-1]) if len(forward) == size)
+            for size in (sizes[0], sizes[-1])]
+
+
+def table(cell, pair):
+    lines = [f"{cell}", "", "| | r=0 | merged |", "|---|---|---|"]
+    sums = [summary(forward) for forward in pair]
+    for key, what in [("us", "from begin to end"), ("gaps_us", "no kernel runs")]:
+        lines.append(f"| {what} | " + " | ".join(f"{s[key]:.0f} us" for s in sums) + " |")
+    kinds = list(dict.fromkeys(row[0] for s in sums for row in s["kinds"]))
+    for kind in kinds:
+        cells = [next((f"{launches} launches, {us:.0f} us" for name, launches, us in s["kinds"] if name == kind), "")
+                 for s in sums]
+        lines.append(f"| {kind} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def trace(tome, library, model, batch, r, precision):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trace"
+        environment = os.environ | {"TOME_TRACE": str(path), "CUDA_INJECTION64_PATH": str(library)}
+        done = subprocess.run([tome, "bench", "--arch", model, "--r", f"0,{r}", "--batch", batch, "--precision",
+                               precision, "--repeats", "4", "--warmup", "3", "--device", "cuda"],
+                              env=environment, capture_output=True, text=True)
+        if done.returncode != 0 or not path.exists():
+            said = (done.stderr or done.stdout or "nothing was recorded").strip().splitlines()
+            sys.exit(f"timeline.py: {said[-1]}")
+        return read(path.read_text().splitlines())
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="timeline.py", description=__doc__.splitlines()[0])
+    parser.add_argument("cells", nargs="+", metavar="MODEL:BATCH:R")
+    parser.add_argument("--tome", type=Path, default=ROOT / "build/tools/tome")
+    parser.add_argument("--trace", type=Path, default=ROOT / "build/bench/libgpu_trace.so")
+    parser.add_argument("--precision", default="bf16", choices=["bf16", "fp16"])
+    arguments = parser.parse_args()
+    for path in (arguments.tome, arguments.trace):
+        if not path.exists():
+            sys.exit(f"timeline.py: no {path}: ninja -C build tools/tome bench/libgpu_trace.so")
+    for cell in arguments.cells:
+        if not re.fullmatch(r"\w+:[1-9]\d*:\S+", cell):
+            sys.exit(f"timeline.py: found '{cell}', expected MODEL:BATCH:R")
+        kernels = trace(arguments.tome, arguments.trace, *cell.split(":", 2), arguments.precision)
+        print(table(cell, by_schedule(forwards(kernels))))
+
+
+if __name__ == "__main__":
+    main()
