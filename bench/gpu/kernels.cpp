@@ -53,18 +53,7 @@ DeviceMemory random_memory(int64_t elements) {
 /// Microseconds of one call: median over launches of a graph of several.
 double time(Stream stream, const std::function<void()>& enqueue) {
   constexpr int kCalls = 10, kLaunches = 7;
-  const Graph graph(stream, [&] {
-    for (int i = 0; i < kCalls; ++i) enqueue();
-  });
-  std::vector<double> times;
-  for (int i = 0; i < kLaunches + 2; ++i) {
-    Event begin(Event::Kind::kTiming), end(Event::Kind::kTiming);
-    begin.record(stream);
-    graph.launch(stream);
-    end.record(stream);
-    synchronise(stream);
-    if (i >= 2) times.push_back(1000 * end.milliseconds_since(begin) / kCalls);
-  }
+  std::vector<double> times = time_in_graph(stream, kCalls, kLaunches, enqueue);
   std::nth_element(times.begin(), times.begin() + kLaunches / 2, times.end());
   return times[kLaunches / 2];
 }

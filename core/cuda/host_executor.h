@@ -160,7 +160,11 @@ void launch_on_host(const LaunchShape& shape, const std::function<void(HostConte
 /// Runs launch plans (match_launch.h and its like) here.
 class HostLauncher {
  public:
-  explicit HostLauncher(ThreadOrder order = ThreadOrder::kForwards) : order_(order) {}
+  /// @param processors  that grids are cut for, as CudaLauncher says
+  explicit HostLauncher(ThreadOrder order = ThreadOrder::kForwards, int processors = 132)
+      : order_(order), processors_(processors) {}
+
+  int processors() const { return processors_; }
 
   template <class Body>
   void run(const LaunchShape& shape, const typename Body::Params& params) {
@@ -175,6 +179,7 @@ class HostLauncher {
 
  private:
   ThreadOrder order_;
+  int processors_;
   int launches_ = 0;
 };
 

@@ -54,12 +54,23 @@ __global__ void __launch_bounds__(Body::kThreads, blocks_of<Body>())
   Body::run(ctx, params);
 }
 
+/// Of the current device. @throws Error kDevice, for `what`
+inline int device_attribute(cudaDeviceAttr attribute, const char* what) {
+  int device = 0, value = 0;
+  check(cudaGetDevice(&device), what);
+  check(cudaDeviceGetAttribute(&value, attribute, device), what);
+  return value;
+}
+
 constexpr int kSharedWithoutAsking = 48 * 1024;
 
 class CudaLauncher {
  public:
   /// `what` names the operation in errors.
   CudaLauncher(cudaStream_t stream, const char* what) : stream_(stream), what_(what) {}
+
+  /// Multiprocessors, for grids that are cut to what runs at once; no result depends on them.
+  int processors() const { return device_attribute(cudaDevAttrMultiProcessorCount, what_); }
 
   template <class Body>
   void run(const LaunchShape& shape, const typename Body::Params& params) {

@@ -1,5 +1,6 @@
 #include "cuda/stream.h"
 
+#include "cuda/device.h"
 #include "cuda/launch.cuh"
 
 namespace tome::cuda {
@@ -113,6 +114,24 @@ Graph::~Graph() {
 
 void Graph::launch(Stream stream) const {
   check(cudaGraphLaunch(graph_, stream), "launching a graph");
+}
+
+std::vector<double> time_in_graph(Stream stream, int calls, int launches,
+                                  const std::function<void()>& enqueue) {
+  const Graph graph(stream, [&] {
+    for (int i = 0; i < calls; ++i) enqueue();
+  });
+  graph.launch(stream);
+  std::vector<double> times;
+  for (int i = 0; i < launches; ++i) {
+    Event begin(Event::Kind::kTiming), end(Event::Kind::kTiming);
+    begin.record(stream);
+    graph.launch(stream);
+    end.record(stream);
+    synchronise(stream);
+    times.push_back(1000 * end.milliseconds_since(begin) / calls);
+  }
+  return times;
 }
 
 }  // namespace tome::cuda

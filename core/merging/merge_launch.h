@@ -72,8 +72,7 @@ bool norms_only(const MergeParams<T>& p) {
          p.parity_out == nullptr && p.norm_out != nullptr;
 }
 
-constexpr int kMergeProcessors = 132;  ///< multiprocessors that a stream's grid is cut for
-constexpr int kStreamTurns = 3;        ///< of each block, or streaming is not worth its start
+constexpr int kStreamTurns = 3;  ///< of each block, or streaming is not worth its start
 
 /// Blocks to each sample that end soonest together, where `resident` run at once and a sample takes
 /// `turns`; a block's start takes as long as some of them.
@@ -94,9 +93,9 @@ inline int stream_blocks(int turns, int batch, int resident) {
 
 /// @return false if a GPU holds most of the tokens at once, which does without
 template <class Body, class T, class Launcher>
-bool launch_stream(Launcher& launcher, const MergeParams<T>& p, int processors) {
+bool launch_stream(Launcher& launcher, const MergeParams<T>& p) {
   const int warps = Body::kBlocks * kMergeBlockWarps;
-  const int resident = max_of(1, processors * (warps / (p.shape.threads() / kWarpSize)));
+  const int resident = max_of(1, launcher.processors() * (warps / (p.shape.threads() / kWarpSize)));
   const int turns = ceil_div(p.tokens_out, p.shape.tokens);
   if (static_cast<int64_t>(turns) * p.batch < static_cast<int64_t>(kStreamTurns) * resident) {
     return false;
@@ -110,10 +109,9 @@ bool launch_stream(Launcher& launcher, const MergeParams<T>& p, int processors) 
   return true;
 }
 
-/// @param processors  that a large grid is cut for; the result is the same
 /// @return false if the tokens have too many channels for this kernel
 template <class T, class Launcher>
-bool launch_merge(Launcher& launcher, MergeParams<T> p, int processors = kMergeProcessors) {
+bool launch_merge(Launcher& launcher, MergeParams<T> p) {
   if (p.channels > kMergeMaxChannels) return false;
   const bool merges = p.members != nullptr;
   if (!merges) {  // every token for itself, whatever its sample
@@ -124,9 +122,8 @@ bool launch_merge(Launcher& launcher, MergeParams<T> p, int processors = kMergeP
   const bool quads = moves_in_quads(p);
   const bool norm_only = quads && norms_only(p);
   const bool fast = quads && p.combine != MergeCombine::kMax;
-  if (norm_only && launch_stream<NormStreamBody<T>>(launcher, p, processors)) return true;
-  if (fast && merges && p.norm_out != nullptr &&
-      launch_stream<MergeStreamBody<T>>(launcher, p, processors)) {
+  if (norm_only && launch_stream<NormStreamBody<T>>(launcher, p)) return true;
+  if (fast && merges && p.norm_out != nullptr && launch_stream<MergeStreamBody<T>>(launcher, p)) {
     return true;
   }
   const int64_t warps = static_cast<int64_t>(p.batch) * p.tokens_out * p.shape.warps;

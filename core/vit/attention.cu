@@ -1,5 +1,4 @@
 #include "cuda/launch.cuh"
-#include "cuda/stream.h"
 #include "vit/attention_groups.cuh"
 #include "vit/attention_request.h"
 
@@ -8,10 +7,7 @@ namespace {
 
 /// wgmma is of this one architecture; neither earlier nor later ones have it.
 bool has_warpgroups() {
-  int major = 0;
-  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, current_device()),
-        "attention");
-  return major == 9;
+  return device_attribute(cudaDevAttrComputeCapabilityMajor, "attention") == 9;
 }
 
 }  // namespace

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <limits>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -257,28 +256,20 @@ void MatrixProducts::run(const ProductRequest& request, Stream stream) {
 std::vector<MatrixProducts::Candidate> MatrixProducts::measure(const ProductRequest& request,
                                                                Stream stream) {
   const Product product(request);
-  /// Of one product; the fastest launch of a graph of several, since short products would else be
-  /// timed by the host that launches them.
   const auto microseconds = [&](const lt::Algo& algo, int calls, int launches) {
-    const Graph graph(stream, [&] {
-      for (int i = 0; i < calls; ++i) product.run(handle_, algo, workspace_, stream);
-    });
-    graph.launch(stream);
-    double best = std::numeric_limits<double>::infinity();
-    for (int i = 0; i < launches; ++i) {
-      Event begin(Event::Kind::kTiming), end(Event::Kind::kTiming);
-      begin.record(stream);
-      graph.launch(stream);
-      end.record(stream);
-      synchronise(stream);
-      best = std::min(best, 1000 * end.milliseconds_since(begin) / calls);
-    }
-    return best;
+    const std::vector<double> times = time_in_graph(
+        stream, calls, launches, [&] { product.run(handle_, algo, workspace_, stream); });
+    return *std::min_element(times.begin(), times.end());
   };
   constexpr size_t kFinalists = 4;
   std::vector<Candidate> candidates;
   for (const lt::Algo& algo : product.candidates(handle_, workspace_.bytes())) {
-    candidates.push_back({algo, microseconds(algo, 2, 1)});
+    try {
+      candidates.push_back({algo, microseconds(algo, 2, 1)});
+    } catch (const Error&) {
+      // The library said that it fits. Without the first guess there is nothing left to run.
+      if (candidates.empty()) throw;
+    }
   }
   std::vector<Candidate*> order;
   for (Candidate& candidate : candidates) order.push_back(&candidate);

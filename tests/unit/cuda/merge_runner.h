@@ -55,10 +55,10 @@ inline at::Tensor laid_out(const at::Tensor& x, bool shifted) {
 }
 
 /// @param plan  null: nothing merges
-/// @param processors  as launch_merge's
+/// @param processors  as HostLauncher's
 template <class T>
 MergeOutput merge_in_order(const MergeInput& in, const KernelMatching* plan,
-                           cuda::ThreadOrder order, int processors = cuda::kMergeProcessors) {
+                           cuda::ThreadOrder order, int processors = 132) {
   const int64_t batch = in.x.size(0), tokens = in.x.size(1), channels = in.x.size(2);
   const int64_t tokens_out = plan == nullptr ? tokens : plan->matching.tokens_out;
   const at::Tensor x = laid_out(in.x.to(ScalarTypeOf<T>::value), in.shifted);
@@ -85,8 +85,8 @@ MergeOutput merge_in_order(const MergeInput& in, const KernelMatching* plan,
   p.tokens_out = static_cast<int>(tokens_out);
   p.channels = static_cast<int>(channels);
   p.combine = static_cast<cuda::MergeCombine>(in.combine);
-  cuda::HostLauncher launcher(order);
-  EXPECT_TRUE(cuda::launch_merge(launcher, p, processors));
+  cuda::HostLauncher launcher(order, processors);
+  EXPECT_TRUE(cuda::launch_merge(launcher, p));
   return out;
 }
 
@@ -298,6 +298,7 @@ struct PlanLauncher {
   cuda::LaunchShape shape;
   int threads = 0;  ///< at most
   bool streams = false, general = false;
+  static int processors() { return 132; }
   template <class Body, class T>
   void run(const cuda::LaunchShape& launched, const cuda::MergeParams<T>& /*params*/) {
     shape = launched;
