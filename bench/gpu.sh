@@ -7,7 +7,7 @@
 #       --data    a folder with parity/ (and models/); default: $TOME_SHARED_DATA, else ../shared/data
 #   bench/gpu.sh --quick                        ViT-B and video ViT-L at batch 1 and 128
 #   bench/gpu.sh [--models A,B] [--batch 1,8] [--cells MODEL:BATCH,...] [--rounds N] [--repeats N]
-#                [--together N] [--ready-seconds S] [--peak-tflops X] [--out NAME]
+#                [--peers eager] [--together N] [--ready-seconds S] [--peak-tflops X] [--out NAME]
 # Needs a build with CUDA kernels (./setup.sh makes it; BUILD=DIR for another place) and a Python with
 # torch and timm (PYTHON=..., default python3). CUDA_VISIBLE_DEVICES chooses the device.
 set -eu

@@ -135,10 +135,10 @@ def start_peer(cell, kind, seconds):
         timer.cancel()
 
 
-def start_peers(cells, seconds):
+def start_peers(cells, kinds, seconds):
     """Peers of each cell, by the cell's number. They compile beside one another; the runs that count
     are alone on the device."""
-    asked = [(i, kind) for kind in ("compile", "eager") for i in range(len(cells))]
+    asked = [(i, kind) for kind in kinds for i in range(len(cells))]
     with ThreadPoolExecutor(len(cells)) as pool:
         ready = pool.map(lambda which: start_peer(cells[which[0]], which[1], seconds), asked)
         peers = {i: [] for i in range(len(cells))}
@@ -201,6 +201,7 @@ def parse_arguments():
     parser.add_argument("--precision", default="bf16", choices=["bf16", "fp16"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=20, help="runs of each engine in a round")
+    parser.add_argument("--peers", default="compile,eager", help="which PyTorch models run beside ours, by commas")
     parser.add_argument("--together", type=int, default=1,
                         help="cells whose PyTorch models get ready, and stay in memory, together")
     parser.add_argument("--ready-seconds", type=float, default=900, help="how long each may take for that")
@@ -209,6 +210,10 @@ def parse_arguments():
     arguments = parser.parse_args()
     if arguments.model and not arguments.model.is_dir():
         fail(f"--model: no folder {arguments.model}")
+    arguments.peers = arguments.peers.split(",")
+    unknown = [kind for kind in arguments.peers if kind not in ("compile", "eager")]
+    if unknown:
+        fail(f"--peers: found '{unknown[0]}', expected compile, eager or both")
     arguments.cells = [{"model": model, "batch": int(batch), "precision": arguments.precision}
                        for model, batch in asked_cells(arguments)]
     return arguments
@@ -223,7 +228,7 @@ def main():
     rows = []
     for i, cell in enumerate(arguments.cells):
         if i % arguments.together == 0:
-            peers = start_peers(arguments.cells[i:i + arguments.together], arguments.ready_seconds)
+            peers = start_peers(arguments.cells[i:i + arguments.together], arguments.peers, arguments.ready_seconds)
         done = measure(cell, peers[i % arguments.together], arguments.tome, arguments.rounds, arguments.repeats)
         add_ratios(done, facts["peak_tflops"])
         for row in done:

@@ -60,6 +60,14 @@ def test_without_a_build_one_line_says_so():
     assert status == 2 and "setup.sh" in err and err.count("\n") == 1, err
 
 
+def test_an_unknown_peer_is_refused():
+    if not (BUILD / "tests/unit/cuda/test_cuda_device").exists():
+        raise tap.Skip("a build without CUDA kernels")
+    status, out, err = run("env", f"BUILD={BUILD}", f"PYTHON={sys.executable}", ROOT / "bench" / "gpu.sh", "--peers", "tvm")
+    assert (status, out) == (2, ""), (status, out)
+    assert err == "gpu.sh: --peers: found 'tvm', expected compile, eager or both\n", err
+
+
 def test_results_count_only_after_parity_and_a_model():
     assert "3 device tests passed" in gpu_run.check_results(*results())
     assert "parity with the reference was not checked (nothing for ParityOnDevice)" in refusal(results("ParityOnDevice"))
@@ -102,7 +110,7 @@ def test_a_peer_that_is_not_ready_in_time_is_a_row():
         here, gpu_run.HERE = gpu_run.HERE, Path(folder)
         try:
             cell = {"model": "video_vit_large", "batch": 8, "precision": "bf16"}
-            late, eager = gpu_run.start_peers([cell], 3.0)[0]
+            late, eager = gpu_run.start_peers([cell], ("compile", "eager"), 3.0)[0]
         finally:
             gpu_run.HERE = here
         assert late["engine"] == "compile" and late["error"] == "not ready after 3 s", late
