@@ -191,7 +191,7 @@ class Timings {
     q.members = members.as<int32_t>();
     q.tokens_out -= cell_.r;
     print("merge and LayerNorm", time(stream_.get(), [&] { merge_tokens(q, stream_.get()); }), 0,
-          2.0 * static_cast<double>(rows_) * cell_.dim * 3);
+          2.0 * cell_.dim * cell_.batch * (q.tokens_in + 2.0 * q.tokens_out));
   }
 
   void norm() {
@@ -212,14 +212,27 @@ class Timings {
 }  // namespace
 }  // namespace tome::cuda
 
+int refuse(const std::string& found, const std::string& expected) {
+  std::fprintf(stderr, "gpu_kernels: found '%s', expected %s\n", found.c_str(), expected.c_str());
+  return 2;
+}
+
 int main(int count, char** arguments) {
-  std::string only;
-  std::vector<std::string> names;
   const std::string flag = "--only=";
-  const std::vector<std::string> given(arguments + 1, arguments + count);
-  for (const std::string& argument : given) {
+  std::string only, known;
+  for (const tome::cuda::Cell& cell : tome::cuda::kCells) {
+    known += (known.empty() ? "" : ", ") + std::string(cell.name);
+  }
+  std::vector<std::string> names;
+  for (const std::string& argument : std::vector<std::string>(arguments + 1, arguments + count)) {
     if (argument.starts_with(flag)) {
       only = argument.substr(flag.size());
+      if (only != "products" && only != "attention" && only != "merging") {
+        return refuse(argument, flag + "products, attention or merging");
+      }
+    } else if (std::none_of(std::begin(tome::cuda::kCells), std::end(tome::cuda::kCells),
+                            [&](const auto& cell) { return cell.name == argument; })) {
+      return refuse(argument, "some of " + known);
     } else {
       names.push_back(argument);
     }

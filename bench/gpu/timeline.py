@@ -18,14 +18,21 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 Kernel = namedtuple("Kernel", "begin end stream blocks threads name")
-KINDS = {"EmbedBody": "embedding", "PartitionBody": "splitting", "MatchSmall": "matching", "Match": "matching",
-         "Attention": "attention", "NormStream": "LayerNorm", "MergeStream": "merge and LayerNorm",
+# By a part of our kernels' bodies' names.
+KINDS = {"EmbedBody": "embedding", "PartitionBody": "splitting", "MatchBody": "matching", "RankEdgesBody": "matching",
+         "GroupEdgesBody": "matching", "WritePlanBody": "matching", "AttentionBody": "attention",
+         "NormStreamBody": "LayerNorm", "MergeStreamBody": "merge and LayerNorm",
          "MergeBody": "merge or LayerNorm, few tokens", "PoolBody": "pooling"}
 
 
+def fail(text):
+    sys.exit(f"timeline.py: {text}")
+
+
 def kind_of(name):
-    """What our kernels do, by their body's name; all else that runs in a forward multiplies matrices."""
-    return next((kind for part, kind in KINDS.items() if part in name), "products")
+    """What our kernels do; what is not ours multiplies matrices."""
+    known = next((kind for part, kind in KINDS.items() if part in name), None)
+    return known or ("others" if "run_body" in name else "products")
 
 
 def read(lines):
@@ -38,10 +45,18 @@ def read(lines):
 
 
 def forwards(kernels):
-    """Each from its embedding to the kernel before the next one's patch embedding."""
+    """Each from its embedding to its head. Behind it, and the longest gap, the next one's patch embedding
+    follows."""
     begins = [i for i, kernel in enumerate(kernels) if "EmbedBody" in kernel.name]
-    ends = [i - 1 for i in begins[1:]] + [len(kernels)]
-    return [kernels[begin:end] for begin, end in zip(begins, ends)]
+    found = []
+    for begin, next_begin in zip(begins, [*begins[1:], len(kernels)]):
+        pools = [i for i in range(begin, next_begin) if "PoolBody" in kernels[i].name]
+        if not pools:
+            continue  # cut short
+        gaps = [(kernels[i + 1].begin - kernels[i].end, i + 1) for i in range(pools[-1], next_begin - 1)]
+        last = next_begin == len(kernels)
+        found.append(kernels[begin:next_begin if last or not gaps else max(gaps)[1]])
+    return found
 
 
 def summary(forward):
@@ -59,11 +74,11 @@ def summary(forward):
 
 
 def by_schedule(found):
-    """The last forward of either schedule: merging ones have more launches. The very last one lacks nothing
-    but is followed by the end of the program."""
-    sizes = sorted({len(forward) for forward in found[-5:-1]})
-    return [next(forward for forward in reversed(found[:-1]) if len(forward) == size)
-            for size in (sizes[0], sizes[-1])]
+    """The last forward of either schedule: merging ones have more launches."""
+    sizes = sorted({len(forward) for forward in found[-4:]})
+    if len(sizes) != 2:
+        fail(f"found forwards of {sizes} kernels, expected two kinds: unmerged and merged")
+    return [next(forward for forward in reversed(found) if len(forward) == size) for size in sizes]
 
 
 def table(cell, pair):
@@ -87,8 +102,8 @@ def trace(tome, library, model, batch, r, precision):
                                precision, "--repeats", "4", "--warmup", "3", "--device", "cuda"],
                               env=environment, capture_output=True, text=True)
         if done.returncode != 0 or not path.exists():
-            said = (done.stderr or done.stdout or "nothing was recorded").strip().splitlines()
-            sys.exit(f"timeline.py: {said[-1]}")
+            said = (done.stderr.strip() or "nothing was recorded").splitlines()
+            fail(said[-1])
         return read(path.read_text().splitlines())
 
 
@@ -101,10 +116,10 @@ def main():
     arguments = parser.parse_args()
     for path in (arguments.tome, arguments.trace):
         if not path.exists():
-            sys.exit(f"timeline.py: no {path}: ninja -C build tools/tome bench/libgpu_trace.so")
+            fail(f"no {path}: ninja -C build tools/tome bench/libgpu_trace.so")
     for cell in arguments.cells:
         if not re.fullmatch(r"\w+:[1-9]\d*:\S+", cell):
-            sys.exit(f"timeline.py: found '{cell}', expected MODEL:BATCH:R")
+            fail(f"found '{cell}', expected MODEL:BATCH:R")
         kernels = trace(arguments.tome, arguments.trace, *cell.split(":", 2), arguments.precision)
         print(table(cell, by_schedule(forwards(kernels))))
 

@@ -76,8 +76,7 @@ void CudaPixels::admit(PreprocessJob& job, cuda::Stream stream) {
   staging_.add(frame);
   if (frame.memory != MemoryKind::kCuda) return;
   if (frame.producer_stream != nullptr) {
-    produced_.record(static_cast<cuda::Stream>(frame.producer_stream));
-    produced_.hold_back(stream);
+    produced_.order(static_cast<cuda::Stream>(frame.producer_stream), stream);
   }
   held_.push_back(frame.keep_alive);
 }

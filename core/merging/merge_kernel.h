@@ -5,7 +5,8 @@
 // same pass, but over its *output* tokens: each is the average of its members, weighted by size,
 // and is normalised while it is still in registers. The attention's output was added before, by the
 // projection's epilogue, which hides the reading of x behind its products; here it would be one
-// tensor more to read in a pass that memory bounds. A thread holds 8 channels of a token, so a
+// tensor more to read in a pass that memory bounds. So the sum is rounded to x's type before it is
+// averaged, as it is where nothing merges. A thread holds 8 channels of a token, so a
 // token spreads over several warps, few registers are needed and many rows are on their way at
 // once; the LayerNorm's moments meet in shared memory. A warp's lanes look up a token's members
 // side by side, and several members' rows are asked for before the first is used. Where a token has

@@ -3,7 +3,8 @@
 //
 // Note [log s inside the attention kernel]
 // The online softmax of FlashAttention (Dao et al., 2022, arXiv 2205.14135): a block holds 64
-// queries of one head and goes over the keys 64 at a time, keeping each row's maximum and sum.
+// queries of one head and goes over the keys 64 at a time, keeping each row's sum and what is
+// subtracted from its scores: a maximum of the row, which moves only when scores pass it by kSlack.
 // log s is one number for each key, added to the scores while they are in registers; where all
 // sizes are one, nothing is added. Everything is in powers of two: softmax(x) with e^x = 2^(x log2
 // e), and log2 s is exact for the sizes that powers of two are. Keys past the end are masked in
@@ -134,6 +135,7 @@ TOME_KERNEL void fetch_rows(const Ctx& ctx, const T* from, int64_t stride, int l
       }
     }
   } else {
+    static_assert(!kFull, "only heads of 32, 64 and 128 channels have the short way");
     TOME_UNROLL
     for (int i = 0; i < kTurns; ++i) {
       const int item = ctx.thread() + i * kAttentionThreads;
@@ -189,14 +191,15 @@ template <int kDim>
 struct AttentionState {
   float score[kAttentionKeys / 2];  ///< [n / 8][4], as tile_mma's results side by side
   float out[kDim / 2];
-  float maximum[2], sum[2];  ///< of scores in powers of two if they are weighted, else as they are
+  float base[2];  ///< of scores in powers of two if they are weighted, else as they are
+  float sum[2];
   float shrink[2];
 };
 
 template <int kDim>
 TOME_DEVICE AttentionState<kDim> first_state() {
   AttentionState<kDim> state = {};
-  state.maximum[0] = state.maximum[1] = -INFINITY;
+  state.base[0] = state.base[1] = -INFINITY;
   return state;
 }
 
@@ -224,7 +227,7 @@ TOME_KERNEL void weight_scores(const Ctx& ctx, float scale, int step, int keys,
 }
 
 /// How far a row's scores, in powers of two, may pass the number that is subtracted from them
-/// before that number follows: what is summed stays below 2^8 each, and where no row of a warp is
+/// before that number follows: what is summed is at most 2^8 each, and where no row of a warp is
 /// moved, nothing has to be scaled.
 constexpr float kSlack = 8;
 
@@ -236,18 +239,18 @@ TOME_KERNEL void update_softmax(const Ctx& ctx, float scale, int step, int keys,
   float most[2];
   weight_scores<Ctx, kDim, kWeighted, kLast>(ctx, scale, step, keys, state, most);
   const float factor = kWeighted ? 1.0F : scale;
-  float base[2];
+  float subtract[2];
   TOME_UNROLL
   for (int half = 0; half < 2; ++half) {
     most[half] = fmaxf(most[half], ctx.shuffle_xor(most[half], 1));
     most[half] = fmaxf(most[half], ctx.shuffle_xor(most[half], 2));
-    const float old = state.maximum[half];
+    const float old = state.base[half];
     const bool stays = most[half] * factor <= old * factor + kSlack;
     if (stays) most[half] = old;
     // Nothing but -inf so far (keys of weight 0): subtract 0, or -inf - -inf would be NaN.
-    base[half] = most[half] == -INFINITY ? 0.0F : most[half] * factor;
-    state.shrink[half] = stays ? 1.0F : ctx.exp2(fmaf(old, factor, -base[half]));
-    state.maximum[half] = most[half];
+    subtract[half] = most[half] == -INFINITY ? 0.0F : most[half] * factor;
+    state.shrink[half] = stays ? 1.0F : ctx.exp2(fmaf(old, factor, -subtract[half]));
+    state.base[half] = most[half];
   }
   float sum[4] = {0, 0, 0, 0};
   TOME_UNROLL
@@ -259,7 +262,7 @@ TOME_KERNEL void update_softmax(const Ctx& ctx, float scale, int step, int keys,
         score = 0;
         continue;
       }
-      score = ctx.exp2(fmaf(score, factor, -base[i / 2]));
+      score = ctx.exp2(fmaf(score, factor, -subtract[i / 2]));
       sum[i] += score;
     }
   }

@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "cuda/stream.h"
@@ -106,9 +107,9 @@ class Product {
   }
 
   lt::Algo first_guess(lt::Handle handle, size_t workspace_bytes) const {
-    const auto guesses = guesses_for(a_.get(), out_.get(), handle, workspace_bytes, 1);
-    if (guesses.empty()) lt::check(lt::kNotSupported, text_of(q_) + ", choosing an algorithm");
-    return guesses.front();
+    const Guesses guesses = guesses_for(a_.get(), out_.get(), handle, workspace_bytes, 1);
+    lt::check(guesses.status, text_of(q_) + ", choosing an algorithm");
+    return guesses.algorithms.front();
   }
 
   /// The guesses for these rows, the first one first, and those for fewer that fit.
@@ -119,8 +120,9 @@ class Product {
       const int64_t rows = std::max<int64_t>(1, q_.rows * part / kParts);
       const Owned a = layout(q_.type, q_.depth, rows, q_.a_stride);
       const Owned out = layout(q_.out_type, q_.columns, rows, q_.out_stride);
-      const auto guesses = guesses_for(a.get(), out.get(), handle, workspace_bytes, kGuesses);
-      for (const lt::Algo& algo : guesses) {
+      const Guesses guesses =
+          guesses_for(a.get(), out.get(), handle, workspace_bytes, kGuesses);  // none is no matter
+      for (const lt::Algo& algo : guesses.algorithms) {
         if (!contains(found, algo) && fits(handle, algo, workspace_bytes)) found.push_back(algo);
       }
     }
@@ -128,9 +130,15 @@ class Product {
   }
 
  private:
-  /// Up to `wanted` algorithms for other rows of the same product, the best guess first.
-  std::vector<lt::Algo> guesses_for(lt::Layout a, lt::Layout out, lt::Handle handle,
-                                    size_t workspace_bytes, int wanted) const {
+  /// What the heuristic says: the best guess first.
+  struct Guesses {
+    std::vector<lt::Algo> algorithms;
+    lt::Status status;
+  };
+
+  /// Up to `wanted`, for layouts that may have other rows than the product.
+  Guesses guesses_for(lt::Layout a, lt::Layout out, lt::Handle handle, size_t workspace_bytes,
+                      int wanted) const {
     const Owned preference = make("preference", api_.preference_destroy,
                                   [&](void** out) { return api_.preference_create(out); });
     const auto prefer = [&](int attribute, const auto& value) {
@@ -143,13 +151,15 @@ class Product {
     for (const uint32_t alignment : alignments_of(q_)) prefer(attribute++, alignment);
     std::vector<lt::HeuristicResult> results(static_cast<size_t>(wanted));
     int found = 0;
-    const lt::Status status = api_.heuristic(handle, desc_.get(), weight_.get(), a, out, out,
-                                             preference.get(), wanted, results.data(), &found);
-    if (status == lt::kNotSupported) return {};
-    lt::check(status, text_of(q_) + ", choosing an algorithm");
-    std::vector<lt::Algo> algorithms;
-    for (int i = 0; i < found; ++i) algorithms.push_back(results[static_cast<size_t>(i)].algo);
-    return algorithms;
+    Guesses guesses;
+    guesses.status = api_.heuristic(handle, desc_.get(), weight_.get(), a, out, out,
+                                    preference.get(), wanted, results.data(), &found);
+    if (guesses.status != lt::kSuccess) return guesses;
+    for (const lt::HeuristicResult& result : std::span(results).first(static_cast<size_t>(found))) {
+      if (result.state == lt::kSuccess) guesses.algorithms.push_back(result.algo);
+    }
+    if (guesses.algorithms.empty()) guesses.status = lt::kNotSupported;
+    return guesses;
   }
 
   bool fits(lt::Handle handle, const lt::Algo& algo, size_t workspace_bytes) const {

@@ -11,15 +11,15 @@
 namespace tome::cuda {
 
 /// Note [Which algorithm a product takes]
-/// cuBLASLt guesses an order of its algorithms for a shape; the first guess is up to a fifth slower
-/// than the best. A model's warm-up therefore measures the first few for the shapes that it will
-/// run (`tune`), and the fastest is kept for the process and the device, so that equal products
-/// give equal results whoever asks. Shapes that nobody tuned take the first guess. Two processes
-/// may choose differently and then differ in the last bits.
+/// cuBLASLt guesses an order of its algorithms for a shape; the first guess is up to a third slower
+/// than the best. A model's warm-up therefore measures some thirty for each of the shapes that it
+/// will run (`tune`), and the fastest is kept for the process and the device, so that equal
+/// products give equal results whoever asks. Shapes that nobody tuned take the first guess. Two
+/// processes may choose differently and then differ in the last bits.
 ///
 /// What is guessed for a number of rows are tiles that divide it well, and often none of those
-/// whose epilogue hides behind the next tile's products, which matters more: with GELU, up to a
-/// sixth. Where tokens merge, each block has another number of rows, and each its own luck. So the
+/// whose epilogue hides behind the next tile's products, which matters more: with GELU, a tenth.
+/// Where tokens merge, each block has another number of rows, and each its own luck. So the
 /// guesses for fewer rows (eighths of them) are measured too, wherever the library says that they
 /// fit: all once, then the best of them again.
 class MatrixProducts {

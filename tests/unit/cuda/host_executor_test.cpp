@@ -100,6 +100,8 @@ TEST(HostExecutor, ShufflesMoveValuesWithinTheWarp) {
     float sum = 1;
     for (int mask = 16; mask > 0; mask /= 2) sum += ctx.shuffle_xor(sum, mask);
     EXPECT_EQ(sum, 32);
+    EXPECT_EQ(ctx.any(ctx.thread() == 40), ctx.warp() == 1) << "one lane of the second warp";
+    EXPECT_FALSE(ctx.any(false));
   });
 }
 
@@ -190,10 +192,10 @@ void expect_group_product() {
   const auto right = [](int k, int n) { return static_cast<float>((k * 5 + n * 2) % 13 - 6); };
   launch_on_host(shape_of({1, 1, 1}, 128, 64 * 128), [&](HostContext& ctx) {
     auto* tile = ctx.shared<Bf16>();
-    constexpr int kFirst = 32;  // where the 16 channels begin in rows of keys
+    constexpr int kFirst = kColumns ? 16 : 32;  // row, or in rows of keys the channel
     for (int i = ctx.thread(); i < 16 * 64; i += 128) {
       const int k = i / 64, n = i % 64;
-      const int row = kColumns ? k : n, column = kColumns ? n : kFirst + k;
+      const int row = kColumns ? kFirst + k : n, column = kColumns ? n : kFirst + k;
       tile[row * 64 + (column / 8 ^ row % 8) * 8 + column % 8] = from_float<Bf16>(right(k, n));
     }
     ctx.sync_block();
@@ -206,7 +208,8 @@ void expect_group_product() {
     float d[32];
     for (float& value : d) value = 1;
     ctx.group_fence(d);
-    ctx.group_mma<Bf16, kColumns>(d, a, ctx.group_tile(tile), kColumns ? 0 : kFirst, true);
+    ctx.group_mma<Bf16, kColumns>(d, a, ctx.group_tile(tile), kColumns ? kFirst * 64 : kFirst,
+                                  true);
     ctx.group_commit();
     EXPECT_TRUE(std::isnan(d[0])) << "nobody has waited";
     ctx.template group_wait<0>(d);
