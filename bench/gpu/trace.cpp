@@ -11,6 +11,9 @@
 #include <cstdlib>
 #include <memory>
 
+// The names, and who owns a buffer, are those of CUPTI's C interface.
+// NOLINTBEGIN(cppcoreguidelines-owning-memory, cppcoreguidelines-no-malloc)
+// NOLINTBEGIN(readability-identifier-naming, concurrency-mt-unsafe)
 namespace {
 
 struct Close {
@@ -67,3 +70,5 @@ extern "C" __attribute__((visibility("default"))) int InitializeInjection() {
   std::atexit(finish);
   return 1;
 }
+// NOLINTEND(readability-identifier-naming, concurrency-mt-unsafe)
+// NOLINTEND(cppcoreguidelines-owning-memory, cppcoreguidelines-no-malloc)

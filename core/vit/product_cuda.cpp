@@ -282,6 +282,7 @@ std::vector<MatrixProducts::Candidate> MatrixProducts::measure(const ProductRequ
     }
   }
   std::vector<Candidate*> order;
+  order.reserve(candidates.size());
   for (Candidate& candidate : candidates) order.push_back(&candidate);
   std::sort(order.begin(), order.end(), [](const Candidate* a, const Candidate* b) {
     return a->microseconds < b->microseconds;

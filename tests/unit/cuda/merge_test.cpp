@@ -161,7 +161,7 @@ TEST(MergeStream, LayerNormDoesNotDependOnTheGrid) {
     p.shape = cuda::row_shape(p.channels, cuda::kMergeBlockWarps);
     const int shared = cuda::kMomentSets * cuda::kMomentBytes;
     const auto run = [&]<class Body>(int blocks, cuda::ThreadOrder order) {
-      const at::Tensor x = in.x.clone();  // in place, as it may be
+      at::Tensor x = in.x.clone();  // in place, as it may be
       p.x = floats(x);
       p.norm_out = x.data_ptr<float>();
       cuda::HostLauncher(order).run<Body>({{blocks, 1, 1}, p.shape.threads(), shared}, p);
