@@ -82,7 +82,7 @@ install_packages() {
 is at hand to install them: ${missing[*]}"
     as_root=(sudo)
   fi
-  say "Debian packages: installing ${missing[*]}"
+  say "Debian packages (a few minutes, in silence): installing ${missing[*]}"
   local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y
     -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300)
   local log

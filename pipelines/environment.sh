@@ -2,7 +2,10 @@
 # GStreamer finds its elements. TOME_BUILD=DIR uses another build folder than build/.
 build=${TOME_BUILD:-$root/build}
 [ -e "$build/build.ninja" ] || "$root/setup.sh"
-[ -e "$build/gst-plugin/libgsttomeclassify.so" ] || ninja -C "$build" programs >&2
+# Each, since a build that was interrupted has some of them.
+for made in tools/tome gst-plugin/libgsttomeclassify.so gst-plugin/libgsttomepublish.so; do
+  [ -e "$build/$made" ] || { ninja -C "$build" programs >&2 && break; }
+done
 export GST_PLUGIN_PATH=$build/gst-plugin${GST_PLUGIN_PATH:+:$GST_PLUGIN_PATH}
 export GST_REGISTRY=$build/gst-registry.bin
 # Debian's own interpreter has GStreamer's bindings.

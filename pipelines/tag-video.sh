@@ -7,7 +7,7 @@
 #   --r SPEC      tokens to merge in each block: 0, 13, 16:-1, 16,8,4, keep=0.5; default: the model's
 #   --top-k N     tags of each result; default: 5
 #   FILE          any video that GStreamer decodes; default: a clip made on the spot, in which a
-#                 virtual camera pans, tilts, zooms and is covered
+#                 virtual camera pans, tilts, zooms, rolls, shakes, is covered, defocused, frozen
 set -euo pipefail
 
 root=$(dirname "$(dirname "$(readlink -f "$0")")")

@@ -86,7 +86,9 @@ TEST(Methods, KMeansFindsSeparatedClusters) {
   const auto target = row(m.target);
   for (size_t i = 0; i < target.size(); ++i) {
     for (size_t j = 0; j < target.size(); ++j) {
-      if (target[i] == target[j]) EXPECT_EQ(i / 8, j / 8);
+      if (target[i] == target[j]) {
+        EXPECT_EQ(i / 8, j / 8);
+      }
     }
   }
 }

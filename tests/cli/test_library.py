@@ -1,0 +1,54 @@
+"""What `meson install` gives to programs that use the library: its headers, and README's example."""
+
+import os
+import re
+import subprocess
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import tap
+from program import ROOT
+
+BUILD = Path(os.environ["TOME_BUILD"])
+
+
+@contextmanager
+def installed():
+    """The headers and tomevit.pc, in a folder of their own: (include/tome, pkgconfig folder, prefix)."""
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(["meson", "install", "-C", BUILD, "--no-rebuild", "--tags", "devel", "--destdir", folder],
+                              capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        include = next(Path(folder).rglob("include/tome"))
+        yield include, next(Path(folder).rglob("tomevit.pc")).parent, include.parent.parent
+
+
+def test_headers_include_what_is_installed():
+    with installed() as (include, _, _):
+        headers = {str(path.relative_to(include)): path.read_text() for path in include.rglob("*.h")}
+    assert "vit/model.h" in headers and "engine/c_api.h" in headers, sorted(headers)
+    missing = {(name, wanted) for name, text in headers.items()
+               for wanted in re.findall(r'#include "(.*?)"', text) if wanted not in headers}
+    assert not missing, f"not installed: {sorted(missing)}"
+
+
+def readme_example():
+    text = (ROOT / "README.md").read_text()
+    block = next(block for block in re.findall(r"```cpp\n(.*?)```", text, re.DOTALL) if "tome::Checkpoint" in block)
+    lines = block.splitlines()
+    includes = [line for line in lines if line.startswith("#include")]
+    return "\n".join([*includes, "int main() {", *(line for line in lines if line not in includes), "}", ""])
+
+
+def test_readmes_example_compiles():
+    with installed() as (_, pkgconfig, prefix):
+        flags = subprocess.run(["pkg-config", f"--define-variable=prefix={prefix}", "--cflags", "tomevit"],
+                               env=os.environ | {"PKG_CONFIG_PATH": str(pkgconfig)}, capture_output=True, text=True)
+        assert flags.returncode == 0, flags.stderr
+        done = subprocess.run(["g++", "-std=c++20", "-fsyntax-only", "-x", "c++", *flags.stdout.split(), "-"],
+                              input=readme_example(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[:2000]
+
+
+tap.main(globals())
