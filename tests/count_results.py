@@ -1,11 +1,13 @@
-"""Prints 'N passed, N failed[, N skipped]' for the last `meson test`, single cases counted.
+"""Says why cases of the last `meson test` were skipped, then 'N passed, N failed[, N skipped]'.
 
 usage: count_results.py MESON_LOGS EXIT_STATUS
 
 Exits with 1 if anything failed: a case, a program that ended badly, or meson itself.
 """
 
+import collections
 import json
+import re
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -13,13 +15,19 @@ from pathlib import Path
 BAD = {"FAIL", "TIMEOUT", "INTERRUPT", "ERROR", "UNEXPECTEDPASS"}
 
 
-def read_cases(logs):
-    """Counts of passed, failed and skipped cases, by name of the test program."""
+def read_suites(logs):
+    """The root of meson's JUnit file; an empty one where it wrote none."""
     file = logs / "testlog.junit.xml"
-    counts = {}
     if not file.exists():
-        return counts
-    for suite in ElementTree.parse(file).getroot().iter("testsuite"):
+        return ElementTree.Element("testsuites")
+    # A program's output may hold control characters, such as colours, which XML does not allow.
+    return ElementTree.fromstring(re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f]", "", file.read_text()))
+
+
+def read_cases(suites):
+    """Counts of passed, failed and skipped cases, by name of the test program."""
+    counts = {}
+    for suite in suites.iter("testsuite"):
         for case in suite.findall("testcase"):
             kind = 0
             if case.find("failure") is not None or case.find("error") is not None:
@@ -33,23 +41,36 @@ def read_cases(logs):
 
 
 def read_programs(logs):
-    """Results of whole programs: (name, result)."""
+    """What meson notes of each program: name, result, stdout."""
     file = logs / "testlog.json"
     if not file.exists():
         return []
-    programs = [json.loads(line) for line in file.read_text().splitlines() if line.strip()]
-    return [(program["name"], program["result"]) for program in programs]
+    return [json.loads(line) for line in file.read_text().splitlines() if line.strip()]
+
+
+def read_skip_reasons(suites, programs):
+    """How many cases gave which reason. Of GoogleTest meson keeps it, of TAP only the output has it."""
+    # FILE:LINE, then the reason
+    messages = [skipped.text for skipped in suites.iter("skipped")]
+    reasons = [text.strip().split("\n", 1)[-1] for text in messages if text]
+    for program in programs:
+        reasons += re.findall(r"^ok \d+ .*# SKIP (.+)$", program.get("stdout", ""), re.MULTILINE)
+    return collections.Counter(" ".join(reason.split()) for reason in reasons)
 
 
 def main():
     logs, status = Path(sys.argv[1]), int(sys.argv[2])
-    counts = read_cases(logs)
+    suites = read_suites(logs)
+    counts = read_cases(suites)
     passed, failed, skipped = (sum(count[kind] for count in counts.values()) for kind in range(3))
-    bad = [name for name, result in read_programs(logs) if result in BAD]
+    programs = read_programs(logs)
+    bad = [program["name"] for program in programs if program["result"] in BAD]
     # A program that crashed has written no failure of its own.
     failed = max(failed, len(bad))
     if status != 0 and failed == 0:
         failed = 1
+    for reason, count in read_skip_reasons(suites, programs).most_common():
+        print(f"skipped, {count}: {reason}")
     for name in bad:
         print(f"failed: {name}")
     print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))

@@ -27,9 +27,13 @@ import ctypes
 import json
 import math
 import pathlib
+import re
 import shutil
 import sys
+import warnings
 
+# Torch without NumPy, which nothing here needs and pip does not install with it.
+warnings.filterwarnings("ignore", message="Failed to initialize NumPy")
 import torch
 
 DTYPES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
@@ -44,15 +48,24 @@ class ConvertError(Exception):
     """One line for the user."""
 
 
+def why_not_loaded(error):
+    """One sentence of what torch.load raised, without its advice to run the code in the file."""
+    refused = re.search(r"Unsupported (global: GLOBAL \S+|class \S+)", str(error))
+    if refused:
+        return f"found code (torch's word: {refused[0]}), expected tensors alone; nothing of it was run"
+    return f"found no PyTorch checkpoint ({type(error).__name__} in torch.load)"
+
+
 def load_state(path):
     """The tensors of a checkpoint by name, whatever they are wrapped in."""
     # Training scripts store their arguments beside the weights; a Namespace only holds values.
     with torch.serialization.safe_globals([argparse.Namespace]):
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
+        except OSError:
+            raise
         except Exception as error:
-            raise ConvertError(f"{path}: not a PyTorch checkpoint that can be read without running "
-                               f"code: {str(error).splitlines()[0]}") from error
+            raise ConvertError(f"{path}: {why_not_loaded(error)}") from error
     for key in ("model_ema", "state_dict_ema", "model", "state_dict", "model_state", "module"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]

@@ -1,5 +1,6 @@
 """tools/convert_checkpoint.py: a checkpoint that went through PyTorch's pickle is the same model."""
 
+import functools
 import json
 import os
 import subprocess
@@ -11,7 +12,9 @@ import tap
 from program import DATA, ROOT, needs, run, tome_ok
 
 FIXTURES = ROOT / "tests" / "fixtures" / "hf"
-PYTHON = os.environ.get("TOME_TORCH_PYTHON", sys.executable)
+
+# Where setup.sh took LibTorch with its CUDA libraries, its .venv can import torch, too.
+PYTHONS = [os.environ.get("TOME_TORCH_PYTHON"), ROOT / ".venv" / "bin" / "python", sys.executable]
 
 # Runs where torch is: saves a fixture's tensors (a prefix taken off) as the training scripts do.
 TO_PICKLE = """
@@ -40,21 +43,27 @@ torch.save({"model": {"a": Evil()}}, sys.argv[1])
 """
 
 
-def needs_torch():
-    status = subprocess.run([PYTHON, "-c", "import torch"], capture_output=True, check=False)
-    if status.returncode != 0:
-        raise tap.Skip(f"{PYTHON} has no torch: TOME_TORCH_PYTHON can name one that has")
+def can_import_torch(python):
+    return subprocess.run([python, "-c", "import torch"], capture_output=True, check=False).returncode == 0
+
+
+@functools.cache
+def python_with_torch():
+    for python in PYTHONS:
+        if python and Path(python).exists() and can_import_torch(python):
+            return python
+    raise tap.Skip("no Python with torch (pip install torch): TOME_TORCH_PYTHON can name one")
 
 
 def pickled(folder, source, prefix="", wrapped=True):
     path = Path(folder) / "checkpoint.pth"
-    status, _, err = run(PYTHON, "-c", TO_PICKLE, source, path, prefix, int(wrapped))
+    status, _, err = run(python_with_torch(), "-c", TO_PICKLE, source, path, prefix, int(wrapped))
     assert status == 0, err
     return path
 
 
 def convert(*arguments):
-    return run(PYTHON, ROOT / "tools" / "convert_checkpoint.py", *arguments)
+    return run(python_with_torch(), ROOT / "tools" / "convert_checkpoint.py", *arguments)
 
 
 def convert_ok(*arguments):
@@ -92,7 +101,6 @@ def scores(model, image):
 
 def check_timm(fixture, *options):
     """Converted from a pickle, the fixture gives the scores of the original folder."""
-    needs_torch()
     original = FIXTURES / fixture
     with tempfile.TemporaryDirectory() as folder:
         path = pickled(folder, original / "model.safetensors")
@@ -111,7 +119,6 @@ def test_average_pooling_layer_scale_and_no_class_token():
 
 
 def test_registers_without_positions_and_without_qkv_bias():
-    needs_torch()
     with tempfile.TemporaryDirectory() as folder:
         path = pickled(folder, FIXTURES / "timm_registers" / "model.safetensors", wrapped=False)
         out = Path(folder) / "model"
@@ -125,7 +132,6 @@ def test_registers_without_positions_and_without_qkv_bias():
 
 
 def test_distilled():
-    needs_torch()
     source = DATA / "parity" / "vit_tiny_distilled.safetensors"
     needs(source)
     with tempfile.TemporaryDirectory() as folder:
@@ -141,7 +147,6 @@ def test_distilled():
 
 
 def test_mae_st():
-    needs_torch()
     source = DATA / "parity" / "video_tiny.safetensors"
     needs(source)
     with tempfile.TemporaryDirectory() as folder:
@@ -160,7 +165,6 @@ def test_mae_st():
 
 
 def test_transformers_keep_their_configuration():
-    needs_torch()
     original = FIXTURES / "vit"
     with tempfile.TemporaryDirectory() as folder:
         path = pickled(folder, original / "model.safetensors", wrapped=False)
@@ -175,23 +179,25 @@ def test_transformers_keep_their_configuration():
 
 
 def test_no_code_runs():
-    needs_torch()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "evil.pth"
-        status, _, err = run(PYTHON, "-c", EVIL, path)
+        status, _, err = run(python_with_torch(), "-c", EVIL, path)
         assert status == 0, err
         status, out, err = convert(path, Path(folder) / "model")
-        assert status == 2 and out == "" and "evil.pth" in err and err.count("\n") == 1, err
+        assert status == 2 and out == "" and "evil.pth: found code" in err and err.count("\n") == 1, err
         assert not Path(str(path) + ".evil").exists()
 
 
 def test_other_checkpoints_are_refused():
-    needs_torch()
     with tempfile.TemporaryDirectory() as folder:
         text = Path(folder) / "text.pth"
-        text.write_text("not a checkpoint")
-        status, _, err = convert(text, Path(folder) / "model")
-        assert status == 2 and "text.pth" in err and err.count("\n") == 1, err
+        for content in ("not a checkpoint", ""):
+            text.write_text(content)
+            status, _, err = convert(text, Path(folder) / "model")
+            assert status == 2 and "text.pth: found no PyTorch checkpoint" in err, err
+            assert err.count("\n") == 1, err
+        status, _, err = convert(Path(folder) / "none.pth", Path(folder) / "model")
+        assert status == 2 and "none.pth" in err and err.count("\n") == 1, err
         other = pickled(folder, FIXTURES / "vit" / "model.safetensors", "vit.layernorm.")
         status, _, err = convert(other, Path(folder) / "model")
         assert status == 2 and "neither timm's" in err, err
