@@ -10,7 +10,8 @@
 
 namespace tome::cuda {
 
-/// After these no call of this process gets through to the device any more.
+/// After these no call of this process gets through to the device any more: CUDA's documentation of
+/// each says that the process must be restarted.
 inline bool is_lost(cudaError_t status) {
   switch (status) {
     case cudaErrorIllegalAddress:
@@ -19,10 +20,12 @@ inline bool is_lost(cudaError_t status) {
     case cudaErrorHardwareStackError:
     case cudaErrorIllegalInstruction:
     case cudaErrorMisalignedAddress:
+    case cudaErrorInvalidAddressSpace:
+    case cudaErrorInvalidPc:
+    case cudaErrorContextIsDestroyed:
     case cudaErrorECCUncorrectable:
     case cudaErrorNvlinkUncorrectable:
     case cudaErrorAssert:
-    case cudaErrorDevicesUnavailable:
       return true;
     default:
       return false;
@@ -32,6 +35,7 @@ inline bool is_lost(cudaError_t status) {
 /// @throws Error kOutOfMemory or kDevice that names what was being done and CUDA's own words
 inline void check(cudaError_t status, const char* what) {
   if (status == cudaSuccess) return;
+  cudaGetLastError();  // else the next launch would be blamed for it; a lost device stays lost
   const bool memory = status == cudaErrorMemoryAllocation;
   throw Error(memory ? ErrorKind::kOutOfMemory : ErrorKind::kDevice,
               std::string(what) + ": CUDA error " + cudaGetErrorName(status) + " (" +

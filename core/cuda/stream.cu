@@ -48,7 +48,7 @@ PinnedMemory::PinnedMemory(size_t bytes, const char* what) : bytes_(bytes) {
   if (bytes == 0) return;
   const cudaError_t status = cudaHostAlloc(&data_, bytes, cudaHostAllocDefault);
   if (status == cudaErrorMemoryAllocation) {
-    cudaGetLastError();  // the process goes on
+    cudaGetLastError();
     throw Error(ErrorKind::kOutOfMemory, std::string(what) + ": asked for " +
                                              std::to_string(bytes) +
                                              " bytes of page-locked host memory, which are not "
@@ -104,7 +104,6 @@ Graph::Graph(Stream stream, const std::function<void()>& enqueue) {
   cudaError_t status = cudaStreamEndCapture(stream, &graph);
   if (status == cudaSuccess) status = cudaGraphInstantiate(&graph_, graph, 0);
   if (graph != nullptr) cudaGraphDestroy(graph);
-  if (status != cudaSuccess) cudaGetLastError();
   check(status, "capturing a graph");
 }
 

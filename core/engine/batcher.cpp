@@ -3,11 +3,50 @@
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <utility>
 
 #include "engine/failure.h"
+#include "engine/log.h"
 
 namespace tome {
+namespace {
+
+/// Note [Exit while streams run]
+/// A program may call exit() while a pipeline plays. LibTorch's globals are then destroyed under a
+/// worker in the middle of a forward. So the first batcher registers a handler, which runs before
+/// those (they exist by then), and lets each worker finish its batch, for which it waits a while: a
+/// device may hang.
+class LiveBatchers {
+ public:
+  static LiveBatchers& all() {
+    static LiveBatchers* const batchers = [] {
+      std::atexit([] { all().stop(); });
+      return std::make_unique<LiveBatchers>().release();  // never destroyed, like what it guards
+    }();
+    return *batchers;
+  }
+  void add(Batcher* batcher) {
+    const std::lock_guard lock(mutex_);
+    live_.push_back(batcher);
+  }
+  void remove(Batcher* batcher) {
+    const std::lock_guard lock(mutex_);
+    std::erase(live_, batcher);
+  }
+
+ private:
+  void stop() {
+    const std::lock_guard lock(mutex_);
+    for (Batcher* batcher : live_) batcher->ask_to_stop();
+    for (Batcher* batcher : live_) batcher->wait_stopped(std::chrono::seconds(5));
+  }
+
+  std::mutex mutex_;
+  std::vector<Batcher*> live_;
+};
+
+}  // namespace
 
 Batcher::Batcher(BatchLimits limits, const std::function<OpenedSession()>& open) : policy_(limits) {
   std::promise<std::optional<Failure>> opened;
@@ -20,24 +59,65 @@ Batcher::Batcher(BatchLimits limits, const std::function<OpenedSession()>& open)
     worker_.join();
     throw Error(failure->kind, failure->text);
   }
+  LiveBatchers::all().add(this);
 }
 
 Batcher::~Batcher() {
+  LiveBatchers::all().remove(this);
+  ask_to_stop();
+  worker_.join();
+}
+
+void Batcher::ask_to_stop() {
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
   }
   wake_.notify_one();
-  worker_.join();
+}
+
+void Batcher::wait_stopped(Clock::duration most) {
+  if (worker_.get_id() == std::this_thread::get_id()) return;  // exit() in a callback
+  std::unique_lock lock(mutex_);
+  stopped_changed_.wait_for(lock, most, [this] { return stopped_; });
 }
 
 std::shared_ptr<StreamQueue> Batcher::open_stream(const std::string& name, size_t max_pending,
                                                   const ScoreOptions& scoring, BatchKey key) {
+  warm_up_for(key);
   auto stream = std::make_shared<StreamQueue>(name, max_pending, scoring);
   stream->key = std::make_shared<const BatchKey>(std::move(key));
   const std::lock_guard lock(mutex_);
   policy_.add(stream);
   return stream;
+}
+
+void Batcher::warm_up_for(const BatchKey& key) {
+  std::future<void> done;
+  {
+    const std::lock_guard lock(mutex_);
+    const bool others_run = batch_number_ > 0 && !policy_.streams().empty();
+    if (!warm_up_ || others_run || std::find(warm_.begin(), warm_.end(), key) != warm_.end()) {
+      return;
+    }
+    warm_.push_back(key);
+    done = warm_ups_.emplace_back(WarmUp{key, {}}).done.get_future();
+  }
+  wake_.notify_one();
+  done.wait();
+}
+
+void Batcher::run_warm_up(std::unique_lock<std::mutex>& lock) {
+  WarmUp next = std::move(warm_ups_.front());
+  warm_ups_.pop_front();
+  lock.unlock();
+  try {
+    warm_up_(next.key);
+  } catch (...) {  // requests will say what is wrong, or run for all that
+    log(LogLevel::kWarning, "warm-up failed: " + describe_failure(std::current_exception()).text);
+  }
+  next.done.set_value();
+  lock.lock();
 }
 
 void Batcher::close_stream(const std::shared_ptr<StreamQueue>& stream) {
@@ -175,18 +255,27 @@ void Batcher::work(const std::function<OpenedSession()>& open,
   try {
     OpenedSession session = open();
     session_ = std::move(session.session);
+    warm_up_ = std::move(session.warm_up);
     batch_duration_ = session.batch_duration.count();
   } catch (...) {
     failure = describe_failure(std::current_exception());
   }
   const bool ready = !failure;
   opened.set_value(std::move(failure));
-  if (ready) serve();
+  if (!ready) return;
+  serve();
+  const std::lock_guard lock(mutex_);
+  stopped_ = true;
+  stopped_changed_.notify_all();
 }
 
 void Batcher::serve() {
   std::unique_lock lock(mutex_);
   while (!stopping_) {
+    if (!warm_ups_.empty()) {
+      run_warm_up(lock);
+      continue;
+    }
     const TimePoint now = Clock::now();
     skip(lock, policy_.take_expired(now));
     const BatchPolicy::Decision decision = policy_.decide(now, batch_number_, batch_duration());

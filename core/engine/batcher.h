@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <deque>
 #include <functional>
 #include <future>
 #include <memory>
@@ -21,6 +22,8 @@ namespace tome {
 struct OpenedSession {
   std::unique_ptr<DeviceSession> session;
   Clock::duration batch_duration{};  ///< of a full batch, as warm-up measured it
+  /// Does what is done once for requests of this key; empty where that is nothing.
+  std::function<void(const BatchKey&)> warm_up;
 };
 
 /// Note [Locks and threads]
@@ -28,6 +31,12 @@ struct OpenedSession {
 /// for each thread that ever called it). One mutex guards the queues and is never held while pixels
 /// are read, a forward runs, a ticket completes or a frame is released: all of these call out. The
 /// worker sleeps on a condition variable until a decision changes or its time has come.
+///
+/// Note [Warm-up by schedule]
+/// A device may have things to measure for each schedule, which takes seconds. A stream that opens
+/// waits for that, so that its first frames need not; it does without where batches of other
+/// streams run already, since they would wait, too. So does a schedule that changes while its
+/// stream runs.
 ///
 /// Every public function may be called from any thread; `submit` by one thread at a time per
 /// stream.
@@ -62,6 +71,11 @@ class Batcher {
   /// Queues a task that was begun in `epoch`; completes it as cancelled if that has passed.
   void submit(const std::shared_ptr<Task>& task, uint64_t epoch);
 
+  /// For the end of the process: the worker ends after the batch that runs, and what is queued is
+  /// never settled.
+  void ask_to_stop();
+  void wait_stopped(Clock::duration most);
+
   DeviceSession& session() { return *session_; }
   const BatchLimits& limits() const { return policy_.limits(); }
   /// An average over the last full batches, pre-processing included.
@@ -78,6 +92,13 @@ class Batcher {
   };
   using SettledList = std::vector<Settled>;
 
+  struct WarmUp {
+    BatchKey key;
+    std::promise<void> done;
+  };
+
+  void warm_up_for(const BatchKey& key);
+  void run_warm_up(std::unique_lock<std::mutex>& lock);
   void work(const std::function<OpenedSession()>& open,
             std::promise<std::optional<Failure>>& opened);
   void serve();
@@ -101,9 +122,13 @@ class Batcher {
   std::condition_variable wake_;
   BatchPolicy policy_;
   std::unique_ptr<DeviceSession> session_;
+  std::function<void(const BatchKey&)> warm_up_;
+  std::vector<BatchKey> warm_;  // keys that need no warm-up any more, or wait for it
+  std::deque<WarmUp> warm_ups_;
   std::vector<Slot> running_;  // changed by the worker, with the lock; read by others with it
   uint64_t batch_number_ = 0;
-  bool stopping_ = false;
+  bool stopping_ = false, stopped_ = false;
+  std::condition_variable stopped_changed_;
   std::atomic<Clock::rep> batch_duration_ = 0;
   std::thread worker_;
 };

@@ -87,7 +87,7 @@ typedef enum { TOME_RANGE_LIMITED, TOME_RANGE_FULL } TomeColorRange;
 typedef enum { TOME_MEMORY_HOST, TOME_MEMORY_CUDA } TomeMemoryKind;
 
 typedef struct {
-  int32_t x, y, width, height; /* pixels; width 0: the full frame */
+  int32_t x, y, width, height; /* pixels; all four 0: the full frame */
 } TomeRegion;
 
 typedef struct {
@@ -157,7 +157,7 @@ typedef struct {
 typedef struct {
   const TomeScore* scores; /* best first */
   uint32_t n_scores;
-  TomeRegion region;                    /* as submitted; width 0: the full frame */
+  TomeRegion region;                    /* as submitted; all 0: the full frame */
   int64_t clip_start_pts, clip_end_pts; /* nanoseconds; the frame's own for one frame; -1 unknown */
   uint32_t n_frames;
   uint32_t tokens_in, tokens_out;
@@ -189,6 +189,8 @@ typedef struct {
    */
   int64_t (*model_batch_duration)(TomeModel* model);
 
+  /* Blocks while the device measures what it has not yet for the stream's schedule, unless other
+   * streams of the model run: on a CUDA device up to seconds. */
   TomeStatus (*stream_open)(TomeModel* model, const TomeStreamConfig* config, TomeStream** stream,
                             TomeError* error);
   /* Cancels what is pending, waits for what runs. No submit may be in progress or follow. */

@@ -12,7 +12,9 @@
 namespace tome {
 namespace {
 
-constexpr size_t kKeptBlocks = 64;
+/// What a pool keeps for later. A clip's frame is a block of its own: 224 pixels in bf16 are 301
+/// KB, and 50 windows of 16 frames fit.
+constexpr size_t kKeptBytes = size_t{256} << 20;
 
 }  // namespace
 
@@ -29,17 +31,10 @@ std::shared_ptr<const cuda::DeviceMemory> BlockPool::take(size_t bytes) {
     if (best != free_.end()) {
       memory = std::move(*best);
       free_.erase(best);
+      free_bytes_ -= memory.bytes();
     }
   }
-  if (memory.data() == nullptr) {
-    try {
-      memory = cuda::DeviceMemory(bytes, "patches of frames");
-    } catch (const Error&) {
-      const std::lock_guard lock(mutex_);
-      free_.clear();  // what is left may do for what is asked next
-      throw;
-    }
-  }
+  if (memory.data() == nullptr) memory = allocate(bytes);
   auto owner = shared_from_this();
   auto* lent = std::make_unique<cuda::DeviceMemory>(std::move(memory)).release();
   return {lent, [owner](const cuda::DeviceMemory* back) {
@@ -48,10 +43,32 @@ std::shared_ptr<const cuda::DeviceMemory> BlockPool::take(size_t bytes) {
           }};
 }
 
+cuda::DeviceMemory BlockPool::allocate(size_t bytes) {
+  try {
+    return {bytes, "patches of frames"};
+  } catch (const Error&) {
+    if (let_go(0).empty()) throw;
+  }
+  return {bytes, "patches of frames"};  // there may be room now
+}
+
 void BlockPool::give_back(cuda::DeviceMemory memory) {
+  const std::vector<cuda::DeviceMemory> surplus = let_go(kKeptBytes);
   const std::lock_guard lock(mutex_);
-  if (free_.size() >= kKeptBlocks) free_.erase(free_.begin());
+  free_bytes_ += memory.bytes();
   free_.push_back(std::move(memory));
+}
+
+std::vector<cuda::DeviceMemory> BlockPool::let_go(size_t kept) {
+  std::vector<cuda::DeviceMemory> surplus;
+  const std::lock_guard lock(mutex_);
+  auto end = free_.begin();
+  for (; end != free_.end() && free_bytes_ > kept; ++end) {
+    free_bytes_ -= end->bytes();
+    surplus.push_back(std::move(*end));
+  }
+  free_.erase(free_.begin(), end);
+  return surplus;
 }
 
 CudaPixels::CudaPixels(int device, const PreprocessSpec& spec, const ViTConfig& config,
@@ -73,12 +90,13 @@ void CudaPixels::admit(PreprocessJob& job, cuda::Stream stream) {
                                         ", expected cuda:" + std::to_string(device_) +
                                         ", where the model runs");
   }
-  staging_.add(frame);
-  if (frame.memory != MemoryKind::kCuda) return;
-  if (frame.producer_stream != nullptr) {
-    produced_.order(static_cast<cuda::Stream>(frame.producer_stream), stream);
+  if (frame.memory == MemoryKind::kCuda) {
+    if (frame.producer_stream != nullptr) {
+      produced_.order(static_cast<cuda::Stream>(frame.producer_stream), stream);
+    }
+    held_.push_back(frame.keep_alive);
   }
-  held_.push_back(frame.keep_alive);
+  staging_.add(frame);  // last: a frame that fails must leave nothing among those that are read
 }
 
 void CudaPixels::upload(cuda::Stream stream, bool parallel) {

@@ -23,10 +23,15 @@ class BlockPool : public std::enable_shared_from_this<BlockPool> {
   std::shared_ptr<const cuda::DeviceMemory> take(size_t bytes);
 
  private:
+  cuda::DeviceMemory allocate(size_t bytes);
   void give_back(cuda::DeviceMemory memory);
+  /// The longest unused, until at most `kept` bytes are left. Returned, so that they are freed,
+  /// which waits for the device, without the lock.
+  std::vector<cuda::DeviceMemory> let_go(size_t kept);
   int device_;
   std::mutex mutex_;
-  std::vector<cuda::DeviceMemory> free_;
+  std::vector<cuda::DeviceMemory> free_;  // the longest unused first
+  size_t free_bytes_ = 0;
 };
 
 /// A frame's patch rows in a block on the device.

@@ -157,9 +157,13 @@ void CudaSession::gather(const BatchInput& input, const FusedForward& forward) {
   const auto tubelet = static_cast<size_t>(config.tubelet);
   auto* to = buffers_.input.as<unsigned char>();
   const auto at = [&](size_t i) { return on_device(input.frames[i]).data; };
+  const auto follows = [&](const PatchesPtr& first, const PatchesPtr& then) {
+    const DevicePatches &a = on_device(first), &b = on_device(then);
+    return b.block == a.block && b.data == a.data + frame_bytes;
+  };
   for (size_t i = 0; i < input.frames.size();) {
     size_t end = i + 1;  // frames that were pre-processed together lie together
-    while (end < input.frames.size() && at(end) == at(end - 1) + frame_bytes) ++end;
+    while (end < input.frames.size() && follows(input.frames[end - 1], input.frames[end])) ++end;
     if (tubelet == 1) {
       cuda::copy_on_device(to + i * frame_bytes, at(i), (end - i) * frame_bytes, stream_);
       i = end;
@@ -184,12 +188,15 @@ void CudaSession::run(Planned& planned) {
     planned.forward->run(*ops_, buffers_.input.data(), buffers_.workspace.data(),
                          buffers_.logits.as<float>());
   };
-  if (planned.seen && captures_ && !planned.graph) {
+  if (planned.seen && planned.fits && captures_ && !planned.graph) {
     try {
       planned.graph = cuda::Graph(stream_, enqueue);
     } catch (const Error& error) {
-      if (error.kind() == ErrorKind::kOutOfMemory) throw;
-      captures_ = false;
+      if (error.kind() == ErrorKind::kOutOfMemory) {
+        planned.fits = false;  // the launches themselves need no memory
+      } else {
+        captures_ = false;
+      }
       log(LogLevel::kWarning, std::string("forwards run without CUDA graphs: ") + error.what());
     }
   }

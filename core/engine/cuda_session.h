@@ -27,9 +27,9 @@ struct CudaModel {
 /// later one replays the graph. All shapes share one workspace, input and output, so memory is that
 /// of the largest; when these have to grow, addresses change and graphs are captured anew. At most
 /// kMostShapes are kept, the least recently used goes first. If a capture fails, the session says
-/// so once and goes on launch by launch.
+/// so once and goes on launch by launch; so does a shape alone whose graph does not fit the memory.
 ///
-/// In the loop nothing is allocated, and the host waits once, for the logits.
+/// Once a shape has run twice nothing is allocated for it, and the host waits for the logits alone.
 class CudaSession : public DeviceSession {
  public:
   explicit CudaSession(CudaSessionSetup setup);
@@ -52,6 +52,7 @@ class CudaSession : public DeviceSession {
     std::unique_ptr<FusedForward> forward;
     cuda::Graph graph;
     bool seen = false;  ///< has run launch by launch
+    bool fits = true;   ///< its graph found memory
     uint64_t used = 0;
   };
   struct Buffers {

@@ -42,24 +42,17 @@ Checkpoint load(const InstanceConfig& config) {
     options.image_width = config.input_width;
     options.image_height = config.input_height;
   }
-  Checkpoint checkpoint = load_checkpoint(config.model, options);
-  const int64_t own = checkpoint.config.frames;
-  if (own > 1 && config.clip_length > 0 && config.clip_length != own) {
-    if (config.clip_length % checkpoint.config.tubelet != 0) {
-      throw Error(ErrorKind::kSettings, "clip-length: found " + std::to_string(config.clip_length) +
-                                            ", expected a multiple of " +
-                                            std::to_string(checkpoint.config.tubelet) +
-                                            ", the frames of one tubelet of " + config.model);
-    }
-    options.frames = config.clip_length;
-    checkpoint = load_checkpoint(config.model, options);
-  }
-  return checkpoint;
+  options.clip_length = config.clip_length;
+  return load_checkpoint(config.model, options);
 }
 
 int64_t clip_length_of(const InstanceConfig& config, const ViTConfig& model) {
   if (model.frames > 1) return model.frames;
   return std::max(config.clip_length, 1);
+}
+
+double milliseconds_since(TimePoint started) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - started).count();
 }
 
 /// Milliseconds of a forward of one request, the better of two runs after one to warm up.
@@ -71,7 +64,7 @@ double time_forward(const VisionTransformer& transformer, int64_t frames) {
   for (int run = 0; run < 3; ++run) {
     const TimePoint started = Clock::now();
     transformer.forward(patches);
-    const double took = std::chrono::duration<double, std::milli>(Clock::now() - started).count();
+    const double took = milliseconds_since(started);
     if (run > 0) best = run == 1 ? took : std::min(best, took);
   }
   return best;
@@ -212,22 +205,32 @@ BatchInput batch_of(DeviceSession& session, const BatchInput& model, const Frame
                     int64_t batch) {
   BatchInput input = model;
   input.batch = batch;
+  if (model.frames_per_request > 1) {  // as a stream of clips does: each frame when it comes
+    input.frames.assign(static_cast<size_t>(batch * model.frames_per_request),
+                        session.preprocess_one(frame));
+    return input;
+  }
   std::vector<PreprocessJob> jobs(static_cast<size_t>(batch), PreprocessJob{&frame, {}, {}});
   session.preprocess(jobs);
   for (const PreprocessJob& job : jobs) {
     if (job.error) std::rethrow_exception(job.error);
-    input.frames.insert(input.frames.end(), static_cast<size_t>(model.frames_per_request),
-                        job.patches);
+    input.frames.push_back(job.patches);
   }
   return input;
 }
 
+std::vector<int64_t> default_r(const ModelDescription& model) {
+  return Schedule::parse(model.default_schedule).resolve(model.geometry);
+}
+
 /// Runs the model as it will be used, so that the first frames of a stream do not pay for what is
 /// done once, and measures a full batch.
-Clock::duration warm_up(DeviceSession& session, const ModelDescription& model, int64_t batch_size) {
+Clock::duration warm_up(DeviceSession& session, int64_t clip_length, const BatchKey& key,
+                        int64_t batch_size) {
   BatchInput input;
-  input.frames_per_request = model.clip_length;
-  input.r = Schedule::parse(model.default_schedule).resolve(model.geometry);
+  input.frames_per_request = clip_length;
+  input.r = key.r;
+  input.prop_attn = key.prop_attn;
   const Frame frame = warm_up_frame();
   const auto time_warm = [&](int64_t batch) {
     session.warm_up(batch_of(session, input, frame, batch));
@@ -280,8 +283,20 @@ OpenedModel open_model(const InstanceConfig& config) {
   OpenedModel opened;
   opened.description = describe_model(config, *loaded);
   opened.session.session = make_session(loaded, config);
-  opened.session.batch_duration =
-      warm_up(*opened.session.session, opened.description, config.batch_size);
+  const BatchKey defaults{default_r(opened.description), PropAttn::kAuto, -1};
+  DeviceSession& session = *opened.session.session;
+  const int64_t clip_length = opened.description.clip_length;
+  opened.session.batch_duration = warm_up(session, clip_length, defaults, config.batch_size);
+  if (loaded->cuda) {
+    opened.session.warm_up = [&session, defaults, clip_length, config](const BatchKey& key) {
+      const bool merges_static = key.static_threshold >= 0 && clip_length > 1;
+      if (key == defaults || merges_static) return;  // was done; is not done by our kernels
+      const TimePoint started = Clock::now();
+      warm_up(session, clip_length, key, config.batch_size);
+      log(LogLevel::kInfo, "measured the products of another schedule of " + config.model + " in " +
+                               std::to_string(milliseconds_since(started)) + " ms");
+    };
+  }
   const auto ms = std::chrono::duration<double, std::milli>(opened.session.batch_duration).count();
   log(LogLevel::kInfo, "opened " + opened.description.name + " (" + describe(config) + ") on " +
                            opened.description.device + " in " + opened.description.precision +

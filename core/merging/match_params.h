@@ -124,7 +124,9 @@ constexpr int kMatchThreads = 512;     ///< of a matching block, at most
 constexpr int kCountThreads = 256;     ///< of the many launches' blocks
 constexpr int kMatchOneLaunch = 2048;  ///< A tokens that one block can order in shared memory
 constexpr int kMatchSplits = 5;        ///< at most
-constexpr int kMatchProcessors = 132;  ///< multiprocessors that the grid is cut for
+/// Multiprocessors that the grid is cut for: an H100's. On other devices some idle or wait a turn;
+/// scratch memory is laid out for the same grid, on the host, where no device need be.
+constexpr int kMatchProcessors = 132;
 
 /// How many blocks share the columns: at small batches rows alone would leave processors idle.
 TOME_DEVICE constexpr int match_splits(int batch, int n_a) {

@@ -20,11 +20,11 @@ inline void check_attention(const AttentionRequest& q) {
                     " channels in this type; expected bfloat16 or float16 and 32, 64, 80 or 128");
   }
   const bool aligned = is_aligned16(q.q) && is_aligned16(q.k) && is_aligned16(q.v) &&
-                       q.sample_stride % 8 == 0 && q.token_stride % 8 == 0 &&
+                       is_aligned16(q.out) && q.sample_stride % 8 == 0 && q.token_stride % 8 == 0 &&
                        q.head_stride % 8 == 0;
   if (!aligned) {
     throw Error(ErrorKind::kSettings,
-                "attention: q, k or v is not 16-byte aligned (strides " +
+                "attention: q, k, v or out is not 16-byte aligned (strides " +
                     std::to_string(q.sample_stride) + ", " + std::to_string(q.token_stride) + ", " +
                     std::to_string(q.head_stride) + "); expected multiples of 8 elements");
   }

@@ -79,6 +79,8 @@ TOME_KERNEL bool has_queries(const Ctx& ctx, const AttentionPlace<T>& place) {
 template <int kDim>
 constexpr int kRowPitch = kDim == 64 ? 64 : kDim + 8;
 
+// One size of tile, and one way to fetch it, for queries, keys and values.
+static_assert(kAttentionRows == kAttentionKeys);
 template <int kDim>
 constexpr int kTileElements = kAttentionRows* kRowPitch<kDim>;
 

@@ -44,7 +44,7 @@ bool FusedForward::by_grid() const {
   return knows_grid(shape_.partition) && tokens_.back() < tokens_.front();
 }
 
-int FusedForward::elements_of_qkv(size_t block) const {
+int FusedForward::qkv_columns(size_t block) const {
   const auto columns = 3 * weights_.config.dim + (r_[block] > 0 ? weights_.head_dim() : 0);
   return static_cast<int>(columns);
 }
@@ -191,7 +191,7 @@ void FusedForward::match(FusedOps& ops, const State& state, size_t block) const 
   cuda::MatchRequest q;
   q.metric = state.base + at_.qkv + 3 * weights_.config.dim * element;
   q.type = weights_.type;
-  q.token_stride = elements_of_qkv(block);
+  q.token_stride = qkv_columns(block);
   q.sample_stride = q.token_stride * tokens_[block];
   q.batch = static_cast<int>(shape_.batch);
   q.tokens = static_cast<int>(tokens_[block]);
@@ -214,7 +214,7 @@ void FusedForward::attend(FusedOps& ops, const State& state, size_t block) const
   q.q = state.base + at_.qkv;
   q.k = state.base + at_.qkv + config.dim * element;
   q.v = state.base + at_.qkv + 2 * config.dim * element;
-  q.token_stride = elements_of_qkv(block);
+  q.token_stride = qkv_columns(block);
   q.sample_stride = q.token_stride * tokens_[block];
   q.head_stride = weights_.head_dim();
   q.type = weights_.type;
@@ -281,7 +281,7 @@ void FusedForward::run_block(FusedOps& ops, State& state, size_t block) const {
   unsigned char* norm = state.base + at_.norm;
   unsigned char* attention = state.base + at_.attention;
   FusedLinear qkv = w.qkv;
-  qkv.out = elements_of_qkv(block);
+  qkv.out = qkv_columns(block);
   linear(ops, qkv, norm, rows, nullptr, state.base + at_.qkv);
   if (merges) {
     ops.fork();

@@ -73,7 +73,7 @@ class FusedForward {
   };
 
   void lay_out();
-  int elements_of_qkv(size_t block) const;
+  int qkv_columns(size_t block) const;
   void embed(FusedOps& ops, State& state, const void* patches) const;
   void run_block(FusedOps& ops, State& state, size_t block) const;
   /// The halves, whose lists are written here where they are not arithmetic.

@@ -224,9 +224,13 @@ class Choices {
     if (found == chosen_.end() || (tuned && !found->second.tuned)) return std::nullopt;
     return found->second.algo;
   }
-  void set(const Key& key, const lt::Algo& algo, bool tuned) {
+  /// The choice that holds: of two guesses or two measured ones the first, and what was measured
+  /// in place of a guess.
+  lt::Algo settle(const Key& key, const lt::Algo& algo, bool tuned) {
     const std::lock_guard lock(mutex_);
-    chosen_[key] = {algo, tuned};
+    Choice& choice = chosen_.try_emplace(key, Choice{algo, tuned}).first->second;
+    if (tuned && !choice.tuned) choice = {algo, true};
+    return choice.algo;
   }
 
  private:
@@ -257,8 +261,7 @@ void MatrixProducts::run(const ProductRequest& request, Stream stream) {
   const Key key = key_of(device_, request);
   std::optional<lt::Algo> algo = Choices::all().find(key, false);
   if (!algo) {
-    algo = product.first_guess(handle_, workspace_.bytes());
-    Choices::all().set(key, *algo, false);
+    algo = Choices::all().settle(key, product.first_guess(handle_, workspace_.bytes()), false);
   }
   product.run(handle_, *algo, workspace_, stream);
 }
@@ -303,7 +306,7 @@ void MatrixProducts::tune(const ProductRequest& request, Stream stream) {
       candidates.begin(), candidates.end(),
       [](const auto& a, const auto& b) { return a.microseconds < b.microseconds; });
   const bool clearly = best->microseconds < kClearly * candidates.front().microseconds;
-  Choices::all().set(key, clearly ? best->algo : candidates.front().algo, true);
+  Choices::all().settle(key, clearly ? best->algo : candidates.front().algo, true);
 }
 
 }  // namespace tome::cuda

@@ -12,10 +12,11 @@ namespace tome::cuda {
 
 /// Note [Which algorithm a product takes]
 /// cuBLASLt guesses an order of its algorithms for a shape; the first guess is up to a third slower
-/// than the best. A model's warm-up therefore measures some thirty for each of the shapes that it
-/// will run (`tune`), and the fastest is kept for the process and the device, so that equal
-/// products give equal results whoever asks. Shapes that nobody tuned take the first guess. Two
-/// processes may choose differently and then differ in the last bits.
+/// than the best. The warm-up of a model, and of a schedule when a stream opens, therefore measures
+/// some thirty, at most 65, for each shape of one request and of a full batch (`tune`), and the
+/// fastest is kept for the process and the device. Other shapes (batches that did not fill, a
+/// schedule that changes while its stream runs) take the first guess, and a graph keeps what it was
+/// captured with. Two processes may choose differently and then differ in the last bits.
 ///
 /// What is guessed for a number of rows are tiles that divide it well, and often none of those
 /// whose epilogue hides behind the next tile's products, which matters more: with GELU, a tenth.

@@ -66,10 +66,12 @@ struct FakeDevice {
   Door preprocess_door, forward_door;
   std::mutex mutex;
   std::vector<RanBatch> batches;
-  std::vector<int> preprocessed;     // tags
-  std::vector<Region> regions;       // of pre-processed frames
-  std::set<int> bad_frames;          // tags whose pre-processing throws
-  std::set<int> bad_requests;        // tags whose forward throws
+  std::vector<int> preprocessed;    // tags
+  std::vector<Region> regions;      // of pre-processed frames
+  std::set<int> bad_frames;         // tags whose pre-processing throws
+  std::set<int> bad_requests;       // tags whose forward throws
+  std::vector<BatchKey> warmed_up;  // by streams that opened
+  bool warm_up_fails = false;
   int64_t most_in_memory = 1 << 30;  // larger batches throw kOutOfMemory
   int sessions_open = 0, sessions_made = 0;
 
@@ -158,6 +160,11 @@ inline ModelOpener fake_opener(std::shared_ptr<FakeDevice> device, int64_t clip_
     OpenedModel opened;
     opened.description = fake_description(clip_length);
     opened.session.session = std::make_unique<FakeSession>(device);
+    opened.session.warm_up = [device](const BatchKey& key) {
+      const std::lock_guard lock(device->mutex);
+      device->warmed_up.push_back(key);
+      if (device->warm_up_fails) throw Error(ErrorKind::kOutOfMemory, "a bad warm-up");
+    };
     return opened;
   };
 }

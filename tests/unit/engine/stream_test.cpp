@@ -324,6 +324,31 @@ TEST(Stream, SchedulesShareNoBatch) {
   EXPECT_EQ(batches[2].prop_attn, PropAttn::kOff);
 }
 
+TEST(Stream, ASchedulesWarmUpIsDoneWhenItsFirstStreamOpens) {
+  const FakeModel model(1);
+  const auto warmed_up = [&] {
+    const std::lock_guard lock(model.device->mutex);
+    std::vector<std::vector<int64_t>> r;
+    for (const BatchKey& key : model.device->warmed_up) r.push_back(key.r);
+    return r;
+  };
+  using Schedules = std::vector<std::vector<int64_t>>;
+  auto first = model.stream(stream_config(1, "3"));
+  EXPECT_EQ(warmed_up(), (Schedules{{3, 3}}));
+  auto second = model.stream(stream_config(1, "3"));
+  EXPECT_EQ(warmed_up(), (Schedules{{3, 3}}));
+  auto third = model.stream(stream_config(1, "1"));
+  EXPECT_EQ(warmed_up(), (Schedules{{3, 3}, {1, 1}}));
+  EXPECT_EQ(submit(*third, 1)->wait(), Outcome::kResult);
+  auto late = model.stream(stream_config(1, "2"));
+  EXPECT_EQ(warmed_up().size(), 2U) << "streams that run must not wait for one that opens";
+  for (auto* stream : {&first, &second, &third, &late}) stream->reset();
+  model.device->warm_up_fails = true;
+  late = model.stream(stream_config(1, "2"));
+  EXPECT_EQ(warmed_up(), (Schedules{{3, 3}, {1, 1}, {2, 2}}));
+  EXPECT_EQ(submit(*late, 2)->wait(), Outcome::kResult) << "it can do without";
+}
+
 TEST(Stream, ANewScheduleHoldsFromTheNextBatch) {
   const FakeModel model(1);
   const auto stream = model.stream(stream_config(3, "1"));
