@@ -165,7 +165,9 @@ class Bench {
       throw Error(ErrorKind::kSettings, "tome bench: expected either --model or --arch");
     }
     if (!settings.arch.empty()) return random_checkpoint(settings.arch, settings.forward.seed);
-    return load_checkpoint(settings.model);
+    LoadOptions options;
+    options.clip_length = settings.clip_length;
+    return load_checkpoint(settings.model, options);
   }
 
   Group make_group(Engines& engines, const std::string& precision, int64_t batch) const {
@@ -357,8 +359,10 @@ void add_bench_command(CLI::App& app) {
   command->add_option("--warmup", settings->warmup, "runs of each before")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 20))
       ->capture_default_str();
-  command->add_option("--clip-length", settings->clip_length,
-                      "frames of one input of an image model; 0: the model's own");
+  command
+      ->add_option("--clip-length", settings->clip_length,
+                   "frames of one input; 0: the model's own")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 20));
   command->add_flag("--compare-torch", settings->compare_torch,
                     "also time the unmerged model in plain PyTorch operations");
   command->add_flag(

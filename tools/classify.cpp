@@ -2,13 +2,14 @@
 #include <ATen/ATen.h>
 #include <c10/core/InferenceMode.h>
 
-#include <deque>
+#include <cmath>
 #include <iomanip>
 #include <iostream>
 #include <memory>
 
 #include "checkpoint/checkpoint.h"
 #include "commands.h"
+#include "engine/clip_window.h"
 #include "error.h"
 #include "forward_settings.h"
 #include "media_reader.h"
@@ -18,6 +19,8 @@
 
 namespace tome::cli {
 namespace {
+
+constexpr double kNanoseconds = 1e9;
 
 struct ClassifySettings {
   std::string model;
@@ -69,6 +72,7 @@ class Classifier {
   static Checkpoint load(const ClassifySettings& settings) {
     LoadOptions options;
     if (!settings.labels_file.empty()) options.labels_file = settings.labels_file;
+    options.clip_length = settings.clip_length;
     return load_checkpoint(settings.model, options);
   }
 
@@ -88,50 +92,36 @@ class Classifier {
     return rows;
   }
 
-  /// A window that still waits for frames: those at start, start + frame_stride, ...
-  struct OpenWindow {
-    int64_t start = 0;
-    Request request;
-  };
-
-  // Windows as the element forms them: a window's result belongs to its last frame; the one that is
-  // open at the end is padded with the last frame if it has at least half of its own.
+  /// Windows as the element forms them, see Note [Windows] in clip_window.h.
   void classify_video(const std::string& file) {
-    const int64_t stride =
+    WindowOptions asked;
+    asked.length = frames_;
+    asked.frame_stride = settings_.frame_stride;
+    asked.stride =
         settings_.clip_stride > 0 ? settings_.clip_stride : frames_ * settings_.frame_stride;
-    std::deque<OpenWindow> open;
-    for_each_frame(file, [&](const Frame& frame, int64_t index, double pts) {
-      if (index % (stride * settings_.interval) == 0) open.push_back({index, {file, {}, {}}});
-      at::Tensor rows;
-      for (OpenWindow& window : open) {
-        if ((index - window.start) % settings_.frame_stride != 0) continue;
-        if (!rows.defined()) rows = patches(frame);
-        add_frame(window.request, rows, pts);
-      }
-      if (!open.empty() && is_full(open.front().request)) {
-        submit(std::move(open.front().request));
-        open.pop_front();
-      }
+    asked.interval = settings_.interval;
+    ClipWindows windows(asked);
+    for_each_frame(file, [&](const Frame& frame, int64_t, double pts) {
+      PatchesPtr rows;
+      if (windows.advance()) rows = std::make_shared<const Patches>(Patches{patches(frame)});
+      windows.push(std::move(rows), std::llround(pts * kNanoseconds));
+      if (windows.completed() == ClipWindows::Completed::kDue) submit(file, windows.take());
       return true;
     });
-    if (open.empty()) return;
-    Request& rest = open.front().request;
-    if (2 * static_cast<int64_t>(rest.frames.size()) < frames_) return;
-    while (!is_full(rest)) rest.frames.push_back(rest.frames.back());
-    submit(std::move(rest));
+    if (std::optional<Window> rest = windows.drain()) submit(file, std::move(*rest));
   }
 
-  bool is_full(const Request& request) const {
-    return static_cast<int64_t>(request.frames.size()) == frames_;
-  }
-
-  void add_frame(Request& request, const at::Tensor& rows, double pts) const {
-    request.frames.push_back(rows);
-    request.time.pts = pts;
-    request.time.frames = frames_;
-    if (frames_ == 1) return;
-    if (!request.time.clip_start) request.time.clip_start = pts;
-    request.time.clip_end = pts;
+  void submit(const std::string& file, const Window& window) {
+    const auto seconds = [](int64_t pts) { return static_cast<double>(pts) / kNanoseconds; };
+    Request request{file, {}, {}};
+    for (const PatchesPtr& frame : window.frames) request.frames.push_back(frame->rows);
+    request.time.pts = seconds(window.end_pts);
+    request.time.frames = window.real_frames;
+    if (frames_ > 1) {
+      request.time.clip_start = seconds(window.start_pts);
+      request.time.clip_end = seconds(window.end_pts);
+    }
+    submit(std::move(request));
   }
 
   void submit(Request request) {
@@ -210,6 +200,9 @@ void add_classify_command(CLI::App& app) {
   command->add_flag("--json", settings->json, "one JSON object a line, as tomepublish writes it");
   add_forward_options(*command, settings->forward);
   command->callback([settings] {
+    if (std::isnan(settings->threshold)) {
+      throw Error(ErrorKind::kSettings, "--threshold: found NaN, expected a number");
+    }
     Classifier classifier(*settings);
     classifier.classify(settings->files);
   });

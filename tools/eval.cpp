@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-
 #include <chrono>
 #include <iomanip>
 #include <iostream>
@@ -52,6 +51,7 @@ class Evaluation {
       : settings_(settings), threads_(use_threads(settings.forward.threads)) {
     LoadOptions load;
     if (!settings.labels_file.empty()) load.labels_file = settings.labels_file;
+    load.clip_length = settings.clip_length;
     checkpoint_ = load_checkpoint(settings.model, load);
     frames_ = frames_per_request(checkpoint_.config, settings.clip_length);
     source_ = open_source();
@@ -133,9 +133,10 @@ class Evaluation {
                                   .contiguous();
     for (int64_t i = 0; i < images; ++i) {
       const auto tags = top_tags(scores[i], checkpoint_.labels, 5, -1e30);
-      run.leading.push_back(tags.front().id);
+      const int64_t best = tags.empty() ? -1 : tags.front().id;  // no score is a number: wrong
+      run.leading.push_back(best);
       const int64_t truth = source_->class_index(begin + i);
-      run.top1 += tags.front().id == truth ? 1 : 0;
+      run.top1 += best == truth ? 1 : 0;
       const auto is_right = [&](const Tag& tag) { return tag.id == truth; };
       run.top5 += std::any_of(tags.begin(), tags.end(), is_right) ? 1 : 0;
     }

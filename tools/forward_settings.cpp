@@ -197,13 +197,7 @@ double forward_gflops(const ViTConfig& config, const std::vector<int64_t>& r, in
 }
 
 int64_t frames_per_request(const ViTConfig& config, int64_t clip_length) {
-  if (config.frames == 1) return std::max<int64_t>(1, clip_length);
-  if (clip_length > 0 && clip_length != config.frames) {
-    throw Error(ErrorKind::kSettings, "--clip-length: found " + std::to_string(clip_length) +
-                                          ", but the model was loaded for " +
-                                          std::to_string(config.frames) + " frames");
-  }
-  return config.frames;
+  return config.frames == 1 ? std::max<int64_t>(1, clip_length) : config.frames;
 }
 
 }  // namespace tome::cli

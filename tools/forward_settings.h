@@ -33,8 +33,8 @@ struct ForwardSettings {
 /// --static and --seed.
 void add_forward_options(CLI::App& command, ForwardSettings& settings);
 
-/// Merging options without a schedule. `pixel_std` is the checkpoint's, to bring grey levels to the
-/// units of normalised input.
+/// Merging options without a schedule. `preprocess` is the checkpoint's, to bring grey levels to
+/// the units of normalised input.
 ForwardOptions forward_options(const ForwardSettings& settings, const ViTConfig& config,
                                const PreprocessSpec& preprocess);
 
@@ -70,9 +70,8 @@ TokenGeometry token_geometry(const ViTConfig& config, int64_t frames);
 /// Norms, activations, matching and merging are not counted, as usual.
 double forward_gflops(const ViTConfig& config, const std::vector<int64_t>& r, int64_t frames);
 
-/// Frames of one request: the model's own for a clip model, `clip_length` (or 1) for an image
+/// Frames of one request: those that a clip model was loaded for, `clip_length` (or 1) for an image
 /// model.
-/// @throws Error kSettings if a clip model is asked for another length than it was loaded with
 int64_t frames_per_request(const ViTConfig& config, int64_t clip_length);
 
 }  // namespace tome::cli

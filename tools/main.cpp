@@ -1,6 +1,7 @@
 // `tome`: token-merged Vision Transformers without a pipeline.
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <iostream>
@@ -50,6 +51,10 @@ int main(int argc, char** argv) {
     return fail(std::string(error.what()) + " (tome --help lists what there is)");
   } catch (const std::exception& error) {
     return fail(error.what());
+  }
+  // A full disk shows only here.
+  if (!std::cout.flush() || std::fflush(stdout) != 0) {
+    return fail("standard output: cannot be written");
   }
   return EXIT_SUCCESS;
 }

@@ -50,7 +50,7 @@ PlainViT::PlainViT(ViTConfig config, const ViTWeights& weights, at::Device devic
 
 at::Tensor PlainViT::forward(const at::Tensor& patches) const {
   at::Tensor x = embed(patches);
-  if (config_.pre_norm) x = norm(x, weights_.pre_norm);
+  if (config_.pre_norm) x = norm(x, weights_.pre_norm, config_.norm_eps);
   for (const BlockWeights& block : weights_.blocks) x = run_block(x, block);
   return head(x).to(at::kFloat);
 }
@@ -71,7 +71,7 @@ at::Tensor PlainViT::embed(const at::Tensor& patches) const {
 
 at::Tensor PlainViT::run_block(const at::Tensor& x, const BlockWeights& block) const {
   const int64_t batch = x.size(0), tokens = x.size(1), head_dim = config_.dim / config_.heads;
-  const at::Tensor qkv = apply(norm(x, block.norm1), block.qkv)
+  const at::Tensor qkv = apply(norm(x, block.norm1, config_.norm_eps), block.qkv)
                              .reshape({batch, tokens, 3, config_.heads, head_dim})
                              .permute({2, 0, 3, 1, 4});
   at::Tensor attended = at::scaled_dot_product_attention(qkv[0], qkv[1], qkv[2])
@@ -80,24 +80,25 @@ at::Tensor PlainViT::run_block(const at::Tensor& x, const BlockWeights& block) c
   attended = apply(attended, block.proj);
   if (block.scale1.defined()) attended = attended * block.scale1;
   const at::Tensor y = x + attended;
-  at::Tensor mlp = apply(activate(apply(norm(y, block.norm2), block.fc1)), block.fc2);
+  at::Tensor mlp =
+      apply(activate(apply(norm(y, block.norm2, config_.norm_eps), block.fc1)), block.fc2);
   if (block.scale2.defined()) mlp = mlp * block.scale2;
   return y + mlp;
 }
 
 at::Tensor PlainViT::head(const at::Tensor& tokens) const {
-  const at::Tensor x = config_.final_norm ? norm(tokens, weights_.norm) : tokens;
+  const at::Tensor x = config_.final_norm ? norm(tokens, weights_.norm, config_.norm_eps) : tokens;
   at::Tensor pooled = config_.pooling == Pooling::kToken
                           ? x.select(1, 0)
                           : x.slice(1, config_.prefix_tokens()).mean(1);
-  if (config_.fc_norm) pooled = norm(pooled, weights_.fc_norm);
+  if (config_.fc_norm) pooled = norm(pooled, weights_.fc_norm, config_.fc_norm_eps);
   const at::Tensor logits = apply(pooled, weights_.head);
   if (!config_.distilled_head) return logits;
   return (logits + apply(x.select(1, 1), weights_.head_dist)) / 2;
 }
 
-at::Tensor PlainViT::norm(const at::Tensor& x, const NormWeights& weights) const {
-  return at::layer_norm(x, {config_.dim}, weights.weight, weights.bias, config_.norm_eps);
+at::Tensor PlainViT::norm(const at::Tensor& x, const NormWeights& weights, double eps) const {
+  return at::layer_norm(x, {config_.dim}, weights.weight, weights.bias, eps);
 }
 
 at::Tensor PlainViT::activate(const at::Tensor& x) const {

@@ -7,6 +7,9 @@
 #include <cmath>
 #include <cstdio>
 #include <ctime>
+#include <span>
+
+#include "engine/postprocess.h"
 
 namespace tome::cli {
 namespace {
@@ -21,12 +24,11 @@ nlohmann::ordered_json rounded(double score) {
 
 std::vector<Tag> top_tags(const at::Tensor& scores, const std::vector<std::string>& labels,
                           int64_t count, double threshold) {
-  const auto [sorted, order] = scores.sort(/*stable=*/true, /*dim=*/0, /*descending=*/true);
+  const std::span<const float> values(scores.const_data_ptr<float>(),
+                                      static_cast<size_t>(scores.size(0)));
   std::vector<Tag> tags;
-  const float* value = sorted.const_data_ptr<float>();
-  const int64_t* id = order.const_data_ptr<int64_t>();
-  for (int64_t i = 0; i < std::min(count, sorted.size(0)) && value[i] >= threshold; ++i) {
-    tags.push_back({id[i], labels.at(static_cast<size_t>(id[i])), value[i]});
+  for (const LabelScore& best : top_scores(values, static_cast<size_t>(count), threshold)) {
+    tags.push_back({best.id, labels.at(static_cast<size_t>(best.id)), best.score});
   }
   return tags;
 }

@@ -19,7 +19,8 @@ struct Tag {
   float score = 0;
 };
 
-/// The `count` best tags of one sample, best first; equal scores go to the lower class.
+/// The `count` best tags of one sample, best first; equal scores go to the lower class,
+/// and what is not a number is left out.
 /// @param scores  float32 [classes], CPU
 std::vector<Tag> top_tags(const at::Tensor& scores, const std::vector<std::string>& labels,
                           int64_t count, double threshold);

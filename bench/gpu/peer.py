@@ -41,7 +41,8 @@ def main():
         return model(x).float().cpu()
 
     with torch.inference_mode():
-        answer_turns(run, warm_up=5)
+        # Ours has measured its products right before: a device that rested would run faster than that.
+        answer_turns(run, warm_up=5, wake_seconds=0.5)
 
 
 main()

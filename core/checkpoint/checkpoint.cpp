@@ -64,18 +64,27 @@ ViTConfig asked_config(const ViTConfig& native, const LoadOptions& options) {
     config.image_height = side(*options.image_height);
     config.image_width = side(*options.image_width);
   }
-  if (options.frames && *options.frames != native.frames) {
-    if (native.frames == 1 && native.tubelet == 1) {
-      throw Error(ErrorKind::kSettings, "clip length " + std::to_string(*options.frames) + ": " +
+  const bool is_image_model = native.frames == 1 && native.tubelet == 1;
+  std::optional<int64_t> frames = options.frames;
+  if (options.clip_length != 0 && !is_image_model) frames = options.clip_length;
+  if (frames && *frames != native.frames) {
+    if (is_image_model) {
+      throw Error(ErrorKind::kSettings, "clip length " + std::to_string(*frames) + ": " +
                                             native.name +
                                             " is an image model, whose tensors are "
                                             "the same for clips of any length");
     }
-    if (*options.frames < 1 || *options.frames > kMaxFrames) {
-      throw Error(ErrorKind::kSettings, "clip length " + std::to_string(*options.frames) +
+    if (*frames < 1 || *frames > kMaxFrames) {
+      throw Error(ErrorKind::kSettings, "clip length " + std::to_string(*frames) +
                                             ", expected 1 to " + std::to_string(kMaxFrames));
     }
-    config.frames = *options.frames;
+    if (*frames % native.tubelet != 0) {
+      throw Error(ErrorKind::kSettings, "clip-length: found " + std::to_string(*frames) +
+                                            ", expected a multiple of " +
+                                            std::to_string(native.tubelet) +
+                                            ", the frames of one tubelet of " + native.name);
+    }
+    config.frames = *frames;
   }
   try {
     check_geometry(config, native.name);

@@ -30,6 +30,9 @@ struct LoadOptions {
   /// antialiased, as timm's resample_abs_pos_embed) when it differs from the checkpoint's.
   std::optional<int64_t> image_height, image_width;
   std::optional<int64_t> frames;  ///< clip length for clip models; temporal positions interpolated
+  /// As `frames`, for users who do not know the model: 0 is its own, and image models, which take
+  /// clips of any length as they are, ignore it.
+  int64_t clip_length = 0;
 };
 
 /// Reads config.json, preprocessor_config.json, model.safetensors and the labels of `folder`.

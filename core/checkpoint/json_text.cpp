@@ -9,32 +9,70 @@
 namespace tome {
 namespace {
 
-constexpr int kMaxDepth = 64;
+constexpr size_t kMaxDepth = 64;
+/// The header of the largest model has some 10,000; a value takes a hundred bytes once parsed.
+constexpr size_t kMaxValues = 1'000'000;
+/// Keys are names, which messages repeat.
+constexpr size_t kMaxKey = 1000;
 
 using Json = nlohmann::json;
+
+/// Reads a text without building anything, so that what it would take is known before.
+class LimitCheck : public nlohmann::json_sax<Json> {
+ public:
+  explicit LimitCheck(const std::string& what) : what_(what) {}
+
+  bool null() override { return count(); }
+  bool boolean(bool) override { return count(); }
+  bool number_integer(Json::number_integer_t) override { return count(); }
+  bool number_unsigned(Json::number_unsigned_t) override { return count(); }
+  bool number_float(Json::number_float_t, const std::string&) override { return count(); }
+  bool string(std::string&) override { return count(); }
+  bool binary(Json::binary_t&) override { return count(); }
+  bool start_object(size_t) override { return open(); }
+  bool end_object() override { return close(); }
+  bool start_array(size_t) override { return open(); }
+  bool end_array() override { return close(); }
+  bool key(std::string& name) override {
+    if (name.size() > kMaxKey) refuse("a key of " + std::to_string(name.size()) + " bytes");
+    if (keys_.back().insert(name).second) return true;
+    refuse("key \"" + name + "\" occurs twice in one JSON object");
+  }
+  bool parse_error(size_t, const std::string&, const nlohmann::detail::exception& error) override {
+    refuse(std::string("not valid JSON: ") + error.what());
+  }
+
+ private:
+  [[noreturn]] void refuse(const std::string& text) const {
+    throw Error(ErrorKind::kFormat, what_ + ": " + text);
+  }
+  bool count() {
+    if (++values_ > kMaxValues)
+      refuse("JSON of more than " + std::to_string(kMaxValues) + " values");
+    return true;
+  }
+  bool open() {
+    keys_.emplace_back();
+    if (keys_.size() <= kMaxDepth) return count();
+    refuse("JSON nested deeper than " + std::to_string(kMaxDepth) + " levels");
+  }
+  bool close() {
+    keys_.pop_back();
+    return true;
+  }
+
+  const std::string& what_;
+  size_t values_ = 0;
+  std::vector<std::set<std::string>> keys_;  // of each object, or list, that is open
+};
 
 }  // namespace
 
 Json parse_json(std::string_view text, const std::string& what) {
-  std::vector<std::set<std::string>> keys;
-  const auto check = [&](int depth, Json::parse_event_t event, Json& value) {
-    if (depth > kMaxDepth) {
-      throw Error(ErrorKind::kFormat,
-                  what + ": JSON nested deeper than " + std::to_string(kMaxDepth) + " levels");
-    }
-    if (event == Json::parse_event_t::object_start) {
-      keys.emplace_back();
-    } else if (event == Json::parse_event_t::object_end) {
-      keys.pop_back();
-    } else if (event == Json::parse_event_t::key &&
-               !keys.back().insert(value.get<std::string>()).second) {
-      throw Error(ErrorKind::kFormat, what + ": key \"" + value.get<std::string>() +
-                                          "\" occurs twice in one JSON object");
-    }
-    return true;
-  };
+  LimitCheck check(what);
+  Json::sax_parse(text.begin(), text.end(), &check);
   try {
-    return Json::parse(text.begin(), text.end(), check);
+    return Json::parse(text.begin(), text.end());
   } catch (const Json::exception& error) {
     throw Error(ErrorKind::kFormat, what + ": not valid JSON: " + error.what());
   }

@@ -8,7 +8,8 @@
 
 namespace tome {
 
-/// Parses `text`. No key may occur twice in one object, and nesting is limited to 64 levels.
+/// Parses `text`, in time linear in its length. No key may occur twice in one object; nesting is
+/// limited to 64 levels, and values to a million.
 /// @param what  what the text is, for the message: "config.json", "header of model.safetensors"
 /// @throws Error kFormat
 nlohmann::json parse_json(std::string_view text, const std::string& what);

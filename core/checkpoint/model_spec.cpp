@@ -36,6 +36,11 @@ void check_geometry(const ViTConfig& config, const std::string& what) {
       "width " + number(config.dim) + " does not divide into " + number(config.heads) + " heads");
   require(config.patch_tokens() <= kMaxTokens, what,
           number(config.patch_tokens()) + " tokens, expected at most " + number(kMaxTokens));
+  require(config.mlp_hidden >= 1, what, "an MLP of width " + number(config.mlp_hidden));
+  require(config.class_token || !config.distill_token, what,
+          "a distillation token in a model without class token");
+  require(config.distill_token || !config.distilled_head, what,
+          "a head for the distillation token in a model without one");
   require(config.class_token || config.pooling != Pooling::kToken, what,
           "pooling by class token in a model without one");
 }

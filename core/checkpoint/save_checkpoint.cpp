@@ -1,4 +1,5 @@
 #include <ATen/ATen.h>
+#include <unistd.h>
 
 #include <fstream>
 #include <map>
@@ -93,13 +94,17 @@ nlohmann::ordered_json config_json(const Checkpoint& checkpoint) {
 // Through a file beside it, so that a reader never sees half of one.
 void write_text(const fs::path& path, const std::string& text) {
   fs::path partial = path;
-  partial += ".part";
+  partial += ".part" + std::to_string(::getpid());
   std::ofstream out(partial, std::ios::binary | std::ios::trunc);
   out << text;
   out.close();
   std::error_code ec;
   if (out) fs::rename(partial, path, ec);
-  if (!out || ec) throw Error(ErrorKind::kFailed, path.string() + ": cannot be written");
+  if (out && !ec) return;
+  std::error_code ignored;
+  fs::remove(partial, ignored);
+  throw Error(ErrorKind::kFailed,
+              path.string() + ": cannot be written" + (ec ? ": " + ec.message() : std::string()));
 }
 
 }  // namespace
@@ -114,10 +119,12 @@ void save_checkpoint(const Checkpoint& checkpoint, const fs::path& folder, at::S
   if (ec) {
     throw Error(ErrorKind::kFailed, folder.string() + ": cannot be made: " + ec.message());
   }
+  // Before anything is written: it fails where a text is not UTF-8.
+  const std::string config = config_json(checkpoint).dump(2) + "\n";
   Tensors tensors = tensors_of(checkpoint);
   for (auto& [name, tensor] : tensors) tensor = tensor.detach().to(dtype).contiguous();
   write_safetensors(folder / "model.safetensors", tensors, {{"format", "pt"}});
-  write_text(folder / "config.json", config_json(checkpoint).dump(2) + "\n");
+  write_text(folder / "config.json", config);
 }
 
 }  // namespace tome

@@ -124,12 +124,23 @@ std::vector<size_t> BatchPolicy::shares(const BatchKey& key) const {
   return share;
 }
 
+/// What was noted of the batch before.
+bool BatchPolicy::note_crowded(const BatchKey& key, bool crowded) {
+  const bool before = std::erase(crowded_, key) > 0;
+  std::erase_if(crowded_, [this](const BatchKey& other) {  // of schedules that are gone
+    return std::none_of(round_.begin(), round_.end(),
+                        [&](const auto& stream) { return same_key(stream->key.get(), &other); });
+  });
+  if (crowded) crowded_.push_back(key);
+  return before;
+}
+
 std::vector<std::shared_ptr<Task>> BatchPolicy::take_surplus(const BatchKey& key) {
   size_t urgent = 0;
   for (const auto& stream : round_) urgent += waiting(*stream, key, has_deadline);
-  const bool crowded_before = std::exchange(crowded_, urgent > limits_.batch_size);
+  const bool crowded_before = note_crowded(key, urgent > limits_.batch_size);
   std::vector<std::shared_ptr<Task>> surplus;
-  if (!crowded_before || !crowded_) return surplus;
+  if (!crowded_before || urgent <= limits_.batch_size) return surplus;
   const std::vector<size_t> share = shares(key);
   for (size_t i = 0; i < round_.size(); ++i) {
     size_t left = waiting(*round_[i], key);

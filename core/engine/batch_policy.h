@@ -33,11 +33,11 @@ struct BatchLimits {
 /// Note [Overload]
 /// A request left behind by a batch waits for two more: the one that runs and its own. That is
 /// worth it for a burst, not where every batch leaves some behind: latency would stand at the most
-/// that deadlines allow, and any batch that takes longer would go beyond. So when a second batch in
-/// a row finds more requests with deadlines than it holds, each stream keeps its newest, as many as
-/// are its share of this batch, and the older ones are skipped. As many are inferred as before, and
-/// a frame's latency is the rest of the batch under way when it came, and its own. Requests
-/// without a deadline are left alone and crowd nobody out.
+/// that deadlines allow, and any batch that takes longer would go beyond. So when a second batch of
+/// a key in a row finds more requests with deadlines than it holds, each stream keeps its newest,
+/// as many as are its share of this batch, and the older ones are skipped. As many are inferred as
+/// before, and a frame's latency is the rest of the batch under way when it came, and its own.
+/// Requests without a deadline are left alone and crowd nobody out.
 class BatchPolicy {
  public:
   explicit BatchPolicy(BatchLimits limits) : limits_(limits) {}
@@ -69,12 +69,13 @@ class BatchPolicy {
  private:
   TimePoint start_time(const BatchKey& key, uint64_t batch_number, Clock::duration duration) const;
   std::vector<size_t> shares(const BatchKey& key) const;
+  bool note_crowded(const BatchKey& key, bool crowded);
   static Slot take_one(StreamQueue& stream);
 
   BatchLimits limits_;
   std::vector<std::shared_ptr<StreamQueue>> round_;
-  size_t first_ = 0;      // whose turn it is
-  bool crowded_ = false;  // more had deadlines than the last batch held
+  size_t first_ = 0;               // whose turn it is
+  std::vector<BatchKey> crowded_;  // whose last batch had less room than there were deadlines
 };
 
 }  // namespace tome

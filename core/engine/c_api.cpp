@@ -63,7 +63,9 @@ TomeStatus status_of(ErrorKind kind) {
 TomeStatus report(TomeStatus status, const char* text, TomeError* error) {
   if (error == nullptr) return status;
   error->status = status;
-  const size_t length = std::min(std::strlen(text), sizeof(error->message) - 1);
+  size_t length = std::min(std::strlen(text), sizeof(error->message) - 1);
+  const auto continues = [&](size_t at) { return (static_cast<uint8_t>(text[at]) & 0xC0) == 0x80; };
+  while (length > 0 && continues(length)) --length;  // no part of a character
   std::memcpy(error->message, text, length);
   error->message[length] = '\0';
   return status;

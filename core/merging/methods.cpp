@@ -12,6 +12,7 @@
 #include <tuple>
 
 #include "merging/keys.h"
+#include "merging/partition.h"
 #include "merging/schedule.h"
 
 namespace tome {
@@ -20,14 +21,7 @@ namespace {
 using Places = std::vector<int64_t>;
 
 Places free_tokens(int64_t tokens, const MatchOptions& options) {
-  Places free;
-  for (int64_t token = 0; token < tokens; ++token) {
-    if (!std::binary_search(options.protected_tokens.begin(), options.protected_tokens.end(),
-                            token)) {
-      free.push_back(token);
-    }
-  }
-  return free;
+  return unprotected_tokens(tokens, options.protected_tokens);
 }
 
 /// One sample's merges: for every token the token it ends in; itself if it stays.
@@ -110,7 +104,9 @@ Matching random_pruning(int64_t batch, int64_t tokens, const MatchOptions& optio
 }
 
 Matching attention_pruning(const at::Tensor& importance, const MatchOptions& options) {
-  const at::Tensor values = importance.to(at::kCPU, at::kFloat).contiguous();
+  at::Tensor values = importance.to(at::kCPU, at::kFloat);
+  // What is not a number matters least.
+  values = values.masked_fill(values.isnan(), -std::numeric_limits<float>::infinity()).contiguous();
   const int64_t tokens = values.size(1);
   const Places free = free_tokens(tokens, options);
   Matching matching = plan(values.size(0), tokens, options, [&](int64_t sample, int64_t r) {
@@ -172,6 +168,8 @@ Roots cluster(const at::Tensor& keys, int64_t tokens, const Places& free, int64_
 Roots merge_greedily(at::Tensor scores, const Places& free, int64_t tokens, int64_t r) {
   const auto n = static_cast<int64_t>(free.size());
   const float gone = -std::numeric_limits<float>::infinity();
+  // What is not a number is the least alike, but still there.
+  scores = scores.masked_fill(scores.isnan(), std::numeric_limits<float>::lowest());
   scores = scores.masked_fill(at::ones({n, n}, at::kBool).triu(1).logical_not(), gone).contiguous();
   float* score = scores.data_ptr<float>();  // [n, n], above the diagonal
   Roots roots(static_cast<size_t>(tokens));

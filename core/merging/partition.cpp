@@ -49,17 +49,6 @@ Halves split_by_parity(int64_t batch, const Places& free, const MatchOptions& op
   return {at::cat(a), at::cat(b)};
 }
 
-Places unprotected(int64_t tokens, const std::vector<int64_t>& protected_tokens) {
-  Places free;
-  free.reserve(static_cast<size_t>(tokens));
-  for (int64_t token = 0; token < tokens; ++token) {
-    if (!std::binary_search(protected_tokens.begin(), protected_tokens.end(), token)) {
-      free.push_back(token);
-    }
-  }
-  return free;
-}
-
 /// Fisher-Yates with a generator whose output the standard fixes, so that a seed means the same
 /// everywhere.
 void shuffle(Places& places, uint64_t seed) {
@@ -69,8 +58,28 @@ void shuffle(Places& places, uint64_t seed) {
 
 }  // namespace
 
+std::vector<int64_t> unprotected_tokens(int64_t tokens,
+                                        const std::vector<int64_t>& protected_tokens) {
+  Places free;
+  free.reserve(static_cast<size_t>(tokens));
+  auto next = protected_tokens.begin();
+  for (int64_t token = 0; token < tokens; ++token) {
+    if (next != protected_tokens.end() && *next == token) {
+      ++next;
+    } else {
+      free.push_back(token);
+    }
+  }
+  if (next != protected_tokens.end()) {
+    throw Error(ErrorKind::kSettings, "protected tokens: found " + std::to_string(*next) +
+                                          " out of order, expected places from 0 to " +
+                                          std::to_string(tokens - 1) + ", ascending");
+  }
+  return free;
+}
+
 Halves split_tokens(int64_t batch, int64_t tokens, const MatchOptions& options) {
-  Places free = unprotected(tokens, options.protected_tokens);
+  Places free = unprotected_tokens(tokens, options.protected_tokens);
   switch (options.partition) {
     case Partition::kByFrame:
     case Partition::kCheckerboard:

@@ -3,6 +3,9 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
+#include <vector>
+
 #include "merging/clip_grid.h"
 #include "merging/match_params.h"
 #include "merging/matching.h"
@@ -15,6 +18,11 @@ struct Halves {
   at::Tensor a;  ///< int64 [B or 1, Na]
   at::Tensor b;  ///< int64 [B or 1, Nb]; one row if all samples share the split
 };
+
+/// The places of the tokens that may merge, ascending.
+/// @throws Error kSettings if `protected_tokens` are not ascending places
+std::vector<int64_t> unprotected_tokens(int64_t tokens,
+                                        const std::vector<int64_t>& protected_tokens);
 
 /// Splits `tokens` tokens but the protected ones.
 ///

@@ -35,7 +35,9 @@ at::Tensor attention(const Heads& asked, const at::Tensor& log_weight) {
                .expand({batch, 1, tokens, tokens});
   }
   const at::Tensor out = at::scaled_dot_product_attention(heads.q, heads.k, heads.v, bias);
-  return out.transpose(1, 2).reshape({batch, tokens, heads.q.size(1) * heads.q.size(3)});
+  return out.transpose(1, 2)
+      .reshape({batch, tokens, heads.q.size(1) * heads.q.size(3)})
+      .to(asked.q.scalar_type());
 }
 
 at::Tensor first_token_attention(const Heads& heads) {

@@ -43,11 +43,13 @@ std::unique_ptr<CpuWorkspace> CpuForward::take_workspace(const CpuRun& run) cons
       idle_.erase(idle_.begin() + static_cast<int64_t>(i));
       return found;
     }
-    // One that is too small makes room for its successor, which holds what it held.
+    // One that is too small makes room for its successor, which holds what it held, unless that is
+    // far more than either: large batches of frames and one long clip.
     if (!idle_.empty()) {
       const CpuExtent old = idle_.back()->extent;
-      extent = {std::max(extent.batch, old.batch), std::max(extent.tokens, old.tokens),
-                std::max(extent.threads, old.threads)};
+      const CpuExtent both{std::max(extent.batch, old.batch), std::max(extent.tokens, old.tokens),
+                           std::max(extent.threads, old.threads)};
+      if (both.rows() <= 2 * std::max(extent.rows(), old.rows())) extent = both;
       idle_.pop_back();
     }
   }

@@ -119,29 +119,43 @@ class Pool {
         idle_.erase(found);
       }
     }
-    if (!team) {
-      team = std::make_unique<CpuTeam>(helpers);
-      const std::lock_guard lock(mutex_);
-      busy_ += team->threads() - (helpers + 1);  // there may be fewer
-    }
-    return team;
+    return team ? std::move(team) : make(helpers);
   }
 
   void take_back(std::unique_ptr<CpuTeam> team) {
     const std::lock_guard lock(mutex_);
     busy_ -= team->threads();
+    // Teams that came out short are never asked for again: where threads are scarce, they must not
+    // gather here.
+    if (idle_.size() >= std::max(1U, std::thread::hardware_concurrency()))
+      idle_.erase(idle_.begin());
     idle_.push_back(std::move(team));
   }
 
  private:
+  std::unique_ptr<CpuTeam> make(int helpers) {
+    std::unique_ptr<CpuTeam> team;
+    try {
+      team = std::make_unique<CpuTeam>(helpers);
+    } catch (...) {
+      const std::lock_guard lock(mutex_);
+      busy_ -= helpers + 1;
+      throw;
+    }
+    const std::lock_guard lock(mutex_);
+    busy_ += team->threads() - (helpers + 1);  // there may be fewer
+    return team;
+  }
+
   std::mutex mutex_;
   int busy_ = 0;
   std::vector<std::unique_ptr<CpuTeam>> idle_;
 };
 
+/// Never destroyed: a program may exit while one of its threads is in a forward.
 Pool& pool() {
-  static Pool pool;
-  return pool;
+  static Pool* const pool = std::make_unique<Pool>().release();
+  return *pool;
 }
 
 }  // namespace

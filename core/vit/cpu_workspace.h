@@ -14,6 +14,7 @@ namespace tome {
 struct CpuExtent {
   int64_t batch = 0, tokens = 0;
   int threads = 1;
+  int64_t rows() const { return batch * tokens; }
   bool holds(const CpuExtent& other) const {
     return batch >= other.batch && tokens >= other.tokens && threads >= other.threads;
   }

@@ -34,7 +34,7 @@ struct ForwardOptions {
   /// Merge tubelets that do not change from the one before, in units of normalised input; < 0: off.
   /// `r` then holds for clips in which nothing repeats, and shrinks with what is left.
   double static_threshold = -1;
-  uint64_t seed = 0;
+  uint64_t seed = 0;   ///< of all that is random: a partition, pruning, and what drop_path drops
   bool plain = false;  ///< LibTorch's operators even where there are kernels of ours
 };
 

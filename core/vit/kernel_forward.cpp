@@ -9,11 +9,12 @@
 
 namespace tome {
 
-bool kernels_apply(const ForwardOptions& options) {
+bool kernels_apply(const at::Tensor& patches, const ForwardOptions& options) {
+  const bool differentiates = c10::GradMode::is_enabled() && patches.requires_grad();
   return !options.plain && !options.trace && options.drop_path <= 0 &&
          options.metric == Metric::kKeys && options.similarity == Similarity::kCosine &&
          options.partition != Partition::kRandom && options.method == MergeMethod::kBipartite &&
-         options.combine == Combine::kWeightedMean && !c10::GradMode::is_enabled();
+         options.combine == Combine::kWeightedMean && !differentiates;
 }
 
 ForwardOutput forward_on_kernels(const CpuForward& cpu, const ViTConfig& config,

@@ -10,8 +10,8 @@ namespace tome {
 /// operators of model.cpp are the readable original: they train, trace, run on every device and
 /// processor and know all the ways to merge that exist for comparison. Tests hold one against the
 /// other.
-/// @return whether the kernels know these options
-bool kernels_apply(const ForwardOptions& options);
+/// @return whether the kernels know these options, and no gradient of the patches is wanted
+bool kernels_apply(const at::Tensor& patches, const ForwardOptions& options);
 
 /// VisionTransformer::forward of a model for which kernels_apply.
 /// @param patches  [B, T, n, 3 * p * p], B >= 1, checked

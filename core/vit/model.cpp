@@ -1,6 +1,7 @@
 #include "vit/model.h"
 
 #include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
 #include <c10/core/GradMode.h>
 
 #include <mutex>
@@ -59,17 +60,30 @@ void for_each_tensor(ViTWeights& weights, F&& f) {
   linear(weights.head_dist);
 }
 
-/// A residual branch, dropped for whole samples with probability `rate` and scaled up otherwise
-/// (stochastic depth, Huang et al. 2016).
-at::Tensor drop_path(const at::Tensor& branch, double rate) {
-  if (rate <= 0) return branch;
-  at::Tensor keep = at::empty({branch.size(0), 1, 1}, branch.options()).bernoulli_(1 - rate);
-  return branch * keep / (1 - rate);
-}
+/// Stochastic depth (Huang et al. 2016): drops residual branches of whole samples with probability
+/// `rate` and scales the others up. Every forward draws from a generator of its own: forwards that
+/// run side by side would take from LibTorch's global one in whatever order they come.
+class DropPath {
+ public:
+  explicit DropPath(const ForwardOptions& options) {
+    if (options.drop_path > 0) random_ = at::make_generator<at::CPUGeneratorImpl>(options.seed);
+  }
+
+  at::Tensor operator()(const at::Tensor& branch, double rate) {
+    if (rate <= 0) return branch;
+    const at::Tensor keep = at::empty({branch.size(0), 1, 1}, at::kFloat)
+                                .bernoulli_(1 - rate, random_)
+                                .to(branch.options());
+    return branch * keep / (1 - rate);
+  }
+
+ private:
+  at::Generator random_;  // undefined where nothing is dropped
+};
 
 /// x + drop_path(scale * linear(branch)), fused where nothing stands between.
 at::Tensor add_branch(const at::Tensor& x, const at::Tensor& branch, const Linear& linear,
-                      const at::Tensor& scale, double drop_rate) {
+                      const at::Tensor& scale, double drop_rate, DropPath& drop_path) {
   if (!scale.defined() && drop_rate <= 0) return linear.forward_add(branch, x);
   at::Tensor out = linear.forward(branch);
   if (scale.defined()) out = out * scale;
@@ -81,10 +95,11 @@ at::Tensor tubelet_rows(const at::Tensor& patches, int64_t tubelet) {
   const int64_t batch = patches.size(0);
   const int64_t frames = patches.size(1);
   const int64_t cells = patches.size(2);
-  if (tubelet == 1) return patches.reshape({batch, frames * cells, -1});
-  return patches.view({batch, frames / tubelet, tubelet, cells, -1})
+  const int64_t row = patches.size(3);
+  if (tubelet == 1) return patches.reshape({batch, frames * cells, row});
+  return patches.view({batch, frames / tubelet, tubelet, cells, row})
       .permute({0, 1, 3, 2, 4})
-      .reshape({batch, frames / tubelet * cells, -1});
+      .reshape({batch, frames / tubelet * cells, tubelet * row});
 }
 
 void check_patches(const at::Tensor& patches, const ViTConfig& config) {
@@ -232,7 +247,12 @@ void VisionTransformer::weights_changed() {
 ForwardOutput VisionTransformer::forward(const at::Tensor& patches,
                                          const ForwardOptions& options) const {
   check_patches(patches, config_);
-  if (kernels_apply(options) && patches.size(0) > 0) {
+  if (static_cast<int64_t>(options.r.size()) > config_.depth) {
+    throw Error(ErrorKind::kSettings, "r: found " + std::to_string(options.r.size()) +
+                                          " numbers, expected at most one for each of " +
+                                          std::to_string(config_.depth) + " blocks");
+  }
+  if (kernels_apply(patches, options) && patches.size(0) > 0) {
     if (const CpuForward* cpu = impl_->cpu_forward(config_)) {
       return forward_on_kernels(*cpu, config_, patches, options);
     }
@@ -251,6 +271,7 @@ ForwardOutput VisionTransformer::forward(const at::Tensor& patches,
   }
   const int64_t left = x.size(1) - config_.prefix_tokens();
   const auto depth = static_cast<size_t>(config_.depth);
+  DropPath drop_path(options);
   for (size_t i = 0; i < depth; ++i) {
     const Block& block = impl_->blocks[i];
     const double drop_rate =
@@ -258,7 +279,8 @@ ForwardOutput VisionTransformer::forward(const at::Tensor& patches,
     const at::Tensor before = x;
     const Heads heads =
         split_heads(block.qkv.forward(layer_norm(x, block.norm1, config_.norm_eps)), config_.heads);
-    x = add_branch(x, attention(heads, tokens.log_weight()), block.proj, block.scale1, drop_rate);
+    x = add_branch(x, attention(heads, tokens.log_weight()), block.proj, block.scale1, drop_rate,
+                   drop_path);
 
     const int64_t asked =
         asked_of_block(options, i, left, output.tokens_in - config_.prefix_tokens());
@@ -274,7 +296,7 @@ ForwardOutput VisionTransformer::forward(const at::Tensor& patches,
 
     x = add_branch(
         x, block.fc1.forward(layer_norm(x, block.norm2, config_.norm_eps), config_.activation),
-        block.fc2, block.scale2, drop_rate);
+        block.fc2, block.scale2, drop_rate, drop_path);
     if (options.trace) output.trace.push_back({x, metric, tokens.sizes()});
   }
   output.tokens_out = x.size(1);
@@ -286,8 +308,15 @@ ForwardOutput VisionTransformer::forward(const at::Tensor& patches,
 
 ForwardOutput VisionTransformer::forward_pixels(const at::Tensor& pixels,
                                                 const ForwardOptions& options) const {
-  return forward(patchify(pixels.dim() == 4 ? pixels.unsqueeze(2) : pixels, config_.patch),
-                 options);
+  const at::Tensor clips = pixels.dim() == 4 ? pixels.unsqueeze(2) : pixels;
+  if (clips.dim() != 5 || clips.size(1) != config_.channels ||
+      clips.size(3) != config_.image_height || clips.size(4) != config_.image_width) {
+    throw Error(ErrorKind::kSettings, "pixels: found " + c10::str(pixels.sizes()) +
+                                          ", expected [B, 3, H, W] or [B, 3, T, H, W] with H x W " +
+                                          std::to_string(config_.image_height) + " x " +
+                                          std::to_string(config_.image_width));
+  }
+  return forward(patchify(clips, config_.patch), options);
 }
 
 at::Tensor tubelets_of(const at::Tensor& patches, int64_t tubelet) {

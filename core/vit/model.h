@@ -41,9 +41,13 @@ class VisionTransformer {
   /// @param patches  float32 [B, T, n, 3 * p * p]: patch rows (see preprocess_to_patches) of T
   ///   frames. T is config.frames; an image model (config.frames = 1) takes any T and runs the
   ///   frames' patches as one joint set, see Note [Image models on clips] in token_state.h.
+  /// Nothing is recorded for gradients unless `patches` or a weight requires one.
+  /// @throws Error kSettings for patches of another shape and for more numbers in r than blocks;
+  ///   std::bad_alloc, c10::OutOfMemoryError
   ForwardOutput forward(const at::Tensor& patches, const ForwardOptions& options = {}) const;
 
-  /// Same from pixels, float32 [B, 3, H, W] or [B, 3, T, H, W], normalised.
+  /// Same from pixels, float32 [B, 3, H, W] or [B, 3, T, H, W], normalised, of the model's size.
+  /// @throws as forward
   ForwardOutput forward_pixels(const at::Tensor& pixels, const ForwardOptions& options = {}) const;
 
   const ViTConfig& config() const { return config_; }

@@ -103,7 +103,9 @@ at::Tensor TokenState::apply(const at::Tensor& x, const Matching& matching,
       options.method == MergeMethod::kRandomPrune || options.method == MergeMethod::kAttentionPrune;
   at::Tensor weight = sizes();
   if (prune) weight = weight.scatter(1, matching.source, 0.0);
-  const MergedTokens merged = merge_tokens(x, weight, matching, options.combine);
+  // What is pruned has no part in the token that stays, however others would be combined.
+  const MergedTokens merged =
+      merge_tokens(x, weight, matching, prune ? Combine::kKeepOne : options.combine);
   if (places_.defined()) move_places(matching, weight);
   size_ = merged.size;
   if (options.track_source) source_ = merge_source(source_, matching, batch_);

@@ -3,11 +3,12 @@
 import csv
 import json
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 
 import tap
-from program import DATA, VIT_TINY, assert_one_error_line, needs, tome, tome_ok
+from program import DATA, ROOT, TOME, VIT_TINY, assert_one_error_line, needs, tome, tome_ok
 
 IMAGES = DATA / "images" / "imagenet-sample"
 DALI = DATA / "images" / "dali-extra"
@@ -86,6 +87,64 @@ def test_classify_text_output():
     assert len(out.splitlines()) == 2 and "swan" in out
 
 
+CAMERA_STATE = ROOT / "models" / "camera-state"
+
+
+def demo_clip(folder, frames):
+    """A film of so many frames."""
+    video = Path(folder) / f"{frames}.avi"
+    tome_ok("demo-clip", video, "--motion", "pan-left", "--frames", frames)
+    return video
+
+
+def clips(*arguments):
+    lines, _ = leading_tags("--model", CAMERA_STATE, *arguments)
+    return [line["clip"]["frames"] for line in lines]
+
+
+def test_classify_windows_are_the_elements():
+    with tempfile.TemporaryDirectory() as folder:
+        assert clips(demo_clip(folder, 12)) == [8, 4], "the last is padded, and says so"
+        # Starts at 0, 2, 4: the window at 2 has no frame of its own when the film ends at 8.
+        assert clips("--clip-stride", 2, demo_clip(folder, 8)) == [8]
+
+
+def test_classify_clip_model_at_another_length():
+    with tempfile.TemporaryDirectory() as folder:
+        video = demo_clip(folder, 12)
+        assert clips("--clip-length", 4, video) == [4, 4, 4]
+        command = ["classify", "--model", CAMERA_STATE, "--clip-length", 5, video]
+        assert_one_error_line(tome(*command), "clip-length", "found 5", "multiple of 4")
+
+
+def test_scores_that_are_no_numbers():
+    """A model whose head gives NaN has no tags, and none of its answers is right."""
+    with tempfile.TemporaryDirectory() as folder:
+        model = Path(folder) / "model"
+        shutil.copytree(CAMERA_STATE, model)
+        weights = bytearray((model / "model.safetensors").read_bytes())
+        size = int.from_bytes(weights[:8], "little")
+        header = json.loads(weights[8 : 8 + size])
+        begin, end = (8 + size + offset for offset in header["head.bias"]["data_offsets"])
+        weights[begin:end] = b"\xff" * (end - begin)
+        (model / "model.safetensors").write_bytes(weights)
+        out = tome_ok("classify", "--model", model, "--json", demo_clip(folder, 8))
+        assert [json.loads(line)["tags"] for line in out.splitlines()] == [[]]
+        out = tome_ok(
+            "eval", "--model", model, "--generator", "camera-state", "--limit", 2, "--json"
+        )
+        assert [row["top1"] for row in json.loads(out)] == [0.0]
+
+
+def test_a_full_disk_is_an_error():
+    if not Path("/dev/full").exists():
+        raise tap.Skip("no /dev/full here")
+    with tempfile.TemporaryDirectory() as folder, open("/dev/full", "w") as full:
+        command = [TOME, "classify", "--model", CAMERA_STATE, demo_clip(folder, 8)]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
+        assert done.returncode == 2 and b"standard output" in done.stderr, done
+
+
 def check_eval_rows(rows, samples):
     assert [row["r"] for row in rows] == ["0", "13", "16:-1"]
     assert all(row["images"] == samples and row["precision"] == "fp32" for row in rows)
@@ -98,6 +157,27 @@ def check_eval_rows(rows, samples):
     assert rows[1]["tokens_last"] == 41 and rows[1]["r_per_block"] == [13] * 12
     assert rows[2]["tokens_last"] == 10 and sum(rows[2]["r_per_block"]) == 187
     assert rows[0]["gflops"] > rows[1]["gflops"] > rows[2]["gflops"] > 0
+
+
+# Of README's table over the 500 pictures: top-1 and the share of equal tags.
+ACCURACY = {
+    "vit_tiny_patch16_224": {"0": (81.4, 100), "13": (79.0, 90.6), "16:-1": (55.8, 58.4)},
+    "deit_tiny_patch16_224": {"0": (79.2, 100), "13": (76.8, 90.2)},
+}
+
+
+def test_accuracy_is_the_readmes():
+    for name, expected in ACCURACY.items():
+        model = DATA / "models" / name
+        needs(model, IMAGES)
+        arguments = ["--model", model, "--data", IMAGES, "--r", ";".join(expected), "--json"]
+        rows = json.loads(tome_ok("eval", *arguments, timeout=1000))
+        assert len(rows) == len(expected)
+        for row in rows:
+            top1, agreement = expected[row["r"]]
+            # Another processor rounds otherwise, and three pictures may then change sides.
+            assert row["images"] == 500 and abs(row["top1"] - top1) <= 0.6, (name, row, top1)
+            assert abs(row["agreement"] - agreement) <= 1, (name, row, agreement)
 
 
 def test_eval_json_and_plot():

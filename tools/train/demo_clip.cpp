@@ -152,7 +152,8 @@ class FrameWriter {
     }
     char name[32];
     std::snprintf(name, sizeof name, "%05d.png", count_++);
-    cv::imwrite((std::filesystem::path(out_) / name).string(), bgr);
+    const std::string file = (std::filesystem::path(out_) / name).string();
+    if (!cv::imwrite(file, bgr)) throw Error(ErrorKind::kFailed, file + ": cannot be written");
   }
 
  private:
@@ -164,10 +165,15 @@ class FrameWriter {
 void run_demo(const DemoArguments& a) {
   const std::vector<CameraState> states = parse_motions(a.motion);
   Random random(a.seed);
-  // Wide enough for a pan of one segment.
+  const double sides = 1.6 + a.speed * a.frames;  // wide enough for a pan of one segment
+  constexpr double kMostPixels = 3e8;
+  if (a.width * sides * a.height * sides > kMostPixels) {
+    throw Error(ErrorKind::kSettings, "--frames: found " + std::to_string(a.frames) +
+                                          ", expected fewer: a pan over " + std::to_string(sides) +
+                                          " pictures takes too large a background");
+  }
   const cv::Mat background =
-      make_texture(static_cast<int>(a.width * (1.6 + a.speed * a.frames)),
-                   static_cast<int>(a.height * (1.6 + a.speed * a.frames)), random);
+      make_texture(static_cast<int>(a.width * sides), static_cast<int>(a.height * sides), random);
   FrameWriter writer(a);
   for (const CameraState state : states) {
     for (const cv::Mat& frame : render_segment(state, background, a, random)) writer.write(frame);

@@ -146,6 +146,14 @@ Json timm_with(const Json& args) {
   return {{"architecture", "vit_tiny_patch16_224"}, {"model_args", args}};
 }
 
+Json tome_with(const Json& keys) {
+  Json json{{"model_type", "gst-tome"}, {"image_size", 32}, {"patch_size", 8},
+            {"embed_dim", 32},          {"depth", 1},       {"num_heads", 4},
+            {"mlp_hidden", 64},         {"num_classes", 5}};
+  json.update(keys);
+  return json;
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Keys, RefusedConfig,
     ::testing::Values(
@@ -174,6 +182,12 @@ INSTANTIATE_TEST_SUITE_P(
         BadConfig{timm_with({{"patch_size", {16, 8}}}), {"patch_size"}},
         BadConfig{timm_with({{"img_size", 0}}), {"img_size", "0"}},
         BadConfig{timm_with({{"surprise", 1}}), {"surprise"}},
+        BadConfig{timm_with({{"mlp_ratio", 0.01}, {"embed_dim", 32}, {"num_heads", 4}}),
+                  {"MLP of width 0"}},
+        BadConfig{tome_with({{"distilled_head", true}}), {"head", "distillation token"}},
+        BadConfig{
+            tome_with({{"class_token", false}, {"distill_token", true}, {"global_pool", "avg"}}),
+            {"distillation token", "without class token"}},
         BadConfig{{{"architecture", "vit_tiny_patch16_224"}, {"model_args", 3}}, {"model_args"}},
         BadConfig{{{"architecture", "vit_tiny_patch16_224"},
                    {"pretrained_cfg", {{"input_size", {1, 224, 224}}}}},

@@ -230,7 +230,7 @@ TEST(LoadCheckpoint, RefusesSizesThatDoNotFit) {
   refuses(image, ErrorKind::kSettings, {"clip length 4", "image model"}, options);
   const auto clip = fixtures() / "hf" / "videomae";
   options.frames = 5;
-  refuses(clip, ErrorKind::kSettings, {"5 frames", "tubelets of 2"}, options);
+  refuses(clip, ErrorKind::kSettings, {"clip-length: found 5", "a multiple of 2"}, options);
   options.frames = 0;
   refuses(clip, ErrorKind::kSettings, {"clip length 0"}, options);
 }
@@ -275,6 +275,12 @@ TEST(Positions, ClipModelsTakeAnotherLength) {
   const auto loaded = load_checkpoint(fixtures() / "hf" / "vivit", options);
   EXPECT_EQ(loaded.config.frames, 8);
   EXPECT_EQ(loaded.weights.pos_embed.size(0), loaded.config.tokens());
+  LoadOptions asked;
+  asked.clip_length = 8;
+  const auto same = load_checkpoint(fixtures() / "hf" / "vivit", asked);
+  EXPECT_TRUE(at::equal(same.weights.pos_embed, loaded.weights.pos_embed));
+  EXPECT_EQ(load_checkpoint(fixtures() / "hf" / "timm_registers", asked).config.frames, 1)
+      << "an image model takes any length as it is";
   const auto native = load_checkpoint(fixtures() / "hf" / "vivit");
   EXPECT_TRUE(at::equal(loaded.weights.pos_embed[0], native.weights.pos_embed[0]));
   EXPECT_TRUE(at::allclose(loaded.weights.pos_embed[1], native.weights.pos_embed[1]));

@@ -3,6 +3,8 @@
 
 #include <sys/stat.h>
 
+#include <chrono>
+
 #include "checkpoint_test_util.h"
 #include "shared_data.h"
 
@@ -126,6 +128,10 @@ TEST_F(SafetensorsFormat, RefusesHeadersThatLie) {
   refuses_header("{\"a\":", {"not valid JSON"});
   refuses_header("{\"a\":\"\xFF\"}", {"not valid JSON"});
   refuses_header(std::string("{\"a\":") + std::string(100000, '['), {"nested deeper"});
+  refuses_header("{\"" + std::string(1001, 'a') + "\":1}", {"a key of 1001 bytes"});
+  std::string values = "{\"a\":[0";
+  for (int i = 0; i < 1'000'000; ++i) values += ",0";
+  refuses_header(values + "]}", {"more than 1000000 values"});
   refuses_header(R"({"a":1})", {"tensor a", "not a JSON object"});
   refuses_header(R"({"__metadata__":[]})", {"__metadata__"});
   refuses_header(R"({"a":{"shape":[4],"data_offsets":[0,16]}})", {"tensor a", "dtype", "missing"});
@@ -139,6 +145,16 @@ TEST_F(SafetensorsFormat, RefusesHeadersThatLie) {
   refuses_header(R"({"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]},
                      "a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}})",
                  {"\"a\"", "twice"});
+}
+
+// Reading is linear in a header's length: at 200,000 objects in one list, which a parser that looks
+// at all its siblings takes minutes for.
+TEST_F(SafetensorsFormat, ALongHeaderTakesNoLongTime) {
+  std::string header = "{\"__metadata__\":[{}";
+  for (int i = 0; i < 200'000; ++i) header += ",{}";
+  const auto started = std::chrono::steady_clock::now();
+  refuses_header(header + "]}", {"__metadata__"});
+  EXPECT_LT(std::chrono::steady_clock::now() - started, std::chrono::seconds(20));
 }
 
 TEST_F(SafetensorsFormat, RefusesOffsetsAndShapesThatDoNotFit) {

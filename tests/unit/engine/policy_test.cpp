@@ -234,6 +234,17 @@ TEST_F(OverloadTest, TheSecondCrowdedBatchKeepsTheNewestOfEachStream) {
   EXPECT_EQ(taken, (std::vector{of_a[2], of_b[1], of_a[3], of_b[2]})) << "in order, in turn";
 }
 
+TEST_F(OverloadTest, SchedulesAreCrowdedEachByItself) {
+  const auto plain = add();
+  const auto merged = add(100, {3, 3});
+  crowd(plain);
+  crowd(merged);
+  queue_live(plain, 6);
+  queue_live(merged, 4);
+  EXPECT_TRUE(policy.take_surplus(*merged->key).empty()) << "its second batch holds all";
+  EXPECT_EQ(policy.take_surplus(*plain->key).size(), 2U) << "batches of another schedule between";
+}
+
 TEST_F(OverloadTest, ABatchThatIsNotCrowdedEndsIt) {
   const auto a = add();
   crowd(a);

@@ -60,7 +60,7 @@ TEST_F(RealModel, RecognisesPicturesMergedAndNot) {
   const StreamPtr plain = stream(model, settings);
   settings.schedule = "13";
   const StreamPtr merged = stream(model, settings);
-  // The whole sample gives 81.4 % and 79.0 % (a test of `tome eval`); 40 pictures may deviate by
+  // The whole sample gives 81.4 % and 79.0 % (tests/cli/test_tome.py); 40 pictures may deviate by
   // two standard errors, 12 points, and a wrong pre-processing or wrong labels by far more.
   EXPECT_GE(accuracy(plain, 40), 69);
   EXPECT_GE(accuracy(merged, 40), 67);

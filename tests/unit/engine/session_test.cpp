@@ -2,10 +2,14 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <cstdlib>
 #include <memory>
+#include <thread>
 #include <vector>
 
 #include "engine/aten_session.h"
+#include "fake_session.h"
 #include "tiny_model.h"
 
 namespace tome::testing {
@@ -56,6 +60,36 @@ struct SessionTest : ::testing::Test {
   std::shared_ptr<const VisionTransformer> model;
   std::unique_ptr<AtenSession> session;
 };
+
+/// A program that exits while one of its threads is in forwards of a stream.
+[[noreturn]] void exit_while_a_stream_runs() {
+  const Checkpoint tiny = tiny_checkpoint();
+  InstanceConfig config;
+  config.model = "tiny";
+  config.batch_size = 1;
+  auto instance = std::make_shared<ModelInstance>(config, [&](const InstanceConfig&) {
+    OpenedModel opened;
+    opened.description.labels = std::make_shared<const std::vector<std::string>>(5, "class");
+    opened.description.geometry = {3, 17, 1, 32, 64};
+    opened.session.session = std::make_unique<AtenSession>(
+        std::make_shared<const VisionTransformer>(tiny.config, tiny.weights), tiny.preprocess);
+    return opened;
+  });
+  auto stream = std::make_shared<Stream>(instance, StreamConfig{});
+  std::atomic<int> results = 0;
+  std::thread([stream, &results] {
+    for (;;) results += stream->submit(tagged_frame(1), {})->wait() == Outcome::kResult ? 1 : 0;
+  }).detach();
+  while (results < 20) std::this_thread::yield();
+  std::exit(0);
+}
+
+TEST(SessionDeathTest, ExitWhileAStreamRuns) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_EXIT(exit_while_a_stream_runs(), ::testing::ExitedWithCode(0), "");
+  }
+}
 
 TEST_F(SessionTest, AStillClipCostsLittleAmongMovingOnes) {
   const std::vector<at::Tensor> clips{clip(0, 1), clip(kCells, 2), clip(8, 3), clip(0, 4)};

@@ -1,11 +1,13 @@
 #include "merging/matching.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
 #include <fstream>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <set>
@@ -25,22 +27,26 @@ std::vector<int64_t> row(const at::Tensor& t, int64_t b) {
 }
 
 /// The definition, in float64 and without cleverness: pairs (source, destination).
-std::set<std::pair<int64_t, int64_t>> pairs_by_definition(const at::Tensor& metric, int64_t r,
-                                                          int64_t protected_count) {
+std::set<std::pair<int64_t, int64_t>> pairs_by_definition(
+    const at::Tensor& metric, int64_t r, int64_t protected_count,
+    Similarity similarity = Similarity::kCosine) {
   const at::Tensor keys = metric.to(at::kDouble);
   const int64_t n = keys.size(0);
-  const auto cosine = [&](int64_t i, int64_t j) {
+  const auto alike = [&](int64_t i, int64_t j) {
+    const double dot = keys[i].dot(keys[j]).item<double>();
+    if (similarity == Similarity::kDot) return dot;
+    if (similarity == Similarity::kEuclidean) return -(keys[i] - keys[j]).norm().item<double>();
     const double norms = keys[i].norm().item<double>() * keys[j].norm().item<double>();
-    return norms == 0 ? 0.0 : keys[i].dot(keys[j]).item<double>() / norms;
+    return norms == 0 ? 0.0 : dot / norms;
   };
   std::vector<std::tuple<double, int64_t, int64_t>> edges;
   for (int64_t a = 0; a < n; a += 2) {
     if (a < protected_count) continue;
-    double best = -2;
+    double best = -std::numeric_limits<double>::infinity();
     int64_t best_b = -1;
     for (int64_t b = 1; b < n; b += 2) {
       if (b < protected_count) continue;
-      if (cosine(a, b) > best) best = cosine(a, best_b = b);
+      if (alike(a, b) > best) best = alike(a, best_b = b);
     }
     edges.emplace_back(-best, a, best_b);
   }
@@ -212,6 +218,24 @@ TEST(Matching, FollowsTheDefinition) {
   }
 }
 
+TEST(Matching, OtherSimilaritiesAreTheirDefinitions) {
+  at::manual_seed(8);
+  const at::Tensor metric = at::randn({2, 33, 8});
+  std::set<std::set<std::pair<int64_t, int64_t>>> different;
+  for (const auto similarity : {Similarity::kCosine, Similarity::kDot, Similarity::kEuclidean}) {
+    MatchOptions options;
+    options.r = 7;
+    options.protected_tokens = {0};
+    options.similarity = similarity;
+    const Matching m = bipartite_soft_matching(metric, options);
+    for (int64_t b = 0; b < 2; ++b) {
+      EXPECT_EQ(pairs_of(m, b), pairs_by_definition(metric[b], 7, 1, similarity));
+    }
+    different.insert(pairs_of(m, 0));
+  }
+  EXPECT_EQ(different.size(), 3U) << "no two of them choose alike here";
+}
+
 TEST(Matching, EqualScoresGoToTheLowerIndex) {
   // All tokens alike: every A token's best is the first B token, and the first A tokens merge.
   MatchOptions options;
@@ -275,9 +299,12 @@ TEST(Matching, SameEveryTimeWhateverTheThreads) {
   options.r = 16;
   options.protected_tokens = {0};
   const Matching first = bipartite_soft_matching(metric, options);
-  for (int i = 0; i < 5; ++i) {
+  const int before = at::get_num_threads();
+  for (const int threads : {1, 2, 3, 8}) {
+    at::set_num_threads(threads);
     EXPECT_TRUE(at::equal(first.target, bipartite_soft_matching(metric, options).target));
   }
+  at::set_num_threads(before);
 }
 
 /// Places of a full t x y x x grid behind `prefix` tokens.

@@ -4,8 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 
+#include "error.h"
+#include "merging/partition.h"
 #include "merging/static_runs.h"
 
 namespace tome {
@@ -47,6 +50,31 @@ TEST(Methods, EveryPlanIsSound) {
     expect_sound(greedy_matching(metric, options), 2, r);
   }
   expect_sound(kmeans_matching(at::ones({1, 33, 8}), with_class_token(7)), 1, 7);
+}
+
+TEST(Methods, PlansAreSoundWhereTheMetricIsNotANumber) {
+  at::manual_seed(1);
+  at::Tensor metric = at::randn({2, 33, 8});
+  for (const bool all : {false, true}) {
+    metric.slice(1, all ? 0 : 5, all ? 33 : 9).fill_(std::nanf(""));
+    const auto options = with_class_token(16);
+    expect_sound(bipartite_soft_matching(metric, options), 2, 16);
+    expect_sound(kmeans_matching(metric, options), 2, 16);
+    expect_sound(greedy_matching(metric, options), 2, 16);
+    expect_sound(attention_pruning(metric.select(2, 0), options), 2, 16);
+  }
+}
+
+TEST(Methods, ProtectedTokensMustBeAscendingPlaces) {
+  const at::Tensor metric = at::ones({1, 12, 8});
+  MatchOptions options;
+  options.r = 3;
+  for (const auto& places :
+       std::vector<std::vector<int64_t>>{{1, 0}, {0, 0}, {-1}, {12}, {0, 1, 12}}) {
+    options.protected_tokens = places;
+    EXPECT_THROW(bipartite_soft_matching(metric, options), Error);
+    EXPECT_THROW(greedy_matching(metric, options), Error);
+  }
 }
 
 TEST(Methods, AttentionPruningDropsTheLeastImportant) {

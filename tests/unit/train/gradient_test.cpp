@@ -128,14 +128,19 @@ TEST(MergeGradient, ThroughAWholeModel) {
 }
 
 TEST(MergeGradient, ChoosingTheEdgesHasNone) {
-  // The plan is fixed by the keys; nothing flows back through it.
-  at::Tensor metric = random_doubles({1, 9, 4}, 9).to(at::kFloat).requires_grad_(true);
+  // The plan is made from the keys, but nothing flows back through it: the gradient is that of a
+  // plan which is given.
+  const at::Tensor keys = random_doubles({1, 9, 4}, 9).to(at::kFloat).requires_grad_(true);
+  const at::Tensor weight = random_doubles({1, 6, 4}, 3).to(at::kFloat);
   MatchOptions options;
   options.r = 3;
-  const Matching matching = bipartite_soft_matching(metric, options);
-  EXPECT_FALSE(matching.target.requires_grad());
-  const at::Tensor merged = merge_tokens(at::ones({1, 9, 2}), {}, matching).x;
-  EXPECT_FALSE(merged.requires_grad());
+  const auto gradient = [&](const at::Tensor& metric) {
+    const Matching matching = bipartite_soft_matching(metric, options);
+    const at::Tensor loss = (merge_tokens(keys, {}, matching).x * weight).sum();
+    return torch::autograd::grad({loss}, {keys})[0];
+  };
+  EXPECT_TRUE(at::equal(gradient(keys), gradient(keys.detach())));
+  EXPECT_TRUE(gradient(keys).abs().sum().item<float>() > 0);
 }
 
 }  // namespace

@@ -5,6 +5,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
+#include <limits>
+#include <map>
+#include <string>
+#include <vector>
 
 #include "error.h"
 #include "vit/attention.h"
@@ -191,6 +196,91 @@ TEST(Model, WrongShapesAreNamed) {
   EXPECT_THROW(random_model(parity_config(), at::kHalf), Error);
 }
 
+// What README shows: no guard, LibTorch's default. The forward is the one that users of the program
+// and the element get, and a model in bf16 runs, too.
+TEST(Model, NoGuardIsNeeded) {
+  at::manual_seed(4);
+  const at::Tensor pixels = at::randn({2, 3, 64, 64});
+  for (const auto precision : {at::kFloat, at::kBFloat16}) {
+    const VisionTransformer model = random_model(parity_config(), precision);
+    ForwardOptions options;
+    options.r = {8, 8, 8, 8};
+    at::Tensor guarded;
+    {
+      const c10::InferenceMode inference;
+      guarded = model.forward_pixels(pixels, options).logits;
+    }
+    EXPECT_TRUE(at::equal(model.forward_pixels(pixels, options).logits, guarded));
+    options.plain = true;
+    const at::Tensor plain = model.forward_pixels(pixels, options).logits;
+    const double near = precision == at::kFloat ? 1e-4 : 0.2 * guarded.abs().max().item<double>();
+    EXPECT_TRUE(at::allclose(plain, guarded, 0, near)) << precision;
+  }
+}
+
+void expect_settings_error(const std::function<void()>& call,
+                           const std::vector<std::string>& words) {
+  try {
+    call();
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kSettings);
+    for (const std::string& word : words) {
+      EXPECT_NE(std::string(error.what()).find(word), std::string::npos) << error.what();
+    }
+  }
+}
+
+TEST(Model, PixelsOfAnotherSizeAreNamed) {
+  const VisionTransformer model = random_model(parity_config());
+  // All but the first have as many patches as the model's 64 x 64, or more that would be cut off.
+  for (const auto& size : std::vector<std::vector<int64_t>>{
+           {1, 3, 72, 64}, {1, 3, 71, 71}, {1, 3, 32, 128}, {1, 4, 64, 64}, {3, 64, 64}}) {
+    expect_settings_error([&] { model.forward_pixels(at::zeros(size)); },
+                          {"found [" + std::to_string(size[0]) + ", ", "64 x 64"});
+  }
+  ForwardOptions options;
+  options.r = {1, 1, 1, 1, 1};
+  expect_settings_error(
+      [&] {
+        model.forward_pixels(at::zeros({1, 3, 64, 64}), options);
+      },
+      {"found 5 numbers", "4 blocks"});
+}
+
+TEST(Model, EmptyBatchesAndEnormousRAreNoSpecialCases) {
+  const c10::InferenceMode inference;
+  const VisionTransformer model = random_model(parity_config());
+  ForwardOptions options;
+  options.r = std::vector<int64_t>(4, std::numeric_limits<int64_t>::max() / 2);
+  EXPECT_EQ(model.forward_pixels(at::zeros({0, 3, 64, 64}), options).logits.size(0), 0);
+  // 64, 32, 16 and 8 tokens: half of them each time, after a still clip's frames have become one.
+  const at::Tensor clip = at::randn({1, 3, 1, 64, 64}).repeat({1, 1, 8, 1, 1});
+  options.static_threshold = 0;
+  for (const bool plain : {true, false}) {
+    options.plain = plain;
+    EXPECT_EQ(model.forward_pixels(clip, options).r, (std::vector<int64_t>{32, 16, 8, 4}));
+  }
+}
+
+// Pruned tokens are gone, whatever `combine` says: the one they are counted to stays as it was.
+TEST(Model, PruningCombinesNothing) {
+  const c10::InferenceMode inference;
+  const VisionTransformer model = random_model(parity_config());
+  const at::Tensor pixels = at::randn({2, 3, 64, 64});
+  const auto logits = [&](Combine combine) {
+    ForwardOptions options;
+    options.r = {8, 8, 8, 8};
+    options.method = MergeMethod::kAttentionPrune;
+    options.combine = combine;
+    return model.forward_pixels(pixels, options).logits;
+  };
+  const at::Tensor expected = logits(Combine::kKeepOne);
+  for (const Combine combine : {Combine::kWeightedMean, Combine::kMean, Combine::kMax}) {
+    EXPECT_TRUE(at::equal(logits(combine), expected));
+  }
+}
+
 TEST(Model, EveryMetricAndSimilarityRuns) {
   const c10::InferenceMode inference;
   const VisionTransformer model = random_model(parity_config());
@@ -208,6 +298,40 @@ TEST(Model, EveryMetricAndSimilarityRuns) {
       EXPECT_TRUE(at::isfinite(out.logits).all().item<bool>());
       EXPECT_FALSE(at::equal(out.logits, unmerged));
     }
+  }
+}
+
+TEST(Model, MetricsAreTheirDefinitions) {
+  const c10::InferenceMode inference;
+  const ViTConfig config = parity_config();
+  at::manual_seed(11);
+  const ViTWeights weights = random_weights(config);
+  const VisionTransformer model(config, weights);
+  const at::Tensor pixels = at::randn({2, 3, 64, 64});
+  const int64_t head_dim = config.dim / config.heads;
+  const BlockWeights& block = weights.blocks[1];
+  for (const auto metric : {Metric::kKeys, Metric::kKeysConcat, Metric::kQueries, Metric::kValues,
+                            Metric::kTokensBefore, Metric::kTokensAfter}) {
+    ForwardOptions options;
+    options.r = {0, 8};  // the second block's tokens are all there, each of size 1
+    options.metric = metric;
+    options.trace = true;
+    const auto out = model.forward_pixels(pixels, options);
+    const at::Tensor before = out.trace[0].x;  // [2, N, dim]
+    const at::Tensor normed =
+        at::layer_norm(before, {config.dim}, block.norm1.weight, block.norm1.bias, config.norm_eps);
+    const at::Tensor qkv = at::linear(normed, block.qkv.weight, block.qkv.bias)
+                               .view({2, -1, 3, config.heads, head_dim});
+    const at::Tensor q = qkv.select(2, 0), k = qkv.select(2, 1), v = qkv.select(2, 2);
+    const at::Tensor weight = at::einsum("bnhd,bmhd->bhnm", {q, k}) / std::sqrt(head_dim);
+    const at::Tensor attended = at::einsum("bhnm,bmhd->bnhd", {weight.softmax(-1), v}).flatten(2);
+    const at::Tensor after = before + at::linear(attended, block.proj.weight, block.proj.bias);
+    const std::map<Metric, at::Tensor> expected{
+        {Metric::kKeys, k.mean(2)},      {Metric::kKeysConcat, k.flatten(2)},
+        {Metric::kQueries, q.mean(2)},   {Metric::kValues, v.mean(2)},
+        {Metric::kTokensBefore, before}, {Metric::kTokensAfter, after}};
+    EXPECT_TRUE(at::allclose(out.trace[1].metric, expected.at(metric), 1e-4, 1e-5))
+        << static_cast<int>(metric);
   }
 }
 

@@ -63,7 +63,7 @@ TEST_P(ImageParity, LogitsBlocksSizesAndSources) {
   std::ifstream json(testing::shared_data() / "parity" / (name + ".json"));
   const auto cases = nlohmann::json::parse(json);
   ASSERT_GE(cases.size(), 8U);
-  {  // both ways through the linear layers: packed without gradients, ATen's with
+  {  // both ways through the plain forward's linear layers: packed without gradients, ATen's with
     const c10::InferenceMode inference;
     EXPECT_TRUE(at::allclose(model.forward_pixels(file.tensor("input")).logits,
                              file.tensor("unpatched.logits"), 1e-4, 1e-4));
