@@ -33,10 +33,35 @@ struct PendingCopy {
   bool valid;
 };
 
-/// A thread's part of products that run in the background: what d will be, by where d is.
-struct PendingProduct {
-  std::array<float, 32> sum;
+/// What asynchronous copies left of 16 bytes of shared memory: in flight until the copy_wait of the
+/// thread that copies, then not to be read by group_mma before that thread's fence_shared.
+struct VectorState {
+  enum Kind : uint8_t { kSettled, kInFlight, kUnfenced };
+  Kind kind = kSettled;
+  int16_t writer = 0;
+};
+
+constexpr int kTileVectors = 128;
+
+/// What a warp's product in the background reads of shared memory: 16 x 64 elements.
+struct TileRead {
+  std::array<const Bytes16*, kTileVectors> place;
+  std::array<Bytes16, kTileVectors> seen;
+  int group = 0;
+};
+
+/// Registers that a product in the background reads.
+struct FragmentRead {
+  const uint32_t* place;
+  std::array<uint32_t, 4> seen;
   int group;
+};
+
+/// A thread's part of products that run in the background and have d in common.
+struct PendingProduct {
+  std::array<float, 32> sum;  ///< what d will be
+  std::vector<FragmentRead> left;
+  int group;  ///< the last
 };
 
 /// A thread of the block. Switching goes through setjmp, which unlike swapcontext needs no system
@@ -48,8 +73,10 @@ struct Fiber {
   bool started = false, done = false;
   const Meeting* waits_at = nullptr;
   uint64_t waits_for_round = 0;
-  std::vector<std::vector<PendingCopy>> copies;  // groups; the last one is open
-  std::map<float*, PendingProduct> products;
+  std::vector<std::vector<PendingCopy>> copies;     // groups; the last one is open
+  std::vector<const void*> unfenced;                // what its copies wrote since its fence_shared
+  std::map<const float*, PendingProduct> products;  // by where d is
+  std::map<const float*, std::vector<float>> fenced;  // d as its last group_fence found it
   int product_groups = 0;
 };
 
@@ -65,6 +92,19 @@ class HostBlock {
 
   void meet(int thread, Meeting& meeting, int slot, const char* name, void* mine,
             void (*operation)(void* const*));
+
+  void begin_copy(int thread, const PendingCopy& copy);
+  void wait_for_copies(int thread, int pending);
+  /// @throws std::logic_error if a copy may write these 16 bytes at any time
+  void check_landed(const void* at);
+
+  void fence_shared(int thread);
+  /// @throws std::logic_error if what is read is not there, or not for group_mma to see
+  const TileRead& read_tile(int warp, const TileRead& asked);
+  /// Products of the groups before `running` have read their tiles.
+  /// @throws std::logic_error if any of them may have read something else than read_tile
+  void finish_reads(int warp, int running);
+
   Meeting& warp_of(int thread) { return warps_[thread / kWarpSize]; }
   Meeting& all() { return all_; }
   Fiber& fiber(int thread) { return fibers_[thread]; }
@@ -79,6 +119,9 @@ class HostBlock {
   bool resume_warp(int warp);
   void leave(Fiber& fiber);
   [[noreturn]] void report_stuck() const;
+  void clear();
+  VectorState& state_of(const void* at);
+  void check_warpgroups() const;
 
   LaunchShape shape_;
   const std::function<void(HostContext&)>& body_;
@@ -88,6 +131,10 @@ class HostBlock {
   std::vector<Meeting> warps_;
   Meeting all_;
   std::unique_ptr<void, FreeDeleter> shared_;
+  std::vector<VectorState> vectors_;          // of shared memory
+  std::vector<unsigned char> fenced_;         // shared memory at the last fence_shared; empty: none
+  std::vector<std::vector<TileRead>> reads_;  // of each warp
+  std::vector<int> group_products_;           // of each warp, so far
   ucontext_t scheduler_context_{};
   jmp_buf scheduler_jump_{};
   int remaining_ = 0;

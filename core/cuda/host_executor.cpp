@@ -16,11 +16,8 @@ namespace tome::cuda {
 HostBlock::HostBlock(const LaunchShape& shape, const std::function<void(HostContext&)>& body,
                      ThreadOrder order)
     : shape_(shape), body_(body), order_(order), fibers_(shape.threads) {
-  if (shape.threads <= 0 || shape.threads > 1024 || shape.threads % kWarpSize != 0) {
-    throw std::logic_error("a block of " + std::to_string(shape.threads) +
-                           " threads; a multiple of 32 up to 1024 is needed");
-  }
   warps_.resize(shape.threads / kWarpSize);
+  reads_.resize(warps_.size());
   for (Meeting& warp : warps_) warp.arguments.resize(kWarpSize);
   all_.arguments.resize(shape.threads);
   for (Fiber& fiber : fibers_)
@@ -115,17 +112,27 @@ bool HostBlock::resume_warp(int warp) {
   return any;
 }
 
-void HostBlock::run(Extent place) {
-  place_ = place;
-  remaining_ = shape_.threads;
+void HostBlock::clear() {
   memset(shared(), 0xff, static_cast<size_t>(shape_.shared_bytes));
+  vectors_.assign(static_cast<size_t>(shape_.shared_bytes) / sizeof(Bytes16), {});
+  fenced_.clear();
+  for (auto& reads : reads_) reads.clear();
+  group_products_.assign(warps_.size(), 0);
   for (Fiber& fiber : fibers_) {
     fiber.started = fiber.done = false;
     fiber.waits_at = nullptr;
     fiber.copies.assign(1, {});
+    fiber.unfenced.clear();
     fiber.products.clear();
+    fiber.fenced.clear();
     fiber.product_groups = 0;
   }
+}
+
+void HostBlock::run(Extent place) {
+  place_ = place;
+  remaining_ = shape_.threads;
+  clear();
   const int warps = static_cast<int>(warps_.size());
   while (remaining_ > 0) {
     bool any = false;
@@ -134,6 +141,7 @@ void HostBlock::run(Extent place) {
     }
     if (!any) report_stuck();
   }
+  check_warpgroups();
 }
 
 void HostBlock::report_stuck() const {
@@ -205,27 +213,85 @@ void HostContext::copy_async16(void* to_shared, const void* from_global, bool va
   if (!is_aligned16(to_shared) || (valid && !is_aligned16(from_global))) {
     throw std::logic_error("copy_async16 of an address that is not 16-byte aligned");
   }
-  block_->fiber(thread_).copies.back().push_back({to_shared, from_global, valid});
+  block_->begin_copy(thread_, {to_shared, from_global, valid});
 }
 
 void HostContext::copy_commit() const { block_->fiber(thread_).copies.emplace_back(); }
 
-void HostContext::copy_wait(int pending) const {
-  auto& groups = block_->fiber(thread_).copies;
-  while (static_cast<int>(groups.size()) - 1 > pending) {
-    for (const PendingCopy& copy : groups.front()) {
-      if (copy.valid) {
-        memcpy(copy.to, copy.from, 16);
-      } else {
-        memset(copy.to, 0, 16);
-      }
-    }
-    groups.erase(groups.begin());
+void HostContext::copy_wait(int pending) const { block_->wait_for_copies(thread_, pending); }
+
+namespace {
+
+void land(const PendingCopy& copy) {
+  if (copy.valid) {
+    memcpy(copy.to, copy.from, sizeof(Bytes16));
+  } else {
+    memset(copy.to, 0, sizeof(Bytes16));
   }
 }
 
+}  // namespace
+
+VectorState& HostBlock::state_of(const void* at) {
+  const auto vector = (reinterpret_cast<uintptr_t>(at) - reinterpret_cast<uintptr_t>(shared())) /
+                      sizeof(Bytes16);  // huge if `at` lies before it
+  if (vector >= vectors_.size()) throw std::logic_error("an address outside shared memory");
+  return vectors_[vector];
+}
+
+void HostBlock::begin_copy(int thread, const PendingCopy& copy) {
+  VectorState& state = state_of(copy.to);
+  if (state.kind == VectorState::kInFlight) {
+    throw std::logic_error("copy_async16 to where another copy is on its way");
+  }
+  state = {VectorState::kInFlight, static_cast<int16_t>(thread)};
+  fibers_[thread].copies.back().push_back(copy);
+  if (order_ == ThreadOrder::kBackwards) land(copy);
+}
+
+void HostBlock::wait_for_copies(int thread, int pending) {
+  Fiber& fiber = fibers_[thread];
+  while (static_cast<int>(fiber.copies.size()) - 1 > pending) {
+    for (const PendingCopy& copy : fiber.copies.front()) {
+      if (order_ == ThreadOrder::kForwards) land(copy);
+      state_of(copy.to).kind = VectorState::kUnfenced;
+      fiber.unfenced.push_back(copy.to);
+    }
+    fiber.copies.erase(fiber.copies.begin());
+  }
+}
+
+void HostBlock::check_landed(const void* at) {
+  if (state_of(at).kind == VectorState::kInFlight) {
+    throw std::logic_error("load_matrix of what a copy is still to write");
+  }
+}
+
+namespace {
+
+void check_shape(const LaunchShape& shape) {
+  if (shape.threads < 1 || shape.threads > 1024 || shape.threads % kWarpSize != 0) {
+    throw std::logic_error("a block of " + std::to_string(shape.threads) +
+                           " threads; a multiple of 32 up to 1024 is needed");
+  }
+  const Extent& grid = shape.grid;
+  if (grid.x < 1 || grid.y < 1 || grid.y > 65535 || grid.z < 1 || grid.z > 65535) {
+    throw std::logic_error("a grid of " + std::to_string(grid.x) + " x " + std::to_string(grid.y) +
+                           " x " + std::to_string(grid.z) +
+                           " blocks; x from 1, y and z from 1 to 65535 are needed");
+  }
+  if (shape.shared_bytes < 0 || shape.shared_bytes > kMostSharedBytes) {
+    throw std::logic_error(std::to_string(shape.shared_bytes) +
+                           " bytes of shared memory; every GPU has " +
+                           std::to_string(kMostSharedBytes));
+  }
+}
+
+}  // namespace
+
 void launch_on_host(const LaunchShape& shape, const std::function<void(HostContext&)>& body,
                     ThreadOrder order) {
+  check_shape(shape);
   HostBlock block(shape, body, order);
   const int64_t blocks = static_cast<int64_t>(shape.grid.x) * shape.grid.y * shape.grid.z;
   for (int64_t i = 0; i < blocks; ++i) {

@@ -8,8 +8,19 @@
 // run one after the other, forwards or backwards, and so do threads between barriers: a result that
 // changes with the order is a missing barrier. Wrong programs are errors, not hangs: threads that
 // wait for partners which have left or wait elsewhere make launch_on_host throw std::logic_error.
-// Shared memory starts as NaN in every block, and asynchronous copies land no earlier than the wait
-// for them, so reading too early shows.
+// Shared memory starts as NaN in every block. Asynchronous copies land as late as they may, when
+// they are waited for, if threads run forwards, and as early, when they are asked for, if
+// backwards: who reads too early finds NaN in the one, who overwrites too early spoils what others
+// read in the other.
+//
+// Note [What the host executor knows of shared memory]
+// It sees copies, ldmatrix and products, but not plain loads and stores. ldmatrix and products may
+// not read what a copy, of whatever thread, is still to write. A product in the background reads
+// its tile at any time from group_mma to group_wait: it is read at both, and a difference, or a
+// copy begun meanwhile, is an error; so are changes of its registers. Products read shared memory
+// by the "async proxy", which sees other writes only after a fence_shared of the thread that wrote:
+// that is known of each copy; of plain stores it is known that some thread made a fence_shared
+// since.
 #pragma once
 
 #include <functional>
@@ -22,6 +33,9 @@ namespace tome::cuda {
 enum class ThreadOrder { kForwards, kBackwards };
 
 class HostBlock;
+
+/// Of a block of dynamic shared memory on compute capability 8.6, 8.9 and 12.0, which have least.
+constexpr int kMostSharedBytes = 99 * 1024;
 
 /// What a kernel body sees of its thread, its block and its warp.
 class HostContext {
@@ -124,8 +138,9 @@ class HostContext {
   /// of 128 bytes, 16-byte vector v of row i in the place of v ^ i % 8, the first row 1024-byte
   /// aligned. Rows are b's columns, from `offset` elements on (K-major, within the row); with
   /// kColumns they are b's rows (whole groups of 8).
-  /// d is not to be touched before group_wait<n>, which waits for all committed groups but the
-  /// last n; group_fence comes between other use of d and the next product.
+  /// Neither d nor a is to be touched before group_wait<n>, which waits for all committed groups
+  /// but the last n, and gives back the d that it names. group_fence comes between other use of d
+  /// (and a) and the next product: before the first, and after each group_wait; it names d.
   template <class T, bool kColumns>
   void group_mma(float (&d)[32], const uint32_t (&a)[4], const T* tile, int offset, bool add) const;
   template <class T>
@@ -134,26 +149,31 @@ class HostContext {
   }
   void group_commit() const;
   template <int kPending, int kCount>
-  void group_wait(float (&)[kCount]) const {
-    group_wait(kPending);
+  void group_wait(float (&d)[kCount]) const {
+    group_wait(kPending, d);
   }
   template <int kCount>
-  void group_fence(float (&)[kCount]) const {}
-  /// Between writes to shared memory by this thread and products that read them; before a barrier.
-  void fence_shared() const {}
+  void group_fence(float (&d)[kCount]) const {
+    group_fence(d, kCount);
+  }
+  /// Between writes to shared memory by this thread, copies that it has waited for among them, and
+  /// products that read them; before a barrier.
+  void fence_shared() const;
 
  private:
   using Operation = void (*)(void* const* lanes);
   unsigned char* shared_bytes() const;
   void warp_operation(const char* name, void* mine, Operation operation) const;
   void copy_wait(int pending) const;
-  void group_wait(int pending) const;
+  void group_wait(int pending, float* d) const;
+  void group_fence(const float* d, int count) const;
 
   HostBlock* block_;
   int thread_;
 };
 
-/// Runs `body` for each thread of the grid. @throws std::logic_error as the note says
+/// Runs `body` for each thread of the grid.
+/// @throws std::logic_error as the notes say, and for what no supported GPU can launch
 void launch_on_host(const LaunchShape& shape, const std::function<void(HostContext&)>& body,
                     ThreadOrder order = ThreadOrder::kForwards);
 

@@ -18,12 +18,15 @@ import timeline  # noqa: E402
 from table import add_ratios, peak_of, table  # noqa: E402
 
 BUILD = Path(os.environ["TOME_BUILD"])
+SUITES = ("SessionOnDevice", "ParityOnDevice", "KernelParityOnDevice", "ModelOnDevice")
 
 
-def results(*skipped):
+def results(*skipped, missing=()):
     """A device tests' report in GoogleTest's format, with the output that goes with it."""
     suites, output = [], ""
-    for name in ("SessionOnDevice", "ParityOnDevice", "ModelOnDevice"):
+    for name in SUITES:
+        if name in missing:
+            continue
         result = "SKIPPED" if name in skipped else "COMPLETED"
         suites.append({"name": name, "testsuite": [{"name": "Test", "status": "RUN", "result": result}]})
         output += f"[ RUN      ] {name}.Test\n"
@@ -69,11 +72,14 @@ def test_an_unknown_peer_is_refused():
 
 
 def test_results_count_only_after_parity_and_a_model():
-    assert "3 device tests passed" in gpu_run.check_results(*results())
+    assert "4 device tests passed" in gpu_run.check_results(*results())
     assert "parity with the reference was not checked (nothing for ParityOnDevice)" in refusal(results("ParityOnDevice"))
+    ours = "our kernels' parity with the reference was not checked"
+    assert f"{ours} (nothing for KernelParityOnDevice)" in refusal(results("KernelParityOnDevice"))
+    assert f"{ours} (no such test)" in refusal(results(missing=["KernelParityOnDevice"]))
     assert "a real model was not checked (nothing for ModelOnDevice)" in refusal(results("ModelOnDevice"))
     assert refusal(results("SessionOnDevice")) == ""
-    everything = results("SessionOnDevice", "ParityOnDevice", "ModelOnDevice")
+    everything = results(*SUITES)
     assert "no usable GPU: nothing for SessionOnDevice" in refusal(everything)
     failed, output = results()
     failed["testsuites"][0]["testsuite"][0]["failures"] = [{"failure": "wrong"}]

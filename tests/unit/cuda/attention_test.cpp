@@ -99,7 +99,7 @@ TEST(AttentionKernel, EveryNumberOfTokensAroundATile) {
     Attention a = random_attention(1, tokens, 1, 64, at::kBFloat16);
     expect_definition(a, 1e-2);
     a.key_weight = at::Tensor();
-    expect_definition(a, 1e-2);
+    expect_definition(a, 1e-2, cuda::ThreadOrder::kBackwards);
   }
 }
 
@@ -155,11 +155,15 @@ TEST(AttentionKernel, SizesThatBf16CannotHold) {
 }
 
 TEST(AttentionKernel, ResultDoesNotDependOnTheOrderOfThreads) {
+  const auto same = [](const Attention& a, Way way) {
+    return at::equal(with_kernel<cuda::Bf16>(a, cuda::ThreadOrder::kForwards, way),
+                     with_kernel<cuda::Bf16>(a, cuda::ThreadOrder::kBackwards, way));
+  };
   const Attention a = random_attention(2, 130, 2, 64, at::kBFloat16);
-  for (const Way way : {Way::kTiles, Way::kGroups}) {
-    EXPECT_TRUE(at::equal(with_kernel<cuda::Bf16>(a, cuda::ThreadOrder::kForwards, way),
-                          with_kernel<cuda::Bf16>(a, cuda::ThreadOrder::kBackwards, way)));
-  }
+  EXPECT_TRUE(same(a, Way::kTiles));
+  EXPECT_TRUE(same(a, Way::kGroups));
+  // Steps in the middle that are known to be whole are code of their own.
+  EXPECT_TRUE(same(random_attention(1, 330, 1, 64, at::kBFloat16), Way::kGroups));
 }
 
 TEST(AttentionKernel, OtherHeadSizesAreRefused) {

@@ -69,12 +69,14 @@ inline std::vector<Frame> pictures(int64_t n) {
 struct Model {
   ViTConfig config;
   ViTWeights weights;
+  ElementType type;
   std::shared_ptr<const CudaModel> on_device;
 
-  explicit Model(const ViTConfig& shape, double scale = 0.05) : config(shape) {
+  explicit Model(const ViTConfig& shape, ElementType element_type = ElementType::kBfloat16)
+      : config(shape), type(element_type) {
     at::manual_seed(11);
-    weights = random_weights(config, scale);
-    on_device = upload_model(config, weights, ElementType::kBfloat16, 0);
+    weights = random_weights(config, 0.05);
+    on_device = upload_model(config, weights, type, 0);
   }
 
   std::unique_ptr<CudaSession> session() const {
@@ -84,7 +86,7 @@ struct Model {
     setup.model = on_device;
     setup.aten = [this] {
       return std::make_shared<const VisionTransformer>(config, weights, at::Device(at::kCUDA, 0),
-                                                       at::kBFloat16);
+                                                       scalar_type(type));
     };
     return std::make_unique<CudaSession>(std::move(setup));
   }

@@ -8,11 +8,9 @@
 #include <cmath>
 #include <optional>
 
-#include "cuda/match_runner.h"
+#include "cuda/device_tensors.h"
 #include "cuda/stream.h"
 #include "error.h"
-#include "merging/match_cuda.h"
-#include "merging/merge_cuda.h"
 #include "merging/merge_launch.h"
 #include "vit/attention_cuda.h"
 #include "vit/attention_kernel.h"
@@ -33,12 +31,6 @@ std::optional<std::string> why_no_device() {
 
 #define TOME_NEEDS_DEVICE() \
   if (const auto why = why_no_device()) GTEST_SKIP() << *why
-
-cuda::DeviceMemory on_device(const at::Tensor& t) {
-  cuda::DeviceMemory memory(t.nbytes(), "test");
-  memory.upload(t.data_ptr(), t.nbytes());
-  return memory;
-}
 
 cuda::MatchRequest match_request(int tokens) {
   cuda::MatchRequest q;
@@ -117,61 +109,28 @@ TEST(Device, MatchingAndMergeEqualTheHostExecutor) {
     MatchOptions options;
     options.r = tokens / 8;
     options.protected_tokens = {0};
-    const KernelMatching host = match_with_kernels(keys, options);
-    const int r = static_cast<int>(host.matching.r());
-
-    cuda::MatchRequest q = match_request(static_cast<int>(tokens));
-    q.batch = 2;
-    q.r = r;
-    q.sample_stride = keys.stride(0);
-    q.token_stride = keys.stride(1);
-    const cuda::DeviceMemory metric = on_device(keys);
-    const cuda::DeviceMemory target = on_device(at::zeros_like(host.matching.target));
-    const cuda::DeviceMemory source = on_device(at::zeros_like(host.matching.source));
-    const cuda::DeviceMemory destination = on_device(at::zeros_like(host.matching.destination));
-    const cuda::DeviceMemory begin = on_device(at::zeros_like(host.member_begin));
-    const cuda::DeviceMemory members = on_device(at::zeros_like(host.members));
-    const cuda::DeviceMemory workspace(cuda::match_workspace_bytes(2, q.halves.n_a, r), "test");
-    q.metric = metric.data();
-    q.out = {target.as<int64_t>(), source.as<int64_t>(), destination.as<int64_t>(),
-             begin.as<int32_t>(), members.as<int32_t>()};
-    q.workspace = workspace.data();
-    for (int replay = 0; replay < 3; ++replay) cuda::match_tokens(q, nullptr);
-    const at::Tensor got = at::empty_like(host.matching.source);
-    source.download(got.data_ptr(), got.nbytes());
+    const Matching host = match_with_kernels(keys, options).matching;
+    const DeviceMatching device = match_on_device(keys, options, 3);
+    const Matching& got = device.plan.matching;
     // Sums in another order may swap edges whose scores differ in the last bits.
-    const double same = got.eq(host.matching.source).to(at::kDouble).mean().item<double>();
-    EXPECT_GE(same, 0.98);
+    expect_right_plan(keys, options, device.plan, 1e-5);
+    const at::Tensor same = got.source.eq(host.source);
+    EXPECT_GE(same.to(at::kDouble).mean().item<double>(), 0.98);
+    const at::Tensor elsewhere = got.destination.ne(host.destination).logical_and(same);
+    EXPECT_LE(elsewhere.sum().item<int64_t>(), host.r() / 100);
 
     const at::Tensor x = at::randn({2, tokens, 192});
-    const cuda::DeviceMemory x_in = on_device(x);
-    const cuda::DeviceMemory x_out = on_device(at::zeros({2, tokens - r, 192}));
-    const cuda::DeviceMemory size_out = on_device(at::zeros({2, tokens - r}));
-    cuda::MergeRequest m;
-    m.type = cuda::ElementType::kFloat32;
-    m.x = x_in.data();
-    m.x_out = x_out.data();
-    m.size_out = size_out.as<float>();
-    m.member_begin = begin.as<int32_t>();
-    m.members = members.as<int32_t>();
-    m.batch = 2;
-    m.tokens_in = static_cast<int>(tokens);
-    m.tokens_out = static_cast<int>(tokens) - r;
-    m.channels = 192;
-    cuda::merge_tokens(m, nullptr);
-    cuda::synchronise(nullptr);
+    const DeviceMerge merged = merge_on_device(x, {}, device);
     // Against the definition, by the device's own plan.
-    const at::Tensor place = at::empty_like(host.matching.target);
-    target.download(place.data_ptr(), place.nbytes());
-    const at::Tensor merged = at::empty({2, tokens - r, 192});
-    x_out.download(merged.data_ptr(), merged.nbytes());
     const at::Tensor ones = at::ones({2, tokens}, at::kDouble);
-    const at::Tensor count = at::zeros({2, tokens - r}, at::kDouble).scatter_add(1, place, ones);
+    const at::Tensor count =
+        at::zeros({2, got.tokens_out}, at::kDouble).scatter_add(1, got.target, ones);
     const at::Tensor expected =
-        at::zeros({2, tokens - r, 192}, at::kDouble)
-            .scatter_add(1, place.unsqueeze(-1).expand({2, tokens, 192}), x.to(at::kDouble)) /
+        at::zeros({2, got.tokens_out, 192}, at::kDouble)
+            .scatter_add(1, got.target.unsqueeze(-1).expand({2, tokens, 192}), x.to(at::kDouble)) /
         count.unsqueeze(-1);
-    EXPECT_LE((merged - expected).abs().max().item<double>(), 1e-5);
+    EXPECT_LE((merged.x - expected).abs().max().item<double>(), 1e-5);
+    EXPECT_TRUE(at::equal(merged.size.to(at::kDouble), count));
   }
 }
 
@@ -181,15 +140,17 @@ double distance(const at::Tensor& got, const at::Tensor& expected) {
 }
 
 /// Of attention on the device over that by definition, on the rows of a random QKV product.
-double attention_distance(int64_t tokens, int64_t dim, bool weighted, bool tiles_only) {
+double attention_distance(int64_t tokens, int64_t dim, at::ScalarType type, bool weighted,
+                          bool tiles_only) {
   at::manual_seed(static_cast<uint64_t>(dim + tokens));
   const int64_t heads = 3;
-  const at::Tensor rows = at::randn({2, tokens, 3, heads, dim}).to(at::kBFloat16);
+  const at::Tensor rows = at::randn({2, tokens, 3, heads, dim}).to(type);
   const at::Tensor weight = at::randint(1, 60, {2, tokens}, at::kFloat);
   const cuda::DeviceMemory device_rows = on_device(rows), device_weight = on_device(weight);
-  const at::Tensor out = at::zeros({2, tokens, heads * dim}, at::kBFloat16);
+  const at::Tensor out = at::full({2, tokens, heads * dim}, NAN, rows.options());
   const cuda::DeviceMemory device_out = on_device(out);
   cuda::AttentionRequest q;
+  q.type = element_type(type);
   q.q = device_rows.data();
   q.k = device_rows.as<uint16_t>() + heads * dim;
   q.v = device_rows.as<uint16_t>() + 2 * heads * dim;
@@ -207,27 +168,36 @@ double attention_distance(int64_t tokens, int64_t dim, bool weighted, bool tiles
   q.tiles_only = tiles_only;
   cuda::attend(q, nullptr);
   cuda::synchronise(nullptr);
-  device_out.download(out.data_ptr(), out.nbytes());
+  download(device_out, out);
   const at::Tensor wide = rows.to(at::kDouble).permute({2, 0, 3, 1, 4});
   at::Tensor scores = at::matmul(wide[0], wide[1].transpose(2, 3)) / std::sqrt(dim);
   if (weighted) scores = scores + weight.to(at::kDouble).log().unsqueeze(1).unsqueeze(1);
   return distance(out, at::matmul(scores.softmax(-1), wide[2]).transpose(1, 2).flatten(2));
 }
 
-TEST(Device, AttentionEqualsTheDefinition) {
-  TOME_NEEDS_DEVICE();
+void expect_attention_of(at::ScalarType type, double tolerance) {
   for (const int64_t dim : {32, 64, 80, 128}) {
     for (const int64_t tokens : {1, 17, 61, 128, 197, 577, 1568}) {
       for (const bool weighted : {false, true}) {
         for (const bool tiles_only : {false, true}) {
-          // Rounding of probabilities and of the result to bf16.
-          EXPECT_LE(attention_distance(tokens, dim, weighted, tiles_only), 5e-3)
+          EXPECT_LE(attention_distance(tokens, dim, type, weighted, tiles_only), tolerance)
               << tokens << " tokens, heads of " << dim << (weighted ? ", weighted" : "")
               << (tiles_only ? ", by tiles" : "");
         }
       }
     }
   }
+}
+
+/// Up to rounding of probabilities and of the result.
+TEST(Device, AttentionEqualsTheDefinition) {
+  TOME_NEEDS_DEVICE();
+  expect_attention_of(at::kBFloat16, 5e-3);
+}
+
+TEST(Device, AttentionInFp16EqualsTheDefinition) {
+  TOME_NEEDS_DEVICE();
+  expect_attention_of(at::kHalf, 8e-4);
 }
 
 /// Of a product on the device over that by definition.

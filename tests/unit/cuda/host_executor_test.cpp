@@ -198,6 +198,7 @@ void expect_group_product() {
       const int row = kColumns ? kFirst + k : n, column = kColumns ? n : kFirst + k;
       tile[row * 64 + (column / 8 ^ row % 8) * 8 + column % 8] = from_float<Bf16>(right(k, n));
     }
+    ctx.fence_shared();
     ctx.sync_block();
     const int g = ctx.lane() / 4, t = ctx.lane() % 4, first = ctx.warp() * 16;
     uint32_t a[4];

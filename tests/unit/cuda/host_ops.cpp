@@ -71,6 +71,10 @@ void HostOps::embed(const cuda::EmbedRequest& q) { cuda::run_embed(launcher_, q)
 void HostOps::attend(const cuda::AttentionRequest& q) {
   if (q.type == cuda::ElementType::kFloat32) {
     attend_by_definition(q);
+  } else if (way_ == AttentionWay::kGroups) {
+    if (!cuda::fits_warpgroups(q))
+      throw std::logic_error("heads that warpgroups have no kernel for");
+    cuda::run_group_attention(launcher_, q);
   } else {
     cuda::run_attention(launcher_, q);
   }
@@ -112,7 +116,7 @@ void HostOps::join() {
 
 HostForward run_fused(const ViTConfig& config, const ViTWeights& weights, const at::Tensor& patches,
                       const std::vector<int64_t>& r, bool proportional, cuda::ElementType type,
-                      SideOrder side, Partition partition) {
+                      SideOrder side, Partition partition, AttentionWay way) {
   std::vector<at::Tensor> kept;
   const FusedWeights fused =
       fuse_weights(config, weights, type, [&kept](const at::Tensor& t) -> const void* {
@@ -131,7 +135,7 @@ HostForward run_fused(const ViTConfig& config, const ViTWeights& weights, const 
   HostForward out;
   out.logits = at::full({batch, config.classes}, NAN);
   out.source = at::arange(forward.tokens_in()).expand({batch, -1}).contiguous();
-  HostOps ops(side);
+  HostOps ops(side, way);
   forward.run(ops, rows.data_ptr(), aligned, out.logits.data_ptr<float>(),
               out.source.data_ptr<int64_t>());
   out.r = forward.r();

@@ -13,9 +13,13 @@ namespace tome::testing {
 /// What may run beside other operations runs at once, or as late as it may.
 enum class SideOrder { kEarly, kLate };
 
+/// Of 16-bit types: by tiles of a warp, or by warpgroups, as devices of compute capability 9.0 do.
+enum class AttentionWay { kTiles, kGroups };
+
 class HostOps : public FusedOps {
  public:
-  explicit HostOps(SideOrder side = SideOrder::kEarly) : side_(side) {}
+  explicit HostOps(SideOrder side = SideOrder::kEarly, AttentionWay way = AttentionWay::kTiles)
+      : side_(side), way_(way) {}
 
   void product(const ProductRequest& request) override;
   void embed(const cuda::EmbedRequest& request) override;
@@ -36,6 +40,7 @@ class HostOps : public FusedOps {
   void beside(std::function<void()> operation);
 
   SideOrder side_;
+  AttentionWay way_;
   bool forked_ = false;
   std::vector<std::function<void()>> waiting_;
   cuda::HostLauncher launcher_;
@@ -53,6 +58,7 @@ struct HostForward {
 HostForward run_fused(const ViTConfig& config, const ViTWeights& weights, const at::Tensor& patches,
                       const std::vector<int64_t>& r, bool proportional, cuda::ElementType type,
                       SideOrder side = SideOrder::kEarly,
-                      Partition partition = Partition::kAlternating);
+                      Partition partition = Partition::kAlternating,
+                      AttentionWay way = AttentionWay::kTiles);
 
 }  // namespace tome::testing

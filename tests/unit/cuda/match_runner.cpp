@@ -1,7 +1,11 @@
 #include "cuda/match_runner.h"
 
 #include <ATen/ATen.h>
+#include <gtest/gtest.h>
 
+#include <algorithm>
+
+#include "cuda/matching_oracle.h"
 #include "merging/match_launch.h"
 #include "merging/partition.h"
 #include "merging/schedule.h"
@@ -56,10 +60,14 @@ void run(const at::Tensor& metric, const MatchOptions& options, cuda::ThreadOrde
   }
 }
 
+std::vector<int64_t> row_of(const at::Tensor& t, int64_t sample) {
+  const at::Tensor row = t[t.size(0) == 1 ? 0 : sample].to(at::kLong).contiguous();
+  return {row.data_ptr<int64_t>(), row.data_ptr<int64_t>() + row.numel()};
+}
+
 }  // namespace
 
-KernelMatching match_with_kernels(const at::Tensor& metric, const MatchOptions& options,
-                                  cuda::ThreadOrder order) {
+KernelMatching unfilled_plan(const at::Tensor& metric, const MatchOptions& options) {
   const int64_t batch = metric.size(0), tokens = metric.size(1);
   const auto fixed = static_cast<int64_t>(options.protected_tokens.size());
   const Halves halves = split_tokens(batch, tokens, options);
@@ -73,6 +81,12 @@ KernelMatching match_with_kernels(const at::Tensor& metric, const MatchOptions& 
   out.matching.destination = at::full({batch, r}, -7, at::kLong);
   out.member_begin = at::full({batch, tokens - r + 1}, -7, at::kInt);
   out.members = at::full({batch, tokens}, -7, at::kInt);
+  return out;
+}
+
+KernelMatching match_with_kernels(const at::Tensor& metric, const MatchOptions& options,
+                                  cuda::ThreadOrder order) {
+  KernelMatching out = unfilled_plan(metric, options);
   if (metric.scalar_type() == at::kFloat) {
     run<float>(metric, options, order, out);
   } else if (metric.scalar_type() == at::kBFloat16) {
@@ -81,6 +95,48 @@ KernelMatching match_with_kernels(const at::Tensor& metric, const MatchOptions& 
     run<cuda::Half>(metric, options, order, out);
   }
   return out;
+}
+
+void expect_members_match(const KernelMatching& m, int64_t sample) {
+  const auto target = row_of(m.matching.target, sample);
+  const auto begin = row_of(m.member_begin, sample);
+  const auto members = row_of(m.members, sample);
+  const auto source = row_of(m.matching.source, sample);
+  ASSERT_EQ(begin.front(), 0);
+  ASSERT_EQ(begin.back(), m.matching.tokens_in);
+  std::vector<int64_t> all = members;
+  std::sort(all.begin(), all.end());
+  for (int64_t i = 0; i < m.matching.tokens_in; ++i) ASSERT_EQ(all[i], i) << "a token is missing";
+  for (int64_t place = 0; place < m.matching.tokens_out; ++place) {
+    ASSERT_LT(begin[place], begin[place + 1]);
+    for (int64_t k = begin[place]; k < begin[place + 1]; ++k) {
+      ASSERT_EQ(target[members[k]], place);
+      const bool merged = std::count(source.begin(), source.end(), members[k]) != 0;
+      EXPECT_EQ(merged, k > begin[place]) << "the kept token comes first";
+      if (k > begin[place] + 1) {
+        EXPECT_LT(members[k - 1], members[k]);
+      }
+    }
+  }
+}
+
+void expect_right_plan(const at::Tensor& metric, const MatchOptions& options,
+                       const KernelMatching& m, double tolerance) {
+  const Halves halves = split_tokens(metric.size(0), metric.size(1), options);
+  for (int64_t sample = 0; sample < metric.size(0); ++sample) {
+    SCOPED_TRACE("sample " + std::to_string(sample));
+    const at::Tensor keys = metric[sample].to(at::kDouble).contiguous();
+    MatchProblem problem;
+    problem.keys.assign(keys.data_ptr<double>(), keys.data_ptr<double>() + keys.numel());
+    problem.channels = static_cast<int>(keys.size(1));
+    problem.a = row_of(halves.a, sample);
+    problem.b = row_of(halves.b, sample);
+    const MatchAnswer answer{row_of(m.matching.source, sample),
+                             row_of(m.matching.destination, sample),
+                             row_of(m.matching.target, sample)};
+    expect_right_matching(problem, options.protected_tokens, answer, tolerance);
+    expect_members_match(m, sample);
+  }
 }
 
 }  // namespace tome::testing

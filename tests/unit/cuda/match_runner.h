@@ -15,9 +15,19 @@ struct KernelMatching {
   int launches = 0;
 };
 
+/// Of the sizes that options ask for, with -7 everywhere. options.r must be > 0 after its cap.
+KernelMatching unfilled_plan(const at::Tensor& metric, const MatchOptions& options);
+
 /// The matching kernels on metric [B, N, C] (float32, bfloat16, float16; last dimension contiguous)
 /// with the halves that the CPU implementation would use. options.r must be > 0 after its cap.
 KernelMatching match_with_kernels(const at::Tensor& metric, const MatchOptions& options,
                                   cuda::ThreadOrder order = cuda::ThreadOrder::kForwards);
+
+/// Fails the current test unless the lists of members say what sources and target say.
+void expect_members_match(const KernelMatching& m, int64_t sample);
+
+/// Fails the current test unless the plan is right for each sample's keys (expect_right_matching).
+void expect_right_plan(const at::Tensor& metric, const MatchOptions& options,
+                       const KernelMatching& m, double tolerance);
 
 }  // namespace tome::testing

@@ -7,8 +7,6 @@
 #include <limits>
 
 #include "cuda/match_runner.h"
-#include "cuda/matching_oracle.h"
-#include "merging/partition.h"
 
 namespace tome::testing {
 namespace {
@@ -30,52 +28,10 @@ MatchOptions options_of(int64_t r, std::vector<int64_t> fixed = {0},
   return options;
 }
 
-std::vector<int64_t> row_of(const at::Tensor& t, int64_t sample) {
-  const at::Tensor row = t[t.size(0) == 1 ? 0 : sample].to(at::kLong).contiguous();
-  return {row.data_ptr<int64_t>(), row.data_ptr<int64_t>() + row.numel()};
-}
-
-void expect_members_match(const KernelMatching& m, int64_t sample) {
-  const auto target = row_of(m.matching.target, sample);
-  const auto begin = row_of(m.member_begin, sample);
-  const auto members = row_of(m.members, sample);
-  const auto source = row_of(m.matching.source, sample);
-  ASSERT_EQ(begin.front(), 0);
-  ASSERT_EQ(begin.back(), m.matching.tokens_in);
-  std::vector<int64_t> all = members;
-  std::sort(all.begin(), all.end());
-  for (int64_t i = 0; i < m.matching.tokens_in; ++i) ASSERT_EQ(all[i], i) << "a token is missing";
-  for (int64_t place = 0; place < m.matching.tokens_out; ++place) {
-    ASSERT_LT(begin[place], begin[place + 1]);
-    for (int64_t k = begin[place]; k < begin[place + 1]; ++k) {
-      ASSERT_EQ(target[members[k]], place);
-      const bool merged = std::count(source.begin(), source.end(), members[k]) != 0;
-      EXPECT_EQ(merged, k > begin[place]) << "the kept token comes first";
-      if (k > begin[place] + 1) {
-        EXPECT_LT(members[k - 1], members[k]);
-      }
-    }
-  }
-}
-
 void expect_right(const at::Tensor& metric, const MatchOptions& options,
                   cuda::ThreadOrder order = cuda::ThreadOrder::kForwards) {
   const KernelMatching m = match_with_kernels(metric, options, order);
-  const Halves halves = split_tokens(metric.size(0), metric.size(1), options);
-  for (int64_t sample = 0; sample < metric.size(0); ++sample) {
-    SCOPED_TRACE("sample " + std::to_string(sample));
-    const at::Tensor keys = metric[sample].to(at::kDouble).contiguous();
-    MatchProblem problem;
-    problem.keys.assign(keys.data_ptr<double>(), keys.data_ptr<double>() + keys.numel());
-    problem.channels = static_cast<int>(keys.size(1));
-    problem.a = row_of(halves.a, sample);
-    problem.b = row_of(halves.b, sample);
-    const MatchAnswer answer{row_of(m.matching.source, sample),
-                             row_of(m.matching.destination, sample),
-                             row_of(m.matching.target, sample)};
-    expect_right_matching(problem, options.protected_tokens, answer, kGap);
-    expect_members_match(m, sample);
-  }
+  expect_right_plan(metric, options, m, kGap);
 }
 
 /// Equal answers, where the CPU implementation is the measure.

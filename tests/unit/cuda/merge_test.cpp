@@ -5,11 +5,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
-#include <nlohmann/json.hpp>
 
-#include "checkpoint/safetensors.h"
 #include "cuda/merge_runner.h"
+#include "cuda/reference_merges.h"
 #include "shared_data.h"
 
 namespace tome::testing {
@@ -359,35 +357,20 @@ TEST(SourceKernel, FollowsTokensThroughTwoMerges) {
 }
 
 TEST(MergeKernel, ValuesEqualTheReferences) {
-  TOME_NEEDS_SHARED_DATA("parity/matching.json");
-  std::ifstream about(shared_data() / "parity/matching.json");
-  const auto file = SafetensorsFile::open(shared_data() / "parity/matching.safetensors");
-  int compared = 0;
-  for (const auto& c : nlohmann::json::parse(about)) {
-    // Where the reference orders its output by score, or leaves ties and NaN open, the CPU tests
-    // compare what can be.
-    if (!c["exact_order"].get<bool>() || c["noop"].get<bool>() || !c["class_token"].get<bool>()) {
-      continue;
-    }
-    const std::string name = c["name"];
-    SCOPED_TRACE(name);
-    MatchOptions options;
-    options.r = c["r"];
-    options.protected_tokens.push_back(0);
-    if (c["distill_token"].get<bool>()) options.protected_tokens.push_back(1);
-    const KernelMatching plan = match_with_kernels(file.tensor(name + ".metric"), options);
-    EXPECT_EQ(plan.matching.tokens_out, c["N_out"].get<int64_t>());
+  TOME_NEEDS_SHARED_DATA("parity/matching.safetensors");
+  const auto merges = reference_merges();
+  EXPECT_GE(merges.size(), 10U);
+  for (const ReferenceMerge& expected : merges) {
+    SCOPED_TRACE(expected.name);
+    const KernelMatching plan = match_with_kernels(expected.metric, expected.options);
+    EXPECT_EQ(plan.matching.tokens_out, expected.x_out.size(1));
     MergeInput in;
-    in.x = file.tensor(name + ".x");
-    if (file.has(name + ".size_in")) {
-      in.size = file.tensor(name + ".size_in").squeeze(-1).to(at::kFloat).contiguous();
-    }
+    in.x = expected.x;
+    in.size = expected.size;
     const MergeOutput got = merge_with_kernel<float>(in, &plan);
-    expect_near(got.x, file.tensor(name + ".x_out"), 1e-5);
-    EXPECT_TRUE(at::equal(got.size, file.tensor(name + ".size_out").squeeze(-1).to(at::kFloat)));
-    ++compared;
+    expect_near(got.x, expected.x_out, 1e-5);
+    EXPECT_TRUE(at::equal(got.size, expected.size_out));
   }
-  EXPECT_GE(compared, 10);
 }
 
 }  // namespace

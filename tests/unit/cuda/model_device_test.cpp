@@ -11,6 +11,8 @@
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/safetensors.h"
 #include "cuda/device_fixtures.h"
+#include "cuda/device_tensors.h"
+#include "cuda/reference_merges.h"
 #include "cuda/stream.h"
 #include "engine/cuda_pixels.h"
 #include "shared_data.h"
@@ -55,7 +57,7 @@ TEST(SessionOnDevice, PatchesAreTheCpus) {
 }
 
 /// The reference's recorded numbers on the device. Its heads of 16 channels have no kernel of
-/// ours, so this is LibTorch's way, in float32.
+/// ours, so this is LibTorch's way, in float32; our kernels are in the test after it.
 TEST(ParityOnDevice, LogitsOfTheReference) {
   TOME_NEEDS_DEVICE();
   TOME_NEEDS_SHARED_DATA("parity/vit_tiny.safetensors");
@@ -74,6 +76,26 @@ TEST(ParityOnDevice, LogitsOfTheReference) {
     const at::Tensor got =
         model.forward_pixels(file.tensor("input").to(at::Device(at::kCUDA, 0)), options).logits;
     EXPECT_TRUE(at::allclose(got.cpu(), file.tensor(key + ".logits"), 1e-3, 1e-3)) << key;
+  }
+}
+
+/// Matching and merge of ours, which have float32, beside the reference's records.
+TEST(KernelParityOnDevice, MergesOfTheReference) {
+  TOME_NEEDS_DEVICE();
+  TOME_NEEDS_SHARED_DATA("parity/matching.safetensors");
+  const auto merges = reference_merges();
+  EXPECT_GE(merges.size(), 10U);
+  for (const ReferenceMerge& expected : merges) {
+    SCOPED_TRACE(expected.name);
+    const DeviceMatching matching = match_on_device(expected.metric, expected.options);
+    ASSERT_EQ(matching.plan.matching.tokens_out, expected.x_out.size(1));
+    for (int64_t sample = 0; sample < expected.metric.size(0); ++sample) {
+      expect_members_match(matching.plan, sample);
+    }
+    const DeviceMerge got = merge_on_device(expected.x, expected.size, matching);
+    EXPECT_TRUE(at::allclose(got.x, expected.x_out, 1e-5, 1e-5))
+        << (got.x - expected.x_out).abs().max();
+    EXPECT_TRUE(at::equal(got.size, expected.size_out));
   }
 }
 
