@@ -7,10 +7,8 @@
 #include <charconv>
 #include <cstring>
 #include <exception>
-#include <fstream>
 #include <map>
 #include <mutex>
-#include <optional>
 #include <thread>
 
 #include "error.h"
@@ -39,70 +37,41 @@ std::vector<std::string> parse_csv_line(const std::string& line) {
   return fields;
 }
 
-/// Column numbers by name, and messages that name file and line.
-class LabelTable {
+/// The class of a row, by number or by name.
+class ClassReader {
  public:
-  LabelTable(const std::filesystem::path& file, const std::vector<std::string>& labels)
-      : file_(file) {
+  ClassReader(const LabelsFile& file, const std::vector<std::string>& labels, ClassColumn prefer)
+      : classes_(static_cast<int64_t>(labels.size())),
+        by_index_(file.has("class_index") &&
+                  (prefer == ClassColumn::kIndex || !file.has("label"))) {
     for (size_t i = 0; i < labels.size(); ++i) by_label_.emplace(labels[i], i);
-    classes_ = static_cast<int64_t>(labels.size());
   }
 
-  void read_header(const std::string& line) {
-    const auto names = parse_csv_line(line);
-    for (size_t i = 0; i < names.size(); ++i) columns_.emplace(names[i], i);
-    if (!columns_.contains("file") ||
-        !(columns_.contains("class_index") || columns_.contains("label"))) {
-      throw Error(ErrorKind::kFormat,
-                  file_.string() + ": found the columns '" + line +
-                      "', expected 'file' and one of 'class_index' and 'label'");
-    }
-  }
-
-  /// The sample of a row, or nothing if it is of another split.
-  std::optional<Sample> read_row(const std::string& line, int64_t number,
-                                 const std::string& split) const {
-    const auto fields = parse_csv_line(line);
-    if (fields.size() < columns_.size()) {
-      fail(number, "found " + std::to_string(fields.size()) + " fields, expected " +
-                       std::to_string(columns_.size()));
-    }
-    if (!split.empty()) {
-      const auto column = columns_.find("split");
-      if (column == columns_.end()) fail(1, "found no column 'split', expected one for --split");
-      if (fields[column->second] != split) return std::nullopt;
-    }
-    return Sample{file_.parent_path() / fields[columns_.at("file")], class_of(fields, number)};
-  }
-
- private:
-  [[noreturn]] void fail(int64_t line, const std::string& what) const {
-    throw Error(ErrorKind::kFormat, file_.string() + " line " + std::to_string(line) + ": " + what);
-  }
-
-  int64_t class_of(const std::vector<std::string>& fields, int64_t number) const {
-    if (const auto column = columns_.find("class_index"); column != columns_.end()) {
-      const std::string& text = fields[column->second];
-      int64_t index = -1;
-      const char* end = text.data() + text.size();
-      if (std::from_chars(text.data(), end, index).ptr != end || index < 0 || index >= classes_) {
-        fail(number, "found class_index '" + text + "', expected 0 to " +
-                         std::to_string(classes_ - 1) + ", the model's classes");
-      }
-      return index;
-    }
-    const std::string& label = fields[columns_.at("label")];
+  int64_t operator()(const LabelsFile& row) const {
+    if (by_index_) return by_index(row);
+    const std::string& label = row.field("label");
     const auto found = by_label_.find(label);
     if (found == by_label_.end()) {
-      fail(number, "found label '" + label + "', expected one of the model's labels");
+      row.fail("found label '" + label + "', expected one of the model's labels");
     }
     return found->second;
   }
 
-  std::filesystem::path file_;
+ private:
+  int64_t by_index(const LabelsFile& row) const {
+    const std::string& text = row.field("class_index");
+    int64_t index = -1;
+    const char* end = text.data() + text.size();
+    if (std::from_chars(text.data(), end, index).ptr != end || index < 0 || index >= classes_) {
+      row.fail("found class_index '" + text + "', expected 0 to " + std::to_string(classes_ - 1) +
+               ", the model's classes");
+    }
+    return index;
+  }
+
   std::map<std::string, int64_t> by_label_;
-  std::map<std::string, size_t> columns_;
-  int64_t classes_ = 0;
+  int64_t classes_;
+  bool by_index_;
 };
 
 /// Pre-processes the windows of one sample into `rows`, window after window.
@@ -144,30 +113,68 @@ void load_sample(const Sample& sample, const Checkpoint& checkpoint, const Sampl
 
 }  // namespace
 
-std::vector<Sample> read_dataset(const std::filesystem::path& folder,
-                                 const std::vector<std::string>& labels, const std::string& split,
-                                 int64_t limit) {
-  const auto file = folder / "labels.csv";
-  std::ifstream in(file);
-  if (!in) {
-    throw Error(ErrorKind::kNotFound, file.string() +
+LabelsFile::LabelsFile(const std::filesystem::path& folder)
+    : path_(folder / "labels.csv"), in_(path_) {
+  if (!in_) {
+    throw Error(ErrorKind::kNotFound, path_.string() +
                                           ": not found or unreadable; --data needs a "
                                           "folder with labels.csv");
   }
-  LabelTable table(file, labels);
-  std::vector<Sample> samples;
+  std::getline(in_, header_);
+  if (header_.starts_with("\xEF\xBB\xBF")) header_.erase(0, 3);  // spreadsheets write a mark first
+  if (header_.ends_with('\r')) header_.pop_back();
+  const std::vector<std::string> names = parse_csv_line(header_);
+  column_count_ = names.size();
+  for (size_t i = 0; i < names.size(); ++i) {
+    const bool first = columns_.emplace(names[i], i).second;
+    const bool ours = names[i] == "file" || names[i] == "class_index" || names[i] == "label" ||
+                      names[i] == "split";
+    if (!first && ours) fail("found the column '" + names[i] + "' twice, expected it once");
+  }
+}
+
+bool LabelsFile::next() {
   std::string line;
-  for (int64_t number = 1; std::getline(in, line); ++number) {
-    if (number == 1) {
-      if (line.starts_with("\xEF\xBB\xBF")) line.erase(0, 3);  // spreadsheets write a mark first
-      if (line.ends_with('\r')) line.pop_back();
-      table.read_header(line);
-    } else if (!line.empty() && line != "\r") {
-      if (auto sample = table.read_row(line, number, split)) samples.push_back(std::move(*sample));
+  while (std::getline(in_, line)) {
+    ++line_;
+    if (line.empty() || line == "\r") continue;
+    fields_ = parse_csv_line(line);
+    if (fields_.size() < column_count_) {
+      fail("found " + std::to_string(fields_.size()) + " fields, expected " +
+           std::to_string(column_count_));
     }
+    return true;
+  }
+  return false;
+}
+
+const std::string& LabelsFile::field(const std::string& column) const {
+  return fields_[columns_.at(column)];
+}
+
+void LabelsFile::fail(const std::string& what) const {
+  throw Error(ErrorKind::kFormat, path_.string() + " line " + std::to_string(line_) + ": " + what);
+}
+
+std::vector<Sample> read_dataset(const std::filesystem::path& folder,
+                                 const std::vector<std::string>& labels, const std::string& split,
+                                 int64_t limit, ClassColumn prefer) {
+  LabelsFile rows(folder);
+  if (!rows.has("file") || !(rows.has("class_index") || rows.has("label"))) {
+    throw Error(ErrorKind::kFormat, rows.path().string() + ": found the columns '" + rows.header() +
+                                        "', expected 'file' and one of 'class_index' and 'label'");
+  }
+  if (!split.empty() && !rows.has("split")) {
+    rows.fail("found no column 'split', expected one to look for split '" + split + "' in");
+  }
+  const ClassReader class_of(rows, labels, prefer);
+  std::vector<Sample> samples;
+  while (rows.next()) {
+    if (!split.empty() && rows.field("split") != split) continue;
+    samples.push_back({folder / rows.field("file"), class_of(rows)});
   }
   if (samples.empty()) {
-    throw Error(ErrorKind::kFormat, file.string() + ": found no sample" +
+    throw Error(ErrorKind::kFormat, rows.path().string() + ": found no sample" +
                                         (split.empty() ? "" : " of split '" + split + "'"));
   }
   const auto total = static_cast<int64_t>(samples.size());

@@ -5,6 +5,8 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <fstream>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -12,14 +14,47 @@
 
 namespace tome::cli {
 
+/// `folder`/labels.csv row by row. Its header names the columns; fields may be quoted, and blank
+/// lines and a byte-order mark are skipped.
+class LabelsFile {
+ public:
+  /// @throws Error naming the file: not there, no header, a column of ours that occurs twice
+  explicit LabelsFile(const std::filesystem::path& folder);
+
+  const std::filesystem::path& path() const { return path_; }
+  const std::string& header() const { return header_; }
+  bool has(const std::string& column) const { return columns_.contains(column); }
+  /// Goes on to the next row; false at the end.
+  /// @throws Error naming file and line of a row with fewer fields than there are columns
+  bool next();
+  /// Of the current row; the column must be there.
+  const std::string& field(const std::string& column) const;
+  /// Throws an Error that names the file and the current line.
+  [[noreturn]] void fail(const std::string& what) const;
+
+ private:
+  std::filesystem::path path_;
+  std::ifstream in_;
+  std::string header_;
+  std::map<std::string, size_t> columns_;
+  size_t column_count_ = 0;
+  std::vector<std::string> fields_;
+  int64_t line_ = 1;
+};
+
 struct Sample {
   std::filesystem::path file;
   int64_t class_index = 0;
 };
 
-/// Reads `folder`/labels.csv. Its header names the columns: `file` and either `class_index` or
-/// `label` (then a name of `labels`); rows whose `split` is another than the one asked for are left
-/// out. Fields may be quoted.
+/// Which column says the class, where labels.csv has both.
+enum class ClassColumn {
+  kIndex,  ///< `class_index`: what `labels` are is the model's affair
+  kLabel,  ///< `label`: `labels` were made of that column
+};
+
+/// Reads `folder`/labels.csv. Its columns are `file` and either `class_index` or `label` (then a
+/// name of `labels`); rows whose `split` is another than the one asked for are left out.
 ///
 /// @param split  "" takes every row
 /// @param limit  at most this many samples, evenly spread over the rows; 0: all
@@ -27,7 +62,7 @@ struct Sample {
 ///   out of range, no sample at all
 std::vector<Sample> read_dataset(const std::filesystem::path& folder,
                                  const std::vector<std::string>& labels, const std::string& split,
-                                 int64_t limit);
+                                 int64_t limit, ClassColumn prefer = ClassColumn::kIndex);
 
 /// How a sample becomes requests.
 struct SamplePlan {

@@ -71,8 +71,9 @@ std::unique_ptr<EvalSource> generated_eval_source(const GeneratedClips& clips, i
                                           "' has other classes than the generator's states");
   }
   return std::make_unique<GeneratedEvalSource>(
-      train::make_generator_source(clips.generator, train::Part::kHeldOut, clips.pictures,
-                                   clips.clips, clips.seed, checkpoint.config, 1, 0),
+      train::make_generator_source({clips.generator, clips.pictures, clips.clips, clips.seed},
+                                   train::Part::kHeldOut, checkpoint.config, checkpoint.preprocess,
+                                   1, 0),
       count);
 }
 

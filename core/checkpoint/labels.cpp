@@ -8,17 +8,6 @@ namespace {
 
 using Json = nlohmann::json;
 
-// Labels end up in JSON and in GStreamer's strings, both of which must be UTF-8.
-bool is_utf8(const std::string& text) {
-  if (text.find('\0') != std::string::npos) return false;
-  try {
-    static_cast<void>(Json(text).dump());
-  } catch (const Json::exception&) {
-    return false;
-  }
-  return true;
-}
-
 void check_count(const std::string& source, size_t found, int64_t classes) {
   if (static_cast<int64_t>(found) == classes) return;
   throw Error(ErrorKind::kFormat, source + ": " + std::to_string(found) + " labels, expected " +
@@ -52,6 +41,16 @@ std::vector<std::string> labels_of_map(const ConfigObject& config, int64_t class
 }
 
 }  // namespace
+
+bool is_utf8(const std::string& text) {
+  if (text.find('\0') != std::string::npos) return false;
+  try {
+    static_cast<void>(Json(text).dump());
+  } catch (const Json::exception&) {
+    return false;
+  }
+  return true;
+}
 
 std::vector<std::string> read_labels_file(const std::filesystem::path& path) {
   std::string text = read_text_file(path);

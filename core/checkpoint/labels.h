@@ -10,6 +10,10 @@
 
 namespace tome {
 
+/// Whether a text can be a label: labels end up in JSON and in GStreamer's strings, both of which
+/// must be UTF-8, without NUL.
+bool is_utf8(const std::string& text);
+
 /// One label a line, UTF-8; a byte-order mark, CRs and empty lines at the end are ignored.
 /// @throws Error kNotFound, kRead, kFormat (empty, not UTF-8, an empty line in between)
 std::vector<std::string> read_labels_file(const std::filesystem::path& path);

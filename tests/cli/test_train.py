@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import tap
-from program import TOME, assert_one_error_line, tome, tome_ok
+from program import ROOT, TOME, assert_one_error_line, tome, tome_ok
 
 TINY = ["--size", "32", "--patch", "8", "--dim", "24", "--depth", "2", "--heads", "2"]
 TINY += ["--frames", "4", "--batch", "4", "--r", "2", "--warmup", "2", "--threads", "1"]
@@ -65,6 +65,92 @@ def test_a_video_that_ends_in_the_middle_is_trained_on():
         video = data / "pan-left.avi"
         video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
         tome_ok(*train(data, data / "out", "--steps", "2"))
+
+
+IMAGE = ["--frames", "1", *TINY[: TINY.index("--frames")]]
+
+
+def write_pictures(folder, labels):
+    """One small picture of each label in a new folder; returns the rows of labels.csv."""
+    folder.mkdir(exist_ok=True)
+    rows = []
+    for i, label in enumerate(labels):
+        (folder / f"{i}.ppm").write_bytes(b"P6 24 24 255\n" + bytes([50 * i % 256, 90, 200]) * 576)
+        rows.append(f'{i}.ppm,"{label}"')
+    write_rows(folder, rows)
+    return rows
+
+
+def write_rows(folder, rows, header="file,label"):
+    (folder / "labels.csv").write_text("\n".join([header, *rows]) + "\n")
+
+
+def test_a_model_keeps_its_head_for_its_own_labels():
+    """labels.csv is read in alphabetical order; the model has an order of its own."""
+    with tempfile.TemporaryDirectory() as scratch:
+        data, first, again = (Path(scratch) / name for name in ("data", "first", "again"))
+        labels = ["wave", "jump", "run"]
+        rows = [f"{row},train" for row in write_pictures(data, labels)]
+        write_rows(data, rows, "file,label,split")
+        plain = ["--data", data, "--eval-split", "", "--steps", "0"]
+        tome_ok("train", *plain, "--out", first, *IMAGE)
+        config = json.loads((first / "config.json").read_text())
+        assert config["label_names"] == sorted(labels)
+        config["label_names"] = labels
+        (first / "config.json").write_text(json.dumps(config))
+        command = ["train", *plain, "--out", again, "--init", first]
+        status, _, err = tome(*command)
+        assert (status, err) == (0, ""), err
+        assert json.loads((again / "config.json").read_text())["label_names"] == labels
+        weights = "model.safetensors"
+        assert (first / weights).read_bytes() == (again / weights).read_bytes()
+        write_rows(data, [rows[0].replace("wave", "sit"), *rows[1:]], "file,label,split")
+        status, _, err = tome(*command, "--seed", "2")
+        assert status == 0 and "a new head for 3 classes" in err, err
+        assert (first / weights).read_bytes() != (again / weights).read_bytes()
+
+
+def test_a_folder_without_splits_is_all_for_training():
+    with tempfile.TemporaryDirectory() as scratch:
+        data, out = Path(scratch) / "data", Path(scratch) / "out"
+        write_pictures(data, ["a", "b"])
+        plain = ["train", "--data", data, "--out", out, *IMAGE, "--steps", "2"]
+        printed = tome_ok(*plain)
+        assert "2 steps" in printed and "top-1" not in printed, printed
+        for option in ("--split", "--eval-split"):
+            assert_one_error_line(tome(*plain, option, "mine"), "no column 'split'", "'mine'")
+
+
+def test_image_models_of_all_kinds_become_clip_models():
+    """CLIP's have no bias where the patches are embedded, distilled ones have two heads."""
+    own = [f"deit_distilled {i}" for i in range(4)]
+    with tempfile.TemporaryDirectory() as scratch:
+        data = Path(scratch) / "data"
+        for model, labels in (("timm_pre_norm", ["a", "b"]), ("deit_distilled", own)):
+            write_pictures(data, labels)
+            out = Path(scratch) / model
+            init = ["--init", ROOT / "tests" / "fixtures" / "hf" / model, "--frames", "2"]
+            more = ["--split", "", "--eval-split", "", "--steps", "2", "--batch", "4"]
+            tome_ok("train", "--data", data, "--out", out, *init, *more)
+            config = json.loads((out / "config.json").read_text())
+            assert config["num_frames"] == 2, config
+            assert config["distilled_head"] == (labels == own), config
+            tags = json.loads(tome_ok("classify", "--model", out, "--json", data / "0.ppm"))["tags"]
+            assert {tag["label"] for tag in tags} == set(labels), tags
+
+
+def test_options_have_ranges():
+    """Each of these divided by zero, hung, trained what could not be read back, or was ignored."""
+    plain = ["train", "--generator", "camera-state", "--out", "/nonexistent/out"]
+    wrong = {"--patch": "0", "--batch": "0", "--save-every": "0", "--loader-threads": "0", "--depth": "0"}
+    wrong |= {"--lr": "nan", "--drop-path": "2", "--ema": "2", "--frames": "-1", "--size": "-32"}
+    for option, value in wrong.items():
+        assert_one_error_line(tome(*plain, f"{option}={value}", timeout=20), option)
+    for shape in (["--frames", "1"], ["--size", "2", "--patch", "2", "--dim", "24"]):
+        assert_one_error_line(tome(*plain, *shape), "--generator", "square clips")
+    assert_one_error_line(tome(*plain, "--device", "foo"), "--device", "'foo'", "cuda:N")
+    assert_one_error_line(tome(*plain, "--size", "4096", "--patch", "8"), "tokens")
+    assert_one_error_line(tome(*plain, "--name=\udcfc"), "--name", "UTF-8")
 
 
 def test_what_is_refused():

@@ -24,9 +24,10 @@ std::string lower_ending(const fs::path& path) {
   return ending;
 }
 
-/// All files of these kinds below a folder, sorted, so that runs repeat.
+/// All files of these kinds below a folder that are on one side of the split, sorted, so that runs
+/// repeat. @param others  counts the files of the other side
 std::vector<fs::path> list_files(const fs::path& folder, const std::set<std::string>& endings,
-                                 Part part) {
+                                 Part part, size_t& others) {
   if (!fs::is_directory(folder)) {
     throw Error(ErrorKind::kNotFound, "folder '" + folder.string() + "' is not there");
   }
@@ -34,10 +35,29 @@ std::vector<fs::path> list_files(const fs::path& folder, const std::set<std::str
   for (const auto& entry : fs::recursive_directory_iterator(folder)) {
     if (!entry.is_regular_file() || !endings.contains(lower_ending(entry.path()))) continue;
     const bool held_out = is_held_out(entry.path().filename().string());
-    if (held_out == (part == Part::kHeldOut)) files.push_back(entry.path());
+    if (held_out == (part == Part::kHeldOut)) {
+      files.push_back(entry.path());
+    } else {
+      ++others;
+    }
   }
   std::sort(files.begin(), files.end());
   return files;
+}
+
+/// Folders were given and nothing came of them.
+[[noreturn]] void refuse_folders(Part part, size_t files, size_t others) {
+  const char* side = part == Part::kHeldOut ? "evaluation" : "training";
+  if (files == 0 && others > 0) {
+    throw Error(ErrorKind::kFormat,
+                "--pictures, --clips: found " + std::to_string(others) +
+                    " file(s), none of them for " + side +
+                    ": a hash of its name holds one in eight out for evaluation and leaves the "
+                    "others for training; expected one of each, add or rename some");
+  }
+  throw Error(ErrorKind::kFormat, "--pictures, --clips: found " + std::to_string(files) +
+                                      " file(s) for " + side +
+                                      ", none that can be read; expected .jpg, .png, .mp4 …");
 }
 
 cv::Mat reduce(const cv::Mat& bgr, int short_side) {
@@ -60,7 +80,7 @@ void load_clip(const fs::path& path, const BackgroundOptions& options,
     frames.push_back(reduce(frame, options.clip_short_side));
   }
   if (frames.size() < 16) {
-    std::cerr << "tome train: '" << path.string() << "' gave " << frames.size()
+    std::cerr << "tome: '" << path.string() << "' gave " << frames.size()
               << " frames, at least 16 are needed; skipped\n";
     return;
   }
@@ -131,26 +151,27 @@ bool is_held_out(const std::string& file_name) {
 
 std::vector<Background> load_backgrounds(const BackgroundOptions& options) {
   std::vector<Background> backgrounds;
+  size_t files = 0;
+  size_t others = 0;
   for (const fs::path& folder : options.pictures) {
-    for (const fs::path& path : list_files(folder, kPictureEndings, options.part)) {
+    for (const fs::path& path : list_files(folder, kPictureEndings, options.part, others)) {
+      ++files;
       const cv::Mat picture = cv::imread(path.string(), cv::IMREAD_COLOR);
       if (picture.empty()) {
-        std::cerr << "tome train: '" << path.string() << "' is no picture; skipped\n";
+        std::cerr << "tome: '" << path.string() << "' is no picture; skipped\n";
         continue;
       }
       backgrounds.push_back({{reduce(picture, options.short_side)}, path.filename().string()});
     }
   }
   for (const fs::path& folder : options.clips) {
-    for (const fs::path& path : list_files(folder, kClipEndings, options.part)) {
+    for (const fs::path& path : list_files(folder, kClipEndings, options.part, others)) {
+      ++files;
       load_clip(path, options, backgrounds);
     }
   }
   const bool asked = !options.pictures.empty() || !options.clips.empty();
-  if (asked && backgrounds.empty()) {
-    throw Error(ErrorKind::kFormat,
-                "no readable picture or clip in the folders given; expected .jpg, .png, .mp4 …");
-  }
+  if (asked && backgrounds.empty()) refuse_folders(options.part, files, others);
   return backgrounds;
 }
 

@@ -37,7 +37,7 @@ bool is_held_out(const std::string& file_name);
 /// Clips whose camera moves give stills only.
 /// @throws Error kNotFound for a folder that is not there, kFormat if folders were given and
 /// nothing
-///   in them on this side of the split can be read
+///   in them is on this side of the split, or nothing of it can be read
 std::vector<Background> load_backgrounds(const BackgroundOptions& options);
 
 /// See Note [Which clips stand still].

@@ -3,30 +3,51 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <charconv>
+#include <exception>
 
 #include "error.h"
+#include "media/colour.h"
 
 namespace tome::train {
+namespace {
+
+/// Frames and motion are written to tensors of the model's shape without looking at their size.
+void check_input(const ViTConfig& config) {
+  constexpr int64_t kLeastSide = 16;  // smaller, no scene has detail that defocus takes away
+  const bool square = config.image_height == config.image_width;
+  if (square && config.image_height >= kLeastSide && config.image_height % config.patch == 0 &&
+      config.channels == 3 && config.frames >= 2 && config.frames % config.tubelet == 0) {
+    return;
+  }
+  throw Error(ErrorKind::kSettings,
+              "--generator makes square clips of at least " + std::to_string(kLeastSide) +
+                  " pixels and 2 frames, but the model takes " + std::to_string(config.frames) +
+                  " frame(s) of " + std::to_string(config.image_width) + " x " +
+                  std::to_string(config.image_height) + " pixels");
+}
+
+}  // namespace
+
+std::string exact(double number) {
+  char text[32];
+  return {text, std::to_chars(text, text + sizeof text, number).ptr};
+}
 
 void frames_to_patches(const std::vector<cv::Mat>& frames, int64_t patch,
-                       const std::array<float, 3>& mean, const std::array<float, 3>& std,
-                       float* patches) {
+                       const PreprocessSpec& preprocess, float* patches) {
   const int p = static_cast<int>(patch);
-  float scale[3];
-  float shift[3];
-  for (size_t c = 0; c < 3; ++c) {
-    scale[c] = 1 / (255 * std[c]);
-    shift[c] = -mean[c] / std[c];
-  }
+  const Normalisation normalisation = normalisation_of(preprocess);
   float* out = patches;
   for (const cv::Mat& frame : frames) {
     for (int top = 0; top + p <= frame.rows; top += p) {
       for (int left = 0; left + p <= frame.cols; left += p) {
-        for (int c = 0; c < 3; ++c) {
+        for (size_t c = 0; c < 3; ++c) {
+          const float mean = normalisation.mean[c];
+          const float scale = normalisation.scale[c];
           for (int y = 0; y < p; ++y) {
             const uint8_t* row = frame.ptr<uint8_t>(top + y) + 3 * left + c;
-            for (int x = 0; x < p; ++x)
-              *out++ = static_cast<float>(row[3 * x]) * scale[c] + shift[c];
+            for (int x = 0; x < p; ++x) *out++ = (static_cast<float>(row[3 * x]) - mean) * scale;
           }
         }
       }
@@ -35,11 +56,22 @@ void frames_to_patches(const std::vector<cv::Mat>& frames, int64_t patch,
 }
 
 GeneratorSource::GeneratorSource(std::shared_ptr<const CameraStateGenerator> generator,
-                                 const ViTConfig& config, int64_t batch_size, int64_t ramp_batches)
+                                 const ViTConfig& config, const PreprocessSpec& preprocess,
+                                 int64_t batch_size, int64_t ramp_batches)
     : generator_(std::move(generator)),
       config_(config),
+      preprocess_(preprocess),
       batch_size_(batch_size),
-      ramp_batches_(ramp_batches) {}
+      ramp_batches_(ramp_batches) {
+  check_input(config_);
+}
+
+RunSettings GeneratorSource::settings() const {
+  return {{"generator", "camera-state"},
+          {"backgrounds", std::to_string(generator_->backgrounds())},
+          {"batch", std::to_string(batch_size_)},
+          {"ramp", std::to_string(ramp_batches_)}};
+}
 
 Batch GeneratorSource::batch(int64_t index) const {
   const double difficulty =
@@ -60,8 +92,7 @@ Batch GeneratorSource::clips(int64_t begin, int64_t end, double difficulty) cons
   batch.motion_weight = at::ones({count});
   for (int64_t i = 0; i < count; ++i) {
     const GeneratedClip clip = generator_->clip(static_cast<uint64_t>(begin + i), difficulty);
-    frames_to_patches(clip.frames, config_.patch, {0.5F, 0.5F, 0.5F}, {0.5F, 0.5F, 0.5F},
-                      batch.patches[i].data_ptr<float>());
+    frames_to_patches(clip.frames, config_.patch, preprocess_, batch.patches[i].data_ptr<float>());
     batch.labels[i] = static_cast<int64_t>(clip.state);
     std::copy(clip.motion.begin(), clip.motion.end(), batch.motion[i].data_ptr<float>());
     if (!clip.motion_valid) batch.motion_weight[i] = 0;
@@ -69,31 +100,32 @@ Batch GeneratorSource::clips(int64_t begin, int64_t end, double difficulty) cons
   return batch;
 }
 
-std::unique_ptr<GeneratorSource> make_generator_source(const std::string& generator, Part part,
-                                                       const std::vector<std::string>& pictures,
-                                                       const std::vector<std::string>& clips,
-                                                       uint64_t seed, const ViTConfig& config,
+std::unique_ptr<GeneratorSource> make_generator_source(const GeneratorData& data, Part part,
+                                                       const ViTConfig& config,
+                                                       const PreprocessSpec& preprocess,
                                                        int64_t batch_size, int64_t ramp_batches) {
-  if (generator != "camera-state") {
+  if (data.generator != "camera-state") {
     throw Error(ErrorKind::kSettings,
-                "--generator '" + generator + "' is not known; expected camera-state");
+                "--generator '" + data.generator + "' is not known; expected camera-state");
   }
+  check_input(config);  // before the pictures are read
   GeneratorOptions options;
   options.frames = static_cast<int>(config.frames);
   options.size = static_cast<int>(config.image_height);
   options.grid = static_cast<int>(config.grid_rows());
   options.tubelet = static_cast<int>(config.tubelet);
   BackgroundOptions backgrounds;
-  backgrounds.pictures.assign(pictures.begin(), pictures.end());
-  backgrounds.clips.assign(clips.begin(), clips.end());
+  backgrounds.pictures.assign(data.pictures.begin(), data.pictures.end());
+  backgrounds.clips.assign(data.clips.begin(), data.clips.end());
   backgrounds.part = part;
+  uint64_t seed = data.seed;
   if (part == Part::kHeldOut) {
     options.texture_share = 0;  // the question is about pictures it never saw
     seed = Random::mix(seed, 0xe7a1);
   }
   return std::make_unique<GeneratorSource>(
       std::make_shared<CameraStateGenerator>(options, load_backgrounds(backgrounds), seed), config,
-      batch_size, ramp_batches);
+      preprocess, batch_size, ramp_batches);
 }
 
 BatchLoader::BatchLoader(const BatchSource& source, int64_t first, int64_t end, int threads)
@@ -102,10 +134,19 @@ BatchLoader::BatchLoader(const BatchSource& source, int64_t first, int64_t end, 
       next_(first),
       end_(end),
       ahead_(static_cast<size_t>(threads) + 2) {
-  for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
+  try {
+    for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
+  } catch (const std::exception& error) {
+    stop();  // the threads that did start are joined now, and the destructor is not called
+    throw Error(ErrorKind::kFailed, "thread " + std::to_string(threads_.size() + 1) + " of " +
+                                        std::to_string(threads) +
+                                        " that make batches cannot be started: " + error.what());
+  }
 }
 
-BatchLoader::~BatchLoader() {
+BatchLoader::~BatchLoader() { stop(); }
+
+void BatchLoader::stop() {
   {
     const std::lock_guard lock(mutex_);
     stop_ = true;

@@ -4,11 +4,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <numeric>
 #include <opencv2/imgproc.hpp>
 #include <set>
 
+#include "checkpoint/labels.h"
 #include "dataset.h"
 #include "error.h"
 #include "media_reader.h"
@@ -16,7 +16,8 @@
 namespace tome::train {
 namespace {
 
-constexpr int kMostFrames = 256;  // of one video: enough for a clip at any place of a short one
+constexpr size_t kKeptOrders = 4;  // of samples, by epoch
+constexpr int kMostFrames = 256;   // of one video: enough for a clip at any place of a short one
 
 cv::Mat to_rgb(const Frame& frame, int short_side) {
   const cv::Mat bgr(frame.height, frame.width, CV_8UC3, const_cast<uint8_t*>(frame.planes[0].data),
@@ -36,7 +37,8 @@ cv::Mat to_rgb(const Frame& frame, int short_side) {
 cv::Rect centre_part(cv::Size size, const PreprocessSpec& spec) {
   if (spec.crop_mode != CropMode::kCenter) return {0, 0, size.width, size.height};
   const double share = static_cast<double>(std::min(spec.width, spec.height)) / spec.resize_short;
-  const int side = static_cast<int>(std::min(size.width, size.height) * std::min(share, 1.0));
+  const int side =
+      std::max(static_cast<int>(std::min(size.width, size.height) * std::min(share, 1.0)), 1);
   return {(size.width - side) / 2, (size.height - side) / 2, side, side};
 }
 
@@ -78,33 +80,17 @@ std::vector<int64_t> mirrored_labels(const std::vector<std::string>& labels) {
 }
 
 std::vector<std::string> read_label_names(const std::filesystem::path& folder) {
-  const std::filesystem::path path = folder / "labels.csv";
-  std::ifstream in(path);
-  if (!in) throw Error(ErrorKind::kNotFound, "'" + path.string() + "' is not there");
-  const auto split_line = [](const std::string& line) {
-    std::vector<std::string> fields(1);
-    for (const char c : line) {
-      if (c == ',') {
-        fields.emplace_back();
-      } else if (c != '\r' && c != '"') {
-        fields.back() += c;
-      }
-    }
-    return fields;
-  };
-  std::string line;
-  std::getline(in, line);
-  const std::vector<std::string> header = split_line(line);
-  const auto column = std::find(header.begin(), header.end(), "label") - header.begin();
+  cli::LabelsFile rows(folder);
   std::set<std::string> names;
-  while (std::getline(in, line)) {
-    const std::vector<std::string> fields = split_line(line);
-    if (column < static_cast<int64_t>(fields.size()))
-      names.insert(fields[static_cast<size_t>(column)]);
+  while (rows.has("label") && rows.next()) {
+    const std::string& name = rows.field("label");
+    if (name.empty()) rows.fail("found an empty label, expected the name of a class");
+    if (!is_utf8(name)) rows.fail("found a label that is not UTF-8, which config.json cannot hold");
+    names.insert(name);
   }
   if (names.empty()) {
-    throw Error(ErrorKind::kFormat,
-                "'" + path.string() + "' has no row with a 'label'; expected file,label[,split]");
+    throw Error(ErrorKind::kFormat, "'" + rows.path().string() +
+                                        "' has no row with a 'label'; expected file,label[,split]");
   }
   return {names.begin(), names.end()};
 }
@@ -119,14 +105,21 @@ FolderSource::FolderSource(FolderOptions options, std::vector<std::string> label
       preprocess_(preprocess),
       batch_size_(batch_size),
       seed_(seed) {
-  for (const cli::Sample& sample : cli::read_dataset(options_.folder, labels_, options_.split, 0)) {
+  for (const cli::Sample& sample :
+       cli::read_dataset(options_.folder, labels_, options_.split, 0, cli::ClassColumn::kLabel)) {
     files_.push_back(sample.file);
     classes_.push_back(sample.class_index);
   }
-  if (files_.empty()) {
-    throw Error(ErrorKind::kFormat, "'" + (options_.folder / "labels.csv").string() +
-                                        "' has no sample of split '" + options_.split + "'");
-  }
+}
+
+RunSettings FolderSource::settings() const {
+  return {{"samples", std::to_string(samples())},
+          {"split", options_.split},
+          {"batch", std::to_string(batch_size_)},
+          {"frame-stride", std::to_string(options_.frame_stride)},
+          {"jitter", exact(options_.jitter)},
+          {"crop", std::to_string(static_cast<int>(preprocess_.crop_mode))},
+          {"flip", options_.flip ? "yes" : "no"}};
 }
 
 std::shared_ptr<const FolderSource::Video> FolderSource::load(size_t sample) const {
@@ -190,17 +183,25 @@ std::vector<cv::Mat> FolderSource::draw_clip(const Video& video, Random& random,
   return out;
 }
 
-size_t FolderSource::sample_at(int64_t position) const {
-  const auto count = static_cast<int64_t>(files_.size());
-  if (!options_.augment) return static_cast<size_t>(position % count);
-  // A shuffle that depends on the epoch alone, so that any batch can be made on its own.
+/// A shuffle that depends on the epoch alone, so that any batch can be made on its own.
+std::shared_ptr<const std::vector<size_t>> FolderSource::order_of(int64_t epoch) const {
+  const std::lock_guard lock(order_mutex_);
+  if (const auto found = orders_.find(epoch); found != orders_.end()) return found->second;
   std::vector<size_t> order(files_.size());
   std::iota(order.begin(), order.end(), 0);
-  Random random(Random::mix(seed_, static_cast<uint64_t>(position / count), 0xe90c));
-  for (int64_t i = count - 1; i > 0; --i) {
+  Random random(Random::mix(seed_, static_cast<uint64_t>(epoch), 0xe90c));
+  for (int64_t i = samples() - 1; i > 0; --i) {
     std::swap(order[static_cast<size_t>(i)], order[static_cast<size_t>(random.index(i + 1))]);
   }
-  return order[static_cast<size_t>(position % count)];
+  // Batches come about in order: what is epochs behind is not asked for again.
+  if (orders_.size() >= kKeptOrders) orders_.erase(orders_.begin());
+  return orders_.emplace(epoch, std::make_shared<const std::vector<size_t>>(std::move(order)))
+      .first->second;
+}
+
+size_t FolderSource::sample_at(int64_t position) const {
+  if (!options_.augment) return static_cast<size_t>(position % samples());
+  return order_of(position / samples())->at(static_cast<size_t>(position % samples()));
 }
 
 Batch FolderSource::batch(int64_t index) const {
@@ -216,8 +217,8 @@ Batch FolderSource::batch(int64_t index) const {
     Random random(Random::mix(seed_, static_cast<uint64_t>(position), 0xf0));
     const bool mirror = options_.augment && options_.flip && random.chance(0.5);
     const auto video = load(sample);
-    frames_to_patches(draw_clip(*video, random, mirror), config_.patch, preprocess_.mean,
-                      preprocess_.std, batch.patches[i].data_ptr<float>());
+    frames_to_patches(draw_clip(*video, random, mirror), config_.patch, preprocess_,
+                      batch.patches[i].data_ptr<float>());
     const int64_t label = classes_[sample];
     batch.labels[i] = mirror ? mirrored_[static_cast<size_t>(label)] : label;
   }

@@ -28,7 +28,7 @@ struct FolderOptions {
 std::vector<int64_t> mirrored_labels(const std::vector<std::string>& labels);
 
 /// The distinct values of the label column of folder/labels.csv, sorted.
-/// @throws Error kNotFound, kFormat if there is no row
+/// @throws Error kNotFound, kFormat if there is no row, or one whose label is empty or not UTF-8
 std::vector<std::string> read_label_names(const std::filesystem::path& folder);
 
 /// Samples in a new random order each epoch, the last batch of an epoch filled from the next one.
@@ -41,6 +41,7 @@ class FolderSource : public BatchSource {
                const PreprocessSpec& preprocess, int64_t batch_size, uint64_t seed);
   Batch batch(int64_t index) const override;
   std::vector<std::string> labels() const override { return labels_; }
+  RunSettings settings() const override;
   int64_t samples() const { return static_cast<int64_t>(files_.size()); }
 
  private:
@@ -49,6 +50,7 @@ class FolderSource : public BatchSource {
   };
   std::shared_ptr<const Video> load(size_t sample) const;
   std::vector<cv::Mat> draw_clip(const Video& video, Random& random, bool mirror) const;
+  std::shared_ptr<const std::vector<size_t>> order_of(int64_t epoch) const;
   size_t sample_at(int64_t position) const;
 
   FolderOptions options_;
@@ -62,6 +64,8 @@ class FolderSource : public BatchSource {
   std::vector<int64_t> classes_;
   mutable std::mutex mutex_;
   mutable std::map<size_t, std::shared_ptr<const Video>> videos_;
+  mutable std::mutex order_mutex_;
+  mutable std::map<int64_t, std::shared_ptr<const std::vector<size_t>>> orders_;
 };
 
 }  // namespace tome::train

@@ -102,6 +102,61 @@ void repeat_one_frame(std::vector<Pose>& path, Random& random) {
   for (size_t i = path.size() - 1; i >= at; --i) path[i] = path[i - 1];
 }
 
+/// The first `count` views of a path, square, over a still background or some of a live one's
+/// frames.
+std::vector<cv::Mat> render_path(const Background& background, const std::vector<Pose>& path,
+                                 int count, int side, Random& random) {
+  const int stride = random.chance(0.3) ? 2 : 1;
+  const int length = static_cast<int>(background.frames.size());
+  const int span = (static_cast<int>(path.size()) - 1) * stride + 1;
+  const int first =
+      background.live() && length > span ? static_cast<int>(random.index(length - span + 1)) : 0;
+  std::vector<cv::Mat> frames;
+  for (int i = 0; i < count; ++i) {
+    const int at = std::min(first + i * stride, length - 1);
+    const Pose& pose = path[static_cast<size_t>(i)];
+    if (i > 0 && !background.live() && pose == path[static_cast<size_t>(i - 1)]) {
+      frames.push_back(frames.back().clone());
+      continue;
+    }
+    cv::Mat frame(side, side, CV_8UC3);
+    render_view(background.frames[static_cast<size_t>(at)], pose, frame);
+    frames.push_back(frame);
+  }
+  return frames;
+}
+
+/// See Note [Twice the size, then halved].
+void halve(std::vector<cv::Mat>& frames, int size) {
+  for (cv::Mat& frame : frames) {
+    cv::GaussianBlur(frame, frame, {3, 3}, 0, 0, cv::BORDER_REPLICATE);  // 1 2 1, and with
+    cv::Mat small;                                                       // pairs' means 1 3 3 1
+    cv::resize(frame, small, {size, size}, 0, 0, cv::INTER_AREA);
+    frame = small;
+  }
+}
+
+/// What a camera and an encoder make of rendered frames, in the model's size.
+void record_scene(CameraState state, const GeneratorOptions& options, std::vector<cv::Mat>& frames,
+                  Random& random) {
+  SensorOptions sensor = draw_sensor(random);
+  // A covered lens may be all black, where noise is cut off or coded away; an encoder may take away
+  // anybody's noise but for traces, see Note [Still or frozen].
+  const bool denoised = random.chance(is_motion(state) ? 0.3 : 0.6);
+  if (state == CameraState::kCovered ? random.chance(0.3) : denoised) sensor.noise = 0;
+  record(frames, sensor, random);
+  halve(frames, options.size);
+  if (state == CameraState::kFrozen) {
+    frames.resize(static_cast<size_t>(options.frames));
+    freeze(frames, random);
+  } else if (state != CameraState::kCovered) {
+    if (denoised) {
+      add_traces(frames, random.log_uniform(0.17, 0.9), random.uniform(0.25, 1), random);
+    }
+    keep_alive(frames, random);
+  }
+}
+
 }  // namespace
 
 void render_view(const cv::Mat& background, const Pose& pose, cv::Mat& out) {
@@ -129,82 +184,56 @@ GeneratedClip CameraStateGenerator::clip(uint64_t index, double difficulty) cons
   return clip_of(static_cast<CameraState>(index % kCameraStates), index, difficulty);
 }
 
+const cv::Mat& CameraStateGenerator::draw_texture(Random& random) const {
+  return textures_[static_cast<size_t>(random.index(kTextures))];
+}
+
+Background CameraStateGenerator::draw_background(Random& random) const {
+  if (backgrounds_.empty() || random.chance(options_.texture_share)) {
+    return {{draw_texture(random)}, "texture"};
+  }
+  const auto count = static_cast<int64_t>(backgrounds_.size());
+  return backgrounds_[static_cast<size_t>(random.index(count))];
+}
+
+CameraStateGenerator::Scene CameraStateGenerator::draw_scene(CameraState state, double difficulty,
+                                                             Random& random) const {
+  constexpr int kAttempts = 12;  // then as it is: the backgrounds may be walls, all of them
+  const double least_contrast = state == CameraState::kDefocused ? 18 : 9;
+  Scene scene;
+  for (int attempt = 0;; ++attempt) {
+    const Background background = draw_background(random);
+    const cv::Mat& picture = background.frames[0];
+    const Pose start = draw_view(picture, state, random);
+    scene.path = make_path(state, start, {options_.frames, difficulty, true}, random);
+    const double fits = fit_path(scene.path, picture.cols, picture.rows, random);
+    if (fits < 0.95 && attempt < kAttempts) continue;
+    if (is_motion(state) && state != CameraState::kShake && random.chance(0.06)) {
+      repeat_one_frame(scene.path, random);
+    }
+    // Of a frozen stream all frames repeat the first.
+    const int count = state == CameraState::kFrozen ? 1 : options_.frames;
+    scene.frames = render_path(background, scene.path, count, options_.size * kOversample, random);
+    const cv::Mat& seen = scene.frames[0];
+    if ((has_contrast(seen, least_contrast) && has_detail(seen)) || attempt >= kAttempts) {
+      return scene;
+    }
+  }
+}
+
 GeneratedClip CameraStateGenerator::clip_of(CameraState state, uint64_t index,
                                             double difficulty) const {
   Random random(Random::mix(seed_, index, static_cast<uint64_t>(state)));
+  Scene scene = draw_scene(state, difficulty, random);
+  const bool covered = state == CameraState::kCovered;
+  (covered ? draw_cover : draw_objects)(scene.frames, draw_texture(random), random);
+  if (state == CameraState::kDefocused) defocus(scene.frames, random);
+  record_scene(state, options_, scene.frames, random);
   GeneratedClip clip;
   clip.state = state;
-  clip.motion_valid = state != CameraState::kCovered;
-  const int side = options_.size * kOversample;
-  const auto texture = [&] { return textures_[static_cast<size_t>(random.index(kTextures))]; };
-
-  std::vector<Pose> path;
-  const double least_contrast = state == CameraState::kDefocused ? 18 : 9;
-  for (int attempt = 0;; ++attempt) {
-    Background made;
-    const Background* background = &made;
-    if (backgrounds_.empty() || random.chance(options_.texture_share)) {
-      made.frames = {texture()};
-    } else {
-      const auto count = static_cast<int64_t>(backgrounds_.size());
-      background = &backgrounds_[static_cast<size_t>(random.index(count))];
-    }
-    const Pose start = draw_view(background->frames[0], state, random);
-    path = make_path(state, start, {options_.frames, difficulty, true}, random);
-    const double fits =
-        fit_path(path, background->frames[0].cols, background->frames[0].rows, random);
-    if (fits < 0.95 && attempt < 12) continue;
-    if (is_motion(state) && state != CameraState::kShake && random.chance(0.06)) {
-      repeat_one_frame(path, random);
-    }
-    const int stride = random.chance(0.3) ? 2 : 1;
-    const int length = static_cast<int>(background->frames.size());
-    const int span = (options_.frames - 1) * stride + 1;
-    const int first =
-        background->live() && length > span ? static_cast<int>(random.index(length - span + 1)) : 0;
-    clip.frames.clear();
-    // Of a frozen stream all frames repeat the first.
-    const int rendered = state == CameraState::kFrozen ? 1 : options_.frames;
-    for (int i = 0; i < rendered; ++i) {
-      const int at = std::min(first + i * stride, length - 1);
-      const Pose& pose = path[static_cast<size_t>(i)];
-      if (i > 0 && !background->live() && pose == path[static_cast<size_t>(i - 1)]) {
-        clip.frames.push_back(clip.frames.back().clone());
-        continue;
-      }
-      cv::Mat frame(side, side, CV_8UC3);
-      render_view(background->frames[static_cast<size_t>(at)], pose, frame);
-      clip.frames.push_back(frame);
-    }
-    const cv::Mat& seen = clip.frames[0];
-    if ((has_contrast(seen, least_contrast) && has_detail(seen)) || attempt >= 12) break;
-  }
-
-  if (state != CameraState::kCovered) draw_objects(clip.frames, texture(), random);
-  if (state == CameraState::kCovered) draw_cover(clip.frames, texture(), random);
-  if (state == CameraState::kDefocused) defocus(clip.frames, random);
-  SensorOptions sensor = draw_sensor(random);
-  // A covered lens may be all black, where noise is cut off or coded away; an encoder may take away
-  // anybody's noise but for traces, see Note [Still or frozen].
-  const bool denoised = random.chance(is_motion(state) ? 0.3 : 0.6);
-  if (state == CameraState::kCovered ? random.chance(0.3) : denoised) sensor.noise = 0;
-  record(clip.frames, sensor, random);
-  for (cv::Mat& frame : clip.frames) {
-    cv::GaussianBlur(frame, frame, {3, 3}, 0, 0, cv::BORDER_REPLICATE);  // 1 2 1, and with
-    cv::Mat small;                                                       // pairs' means 1 3 3 1
-    cv::resize(frame, small, {options_.size, options_.size}, 0, 0, cv::INTER_AREA);
-    frame = small;
-  }
-  if (state == CameraState::kFrozen) {
-    clip.frames.resize(static_cast<size_t>(options_.frames));
-    freeze(clip.frames, random);
-  } else if (state != CameraState::kCovered) {
-    if (denoised) {
-      add_traces(clip.frames, random.log_uniform(0.17, 0.9), random.uniform(0.25, 1), random);
-    }
-    keep_alive(clip.frames, random);
-  }
-  clip.motion = motion_field(path, options_);
+  clip.frames = std::move(scene.frames);
+  clip.motion = motion_field(scene.path, options_);
+  clip.motion_valid = !covered;
   return clip;
 }
 

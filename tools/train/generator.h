@@ -45,8 +45,18 @@ class CameraStateGenerator {
   GeneratedClip clip_of(CameraState state, uint64_t index, double difficulty) const;
 
   const GeneratorOptions& options() const { return options_; }
+  size_t backgrounds() const { return backgrounds_.size(); }
 
  private:
+  struct Scene {
+    std::vector<cv::Mat> frames;
+    std::vector<Pose> path;
+  };
+  const cv::Mat& draw_texture(Random& random) const;
+  Background draw_background(Random& random) const;
+  /// A scene on which the state can be told, see Note [What an observer could tell].
+  Scene draw_scene(CameraState state, double difficulty, Random& random) const;
+
   GeneratorOptions options_;
   std::vector<Background> backgrounds_;
   std::vector<cv::Mat> textures_;

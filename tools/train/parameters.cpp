@@ -133,54 +133,78 @@ void replace_parameters(ViTWeights& weights,
 // it, over directions, wavelengths and speeds, so that an MLP finds motion by comparing
 // energies. A part of the filters is a difference over time without a grating's selectivity and
 // with a large gain: it tells the noise of a living sensor from a frozen stream.
+namespace {
+
+/// A drifting grating under a window or, if `noise`, a difference over time.
+struct MotionFilter {
+  bool noise = false;
+  double wavelength = 0, direction = 0, speed = 0;  // pixels, radians, pixels per frame
+  double width = 0, x0 = 0, y0 = 0;                 // of the window
+
+  MotionFilter(bool is_noise, int64_t patch, Random& random) : noise(is_noise) {
+    const auto p = static_cast<double>(patch);
+    // Cycles per pixel. Antialiased pictures, moving or not, hold next to nothing beyond 0.35 both
+    // ways, and noise as much as anywhere.
+    const double fx = random.uniform(0.36, 0.5);
+    const double fy = random.sign() * random.uniform(0.36, 0.5);
+    wavelength = noise ? 1 / std::hypot(fx, fy) : random.log_uniform(2.2, p * 1.6);
+    direction = noise ? std::atan2(fy, fx) : random.uniform(0, std::numbers::pi);
+    // Phase speeds beyond half a wavelength per frame would alias.
+    speed = noise ? wavelength / 2 : random.uniform(-0.45, 0.45) * wavelength;
+    const double widest = p / 2.5;
+    width = noise ? widest : std::min(0.5 * wavelength + 1.5, widest);
+    const double middle = (p - 1) / 2;
+    x0 = middle + random.uniform(-0.2, 0.2) * p;
+    y0 = middle + random.uniform(-0.2, 0.2) * p;
+  }
+
+  double at(int64_t frame, int64_t y, int64_t x, bool sine) const {
+    const double dx = static_cast<double>(x) - x0;
+    const double dy = static_cast<double>(y) - y0;
+    const double along = dx * std::cos(direction) + dy * std::sin(direction);
+    const double phase =
+        2 * std::numbers::pi / wavelength * (along - speed * static_cast<double>(frame));
+    const double window = std::exp(-(dx * dx + dy * dy) / (2 * width * width));
+    return window * (sine ? std::sin(phase) : std::cos(phase));
+  }
+};
+
+/// Writes one phase of a filter to `out`, [tubelet, channels, patch, patch].
+/// @return the sum of the squares of its values in one channel, before the colours' weights
+double write_filter(const MotionFilter& filter, bool sine, at::Tensor out) {
+  static constexpr double kColour[3] = {0.3, 0.59, 0.11};
+  auto values = out.accessor<float, 4>();
+  double squares = 0;
+  for (int64_t f = 0; f < out.size(0); ++f) {
+    for (int64_t y = 0; y < out.size(2); ++y) {
+      for (int64_t x = 0; x < out.size(3); ++x) {
+        const double value = filter.at(f, y, x, sine);
+        squares += value * value;
+        for (int64_t c = 0; c < out.size(1); ++c) {
+          values[f][c][y][x] = static_cast<float>(value * (out.size(1) == 3 ? kColour[c] : 1.0));
+        }
+      }
+    }
+  }
+  return squares;
+}
+
+}  // namespace
+
 at::Tensor motion_filters(const ViTConfig& config, uint64_t seed) {
   Random random(Random::mix(seed, 0x9ab0));
   const int64_t p = config.patch;
   const int64_t t = config.tubelet;
   at::Tensor out = at::empty({config.dim, t, config.channels, p, p});
-  auto values = out.accessor<float, 5>();
-  const double middle = static_cast<double>(p - 1) / 2;
   const int64_t noise_filters = config.dim / 12;
   for (int64_t d = 0; d < config.dim; d += 2) {
-    const bool noise = d < noise_filters;
-    // Cycles per pixel. Antialiased pictures, moving or not, hold next to nothing beyond 0.35 both
-    // ways, and noise as much as anywhere.
-    const double fx = random.uniform(0.36, 0.5);
-    const double fy = random.sign() * random.uniform(0.36, 0.5);
-    const double wavelength =
-        noise ? 1 / std::hypot(fx, fy) : random.log_uniform(2.2, static_cast<double>(p) * 1.6);
-    const double direction = noise ? std::atan2(fy, fx) : random.uniform(0, std::numbers::pi);
-    // Phase speeds beyond half a wavelength per frame would alias.
-    const double speed = noise ? wavelength / 2 : random.uniform(-0.45, 0.45) * wavelength;
-    const double widest = static_cast<double>(p) / 2.5;
-    const double width = noise ? widest : std::min(0.5 * wavelength + 1.5, widest);
-    const double x0 = middle + random.uniform(-0.2, 0.2) * static_cast<double>(p);
-    const double y0 = middle + random.uniform(-0.2, 0.2) * static_cast<double>(p);
-    const double colour[3] = {0.3, 0.59, 0.11};
+    const MotionFilter filter(d < noise_filters, p, random);
+    // Pictures have less contrast at short wavelengths, noise has far less at all: from a grey
+    // level in ten values to several in each, hence two gains.
+    const double noise_gain = d % 4 == 0 ? 250 : 60;
+    const double gain = filter.noise ? noise_gain : std::clamp(8 / filter.wavelength, 0.5, 3.0);
     for (int64_t k = 0; k < 2 && d + k < config.dim; ++k) {
-      double squares = 0;
-      for (int64_t f = 0; f < t; ++f) {
-        for (int64_t y = 0; y < p; ++y) {
-          for (int64_t x = 0; x < p; ++x) {
-            const double dx = static_cast<double>(x) - x0;
-            const double dy = static_cast<double>(y) - y0;
-            const double along = dx * std::cos(direction) + dy * std::sin(direction);
-            const double phase =
-                2 * std::numbers::pi / wavelength * (along - speed * static_cast<double>(f));
-            const double window = std::exp(-(dx * dx + dy * dy) / (2 * width * width));
-            const double value = window * (k == 0 ? std::cos(phase) : std::sin(phase));
-            squares += value * value;
-            for (int64_t c = 0; c < config.channels; ++c) {
-              values[d + k][f][c][y][x] =
-                  static_cast<float>(value * (config.channels == 3 ? colour[c] : 1.0));
-            }
-          }
-        }
-      }
-      // Pictures have less contrast at short wavelengths, noise has far less at all: from a grey
-      // level in ten values to several in each, hence two gains.
-      const double noise_gain = d % 4 == 0 ? 250 : 60;
-      const double gain = noise ? noise_gain : std::clamp(8 / wavelength, 0.5, 3.0);
+      const double squares = write_filter(filter, /*sine=*/k == 1, out[d + k]);
       out[d + k].mul_(gain / std::sqrt(squares));
     }
   }
@@ -215,8 +239,9 @@ ViTWeights make_weights(const ViTConfig& config, uint64_t seed) {
   return weights;
 }
 
-ViTWeights inflate(const ViTConfig& image, const ViTWeights& weights, const ViTConfig& clip,
-                   uint64_t seed) {
+namespace {
+
+void check_inflation(const ViTConfig& image, const ViTConfig& clip) {
   if (image.dim != clip.dim || image.depth != clip.depth || image.patch != clip.patch ||
       image.grid_rows() != clip.grid_rows() || image.grid_cols() != clip.grid_cols() ||
       image.prefix_tokens() != clip.prefix_tokens()) {
@@ -233,13 +258,12 @@ ViTWeights inflate(const ViTConfig& image, const ViTWeights& weights, const ViTC
                     std::to_string(image.tubelet) +
                     "; expected the same tubelet and a multiple of the frames");
   }
-  ViTWeights out;
-  out.prefix = weights.prefix.defined() ? weights.prefix.clone() : at::Tensor();
-  const int64_t repeats = clip.tubelet / image.tubelet;
-  out.patch_embed = {(weights.patch_embed.weight / repeats).repeat({1, repeats}),
-                     weights.patch_embed.bias.clone()};
+}
+
+at::Tensor inflate_positions(const ViTConfig& image, const at::Tensor& positions,
+                             const ViTConfig& clip) {
   const int64_t prefix = image.prefix_tokens();
-  const at::Tensor cells = weights.pos_embed.narrow(0, prefix, image.patch_tokens());
+  const at::Tensor cells = positions.narrow(0, prefix, image.patch_tokens());
   // Repeats alone would leave the model blind to order; a faint sine of time lets it learn to see.
   const at::Tensor time = at::arange(clip.grid_frames(), at::kFloat).unsqueeze(1);
   const at::Tensor rate = at::pow(100.0, -at::arange(clip.dim, at::kFloat) / clip.dim).unsqueeze(0);
@@ -248,28 +272,27 @@ ViTWeights inflate(const ViTConfig& image, const ViTWeights& weights, const ViTC
                                    .repeat_interleave(clip.grid_frames() / image.grid_frames(), 0) +
                                wave.unsqueeze(1))
                                   .reshape({-1, clip.dim});
-  out.pos_embed = at::cat({weights.pos_embed.narrow(0, 0, prefix), inflated});
-  const auto copy_norm = [](const NormWeights& from) {
-    return from.weight.defined() ? NormWeights{from.weight.clone(), from.bias.clone()}
-                                 : NormWeights{};
-  };
-  const auto copy_linear = [](const LinearWeights& from) {
-    return LinearWeights{from.weight.clone(),
-                         from.bias.defined() ? from.bias.clone() : at::Tensor()};
-  };
-  out.pre_norm = copy_norm(weights.pre_norm);
-  out.norm = copy_norm(weights.norm);
-  out.fc_norm = copy_norm(weights.fc_norm);
-  for (const BlockWeights& block : weights.blocks) {
-    out.blocks.push_back({copy_norm(block.norm1), copy_norm(block.norm2), copy_linear(block.qkv),
-                          copy_linear(block.proj), copy_linear(block.fc1), copy_linear(block.fc2),
-                          block.scale1.defined() ? block.scale1.clone() : at::Tensor(),
-                          block.scale2.defined() ? block.scale2.clone() : at::Tensor()});
-  }
+  return at::cat({positions.narrow(0, 0, prefix), inflated});
+}
+
+}  // namespace
+
+ViTWeights inflate(const ViTConfig& image, const ViTWeights& weights, const ViTConfig& clip,
+                   uint64_t seed) {
+  check_inflation(image, clip);
+  ViTWeights out = weights;
+  const int64_t repeats = clip.tubelet / image.tubelet;
+  out.patch_embed.weight = (weights.patch_embed.weight / repeats).repeat({1, repeats});
+  out.pos_embed = inflate_positions(image, weights.pos_embed, clip);
   Random random(Random::mix(seed, 0x4ead));
-  const bool same_head =
-      weights.head.weight.defined() && weights.head.weight.size(0) == clip.classes;
-  out.head = same_head ? copy_linear(weights.head) : make_linear(clip.classes, clip.dim, random);
+  for (LinearWeights* head : {&out.head, &out.head_dist}) {
+    const bool wanted = head == &out.head || clip.distilled_head;
+    const bool fits = head->weight.defined() && head->weight.size(0) == clip.classes;
+    if (!wanted) *head = {};
+    if (wanted && !fits) *head = make_linear(clip.classes, clip.dim, random);
+  }
+  // The result is trained in place: it shares no tensor with what it was made of.
+  replace_parameters(out, [](at::Tensor& tensor, const std::string&) { tensor = tensor.clone(); });
   return out;
 }
 

@@ -43,7 +43,7 @@ at::Tensor motion_filters(const ViTConfig& config, uint64_t seed);
 
 /// Weights of a clip model from those of an image model of the same dim, depth and patch: the patch
 /// embedding is divided by the tubelet and repeated, so that a still clip embeds like its frame;
-/// positions repeat for every step in time; the head is kept if `config.classes` agrees, else new.
+/// positions repeat for every step in time; a head is kept if `clip.classes` agrees, else new.
 /// A clip model may be lengthened in the same way: its tubelet stays, its positions repeat.
 /// @throws Error kSettings naming what does not fit
 ViTWeights inflate(const ViTConfig& image, const ViTWeights& weights, const ViTConfig& clip,

@@ -6,6 +6,7 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <mutex>
 #include <numbers>
@@ -13,8 +14,8 @@
 
 #include "checkpoint/safetensors.h"
 #include "error.h"
+#include "media/colour.h"
 #include "merging/schedule.h"
-#include "train/train_log.h"
 
 namespace tome::train {
 namespace {
@@ -55,18 +56,23 @@ at::Tensor motion_targets(const at::Tensor& motion, const ViTConfig& config) {
 }
 
 /// Change over time and sharpness of each tubelet, logarithms of grey levels: [B, cells, 2].
-at::Tensor pixel_targets(const at::Tensor& patches, const ViTConfig& config) {
-  constexpr double kLevels = 127.5;  // of one unit, at a standard deviation of 0.5
+at::Tensor pixel_targets(const at::Tensor& patches, const ViTConfig& config,
+                         const PreprocessSpec& preprocess) {
   const int64_t p = config.patch;
   const int64_t t = config.tubelet;
-  const at::Tensor pixels = patches.view(
-      {patches.size(0), config.grid_frames(), t, patches.size(2), config.channels, p, p});
+  at::Tensor levels = at::empty({config.channels, 1, 1});  // of one unit of normalised input
+  const Normalisation normalisation = normalisation_of(preprocess);
+  for (int64_t c = 0; c < config.channels; ++c) {
+    levels[c] = 1 / normalisation.scale[static_cast<size_t>(c)];
+  }
+  const at::Tensor pixels = levels * patches.view({patches.size(0), config.grid_frames(), t,
+                                                   patches.size(2), config.channels, p, p});
   const at::Tensor across = pixels.narrow(6, 1, p - 1) - pixels.narrow(6, 0, p - 1);
-  const at::Tensor sharp = across.square().mean({2, 4, 5, 6}).sqrt() * kLevels;
+  const at::Tensor sharp = across.square().mean({2, 4, 5, 6}).sqrt();
   at::Tensor change = at::zeros_like(sharp);
   if (t > 1) {
     const at::Tensor step = pixels.narrow(2, 1, t - 1) - pixels.narrow(2, 0, t - 1);
-    change = step.square().mean({2, 4, 5, 6}).sqrt() * kLevels;
+    change = step.square().mean({2, 4, 5, 6}).sqrt();
   }
   const at::Tensor targets = 0.5 * at::stack({at::log(change + 0.05), at::log(sharp + 0.5)}, 3);
   return targets.reshape({patches.size(0), -1, 2});
@@ -110,14 +116,45 @@ bool draw_unmerged(const TrainOptions& options, int64_t step) {
 Batch mix_samples(Batch batch, double alpha, Random random) {
   double a = 2;
   double b = 2;
-  while (a + b > 1 || a + b <= 0) {  // Johnk's way to Beta(alpha, alpha)
+  while (a + b > 1) {  // Johnk's way to Beta(alpha, alpha)
     a = std::pow(random.unit(), 1 / alpha);
     b = std::pow(random.unit(), 1 / alpha);
   }
+  if (a + b <= 0) (random.chance(0.5) ? a : b) = 1;  // so small an alpha: one or the other
   batch.share = a / (a + b);
   batch.others = batch.labels.flip(0);
   batch.patches = batch.patches * batch.share + batch.patches.flip(0) * (1 - batch.share);
   return batch;
+}
+
+/// Restores the number of LibTorch's threads, which is one for the whole process.
+class ThreadsGuard {
+ public:
+  ThreadsGuard() = default;
+  ~ThreadsGuard() { at::set_num_threads(before_); }
+  ThreadsGuard(const ThreadsGuard&) = delete;
+  ThreadsGuard& operator=(const ThreadsGuard&) = delete;
+
+ private:
+  int before_ = at::get_num_threads();
+};
+
+/// What differs between the settings of two runs, for an error message.
+std::string differences(const RunSettings& found, const RunSettings& expected) {
+  RunSettings all = found;
+  all.insert(expected.begin(), expected.end());
+  const auto value = [](const RunSettings& of, const std::string& name) {
+    const auto at = of.find(name);
+    return at == of.end() ? std::string("nothing") : "'" + at->second + "'";
+  };
+  std::string text;
+  for (const auto& [name, ignored] : all) {
+    const std::string there = value(found, name);
+    const std::string here = value(expected, name);
+    if (there == here) continue;
+    text += (text.empty() ? "" : ", ") + name + ": found " + there + ", this run has " + here;
+  }
+  return text;
 }
 
 /// Cross entropy of a part [begin, end) of a batch, mixed or not.
@@ -215,10 +252,11 @@ at::Tensor Trainer::motion_loss(const Batch& batch, const ForwardOutput& output)
                  motion_head_.head.weight, motion_head_.head.bias)
           .to(at::kFloat);
   // The mean of the sources' targets, and how many they are.
-  const at::Tensor target = at::cat({motion_targets(batch.motion, checkpoint_.config),
-                                     pixel_targets(batch.patches, checkpoint_.config)},
-                                    2)
-                                .to(device);
+  const at::Tensor target =
+      at::cat({motion_targets(batch.motion, checkpoint_.config),
+               pixel_targets(batch.patches, checkpoint_.config, checkpoint_.preprocess)},
+              2)
+          .to(device);
   const at::Tensor source = output.source.narrow(1, prefix, output.source.size(1) - prefix);
   const at::Tensor count = at::zeros({said.size(0), said.size(1)}, target.options())
                                .scatter_add(1, source, at::ones(source.sizes(), target.options()));
@@ -239,6 +277,9 @@ Trainer::StepResult Trainer::part_step(const Batch& batch, int64_t step, int64_t
   if (!draw_unmerged(options_, step)) forward.r = r_;
   forward.partition = draw_partition(options_, step);
   forward.drop_path = options_.drop_path;
+  // Parts run side by side, each with random numbers of its own.
+  forward.seed =
+      Random::mix(options_.seed, static_cast<uint64_t>(step), static_cast<uint64_t>(begin));
   const bool teach = options_.motion_loss > 0 && batch.motion.defined();
   forward.track_source = teach;
   forward.trace = teach;
@@ -272,7 +313,6 @@ Trainer::StepResult Trainer::part_step(const Batch& batch, int64_t step, int64_t
 }
 
 Trainer::StepResult Trainer::train_step(Batch batch, int64_t step) {
-  at::manual_seed(Random::mix(options_.seed, static_cast<uint64_t>(step)));
   if (options_.mixup > 0) {
     batch = mix_samples(std::move(batch), options_.mixup,
                         Random(Random::mix(options_.seed, static_cast<uint64_t>(step), 0x313)));
@@ -293,6 +333,7 @@ Trainer::StepResult Trainer::train_step(Batch batch, int64_t step) {
     }
   };
   {
+    const ThreadsGuard restored;
     std::vector<std::jthread> threads;
     for (int64_t worker = 1; worker < workers; ++worker) threads.emplace_back(work, worker);
     work(0);
@@ -312,39 +353,73 @@ Trainer::StepResult Trainer::train_step(Batch batch, int64_t step) {
   return sum;
 }
 
-std::string Trainer::fingerprint() const {
+RunSettings Trainer::settings(const BatchSource& source) const {
   const ViTConfig& c = checkpoint_.config;
-  std::string text = "r=" + options_.r + " lr=" + std::to_string(options_.learning_rate) +
-                     " seed=" + std::to_string(options_.seed);
-  for (const int64_t n :
-       {c.frames, c.tubelet, c.image_height, c.patch, c.dim, c.depth, c.heads, c.classes}) {
-    text += "," + std::to_string(n);
-  }
-  return text;
+  const TrainOptions& o = options_;
+  const auto partition = o.partition ? std::to_string(static_cast<int>(*o.partition)) : "auto";
+  RunSettings out = source.settings();
+  out.merge(RunSettings{{"r", o.r},
+                        {"lr", exact(o.learning_rate)},
+                        {"final-share", exact(o.final_share)},
+                        {"warmup", std::to_string(o.warmup_steps)},
+                        {"label-smoothing", exact(o.label_smoothing)},
+                        {"drop-path", exact(o.drop_path)},
+                        {"layer-decay", exact(o.layer_decay)},
+                        {"mixup", exact(o.mixup)},
+                        {"motion-loss", exact(o.motion_loss)},
+                        {"unmerged-share", exact(o.unmerged_share)},
+                        {"partition", o.mixed_partitions ? "mixed" : partition},
+                        {"precision", o.bf16 ? "bf16" : "fp32"},
+                        {"device", at::Device(o.device).is_cuda() ? "cuda" : "cpu"},
+                        {"workers", std::to_string(o.workers)},
+                        {"seed", std::to_string(o.seed)},
+                        {"init", o.init},
+                        {"weight-decay", exact(o.optimizer.weight_decay)},
+                        {"ema", exact(o.optimizer.ema)}});
+  const std::pair<const char*, int64_t> shape[] = {
+      {"frames", c.frames}, {"tubelet", c.tubelet}, {"size", c.image_height},
+      {"patch", c.patch},   {"dim", c.dim},         {"depth", c.depth},
+      {"heads", c.heads},   {"mlp", c.mlp_hidden},  {"classes", c.classes}};
+  for (const auto& [name, value] : shape) out[name] = std::to_string(value);
+  return out;
 }
 
-void Trainer::save(int64_t step) const {
+void Trainer::save(int64_t step, const RunSettings& settings) const {
   std::map<std::string, at::Tensor> tensors;
   optimizer_->save(tensors);
-  write_safetensors(folder_ / "state.safetensors", tensors,
-                    {{"step", std::to_string(step)}, {"run", fingerprint()}});
+  RunSettings metadata{{"step", std::to_string(step)}};
+  for (const auto& [name, value] : settings) metadata["run." + name] = value;
+  write_safetensors(folder_ / "state.safetensors", tensors, metadata);
 }
 
-int64_t Trainer::resume() {
+int64_t Trainer::resume(const RunSettings& settings) {
   const std::filesystem::path path = folder_ / "state.safetensors";
   if (!std::filesystem::exists(path)) return 0;
   const SafetensorsFile file = SafetensorsFile::open(path);
-  const auto run = file.metadata().find("run");
-  if (run == file.metadata().end() || run->second != fingerprint()) {
-    throw Error(ErrorKind::kSettings,
-                "'" + path.string() + "' belongs to a run with other settings (" +
-                    (run == file.metadata().end() ? "none named" : run->second) +
-                    ", this one: " + fingerprint() + "); remove it or choose another --out");
+  RunSettings found;
+  for (const auto& [name, value] : file.metadata()) {
+    if (name.starts_with("run.")) found[name.substr(4)] = value;
+  }
+  const std::string remedy = "; remove it or choose another --out";
+  std::string other = differences(found, settings);
+  if (found.empty()) other = "it names none: another version wrote it";
+  if (!other.empty()) {
+    throw Error(
+        ErrorKind::kSettings,
+        "'" + path.string() + "' belongs to a run with other settings (" + other + ")" + remedy);
+  }
+  const auto metadata = file.metadata().find("step");
+  const std::string text = metadata == file.metadata().end() ? "" : metadata->second;
+  int64_t step = -1;
+  const char* end = text.data() + text.size();
+  if (std::from_chars(text.data(), end, step).ptr != end || step < 0) {
+    throw Error(ErrorKind::kFormat, "'" + path.string() + "': found the step '" + text +
+                                        "', expected the number of steps done" + remedy);
   }
   std::map<std::string, at::Tensor> tensors;
   for (const std::string& name : file.names()) tensors[name] = file.tensor(name);
   optimizer_->load(tensors);
-  return std::stoll(file.metadata().at("step"));
+  return step;
 }
 
 Checkpoint Trainer::result() const {
@@ -357,9 +432,21 @@ Checkpoint Trainer::result() const {
   return out;
 }
 
+void Trainer::log_evaluation(TrainLog& log, int64_t step, const BatchSource& eval,
+                             int64_t batches) const {
+  const Checkpoint averaged = result();
+  const VisionTransformer model(averaged.config, averaged.weights, model_.device());
+  ForwardOptions merged;
+  merged.r = r_;
+  merged.partition = options_.partition;
+  log.evaluation(step, evaluate(model, eval, batches, {}).top1,
+                 evaluate(model, eval, batches, merged).top1);
+}
+
 int64_t Trainer::run(const BatchSource& source, const BatchSource* eval, int64_t eval_batches) {
   std::filesystem::create_directories(folder_);
-  const int64_t first = resume();
+  const RunSettings settings = this->settings(source);
+  const int64_t first = resume(settings);
   TrainLog log(folder_ / "log.jsonl", options_.steps, first, options_.progress);
   BatchLoader loader(source, first, options_.steps, options_.loader_threads);
   int64_t step = first;
@@ -368,19 +455,13 @@ int64_t Trainer::run(const BatchSource& source, const BatchSource* eval, int64_t
     TrainRecord record{done.loss, done.motion, done.accuracy, learning_rate_at(step, options_), 0};
     record.gradient = optimizer_->step(record.learning_rate);
     ++step;
-    log.add(step, record, step % options_.log_every == 0 || step == options_.steps);
-    const bool stop = options_.stop_after > 0 && step - first >= options_.stop_after;
-    if (step % options_.save_every == 0 || step == options_.steps) save(step);
-    if (eval != nullptr && (step % options_.eval_every == 0 || step == options_.steps)) {
-      const Checkpoint averaged = result();
-      const VisionTransformer model(averaged.config, averaged.weights);
-      ForwardOptions merged;
-      merged.r = r_;
-      merged.partition = options_.partition;
-      log.evaluation(step, evaluate(model, *eval, eval_batches, {}).top1,
-                     evaluate(model, *eval, eval_batches, merged).top1);
+    const bool last = step == options_.steps;
+    log.add(step, record, last || step % options_.log_every == 0);
+    if (last || step % options_.save_every == 0) save(step, settings);
+    if (eval != nullptr && (last || step % options_.eval_every == 0)) {
+      log_evaluation(log, step, *eval, eval_batches);
     }
-    if (stop) break;
+    if (options_.stop_after > 0 && step - first >= options_.stop_after) break;
   }
   return step;
 }

@@ -11,6 +11,7 @@
 #include "checkpoint/checkpoint.h"
 #include "train/batch.h"
 #include "train/optimizer.h"
+#include "train/train_log.h"
 #include "vit/model.h"
 
 namespace tome::train {
@@ -30,8 +31,9 @@ struct TrainOptions {
   bool mixed_partitions = false;  ///< another way to split tokens in every step
   std::optional<Partition> partition;  ///< unset: the model's default
   bool bf16 = false;                   ///< autocast
-  std::string device = "cpu";
+  std::string device = "cpu";          ///< as at::Device reads it
   uint64_t seed = 1;
+  std::string init;  ///< name of the model that the weights came from; empty: fresh ones
   OptimizerOptions optimizer;
   int64_t save_every = 200, eval_every = 1000, log_every = 20;
   int loader_threads = 1;
@@ -63,13 +65,15 @@ EvalResult evaluate(const VisionTransformer& model, const BatchSource& source, i
 
 /// Trains a checkpoint's weights in `folder`, which will hold: state.safetensors (from which a
 /// killed run goes on), log.jsonl, and the result in Hugging Face layout (averaged weights, bf16).
-/// Batches are numbered by step, so a run that was killed and goes on equals one that was not.
+/// Batches are numbered by step, so a run that was killed and goes on equals one that was not. All
+/// that changes its result must be the same then, but for the number of steps.
 class Trainer {
  public:
   Trainer(Checkpoint checkpoint, TrainOptions options, std::filesystem::path folder);
 
   /// @param eval  may be null
   /// Returns the step reached.
+  /// @throws Error kSettings naming what differs from the run whose state is in the folder
   int64_t run(const BatchSource& source, const BatchSource* eval, int64_t eval_batches);
 
   /// The checkpoint with averaged weights.
@@ -83,9 +87,10 @@ class Trainer {
   StepResult part_step(const Batch& batch, int64_t step, int64_t begin, int64_t end) const;
   StepResult train_step(Batch batch, int64_t step);
   at::Tensor motion_loss(const Batch& batch, const ForwardOutput& output) const;
-  void save(int64_t step) const;
-  int64_t resume();
-  std::string fingerprint() const;
+  void log_evaluation(TrainLog& log, int64_t step, const BatchSource& eval, int64_t batches) const;
+  void save(int64_t step, const RunSettings& settings) const;
+  int64_t resume(const RunSettings& settings);
+  RunSettings settings(const BatchSource& source) const;
 
   Checkpoint checkpoint_;
   TrainOptions options_;

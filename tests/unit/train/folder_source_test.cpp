@@ -10,12 +10,25 @@
 #include <opencv2/videoio.hpp>
 #include <string>
 
+#include "dataset.h"
 #include "error.h"
 
 namespace tome::train {
 namespace {
 
 namespace fs = std::filesystem;
+
+/// The text of the error that `run` throws; fails the test if there is none.
+template <typename F>
+std::string error_of(F&& run) {
+  try {
+    run();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  ADD_FAILURE() << "no error";
+  return {};
+}
 
 class FolderTest : public ::testing::Test {
  protected:
@@ -67,6 +80,75 @@ TEST(MirroredLabels, LeftAndRightSwapWhereBothExist) {
 TEST_F(FolderTest, LabelNamesAreTheDistinctOnes) {
   write_labels("file,label,split\na.avi,run,train\nb.avi,jump,train\nc.avi,run,val\n");
   EXPECT_EQ(read_label_names(folder_), (std::vector<std::string>{"jump", "run"}));
+}
+
+TEST_F(FolderTest, LabelNamesAreReadAsSpreadsheetsWriteThem) {
+  write_labels("\xEF\xBB\xBFlabel,file\r\n\"up, down\",a.avi\r\n\r\n\"a \"\"b\"\"\",b.avi\r\n\n");
+  EXPECT_EQ(read_label_names(folder_), (std::vector<std::string>{"a \"b\"", "up, down"}));
+}
+
+TEST_F(FolderTest, ALabelThatNoModelCouldHoldIsNamedByItsLine) {
+  write_labels(
+      "file,label\na.avi,gehen\nb.avi,\xfc"
+      "ben\n");
+  EXPECT_NE(error_of([&] { read_label_names(folder_); }).find("labels.csv line 3: found a label"),
+            std::string::npos);
+  write_labels("file,label\na.avi,\n");
+  EXPECT_NE(error_of([&] { read_label_names(folder_); }).find("line 2"), std::string::npos);
+}
+
+TEST_F(FolderTest, ARowIsAsLongAsTheHeaderEvenIfNamesRepeat) {
+  write_labels("file,,,,label\na.png,x,y\n");
+  const auto read = [&] { cli::read_dataset(folder_, {"x"}, "", 0); };
+  const std::string text = error_of(read);
+  EXPECT_NE(text.find("line 2: found 3 fields, expected 5"), std::string::npos) << text;
+  EXPECT_THROW(read_label_names(folder_), Error);
+  write_labels("file,,,label\na.png,x,y,x\n");
+  EXPECT_EQ(cli::read_dataset(folder_, {"x"}, "", 0).size(), 1U);
+  for (const char* header : {"file,label,file", "file,label,label", "label,split,file,split"}) {
+    write_labels(std::string(header) + "\na,a,a,a\n");
+    EXPECT_NE(error_of(read).find("twice"), std::string::npos) << header;
+  }
+}
+
+TEST_F(FolderTest, TrainingGoesByTheLabelItsClassesWereMadeOf) {
+  write_video("v.avi", 8, false);
+  write_labels("file,class_index,label\nv.avi,0,y\n");
+  EXPECT_EQ(cli::read_dataset(folder_, {"x", "y"}, "", 0)[0].class_index, 0);
+  FolderOptions options;
+  options.folder = folder_;
+  const FolderSource source(options, {"x", "y"}, config_, preprocess_, 1, 3);
+  EXPECT_EQ(source.batch(0).labels[0].item<int64_t>(), 1);
+}
+
+TEST_F(FolderTest, APictureOfOnePixelHasACentre) {
+  cv::imwrite((folder_ / "dot.png").string(), cv::Mat(1, 1, CV_8UC3, cv::Scalar(200, 200, 200)));
+  write_labels("file,label,split\ndot.png,x,train\n");
+  preprocess_.crop_mode = CropMode::kCenter;
+  preprocess_.resize_short = 20;
+  EXPECT_NEAR(make(false, {"x"}).batch(0).patches.mean().item<double>(), 200 / 127.5 - 1, 1e-4);
+}
+
+TEST_F(FolderTest, PatchesAreNormalisedAsInferenceDoes) {
+  cv::Mat picture(16, 16, CV_8UC3);
+  cv::randu(picture, 0, 255);
+  Frame frame;
+  frame.width = frame.height = 16;
+  frame.format = PixelFormat::kRgb;
+  frame.planes[0] = {picture.data, 48, 768};
+  PreprocessSpec bytes = preprocess_;  // the same function of the pixels, written otherwise
+  bytes.rescale = 1;
+  bytes.mean = bytes.std = {127.5F, 127.5F, 127.5F};
+  PreprocessSpec colours = preprocess_;
+  colours.mean = {0.485F, 0.456F, 0.406F};
+  colours.std = {0.229F, 0.224F, 0.225F};
+  for (const PreprocessSpec& spec : {preprocess_, bytes, colours}) {
+    const at::Tensor trained = at::empty({4, 192});
+    frames_to_patches({picture}, 8, spec, trained.data_ptr<float>());
+    const at::Tensor inferred = at::empty({4, 192});
+    preprocess_to_patches(frame, spec, 8, inferred.data_ptr<float>());
+    EXPECT_TRUE(at::equal(trained, inferred)) << "rescale " << spec.rescale;
+  }
 }
 
 TEST_F(FolderTest, AMirroredClipHasTheMirroredLabel) {

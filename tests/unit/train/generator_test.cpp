@@ -1,18 +1,25 @@
 // The virtual camera: what the labels say is what the frames show.
 #include "train/generator.h"
-#include "train/stillness.h"
 
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <opencv2/imgcodecs.hpp>
 #include <opencv2/imgproc.hpp>
 #include <string>
 #include <vector>
 
+#include "train/batch.h"
 #include "train/camera_path.h"
+#include "train/stillness.h"
 
 namespace tome::train {
 namespace {
+
+namespace fs = std::filesystem;
 
 cv::Mat gray(const cv::Mat& rgb) {
   cv::Mat out;
@@ -145,6 +152,50 @@ TEST(Generator, AnotherSeedOrIndexIsAnotherClip) {
   EXPECT_GT(mean_difference(one.clip(17).frames[0], one.clip(29).frames[0]), 1);
 }
 
+ViTConfig clip_config() {
+  ViTConfig config;
+  config.image_height = config.image_width = 32;
+  config.patch = 8;
+  config.frames = 4;
+  config.tubelet = 2;
+  return config;
+}
+
+TEST(GeneratorSource, AModelItMakesNoClipsForIsAnError) {
+  const auto make = [](const ViTConfig& config) {
+    return make_generator_source({"camera-state", {}, {}, 1}, Part::kTrain, config, {}, 2, 0);
+  };
+  EXPECT_EQ(make(clip_config())->clips(0, 2).patches.sizes(), (at::IntArrayRef{2, 4, 16, 192}));
+  ViTConfig tall = clip_config();
+  tall.image_height = 64;
+  EXPECT_THROW(make(tall), Error);
+  ViTConfig image = clip_config();
+  image.frames = image.tubelet = 1;
+  EXPECT_THROW(make(image), Error);
+  ViTConfig small = clip_config();
+  small.image_height = small.image_width = small.patch = 2;
+  EXPECT_THROW(make(small), Error);
+}
+
+TEST(GeneratorSource, ClipsAreNormalisedAsTheModelSays) {
+  PreprocessSpec bytes;  // what the default does, written otherwise
+  bytes.rescale = 1;
+  bytes.mean = bytes.std = {127.5F, 127.5F, 127.5F};
+  PreprocessSpec colours;
+  colours.std = {0.25F, 0.5F, 1.0F};
+  const auto patches = [](const PreprocessSpec& spec) {
+    return make_generator_source({"camera-state", {}, {}, 1}, Part::kTrain, clip_config(), spec, 2,
+                                 0)
+        ->batch(0)
+        .patches.view({-1, 3, 64});
+  };
+  const at::Tensor usual = patches({});
+  EXPECT_LE(usual.abs().max().item<float>(), 1);
+  EXPECT_TRUE(at::allclose(patches(bytes), usual, 0, 1e-5));
+  const at::Tensor gains = at::tensor({2.0F, 1.0F, 0.5F}).view({3, 1});
+  EXPECT_TRUE(at::allclose(patches(colours), usual * gains, 0, 1e-5));
+}
+
 TEST(Generator, EveryStateInTurn) {
   const auto made = generator(1);
   for (uint64_t i = 0; i < 24; ++i) {
@@ -220,6 +271,47 @@ TEST(Generator, CoveredHidesTheScene) {
   const auto clip = made.clip_of(CameraState::kCovered, 3, 1);
   EXPECT_FALSE(clip.motion_valid);
   EXPECT_TRUE(made.clip_of(CameraState::kPanLeft, 3, 1).motion_valid);
+}
+
+TEST(Backgrounds, FilesOfOneSideOnlyAreNotCalledUnreadable) {
+  const fs::path folder = fs::temp_directory_path() / "tome_backgrounds";
+  fs::remove_all(folder);
+  fs::create_directories(folder);
+  int written = 0;
+  for (int i = 0; written < 2; ++i) {
+    const std::string name = std::to_string(i) + ".png";
+    if (is_held_out(name)) continue;
+    cv::imwrite((folder / name).string(), cv::Mat(20, 20, CV_8UC3, cv::Scalar(9, 99, 199)));
+    ++written;
+  }
+  BackgroundOptions options;
+  options.pictures = {folder};
+  EXPECT_EQ(load_backgrounds(options).size(), 2U);
+  options.part = Part::kHeldOut;
+  try {
+    load_backgrounds(options);
+    ADD_FAILURE() << "no error";
+  } catch (const Error& error) {
+    const std::string text = error.what();
+    EXPECT_NE(text.find("found 2 file(s), none of them for evaluation"), std::string::npos) << text;
+  }
+  fs::remove_all(folder);
+}
+
+TEST(Backgrounds, ABrokenPictureIsNamedWhateverTheCommand) {
+  const fs::path folder = fs::temp_directory_path() / "tome_broken_backgrounds";
+  fs::remove_all(folder);
+  fs::create_directories(folder);
+  std::ofstream(folder / "b.png") << "no picture";
+  BackgroundOptions options;
+  options.pictures = {folder};
+  options.part = is_held_out("b.png") ? Part::kHeldOut : Part::kTrain;
+  testing::internal::CaptureStderr();
+  EXPECT_THROW(load_backgrounds(options), Error);
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_TRUE(said.starts_with("tome: '")) << said;
+  EXPECT_NE(said.find("b.png"), std::string::npos) << said;
+  fs::remove_all(folder);
 }
 
 TEST(Backgrounds, SplitDependsOnTheNameAlone) {

@@ -4,12 +4,16 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
+#include <pthread.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <string>
 
+#include "checkpoint/safetensors.h"
 #include "error.h"
 #include "train/parameters.h"
 
@@ -59,7 +63,8 @@ std::unique_ptr<GeneratorSource> tiny_source() {
   options.grid = static_cast<int>(c.grid_rows());
   options.tubelet = static_cast<int>(c.tubelet);
   return std::make_unique<GeneratorSource>(
-      std::make_shared<CameraStateGenerator>(options, std::vector<Background>{}, 5), c, 12, 4);
+      std::make_shared<CameraStateGenerator>(options, std::vector<Background>{}, 5), c,
+      PreprocessSpec(), 12, 4);
 }
 
 TrainOptions tiny_options() {
@@ -90,6 +95,15 @@ TEST(LearningRate, WarmsUpThenFollowsACosine) {
   EXPECT_NEAR(learning_rate_at(110, options), 0.2, 1e-12);
 }
 
+void expect_equal_weights(Checkpoint a, Checkpoint b) {
+  const auto from = list_parameters(a.weights);
+  const auto to = list_parameters(b.weights);
+  ASSERT_EQ(from.size(), to.size());
+  for (size_t i = 0; i < from.size(); ++i) {
+    EXPECT_TRUE(at::equal(from[i].tensor, to[i].tensor)) << from[i].name;
+  }
+}
+
 TEST(Trainer, ARunThatWasKilledEndsAsOneThatWasNot) {
   at::set_num_threads(1);
   const auto source = tiny_source();
@@ -106,14 +120,7 @@ TEST(Trainer, ARunThatWasKilledEndsAsOneThatWasNot) {
   Trainer second(tiny_checkpoint(), tiny_options(), folder);
   EXPECT_EQ(second.run(*source, nullptr, 0), 6);
 
-  Checkpoint a = whole.result();
-  Checkpoint b = second.result();
-  const auto from = list_parameters(a.weights);
-  const auto to = list_parameters(b.weights);
-  ASSERT_EQ(from.size(), to.size());
-  for (size_t i = 0; i < from.size(); ++i) {
-    EXPECT_TRUE(at::equal(from[i].tensor, to[i].tensor)) << from[i].name;
-  }
+  expect_equal_weights(whole.result(), second.result());
   // The log of the killed run has each step once.
   std::ifstream log(folder / "log.jsonl");
   int lines = 0;
@@ -142,6 +149,130 @@ TEST(Trainer, WorkersGiveTheSameGradientsAsOne) {
   const auto to = list_parameters(b.weights);
   for (size_t i = 0; i < from.size(); ++i) {
     EXPECT_TRUE(at::allclose(from[i].tensor, to[i].tensor, 1e-3, 1e-5)) << from[i].name;
+  }
+}
+
+TEST(Trainer, WorkersDropTheSamePathsWhateverTheirOrder) {
+  at::set_num_threads(1);
+  const auto source = tiny_source();
+  TrainOptions options = tiny_options();
+  options.steps = 4;
+  options.workers = 3;
+  options.drop_path = 0.5;
+  Trainer first(tiny_checkpoint(), options, fresh_folder("dropped"));
+  first.run(*source, nullptr, 0);
+  for (int i = 0; i < 3; ++i) {
+    Trainer again(tiny_checkpoint(), options, fresh_folder("dropped_again"));
+    at::manual_seed(static_cast<uint64_t>(i));  // nothing takes from the global generator
+    again.run(*source, nullptr, 0);
+    expect_equal_weights(first.result(), again.result());
+  }
+}
+
+TEST(Trainer, WorkersLeaveTheNumberOfThreadsAsItWas) {
+  at::set_num_threads(2);
+  TrainOptions options = tiny_options();
+  options.steps = 1;
+  options.workers = 2;
+  Trainer(tiny_checkpoint(), options, fresh_folder("threads")).run(*tiny_source(), nullptr, 0);
+  EXPECT_EQ(at::get_num_threads(), 2);
+  at::set_num_threads(1);
+}
+
+std::string resume_error(const TrainOptions& options, const fs::path& folder) {
+  static const std::unique_ptr<GeneratorSource> source = tiny_source();
+  try {
+    Trainer(tiny_checkpoint(), options, folder).run(*source, nullptr, 0);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST(Trainer, AnotherSettingIsNamedAndAnotherNumberOfStepsIsNone) {
+  at::set_num_threads(1);
+  const fs::path folder = fresh_folder("settings");
+  TrainOptions options = tiny_options();
+  options.steps = 2;
+  options.learning_rate = 1e-8;
+  ASSERT_EQ(resume_error(options, folder), "no error");
+  TrainOptions changed = options;
+  changed.learning_rate = 2e-8;  // the same in six decimals
+  EXPECT_NE(resume_error(changed, folder).find("lr: found '1e-08', this run has '2e-08'"),
+            std::string::npos)
+      << resume_error(changed, folder);
+  changed = options;
+  changed.drop_path = 0.25;
+  changed.optimizer.ema = 0.5;
+  const std::string both = resume_error(changed, folder);
+  EXPECT_NE(both.find("drop-path: found '0.1', this run has '0.25'"), std::string::npos) << both;
+  EXPECT_NE(both.find("ema"), std::string::npos) << both;
+  changed = options;
+  changed.steps = 3;
+  changed.loader_threads = 2;
+  EXPECT_EQ(resume_error(changed, folder), "no error");
+}
+
+TEST(Trainer, AStateThatDoesNotSayItsStepIsAnErrorThatNamesIt) {
+  at::set_num_threads(1);
+  const fs::path folder = fresh_folder("stepless");
+  TrainOptions options = tiny_options();
+  options.steps = 1;
+  ASSERT_EQ(resume_error(options, folder), "no error");
+  const fs::path path = folder / "state.safetensors";
+  std::map<std::string, at::Tensor> tensors;
+  std::map<std::string, std::string> metadata;
+  {
+    const SafetensorsFile file = SafetensorsFile::open(path);
+    metadata = file.metadata();
+    for (const std::string& name : file.names()) tensors[name] = file.tensor(name);
+  }
+  for (const char* step : {"", "seven", "-1"}) {
+    metadata["step"] = step;
+    write_safetensors(path, tensors, metadata);
+    const std::string text = resume_error(options, folder);
+    EXPECT_NE(text.find("state.safetensors': found the step '" + std::string(step)),
+              std::string::npos)
+        << text;
+  }
+  metadata.erase("step");
+  write_safetensors(path, tensors, metadata);
+  EXPECT_NE(resume_error(options, folder).find("found the step ''"), std::string::npos);
+  write_safetensors(path, tensors, {{"step", "1"}});
+  EXPECT_NE(resume_error(options, folder).find("it names none"), std::string::npos);
+}
+
+TEST(BatchLoader, AThreadThatCannotBeStartedIsAnErrorAndNoDeadlock) {
+  // Room for the stack of one thread and not for that of another.
+  constexpr size_t kStack = size_t{4} << 30U;
+  pthread_attr_t usual;
+  ASSERT_EQ(pthread_getattr_default_np(&usual), 0);
+  pthread_attr_t large = usual;
+  ASSERT_EQ(pthread_attr_setstacksize(&large, kStack), 0);
+  size_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_AS, &before), 0);
+  rlimit tight = before;
+  tight.rlim_cur = pages * static_cast<size_t>(sysconf(_SC_PAGESIZE)) + kStack * 3 / 2;
+  const auto source = tiny_source();
+  ASSERT_EQ(pthread_setattr_default_np(&large), 0);
+  ASSERT_EQ(setrlimit(RLIMIT_AS, &tight), 0);
+  EXPECT_THROW(BatchLoader(*source, 0, 100, 2), Error);
+  setrlimit(RLIMIT_AS, &before);
+  pthread_setattr_default_np(&usual);
+}
+
+TEST(SaveCheckpoint, WhatCannotBeWrittenLeavesNothingBehind) {
+  const fs::path folder = fresh_folder("unwritable");
+  Checkpoint checkpoint = tiny_checkpoint();
+  checkpoint.labels[3] = "\xfc";
+  EXPECT_ANY_THROW(save_checkpoint(checkpoint, folder));
+  EXPECT_FALSE(fs::exists(folder / "model.safetensors"));
+  fs::create_directories(folder / "config.json" / "full");  // no file can take its place
+  EXPECT_THROW(save_checkpoint(tiny_checkpoint(), folder), Error);
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    EXPECT_EQ(entry.path().string().find(".part"), std::string::npos) << entry.path();
   }
 }
 
@@ -225,6 +356,15 @@ TEST(Trainer, LearnsFromMixedSamplesWithDecayingRates) {
   expect_learning(options);
 }
 
+TEST(Trainer, MixingNextToNothingEnds) {
+  at::set_num_threads(1);
+  TrainOptions options = two_class_options();
+  options.steps = 2;
+  options.mixup = 1e-9;  // shares of zero and one
+  Trainer trainer(two_class_checkpoint(), options, fresh_folder("unmixed"));
+  EXPECT_EQ(trainer.run(TwoClasses(), nullptr, 0), 2);
+}
+
 TEST(Trainer, MixedSamplesHaveAHigherLossThanPureOnes) {
   // A model that has learned says one class; a mixture of both is half wrong at best.
   at::set_num_threads(1);
@@ -298,6 +438,33 @@ TEST(Inflate, AStillClipEmbedsLikeItsFrame) {
   ViTConfig wider = clip;
   wider.dim = 48;
   EXPECT_THROW(inflate(image, weights, wider, 3), Error);
+}
+
+TEST(Inflate, WhatTheImageModelHasTheClipModelHasAndNoMore) {
+  ViTConfig image = tiny_config();
+  image.frames = image.tubelet = 1;
+  image.class_token = image.distill_token = image.distilled_head = true;
+  image.pre_norm = true;
+  ViTWeights weights = make_weights(image, 3);
+  weights.patch_embed.bias = at::Tensor();  // as CLIP's
+  weights.head_dist = {at::randn({image.classes, image.dim}), at::randn({image.classes})};
+  ViTConfig clip = image;
+  clip.frames = 4;
+  clip.tubelet = 2;
+  ViTWeights inflated = inflate(image, weights, clip, 3);
+  const auto from = list_parameters(weights);
+  const auto to = list_parameters(inflated);
+  ASSERT_EQ(from.size(), to.size());
+  for (size_t i = 0; i < from.size(); ++i) {
+    EXPECT_EQ(from[i].name, to[i].name);
+    EXPECT_FALSE(from[i].tensor.is_alias_of(to[i].tensor)) << from[i].name;
+    if (from[i].name == "pos_embed" || from[i].name == "patch_embed.weight") continue;
+    EXPECT_TRUE(at::equal(from[i].tensor, to[i].tensor)) << from[i].name;
+  }
+  clip.classes = 5;
+  const ViTWeights other = inflate(image, weights, clip, 3);
+  EXPECT_EQ(other.head.weight.size(0), 5);
+  EXPECT_EQ(other.head_dist.weight.size(0), 5);
 }
 
 TEST(Inflate, AClipModelGrowsLonger) {
