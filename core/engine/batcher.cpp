@@ -15,8 +15,8 @@ namespace {
 /// Note [Exit while streams run]
 /// A program may call exit() while a pipeline plays. LibTorch's globals are then destroyed under a
 /// worker in the middle of a forward. So the first batcher registers a handler, which runs before
-/// those (they exist by then), and lets each worker finish its batch, for which it waits a while: a
-/// device may hang.
+/// those (they exist by then), cancels what is queued, and lets each worker finish its batch and
+/// each thread the frame that it pre-processes, for which it waits a while: a device may hang.
 class LiveBatchers {
  public:
   static LiveBatchers& all() {
@@ -69,17 +69,44 @@ Batcher::~Batcher() {
 }
 
 void Batcher::ask_to_stop() {
+  SettledList list;
+  std::vector<std::shared_ptr<StreamQueue>> streams;
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
+    streams = policy_.streams();
+    for (const auto& stream : streams) {
+      stream->open = false;
+      cancel_pending(*stream, list);
+    }
   }
   wake_.notify_one();
+  carry_out(list);
+  for (const auto& stream : streams) stream->changed.notify_all();
+}
+
+PatchesPtr Batcher::preprocess_one(const Frame& frame) {
+  struct Visit {
+    explicit Visit(Batcher& of) : batcher(of) {
+      const std::lock_guard lock(batcher.mutex_);
+      if (batcher.stopping_) throw Error(ErrorKind::kFailed, "the process is ending");
+      ++batcher.visitors_;
+    }
+    ~Visit() {
+      const std::lock_guard lock(batcher.mutex_);
+      --batcher.visitors_;
+      batcher.stopped_changed_.notify_all();
+    }
+    Batcher& batcher;
+  };
+  const Visit visit(*this);
+  return session_->preprocess_one(frame);
 }
 
 void Batcher::wait_stopped(Clock::duration most) {
   if (worker_.get_id() == std::this_thread::get_id()) return;  // exit() in a callback
   std::unique_lock lock(mutex_);
-  stopped_changed_.wait_for(lock, most, [this] { return stopped_; });
+  stopped_changed_.wait_for(lock, most, [this] { return stopped_ && visitors_ == 0; });
 }
 
 std::shared_ptr<StreamQueue> Batcher::open_stream(const std::string& name, size_t max_pending,

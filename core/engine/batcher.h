@@ -71,12 +71,14 @@ class Batcher {
   /// Queues a task that was begun in `epoch`; completes it as cancelled if that has passed.
   void submit(const std::shared_ptr<Task>& task, uint64_t epoch);
 
-  /// For the end of the process: the worker ends after the batch that runs, and what is queued is
-  /// never settled.
+  /// For the end of the process: cancels what is pending and what comes, and the worker ends after
+  /// the batch that runs.
   void ask_to_stop();
+  /// Until nobody computes any more.
   void wait_stopped(Clock::duration most);
 
-  DeviceSession& session() { return *session_; }
+  /// The session's, on the calling thread. @throws Error as it, and kFailed once the process ends
+  PatchesPtr preprocess_one(const Frame& frame);
   const BatchLimits& limits() const { return policy_.limits(); }
   /// An average over the last full batches, pre-processing included.
   Clock::duration batch_duration() const {
@@ -127,6 +129,7 @@ class Batcher {
   std::deque<WarmUp> warm_ups_;
   std::vector<Slot> running_;  // changed by the worker, with the lock; read by others with it
   uint64_t batch_number_ = 0;
+  int visitors_ = 0;  // threads in preprocess_one
   bool stopping_ = false, stopped_ = false;
   std::condition_variable stopped_changed_;
   std::atomic<Clock::rep> batch_duration_ = 0;

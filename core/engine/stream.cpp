@@ -170,7 +170,7 @@ std::shared_ptr<Ticket> Stream::submit_to_window(Frame frame, const FrameOptions
   PatchesPtr patches;
   const TimePoint started = Clock::now();
   try {
-    if (windows_->advance()) patches = model_->batcher().session().preprocess_one(frame);
+    if (windows_->advance()) patches = model_->batcher().preprocess_one(frame);
   } catch (...) {
     windows_->reset();
     throw;
