@@ -58,7 +58,7 @@ fi
 readonly BUILD_PACKAGES=(
   g++ dpkg-dev meson ninja-build pkg-config python3-venv ca-certificates
   libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libpango1.0-dev
-  nlohmann-json3-dev libcli11-dev libgtest-dev
+  nlohmann-json3-dev libcli11-dev libgtest-dev libmosquitto-dev librdkafka-dev
   libopencv-core-dev libopencv-imgproc-dev libopencv-imgcodecs-dev libopencv-videoio-dev
   gir1.2-gst-rtsp-server-1.0)
 readonly RUN_PACKAGES=(
@@ -210,6 +210,28 @@ unpack_gst_cuda() {
 if [ "$torch_flavour" = cuda ] && command -v apt-get >/dev/null &&
   ! pkg-config --exists gstreamer-cuda-1.0 && ! [ -e "$GST_CUDA/pkgconfig/gstreamer-cuda-1.0.pc" ]; then
   unpack_gst_cuda
+fi
+
+# ---- a broker for the tests ----------------------------------------------------------------------
+
+# Debian's package of mosquitto would start a server on this machine: it is unpacked, with the
+# libraries that nothing else here brings (1.5 MB). Without it the tests of MQTT are skipped.
+readonly MOSQUITTO=$VENV/mosquitto
+
+unpack_mosquitto() {
+  say "A broker for the tests: mosquitto, into $MOSQUITTO/"
+  rm -rf "$MOSQUITTO"
+  mkdir -p "$MOSQUITTO"
+  (cd "$MOSQUITTO" && apt-get -q download mosquitto libdlt2 libwrap0 libcjson1 &&
+    for package in ./*.deb; do dpkg -x "$package" .; done && rm ./*.deb) >"$VENV/mosquitto.log" 2>&1 || {
+    say "apt-get could not download it (see $VENV/mosquitto.log): tests of MQTT will be skipped"
+    rm -rf "$MOSQUITTO"
+  }
+}
+
+if command -v apt-get >/dev/null && ! is_installed mosquitto &&
+  ! [ -x "$MOSQUITTO/usr/sbin/mosquitto" ]; then
+  unpack_mosquitto
 fi
 
 # ---- build ---------------------------------------------------------------------------------------

@@ -92,6 +92,7 @@ bool ClassifyElement::start() {
     return false;
   }
   depth_ = depth_in_flight(running_, session_.info());
+  fill_wait_ = running_.batch_size > 1 ? int64_t{running_.batch_timeout_ms} * GST_MSECOND : 0;
   const Ptr<char> name(gst_element_get_name(element_));
   if (auto failure = session_.start(running_, name.get(), depth_)) {
     post_error(*failure);
@@ -103,7 +104,7 @@ bool ClassifyElement::start() {
   lateness_.reset();
   held_.clear();
   error_posted_ = false;
-  have_info_ = cuda_memory_ = detour_told_ = live_known_ = undrained_ = false;
+  have_info_ = cuda_memory_ = detour_told_ = reverse_told_ = live_known_ = undrained_ = false;
   restart_ = true;
   last_pts_ = GST_CLOCK_TIME_NONE;
   gst_segment_init(&segment_, GST_FORMAT_UNDEFINED);
@@ -121,18 +122,20 @@ void ClassifyElement::close() {
 }
 
 bool ClassifyElement::set_property(guint id, const GValue* value) {
-  Settings changed = settings();
-  if (!tome::gst::set_property(changed, id, value)) return false;
-  if (id == kPropTomeR) {
-    if (auto failure = session_.set_schedule(changed.tome_r)) {
-      post_warning(*failure);
-      return true;
+  Outcome refused;
+  {
+    const std::scoped_lock lock(settings_mutex_);
+    Settings changed = settings_;
+    if (!tome::gst::set_property(changed, id, value)) return false;
+    if (id == kPropTomeR) refused = session_.set_schedule(changed.tome_r);
+    if (!refused) {
+      skip_late_ = changed.late_policy == LatePolicy::kSkip;
+      post_messages_ = changed.post_messages;
+      settings_ = std::move(changed);
     }
   }
-  skip_late_ = changed.late_policy == LatePolicy::kSkip;
-  post_messages_ = changed.post_messages;
-  const std::scoped_lock lock(settings_mutex_);
-  settings_ = std::move(changed);
+  // Whoever hears it may ask for properties.
+  if (refused) post_warning(*refused);
   return true;
 }
 
@@ -146,7 +149,7 @@ bool ClassifyElement::get_property(guint id, GValue* value) {
 
 bool ClassifyElement::activate_sink(bool active) {
   if (active) {
-    queue_.set_flow(GST_FLOW_OK);
+    resume();
     return true;
   }
   wake_everyone();
@@ -158,13 +161,31 @@ bool ClassifyElement::activate_sink(bool active) {
 }
 
 bool ClassifyElement::activate_src(bool active) {
-  if (active) {
-    queue_.set_flow(GST_FLOW_OK);
-    return gst_pad_start_task(
-        src_, [](gpointer self) { static_cast<ClassifyElement*>(self)->loop(); }, this, nullptr);
+  {
+    const std::scoped_lock lock(task_mutex_);
+    src_active_ = active;
   }
+  if (active) return resume();
   wake_everyone();
   return gst_pad_stop_task(src_);
+}
+
+bool ClassifyElement::start_task() {
+  return gst_pad_start_task(
+      src_, [](gpointer self) { static_cast<ClassifyElement*>(self)->loop(); }, this, nullptr);
+}
+
+bool ClassifyElement::resume() {
+  const std::scoped_lock lock(task_mutex_);
+  if (!src_active_) return false;
+  queue_.set_flow(GST_FLOW_OK);
+  return start_task();
+}
+
+void ClassifyElement::relinked() {
+  const std::scoped_lock lock(task_mutex_);
+  relinked_ = true;
+  if (src_active_ && queue_.resume_from(GST_FLOW_NOT_LINKED)) start_task();
 }
 
 void ClassifyElement::wake_everyone() {

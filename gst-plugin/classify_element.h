@@ -21,11 +21,23 @@
 namespace tome::gst {
 
 // Note [Threads of tomeclassify]
-// Three threads meet here: the application's (state changes, properties), the sink pad's (chain,
-// serialized events and queries) and the task of the source pad (loop). Members say which of them
-// may touch them; what two touch is atomic, or guards itself (queue, session, lateness, regions,
-// stats, cuda). State changes run while neither of the other two does, except for the wake-up in
-// activate_sink and activate_src.
+// Four kinds of threads meet here:
+//  - the application's: state changes and properties;
+//  - the sink pad's: chain, serialized events and queries, and FLUSH_STOP;
+//  - the task of the source pad: loop;
+//  - any other, at any time, several at once: FLUSH_START, queries that are not serialized, and
+//    what comes from downstream (LATENCY and other queries, QOS, RECONFIGURE).
+// Members say which of the first three may touch them. What two touch, or any of the fourth kind,
+// is atomic or guards itself (queue, session, lateness, regions, stats, cuda). State changes run
+// while neither pad's thread does, except for the wake-up in activate_sink and activate_src.
+// FLUSH_STOP runs while the task is paused.
+
+// Note [Who starts and pauses the task]
+// The task pauses itself when the queue's state is not GST_FLOW_OK any more, and FLUSH_STOP or
+// RECONFIGURE, in other threads, start it again with that state. task_mutex_ makes a change of
+// state and what it does to the task one step: a pause that comes after the start it was meant to
+// precede would stall the stream for good, and so would a start on a pad that has just been
+// deactivated. It is not held while anybody waits for the task to end.
 
 // Note [Depth in flight]
 // Buffers between their entry and the end of their inference are bounded by
@@ -47,7 +59,6 @@ class ClassifyElement {
 
   // Pads.
   GstFlowReturn chain(Ptr<GstBuffer> buffer);
-  bool continues(GstBuffer* buffer);  ///< the stream that was, without a jump
   GstFlowReturn sink_event(Ptr<GstEvent> event);
   bool sink_query(GstQuery* query);
   bool src_event(Ptr<GstEvent> event);
@@ -64,6 +75,9 @@ class ClassifyElement {
 
  private:
   // classify_input.cpp: the sink pad's thread
+  void notice_jump(GstBuffer* buffer);
+  void notice_direction(double rate);
+  bool is_backwards_clip();
   Outcome submit(BufferItem& item);
   std::optional<TomeFrame> map(GstBuffer* buffer, std::vector<TomeRegion> regions,
                                std::string& error);
@@ -75,6 +89,7 @@ class ClassifyElement {
   GstFlowReturn serialized_event(Ptr<GstEvent> event);
   GstFlowReturn refused_event(GstEvent* event, GstFlowReturn flow);
   GstFlowReturn enqueue(Item& item);
+  GstFlowReturn refused_buffer(GstFlowReturn flow);
   GstFlowReturn flush_start(Ptr<GstEvent> event);
   GstFlowReturn flush_stop(Ptr<GstEvent> event);
   void wake_everyone();
@@ -90,6 +105,9 @@ class ClassifyElement {
   void post_results(const std::vector<Classification>& results);
   void post_skip(GstBuffer* buffer);
   void announce_latency();
+  void skip_segment();
+  void pause_unless_resumed();
+  bool stop_flow(GstFlowReturn flow);
   void give_up(GstFlowReturn flow);
 
   // classify_queries.cpp
@@ -98,6 +116,12 @@ class ClassifyElement {
   bool answer_allocation(GstQuery* query, bool answered);
   int64_t patience() const;
   GstClockTime own_latency() const;
+  void hurry();
+
+  // Note [Who starts and pauses the task]
+  bool start_task();
+  bool resume();
+  void relinked();
 
   void post_error(const Failure& failure);
   void post_warning(const Failure& failure);
@@ -107,16 +131,17 @@ class ClassifyElement {
   GstPad* sink_;
   GstPad* src_;
 
-  mutable std::mutex settings_mutex_;
-  Settings settings_;  // as the application set them
+  mutable std::mutex settings_mutex_;  // held from reading a setting to writing it
+  Settings settings_;                  // as the application set them
   std::atomic<bool> skip_late_{false};
   std::atomic<bool> post_messages_{false};
 
   // Written in state changes only.
   CoreSession session_;
   CudaInput cuda_;
-  Settings running_;  // settings of the stream that is open
-  unsigned depth_ = 1;
+  Settings running_;  // settings of the stream that is open; the sink pad's thread reads them
+  std::atomic<unsigned> depth_{1};
+  std::atomic<int64_t> fill_wait_{0};  // nanoseconds that a batch waits to fill
 
   OrderedQueue queue_;
   Lateness lateness_;
@@ -126,11 +151,16 @@ class ClassifyElement {
   std::atomic<GstClockTime> frame_duration_{GST_CLOCK_TIME_NONE};
   std::atomic<GstClockTime> reported_latency_{0};
 
+  std::mutex task_mutex_;              // see Note [Who starts and pauses the task]
+  bool src_active_ = false;            // guarded by it
+  std::atomic<bool> relinked_{false};  // a RECONFIGURE has come since the task took its last item
+
   // The sink pad's thread.
   GstVideoInfo info_{};
   bool have_info_ = false;
   bool cuda_memory_ = false;  // the caps say so
   bool detour_told_ = false;  // see CudaFrame::detour
+  bool reverse_told_ = false;
   GstSegment segment_{};
   bool restart_ = true;  // the next frame does not continue the one before
   GstClockTime last_pts_ = GST_CLOCK_TIME_NONE;

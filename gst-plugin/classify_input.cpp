@@ -4,35 +4,59 @@
 #include "classify_element.h"
 #include "frame_mapper.h"
 #include "upstream_pool.h"
+#include "video_picture.h"
 
 namespace tome::gst {
 namespace {
 
-/// A time stamp this far before the one of the frame before is a jump; less is jitter.
+/// A time stamp this far before the one of the frame before is a jump (in reverse playback: this
+/// far after it); less is jitter.
 constexpr GstClockTime kJumpBack = GST_SECOND;
 
 }  // namespace
 
-bool ClassifyElement::continues(GstBuffer* buffer) {
-  bool jumps_back = false;
-  if (GST_BUFFER_PTS_IS_VALID(buffer)) {
-    const GstClockTime before = std::exchange(last_pts_, GST_BUFFER_PTS(buffer));
-    jumps_back = GST_CLOCK_TIME_IS_VALID(before) && GST_BUFFER_PTS(buffer) + kJumpBack <= before;
+void ClassifyElement::notice_jump(GstBuffer* buffer) {
+  if (GST_BUFFER_IS_DISCONT(buffer)) restart_ = true;
+  if (!GST_BUFFER_PTS_IS_VALID(buffer)) return;
+  GstClockTime later = GST_BUFFER_PTS(buffer);
+  GstClockTime earlier = std::exchange(last_pts_, later);
+  if (!GST_CLOCK_TIME_IS_VALID(earlier)) return;
+  if (segment_.rate < 0) std::swap(earlier, later);
+  if (later + kJumpBack <= earlier) restart_ = true;
+}
+
+void ClassifyElement::notice_direction(double rate) {
+  if ((rate < 0) == (segment_.rate < 0)) return;
+  drain_windows();
+  restart_ = true;
+  last_pts_ = GST_CLOCK_TIME_NONE;
+}
+
+/// A window of frames that come last first would show every motion mirrored.
+bool ClassifyElement::is_backwards_clip() {
+  if (segment_.rate >= 0 || session_.info().clip_length <= 1) return false;
+  if (!std::exchange(reverse_told_, true)) {
+    post_warning({TOME_ERROR_FORMAT,
+                  "reverse playback found together with clips of " +
+                      std::to_string(session_.info().clip_length) +
+                      " frames: frames pass without inference until playback goes forward again"});
   }
-  return !GST_BUFFER_IS_DISCONT(buffer) && !jumps_back;
+  return true;
 }
 
 GstFlowReturn ClassifyElement::chain(Ptr<GstBuffer> buffer) {
   Item queued = BufferItem();
   BufferItem& item = std::get<BufferItem>(queued);
   item.arrival = monotonic_now();
-  if (const GstFlowReturn flow = queue_.wait_for_room(); flow != GST_FLOW_OK) return flow;
+  if (const GstFlowReturn flow = queue_.wait_for_room(); flow != GST_FLOW_OK) {
+    return refused_buffer(flow);
+  }
   if (!have_info_) {
     post_error({TOME_ERROR_FORMAT, "a buffer came before any caps: expected video/x-raw caps"});
     return GST_FLOW_NOT_NEGOTIATED;
   }
   if (!live_known_) find_out_if_live();
-  if (!continues(buffer.get())) restart_ = true;
+  notice_jump(buffer.get());
   item.restart = std::exchange(restart_, false);
   if (item.restart) regions_.reset();
   item.buffer = std::move(buffer);
@@ -41,7 +65,13 @@ GstFlowReturn ClassifyElement::chain(Ptr<GstBuffer> buffer) {
     post_error(*failure);
     return GST_FLOW_ERROR;
   }
-  return enqueue(queued);
+  return refused_buffer(enqueue(queued));
+}
+
+GstFlowReturn ClassifyElement::refused_buffer(GstFlowReturn flow) {
+  // What comes when downstream wants buffers again does not continue what it has had.
+  if (flow == GST_FLOW_EOS) restart_ = true;
+  return flow;
 }
 
 GstFlowReturn ClassifyElement::enqueue(Item& item) {
@@ -52,20 +82,23 @@ GstFlowReturn ClassifyElement::enqueue(Item& item) {
 }
 
 Outcome ClassifyElement::submit(BufferItem& item) {
+  if (is_backwards_clip()) return std::nullopt;
   std::vector<TomeRegion> regions;
+  std::string error;
   if (running_.region == InferenceRegion::kRoiList) {
-    item.regions = regions_.plan(item.buffer.get(), info_.width, info_.height);
+    const auto picture = picture_of(item.buffer.get(), info_, error);
+    if (!picture) return Failure{TOME_ERROR_FORMAT, error};
+    item.regions = regions_.plan(item.buffer.get(), picture->width, picture->height);
     regions = item.regions.submitted();
     if (regions.empty()) return std::nullopt;
   }
-  std::string error;
   auto frame = map(item.buffer.get(), std::move(regions), error);
   if (!frame) return Failure{TOME_ERROR_FORMAT, error};
   frame->discont = item.restart ? 1 : 0;
   if (skip_late_) judge_urgency(item.buffer.get(), item.arrival, *frame);
   undrained_ = true;
   if (auto failure = session_.submit(*frame, item.ticket)) return failure;
-  if (running_.batch_size > 1 && pool_is_dry(item.buffer.get())) session_.hurry();
+  if (running_.batch_size > 1 && pool_is_dry(item.buffer.get())) hurry();
   return std::nullopt;
 }
 
@@ -133,7 +166,7 @@ GstFlowReturn ClassifyElement::flush_stop(Ptr<GstEvent> event) {
   undrained_ = false;
   error_posted_ = false;
   if (reset_time) gst_segment_init(&segment_, GST_FORMAT_UNDEFINED);
-  activate_src(true);
+  resume();
   return pushed ? GST_FLOW_OK : GST_FLOW_ERROR;
 }
 
@@ -156,6 +189,7 @@ bool ClassifyElement::set_caps(GstEvent* event) {
   GstVideoInfo info;
   if (!accept(caps, info)) return false;
   if (have_info_ && gst_video_info_is_equal(&info, &info_)) return true;
+  hurry();
   info_ = info;
   have_info_ = true;
   restart_ = true;
@@ -192,9 +226,13 @@ GstFlowReturn ClassifyElement::serialized_event(Ptr<GstEvent> event) {
     case GST_EVENT_CAPS:
       if (!set_caps(event.get())) return GST_FLOW_NOT_NEGOTIATED;
       break;
-    case GST_EVENT_SEGMENT:
-      gst_event_copy_segment(event.get(), &segment_);
+    case GST_EVENT_SEGMENT: {
+      const GstSegment* segment = nullptr;
+      gst_event_parse_segment(event.get(), &segment);
+      notice_direction(segment->rate);
+      gst_segment_copy_into(segment, &segment_);
       break;
+    }
     case GST_EVENT_SEGMENT_DONE:
     case GST_EVENT_EOS:
       drain_windows();

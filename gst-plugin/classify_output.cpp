@@ -36,24 +36,45 @@ Classification to_classification(const TomeResult& result, const std::string& mo
 void ClassifyElement::loop() {
   auto item = queue_.take();
   if (!item) {
-    gst_pad_pause_task(src_);
+    pause_unless_resumed();
     return;
   }
+  relinked_ = false;
   const GstFlowReturn flow = std::visit([this](auto& one) { return handle(one); }, *item);
   if (flow == GST_FLOW_OK) return;
   if (flow == GST_FLOW_EOS) {
-    // Downstream wants no more of this segment; see OrderedQueue::skip_to_restart.
-    session_.flush();
-    queue_.skip_to_restart(src_);
-    return;
+    skip_segment();
+  } else {
+    give_up(flow);
   }
-  give_up(flow);
+}
+
+/// Downstream wants no more of this segment, but frames of the next one may be in flight already:
+/// only what is dropped is given up, and none of it holds for what follows.
+void ClassifyElement::skip_segment() {
+  held_.clear();
+  regions_.reset();
+  // Inferences of dropped frames end before their tickets are freed.
+  hurry();
+  queue_.skip_to_restart(src_);
+}
+
+void ClassifyElement::pause_unless_resumed() {
+  const std::scoped_lock lock(task_mutex_);
+  if (queue_.flow() != GST_FLOW_OK) gst_pad_pause_task(src_);
+}
+
+/// Whether the stream stops with `flow`; false if downstream was linked again meanwhile.
+bool ClassifyElement::stop_flow(GstFlowReturn flow) {
+  const std::scoped_lock lock(task_mutex_);
+  if (flow == GST_FLOW_NOT_LINKED && relinked_) return false;
+  gst_pad_pause_task(src_);
+  queue_.fail(flow);
+  return true;
 }
 
 void ClassifyElement::give_up(GstFlowReturn flow) {
-  const bool own = flow == kOwnError;
-  queue_.fail(own ? GST_FLOW_ERROR : flow);
-  gst_pad_pause_task(src_);
+  if (!stop_flow(flow == kOwnError ? GST_FLOW_ERROR : flow)) return;
   if (flow == GST_FLOW_FLUSHING || !queue_.at_eos()) return;
   // Upstream has ended and will not see the flow return.
   if (!error_posted_.exchange(true)) {

@@ -3,6 +3,11 @@
 
 #include <gst/gst.h>
 
+#include <algorithm>
+#include <iterator>
+#include <type_traits>
+#include <variant>
+
 namespace tome::gst {
 namespace {
 
@@ -180,13 +185,71 @@ void install_result_properties(Installer& add) {
                              static_cast<GParamFlags>(G_PARAM_READABLE | G_PARAM_STATIC_STRINGS)));
 }
 
-std::string text_of(const GValue* value) {
+void read(const GValue* value, std::string& member) {
   const char* text = g_value_get_string(value);
-  return text != nullptr ? text : "";
+  member = text != nullptr ? text : "";
+}
+void read(const GValue* value, unsigned& member) { member = g_value_get_uint(value); }
+void read(const GValue* value, int& member) { member = g_value_get_int(value); }
+void read(const GValue* value, double& member) { member = g_value_get_double(value); }
+void read(const GValue* value, bool& member) { member = g_value_get_boolean(value) != FALSE; }
+template <typename Enum>
+requires std::is_enum_v<Enum>
+void read(const GValue* value, Enum& member) {
+  member = static_cast<Enum>(g_value_get_enum(value));
 }
 
-void set_text(GValue* value, const std::string& text) {
-  g_value_set_string(value, text.empty() ? nullptr : text.c_str());
+void write(GValue* value, const std::string& member) {
+  g_value_set_string(value, member.empty() ? nullptr : member.c_str());
+}
+void write(GValue* value, unsigned member) { g_value_set_uint(value, member); }
+void write(GValue* value, int member) { g_value_set_int(value, member); }
+void write(GValue* value, double member) { g_value_set_double(value, member); }
+void write(GValue* value, bool member) { g_value_set_boolean(value, member); }
+template <typename Enum>
+requires std::is_enum_v<Enum>
+void write(GValue* value, Enum member) { g_value_set_enum(value, static_cast<int>(member)); }
+
+/// A property and the setting that it is.
+struct Field {
+  guint id;
+  std::variant<std::string Settings::*, unsigned Settings::*, int Settings::*, double Settings::*,
+               bool Settings::*, Precision Settings::*, TomePropAttn Settings::*,
+               InferenceRegion Settings::*, TomeActivation Settings::*, LatePolicy Settings::*>
+      member;
+};
+
+constexpr Field kFields[] = {
+    {kPropModel, &Settings::model},
+    {kPropLabelsFile, &Settings::labels_file},
+    {kPropDevice, &Settings::device},
+    {kPropPrecision, &Settings::precision},
+    {kPropTomeR, &Settings::tome_r},
+    {kPropTomePropAttn, &Settings::prop_attn},
+    {kPropTomeStatic, &Settings::static_threshold},
+    {kPropModelInstanceId, &Settings::instance_id},
+    {kPropBatchSize, &Settings::batch_size},
+    {kPropBatchTimeout, &Settings::batch_timeout_ms},
+    {kPropThreads, &Settings::threads},
+    {kPropInferenceInterval, &Settings::inference_interval},
+    {kPropInferenceRegion, &Settings::region},
+    {kPropObjectClass, &Settings::object_class},
+    {kPropReclassifyInterval, &Settings::reclassify_interval},
+    {kPropClipLength, &Settings::clip_length},
+    {kPropClipStride, &Settings::clip_stride},
+    {kPropFrameStride, &Settings::frame_stride},
+    {kPropTopK, &Settings::top_k},
+    {kPropThreshold, &Settings::threshold},
+    {kPropActivation, &Settings::activation},
+    {kPropSmoothing, &Settings::smoothing},
+    {kPropLatePolicy, &Settings::late_policy},
+    {kPropPostMessages, &Settings::post_messages},
+};
+
+const Field* find_field(guint id) {
+  const auto* found =
+      std::find_if(std::begin(kFields), std::end(kFields), [&](auto& one) { return one.id == id; });
+  return found != std::end(kFields) ? found : nullptr;
 }
 
 }  // namespace
@@ -198,163 +261,17 @@ void install_properties(GObjectClass* object_class) {
   install_result_properties(add);
 }
 
-bool set_property(Settings& s, guint id, const GValue* value) {
-  switch (id) {
-    case kPropModel:
-      s.model = text_of(value);
-      break;
-    case kPropLabelsFile:
-      s.labels_file = text_of(value);
-      break;
-    case kPropDevice:
-      s.device = text_of(value);
-      break;
-    case kPropPrecision:
-      s.precision = static_cast<Precision>(g_value_get_enum(value));
-      break;
-    case kPropTomeR:
-      s.tome_r = text_of(value);
-      break;
-    case kPropTomePropAttn:
-      s.prop_attn = static_cast<TomePropAttn>(g_value_get_enum(value));
-      break;
-    case kPropModelInstanceId:
-      s.instance_id = text_of(value);
-      break;
-    case kPropBatchSize:
-      s.batch_size = g_value_get_uint(value);
-      break;
-    case kPropBatchTimeout:
-      s.batch_timeout_ms = g_value_get_uint(value);
-      break;
-    case kPropThreads:
-      s.threads = g_value_get_int(value);
-      break;
-    case kPropTomeStatic:
-      s.static_threshold = g_value_get_double(value);
-      break;
-    case kPropInferenceInterval:
-      s.inference_interval = g_value_get_uint(value);
-      break;
-    case kPropInferenceRegion:
-      s.region = static_cast<InferenceRegion>(g_value_get_enum(value));
-      break;
-    case kPropObjectClass:
-      s.object_class = text_of(value);
-      break;
-    case kPropReclassifyInterval:
-      s.reclassify_interval = g_value_get_uint(value);
-      break;
-    case kPropClipLength:
-      s.clip_length = g_value_get_uint(value);
-      break;
-    case kPropClipStride:
-      s.clip_stride = g_value_get_uint(value);
-      break;
-    case kPropFrameStride:
-      s.frame_stride = g_value_get_uint(value);
-      break;
-    case kPropTopK:
-      s.top_k = g_value_get_uint(value);
-      break;
-    case kPropThreshold:
-      s.threshold = g_value_get_double(value);
-      break;
-    case kPropActivation:
-      s.activation = static_cast<TomeActivation>(g_value_get_enum(value));
-      break;
-    case kPropSmoothing:
-      s.smoothing = g_value_get_double(value);
-      break;
-    case kPropLatePolicy:
-      s.late_policy = static_cast<LatePolicy>(g_value_get_enum(value));
-      break;
-    case kPropPostMessages:
-      s.post_messages = g_value_get_boolean(value) != FALSE;
-      break;
-    default:
-      return false;
-  }
+bool set_property(Settings& settings, guint id, const GValue* value) {
+  const Field* field = find_field(id);
+  if (field == nullptr) return false;
+  std::visit([&](auto member) { read(value, settings.*member); }, field->member);
   return true;
 }
 
-bool get_property(const Settings& s, guint id, GValue* value) {
-  switch (id) {
-    case kPropModel:
-      set_text(value, s.model);
-      break;
-    case kPropLabelsFile:
-      set_text(value, s.labels_file);
-      break;
-    case kPropDevice:
-      set_text(value, s.device);
-      break;
-    case kPropPrecision:
-      g_value_set_enum(value, static_cast<int>(s.precision));
-      break;
-    case kPropTomeR:
-      set_text(value, s.tome_r);
-      break;
-    case kPropTomePropAttn:
-      g_value_set_enum(value, s.prop_attn);
-      break;
-    case kPropModelInstanceId:
-      set_text(value, s.instance_id);
-      break;
-    case kPropBatchSize:
-      g_value_set_uint(value, s.batch_size);
-      break;
-    case kPropBatchTimeout:
-      g_value_set_uint(value, s.batch_timeout_ms);
-      break;
-    case kPropThreads:
-      g_value_set_int(value, s.threads);
-      break;
-    case kPropTomeStatic:
-      g_value_set_double(value, s.static_threshold);
-      break;
-    case kPropInferenceInterval:
-      g_value_set_uint(value, s.inference_interval);
-      break;
-    case kPropInferenceRegion:
-      g_value_set_enum(value, static_cast<int>(s.region));
-      break;
-    case kPropObjectClass:
-      set_text(value, s.object_class);
-      break;
-    case kPropReclassifyInterval:
-      g_value_set_uint(value, s.reclassify_interval);
-      break;
-    case kPropClipLength:
-      g_value_set_uint(value, s.clip_length);
-      break;
-    case kPropClipStride:
-      g_value_set_uint(value, s.clip_stride);
-      break;
-    case kPropFrameStride:
-      g_value_set_uint(value, s.frame_stride);
-      break;
-    case kPropTopK:
-      g_value_set_uint(value, s.top_k);
-      break;
-    case kPropThreshold:
-      g_value_set_double(value, s.threshold);
-      break;
-    case kPropActivation:
-      g_value_set_enum(value, s.activation);
-      break;
-    case kPropSmoothing:
-      g_value_set_double(value, s.smoothing);
-      break;
-    case kPropLatePolicy:
-      g_value_set_enum(value, static_cast<int>(s.late_policy));
-      break;
-    case kPropPostMessages:
-      g_value_set_boolean(value, s.post_messages);
-      break;
-    default:
-      return false;
-  }
+bool get_property(const Settings& settings, guint id, GValue* value) {
+  const Field* field = find_field(id);
+  if (field == nullptr) return false;
+  std::visit([&](auto member) { write(value, settings.*member); }, field->member);
   return true;
 }
 

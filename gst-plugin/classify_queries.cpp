@@ -10,13 +10,11 @@ namespace tome::gst {
 // A live frame waits at most batch-timeout for its batch to fill (not at all with batch-size 1) and
 // at most one batch duration for the forward that is under way when it comes; its own forward takes
 // another. The batch duration is measured by the core. A clip window adds nothing, for its frames
-// leave at once. At most `depth` frames are held, which bounds the maximum.
+// leave at once. The maximum grows by what can be held back without losing anything: `depth`
+// frames, or, where the caps do not say how long a frame lasts, our own latency, which is the
+// least.
 
-int64_t ClassifyElement::patience() const {
-  const int64_t timeout =
-      running_.batch_size > 1 ? int64_t{running_.batch_timeout_ms} * GST_MSECOND : 0;
-  return timeout + session_.batch_duration();
-}
+int64_t ClassifyElement::patience() const { return fill_wait_ + session_.batch_duration(); }
 
 GstClockTime ClassifyElement::own_latency() const {
   return static_cast<GstClockTime>(patience() + session_.batch_duration());
@@ -32,11 +30,8 @@ bool ClassifyElement::answer_latency(GstQuery* query) {
   const GstClockTime own = own_latency();
   reported_latency_ = own;
   const GstClockTime duration = frame_duration_;
-  if (!GST_CLOCK_TIME_IS_VALID(duration)) {
-    max = GST_CLOCK_TIME_NONE;
-  } else if (GST_CLOCK_TIME_IS_VALID(max)) {
-    max += std::max(own, depth_ * duration);
-  }
+  const GstClockTime held = GST_CLOCK_TIME_IS_VALID(duration) ? depth_ * duration : 0;
+  if (GST_CLOCK_TIME_IS_VALID(max)) max += std::max(own, held);
   gst_query_set_latency(query, live, min + own, max);
   return true;
 }
@@ -76,8 +71,16 @@ bool ClassifyElement::query_default(GstPad* pad, GstQuery* query) {
 }
 
 bool ClassifyElement::sink_query(GstQuery* query) {
-  if (GST_QUERY_IS_SERIALIZED(query)) return queue_.ask(query);
+  if (GST_QUERY_IS_SERIALIZED(query)) {
+    hurry();
+    return queue_.ask(query);
+  }
   return query_default(sink_, query);
+}
+
+/// Nothing comes for a while that could fill the batch.
+void ClassifyElement::hurry() {
+  if (fill_wait_ > 0) session_.hurry();
 }
 
 bool ClassifyElement::src_query(GstQuery* query) {
@@ -98,7 +101,7 @@ bool ClassifyElement::src_event(Ptr<GstEvent> event) {
     }
     case GST_EVENT_RECONFIGURE:
       // Downstream may be linked again.
-      if (queue_.resume_from(GST_FLOW_NOT_LINKED)) activate_src(true);
+      relinked();
       break;
     default:
       break;

@@ -149,6 +149,11 @@ Outcome CoreSession::drain(TicketPtr& ticket) {
   return std::nullopt;
 }
 
+void CoreSession::hurry() {
+  const std::scoped_lock lock(mutex_);
+  if (stream_ != nullptr) api_->hurry(stream_);
+}
+
 void CoreSession::flush() {
   const std::scoped_lock lock(mutex_);
   if (stream_ != nullptr) api_->flush(stream_);

@@ -29,7 +29,7 @@ struct TicketRelease {
 using TicketPtr = std::unique_ptr<TomeTicket, TicketRelease>;
 
 /// Model and stream of one element. open/close and start/stop are called from state changes,
-/// submit, drain and hurry from the streaming thread, flush and set_schedule from any.
+/// submit and drain from the streaming thread, flush, hurry and set_schedule from any.
 class CoreSession {
  public:
   CoreSession() = default;
@@ -50,7 +50,8 @@ class CoreSession {
   /// `ticket` stays empty if no window is left to classify.
   Outcome drain(TicketPtr& ticket);
   /// Nothing more is submitted until a ticket is ready: batches do not wait to fill.
-  void hurry() { api_->hurry(stream_); }
+  /// No effect when no stream is open.
+  void hurry();
   /// Cancels what is pending; no effect when no stream is open.
   void flush();
   /// Checks the spec and, if a stream is open, makes it its schedule.

@@ -3,6 +3,8 @@
 #include <memory>
 #include <utility>
 
+#include "video_picture.h"
+
 namespace tome::gst {
 namespace {
 
@@ -74,32 +76,12 @@ uint64_t readable_bytes(const GstVideoFrame& frame, unsigned plane) {
   const auto* data = static_cast<const uint8_t*>(frame.data[plane]);
   for (const GstMapInfo& map : frame.map) {
     if (map.memory == nullptr && map.data == nullptr) continue;
-    if (data >= map.data && data <= map.data + map.size) {
+    // One past its end may be where the next plane's map begins.
+    if (data >= map.data && data < map.data + map.size) {
       return static_cast<uint64_t>(map.data + map.size - data);
     }
   }
   return 0;
-}
-
-std::string size_text(int width, int height) {
-  return std::to_string(width) + "x" + std::to_string(height);
-}
-
-/// Why a GstVideoMeta contradicts the caps; empty if it does not. GStreamer answers such a buffer
-/// with a critical warning of its own, which aborts programs that ask for it.
-std::string contradiction(GstBuffer* buffer, const GstVideoInfo& info) {
-  const GstVideoMeta* meta = gst_buffer_get_video_meta(buffer);
-  if (meta == nullptr) return {};
-  if (meta->format == GST_VIDEO_INFO_FORMAT(&info) &&
-      meta->width >= static_cast<guint>(info.width) &&
-      meta->height >= static_cast<guint>(info.height) &&
-      meta->n_planes == GST_VIDEO_INFO_N_PLANES(&info)) {
-    return {};
-  }
-  return std::string("a buffer's GstVideoMeta says ") + gst_video_format_to_string(meta->format) +
-         " " + size_text(static_cast<int>(meta->width), static_cast<int>(meta->height)) +
-         ": expected " + GST_VIDEO_INFO_NAME(&info) + " of at least " +
-         size_text(info.width, info.height) + ", as the caps say";
 }
 
 }  // namespace
@@ -113,8 +95,8 @@ std::optional<TomeFrame> map_frame(GstBuffer* buffer, const GstVideoInfo& info,
             TOME_GST_VIDEO_FORMATS;
     return std::nullopt;
   }
-  error = contradiction(buffer, info);
-  if (!error.empty()) return std::nullopt;
+  const auto picture = picture_of(buffer, info, error);
+  if (!picture) return std::nullopt;
   auto mapping = std::make_unique<Mapping>();
   GstVideoInfo own_info = info;
   if (!gst_video_frame_map(&mapping->frame, &own_info, buffer, flags)) {
@@ -125,11 +107,12 @@ std::optional<TomeFrame> map_frame(GstBuffer* buffer, const GstVideoInfo& info,
     return std::nullopt;
   }
   mapping->regions = std::move(regions);
+  // A GstVideoMeta may describe a larger, padded picture; none of our formats refuses.
+  narrow_to(mapping->frame, *picture);
   TomeFrame frame{};
   frame.format = *format;
-  // The picture's size is that of the caps; a GstVideoMeta may describe a larger, padded one.
-  frame.width = info.width;
-  frame.height = info.height;
+  frame.width = picture->width;
+  frame.height = picture->height;
   for (unsigned i = 0; i < GST_VIDEO_FRAME_N_PLANES(&mapping->frame) && i < 3; ++i) {
     frame.plane[i] = static_cast<const uint8_t*>(mapping->frame.data[i]);
     frame.stride[i] = GST_VIDEO_FRAME_PLANE_STRIDE(&mapping->frame, i);

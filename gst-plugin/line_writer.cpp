@@ -1,13 +1,18 @@
 #include "line_writer.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
+#include <climits>
 #include <ctime>
-#include <mutex>
 #include <string_view>
+#include <system_error>
+#include <utility>
 
 namespace tome::gst {
 namespace {
@@ -43,49 +48,149 @@ class SigpipeGuard {
   bool was_pending_ = false;
 };
 
-int write_all(int descriptor, std::string_view text) {
-  while (!text.empty()) {
-    const ssize_t written = ::write(descriptor, text.data(), text.size());
-    if (written >= 0) {
-      text.remove_prefix(static_cast<size_t>(written));
-    } else if (errno != EINTR) {
-      return errno;
-    }
+/// A turn to write, given back at the end of its scope.
+class Turn {
+ public:
+  Turn(OutputTurn& output, const WakeUp& interruption)
+      : output_(output), taken_(output.take(interruption)) {
+    if (taken_) torn = output.is_torn();
   }
-  return 0;
-}
+  ~Turn() {
+    if (taken_) output_.give_back(torn);
+  }
+  Turn(const Turn&) = delete;
+  Turn& operator=(const Turn&) = delete;
+  explicit operator bool() const { return taken_; }
+
+  bool torn = false;
+
+ private:
+  OutputTurn& output_;
+  bool taken_;
+};
+
+constexpr int kReaderLook = 100;  // ms
 
 }  // namespace
 
-LineWriter::~LineWriter() { close(); }
+// Note [A reader that stalls stops nobody]
+// A write that waits for a reader, as `| less` does, would hold up the streaming thread for good,
+// and with it every state change. So descriptors do not block, poll() waits, and an interruption
+// (a flush or the way to READY) ends that. The flags of standard output belong to everybody who
+// shares it: where it is a pipe or a terminal it is opened anew, for a description with flags of
+// its own. Where that fails, and for sockets, at most PIPE_BUF bytes are written when poll() says
+// that there is room, which does not block unless somebody else fills it that very moment.
 
-int LineWriter::open(const std::string& location, bool append) {
-  close();
-  if (location.empty()) {
-    descriptor_ = STDOUT_FILENO;
-    return 0;
+LineWriter::LineWriter(std::string location, bool append)
+    : location_(std::move(location)), append_(append) {}
+
+LineWriter::~LineWriter() {
+  if (owned_) ::close(descriptor_);
+}
+
+void LineWriter::open() {
+  if (location_.empty()) {
+    open_standard_output();
+    return;
   }
-  const int flags = O_WRONLY | O_CREAT | O_CLOEXEC | (append ? O_APPEND : O_TRUNC);
-  descriptor_ = ::open(location.c_str(), flags, 0666);
+  const int error = try_to_open();
+  struct stat file {};
+  // A named pipe without a reader is opened by the first line, which waits for one.
+  if (error != 0 && error != ENXIO) fail("open", GST_RESOURCE_ERROR_OPEN_WRITE, error);
+  if (::stat(location_.c_str(), &file) != 0) fail("open", GST_RESOURCE_ERROR_OPEN_WRITE, errno);
+  if (error == ENXIO && !S_ISFIFO(file.st_mode)) {
+    fail("open", GST_RESOURCE_ERROR_OPEN_WRITE, error);
+  }
+  turn_ = OutputTurn::of(file);
+}
+
+/// @return errno of the failure, or 0
+int LineWriter::try_to_open() {
+  // Always O_APPEND: two writers of one file would overwrite each other's lines.
+  const int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+  descriptor_ = ::open(location_.c_str(), flags | (append_ ? 0 : O_TRUNC), 0666);
   if (descriptor_ < 0) return errno;
-  owned_ = true;
+  owned_ = non_blocking_ = true;
   return 0;
 }
 
-int LineWriter::close() {
-  int error = 0;
-  if (owned_ && ::close(descriptor_) != 0) error = errno;
-  owned_ = false;
-  descriptor_ = -1;
-  return error;
+void LineWriter::open_standard_output() {
+  struct stat file {};
+  if (::fstat(STDOUT_FILENO, &file) != 0) fail("open", GST_RESOURCE_ERROR_OPEN_WRITE, errno);
+  turn_ = OutputTurn::of_standard_output(file);
+  if (S_ISFIFO(file.st_mode) || ::isatty(STDOUT_FILENO) == 1) {
+    const int flags = O_WRONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+    descriptor_ = ::open("/proc/self/fd/1", flags);
+    owned_ = non_blocking_ = descriptor_ >= 0;
+  }
+  if (!owned_) descriptor_ = STDOUT_FILENO;
 }
 
-int LineWriter::write(const std::string& line) {
-  static std::mutex standard_output;
-  std::unique_lock<std::mutex> lock(standard_output, std::defer_lock);
-  if (!owned_) lock.lock();
+void LineWriter::close() {
+  const int error = owned_ && ::close(descriptor_) != 0 ? errno : 0;
+  owned_ = false;
+  descriptor_ = -1;
+  if (error != 0) fail("close", GST_RESOURCE_ERROR_CLOSE, error);
+}
+
+bool LineWriter::write(const std::string& line) {
+  Turn turn(*turn_, interruption_);
+  if (!turn || wait_for_reader() == Progress::kInterrupted) return false;
+  // A line that an interruption cut must not spoil the next.
+  const std::string text = (turn_->is_torn() ? "\n" : "") + line + "\n";
+  if (write_all(text, &turn.torn) == Progress::kInterrupted) return false;
+  ++written_;
+  return true;
+}
+
+/// Opens a named pipe that had no reader. Nothing tells when one comes: this looks now and then.
+LineWriter::Progress LineWriter::wait_for_reader() {
+  while (descriptor_ < 0) {
+    const int error = try_to_open();
+    if (error != 0 && error != ENXIO) fail("open", GST_RESOURCE_ERROR_OPEN_WRITE, error);
+    if (error != 0 && interruption_.wait(kReaderLook)) return Progress::kInterrupted;
+  }
+  return Progress::kDone;
+}
+
+LineWriter::Progress LineWriter::wait_until_writable() const {
+  std::array<pollfd, 2> both = {pollfd{descriptor_, POLLOUT, 0},
+                                pollfd{interruption_.descriptor(), POLLIN, 0}};
+  while (::poll(both.data(), both.size(), -1) < 0 && errno == EINTR) {
+  }
+  // While there is room, the line is ended all the same. An error shows up in the write.
+  return both[0].revents != 0 ? Progress::kDone : Progress::kInterrupted;
+}
+
+LineWriter::Progress LineWriter::write_all(std::string_view text, bool* torn) {
   const SigpipeGuard guard;
-  return write_all(descriptor_, line + "\n");
+  while (!text.empty()) {
+    if (wait_until_writable() == Progress::kInterrupted) return Progress::kInterrupted;
+    const size_t size = non_blocking_ ? text.size() : std::min<size_t>(text.size(), PIPE_BUF);
+    const ssize_t written = ::write(descriptor_, text.data(), size);
+    if (written >= 0) {
+      text.remove_prefix(static_cast<size_t>(written));
+      *torn = !text.empty();
+    } else if (errno != EINTR && errno != EAGAIN) {
+      const auto code =
+          errno == ENOSPC ? GST_RESOURCE_ERROR_NO_SPACE_LEFT : GST_RESOURCE_ERROR_WRITE;
+      fail("write to", code, errno);
+    }
+  }
+  return Progress::kDone;
+}
+
+void LineWriter::interrupt() {
+  interruption_.set();
+  if (turn_) turn_->look_again();
+}
+
+void LineWriter::resume() { interruption_.clear(); }
+
+void LineWriter::fail(const char* what, GstResourceError code, int error) const {
+  const std::string place = location_.empty() ? "standard output" : "'" + location_ + "'";
+  throw PublishError(code, std::string("Cannot ") + what + " " + place + ": " +
+                               std::generic_category().message(error));
 }
 
 }  // namespace tome::gst

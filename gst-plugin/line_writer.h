@@ -1,31 +1,52 @@
 // Whole lines to a file, a pipe or standard output.
 #pragma once
 
+#include <atomic>
+#include <memory>
 #include <string>
+#include <string_view>
+
+#include "output_turn.h"
+#include "publish_backend.h"
+#include "wake_up.h"
 
 namespace tome::gst {
 
 /// Writes line by line, each at once, so that a reader never waits for half a line. Lines of
-/// several writers to standard output do not mix.
-class LineWriter {
+/// several writers of this process to one file, pipe or terminal do not mix. A reader that does not
+/// read holds write() up until it is interrupted, and nothing else.
+class LineWriter : public PublishBackend {
  public:
-  LineWriter() = default;
-  ~LineWriter();
-  LineWriter(const LineWriter&) = delete;
-  LineWriter& operator=(const LineWriter&) = delete;
+  /// Of `location`, emptied when opened unless `append`; empty: standard output.
+  LineWriter(std::string location, bool append);
+  ~LineWriter() override;
 
-  /// Opens `location` for writing, emptied unless `append`; empty: standard output.
-  /// @return errno of the failure, or 0
-  int open(const std::string& location, bool append);
-  /// @return errno of the failure (delayed write errors show up here), or 0
-  int close();
-  /// Writes `line` and a line end. A reader that has gone is EPIPE here, not a signal.
-  /// @return errno of the failure, or 0
-  int write(const std::string& line);
+  void open() override;
+  /// A reader that has gone is an error here, not a signal.
+  bool write(const std::string& line) override;
+  void close() override;
+  void interrupt() override;
+  void resume() override;
+  PublishCounts counts() const override { return {.published = written_}; }
 
  private:
+  enum class Progress { kDone, kInterrupted };
+
+  int try_to_open();
+  void open_standard_output();
+  Progress wait_for_reader();
+  Progress wait_until_writable() const;
+  Progress write_all(std::string_view text, bool* torn);
+  [[noreturn]] void fail(const char* what, GstResourceError code, int error) const;
+
+  const std::string location_;
+  const bool append_;
+  WakeUp interruption_;
+  std::shared_ptr<OutputTurn> turn_;
   int descriptor_ = -1;
   bool owned_ = false;
+  bool non_blocking_ = false;
+  std::atomic<uint64_t> written_ = 0;
 };
 
 }  // namespace tome::gst

@@ -69,7 +69,8 @@ class OrderedQueue {
   void answered(bool result);
   /// Downstream said EOS: drops buffers, queries and the events that no longer matter up to the
   /// next EOS, SEGMENT or STREAM_START; if there is none, buffers are refused with GST_FLOW_EOS
-  /// until one comes. Dropped sticky events are stored on `pad`.
+  /// until one comes. Dropped sticky events are stored on `pad`, tickets of dropped buffers waited
+  /// for.
   void skip_to_restart(GstPad* pad);
 
   /// Sets the state and wakes everyone.

@@ -23,10 +23,11 @@ Ptr<GstCaps> variant(const GstCaps* caps, bool with_feature) {
 }
 
 Ptr<GstCaps> blendable(const GstCaps* caps) {
-  static const GstCaps* const blended =
-      gst_caps_from_string(GST_VIDEO_CAPS_MAKE(GST_VIDEO_OVERLAY_COMPOSITION_BLEND_FORMATS));
-  return Ptr<GstCaps>(gst_caps_intersect_full(
-      const_cast<GstCaps*>(caps), const_cast<GstCaps*>(blended), GST_CAPS_INTERSECT_FIRST));
+  static GstStaticCaps formats =
+      GST_STATIC_CAPS(GST_VIDEO_CAPS_MAKE(GST_VIDEO_OVERLAY_COMPOSITION_BLEND_FORMATS));
+  const Ptr<GstCaps> blended(gst_static_caps_get(&formats));
+  return Ptr<GstCaps>(
+      gst_caps_intersect_full(const_cast<GstCaps*>(caps), blended.get(), GST_CAPS_INTERSECT_FIRST));
 }
 
 Ptr<GstCaps> merge(Ptr<GstCaps> first, Ptr<GstCaps> second) {

@@ -3,16 +3,10 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "printable.h"
+
 namespace tome::gst {
 namespace {
-
-std::string printable(const std::string& text) {
-  const Ptr<char> valid(g_utf8_make_valid(text.c_str(), static_cast<gssize>(text.size())));
-  std::string made = valid.get();
-  std::replace_if(
-      made.begin(), made.end(), [](char c) { return static_cast<unsigned char>(c) < ' '; }, ' ');
-  return made;
-}
 
 std::string line_of(const Tag& tag) {
   std::array<char, 32> score{};

@@ -4,6 +4,8 @@
 
 #include <cstdio>
 
+#include "printable.h"
+
 namespace tome::gst {
 
 void PublishProgress::start(bool enabled) {
@@ -22,7 +24,9 @@ void PublishProgress::frame() {
 }
 
 void PublishProgress::result(const Classification& result) {
-  if (enabled_ && !result.tags.empty()) best_ = result.tags.front();
+  if (!enabled_ || result.tags.empty()) return;
+  best_ = result.tags.front();
+  best_.label = printable(best_.label);
 }
 
 void PublishProgress::show(std::chrono::steady_clock::time_point now) {

@@ -80,10 +80,13 @@ bool RegionTracker::wanted(GQuark type) const {
   return types_.empty() || std::find(types_.begin(), types_.end(), type) != types_.end();
 }
 
-bool RegionTracker::due(const RegionTarget& target) {
+bool RegionTracker::due(RegionTarget& target) {
   if (!target.found.track || interval_ == 1) return true;
   Track& track = tracks_[*target.found.track];
-  track.seen = frame_;
+  if (std::exchange(track.seen, frame_) == frame_) {
+    target.found.track.reset();
+    return true;
+  }
   const bool now = !track.submitted || (interval_ > 0 && frame_ - *track.submitted >= interval_);
   if (now) track.submitted = frame_;
   return now;

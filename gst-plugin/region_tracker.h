@@ -47,8 +47,9 @@ struct RegionResult {
 // writes it), else the meta's own id if it is not 0; of a GstAnalyticsODMtd, the id of its
 // GstAnalyticsTrackingMtd. With reclassify-interval other than 1 a
 // tracked region is classified every n-th frame only and carries its last result, with its age,
-// between. An id that was not seen for kForgetAfter frames is forgotten, so memory does not grow
-// with time.
+// between. Of two regions with one id in one frame the second counts as untracked: it is another
+// object, whatever the tracker says. An id that was not seen for kForgetAfter frames is forgotten,
+// so memory does not grow with time.
 
 /// Plans on the sink pad's thread, resolves on the source pad's task.
 class RegionTracker {
@@ -76,7 +77,7 @@ class RegionTracker {
 
   void add_target(RegionPlan& plan, Detection found, int id, int width, int height);
   bool wanted(GQuark type) const;
-  bool due(const RegionTarget& target);
+  bool due(RegionTarget& target);
   void forget_old();
 
   std::mutex mutex_;

@@ -24,13 +24,16 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "classification_meta.h"
 #include "gst_ptr.h"
 #include "overlay_caps.h"
 #include "overlay_labels.h"
 #include "overlay_painter.h"
+#include "video_picture.h"
 
 using tome::gst::CompositionPtr;
 using tome::gst::HorizontalAlign;
@@ -50,7 +53,8 @@ struct Options {
   OverlayStyle style;
 };
 
-/// The element's state. `options` is guarded by `mutex`; the rest belongs to the streaming thread.
+/// The element's state. `options` is guarded by `mutex`; what is not atomic of the rest belongs to
+/// the streaming thread.
 struct Overlay {
   std::mutex mutex;
   Options options;
@@ -99,15 +103,27 @@ Overlay& impl_of(gpointer object) { return *reinterpret_cast<GstTomeOverlay*>(ob
 
 // Note [Who composes the overlay]
 // Sinks that take any caps (fakesink, appsink) take the caps feature too, and would show nothing.
-// So after the caps have left, downstream is asked in an ALLOCATION query whether it knows the
-// meta, as textoverlay asks. If it does not, frames are blended and the caps are negotiated anew
-// without the feature. A RECONFIGURE from downstream starts this over.
+// Whether downstream knows the meta, its answer to an ALLOCATION query says, as for textoverlay;
+// converters on the way answer only once they have caps. So caps with the feature leave first, and
+// where the answer lacks the meta, caps without it follow before the first frame does. That holds
+// until a RECONFIGURE: then downstream is asked again, with the caps as they are, and if it
+// composes by now, the frame after the next one comes with the feature.
 
 gboolean start(GstBaseTransform* self) {
   Overlay& impl = impl_of(self);
   impl.ask = true;
   impl.blend_only = false;
   return TRUE;
+}
+
+/// Downstream may be another one.
+void reconfigured(GstBaseTransform* self) {
+  Overlay& impl = impl_of(self);
+  impl.ask = true;
+  const Ptr<GstCaps> caps(gst_pad_get_current_caps(self->srcpad));
+  if (caps && gst_pad_peer_query_accept_caps(self->srcpad, caps.get()) == FALSE) {
+    impl.blend_only = false;
+  }
 }
 
 GstCaps* transform_caps(GstBaseTransform* self, GstPadDirection direction, GstCaps* caps,
@@ -128,23 +144,39 @@ gboolean set_caps(GstBaseTransform* self, GstCaps* in, GstCaps* out) {
   return gst_video_info_from_caps(&impl.info, in);
 }
 
-bool downstream_composes(GstBaseTransform* self) {
+/// Downstream's answer; nothing while it flushes.
+std::optional<bool> downstream_composes(GstBaseTransform* self) {
   const Ptr<GstCaps> caps(gst_pad_get_current_caps(self->srcpad));
   const Ptr<GstQuery> query(gst_query_new_allocation(caps.get(), FALSE));
-  return gst_pad_peer_query(self->srcpad, query.get()) != FALSE &&
+  const bool answered = gst_pad_peer_query(self->srcpad, query.get()) != FALSE;
+  if (!answered && GST_PAD_IS_FLUSHING(self->srcpad)) return std::nullopt;
+  return answered &&
          gst_query_find_allocation_meta(query.get(), GST_VIDEO_OVERLAY_COMPOSITION_META_API_TYPE,
                                         nullptr) != FALSE;
 }
 
-/// Whether the overlay is attached to the frames, rather than blended.
-bool attaches(GstBaseTransform* self) {
+/// Sends caps without the feature ahead of the frame that is being transformed.
+void blend_from_now_on(GstBaseTransform* self) {
   Overlay& impl = impl_of(self);
-  if (!impl.attach || !impl.blendable) return impl.attach;
-  if (impl.ask.exchange(false)) {
-    impl.blend_only = !downstream_composes(self);
-    if (impl.blend_only) gst_base_transform_reconfigure_src(self);
+  impl.attach = false;
+  impl.blend_only = true;
+  const Ptr<GstCaps> marked(gst_pad_get_current_caps(self->srcpad));
+  const auto plain = tome::gst::overlay_output_caps(marked.get(), true);
+  gst_base_transform_update_src_caps(self, plain.get());
+}
+
+void decide_who_composes(GstBaseTransform* self) {
+  Overlay& impl = impl_of(self);
+  if (!impl.blendable || !impl.ask.exchange(false)) return;
+  const auto composes = downstream_composes(self);
+  if (!composes) {
+    impl.ask = true;
+  } else if (impl.attach && !*composes) {
+    blend_from_now_on(self);
+  } else if (!impl.attach && *composes && impl.blend_only.exchange(false)) {
+    impl.ask = true;  // once more, with the feature
+    gst_base_transform_reconfigure_src(self);
   }
-  return !impl.blend_only;
 }
 
 /// Ours over what an element before has attached, which is taken off the buffer.
@@ -161,49 +193,57 @@ CompositionPtr joined(GstBuffer* buffer, CompositionPtr ours) {
   return all;
 }
 
-bool blend(GstBuffer* buffer, GstVideoOverlayComposition* composition, GstVideoInfo& info) {
+/// Draws on what is to be seen of the buffer; "" or why that failed.
+std::string blend(GstBuffer* buffer, GstVideoOverlayComposition* composition, GstVideoInfo& info,
+                  const tome::gst::Picture& picture) {
   GstVideoFrame frame;
-  if (gst_video_frame_map(&frame, &info, buffer, GST_MAP_READWRITE) == FALSE) return false;
-  const bool blended = gst_video_overlay_composition_blend(composition, &frame) != FALSE;
-  gst_video_frame_unmap(&frame);
-  return blended;
+  bool blended = gst_video_frame_map(&frame, &info, buffer, GST_MAP_READWRITE) != FALSE;
+  if (blended) {
+    blended = tome::gst::narrow_to(frame, picture) &&
+              gst_video_overlay_composition_blend(composition, &frame) != FALSE;
+    gst_video_frame_unmap(&frame);
+  }
+  if (blended) return "";
+  return "a buffer of " + std::to_string(gst_buffer_get_size(buffer)) +
+         " bytes: expected a frame of " + GST_VIDEO_INFO_NAME(&info) + ", " +
+         tome::gst::size_text(info.width, info.height) + ", as the caps say";
 }
 
-GstFlowReturn transform_ip(GstBaseTransform* self, GstBuffer* buffer) {
-  Overlay& impl = impl_of(self);
+/// "" or why the buffer cannot be drawn on.
+std::string draw(Overlay& impl, GstBuffer* buffer) {
   Options options;
   {
     const std::scoped_lock lock(impl.mutex);
     options = impl.options;
   }
-  CompositionPtr composition;
+  std::vector<tome::gst::OverlayLabel> labels;
   if (!options.silent) {
-    const auto labels = tome::gst::overlay_labels(tome::gst::results_of(buffer), options.top_k);
-    composition = impl.painter.paint(labels, options.style, GST_VIDEO_INFO_WIDTH(&impl.info),
-                                     GST_VIDEO_INFO_HEIGHT(&impl.info));
+    labels = tome::gst::overlay_labels(tome::gst::results_of(buffer), options.top_k);
   }
-  const bool attach = attaches(self);
   // Nothing of ours, and what came with the buffer goes on as it came.
-  if (!composition && attach) return GST_FLOW_OK;
-  composition = joined(buffer, std::move(composition));
-  if (!composition) return GST_FLOW_OK;
-  if (attach) {
-    gst_buffer_add_video_overlay_composition_meta(buffer, composition.get());
-    return GST_FLOW_OK;
-  }
-  if (blend(buffer, composition.get(), impl.info)) return GST_FLOW_OK;
-  GST_ELEMENT_ERROR(
-      self, STREAM, FORMAT,
-      ("Cannot draw on a buffer of %" G_GSIZE_FORMAT " bytes: expected a frame of %s, "
-       "%dx%d, as the caps say",
-       gst_buffer_get_size(buffer), GST_VIDEO_INFO_NAME(&impl.info),
-       GST_VIDEO_INFO_WIDTH(&impl.info), GST_VIDEO_INFO_HEIGHT(&impl.info)),
-      (nullptr));
+  const bool came_with = gst_buffer_get_video_overlay_composition_meta(buffer) != nullptr;
+  if (labels.empty() && (impl.attach || !came_with)) return "";
+  std::string problem;
+  const auto picture = tome::gst::picture_of(buffer, impl.info, problem);
+  if (!picture) return problem;
+  auto composition =
+      joined(buffer, impl.painter.paint(labels, options.style, picture->width, picture->height));
+  if (!composition) return "";
+  if (!impl.attach) return blend(buffer, composition.get(), impl.info, *picture);
+  gst_buffer_add_video_overlay_composition_meta(buffer, composition.get());
+  return "";
+}
+
+GstFlowReturn transform_ip(GstBaseTransform* self, GstBuffer* buffer) {
+  decide_who_composes(self);
+  const std::string problem = draw(impl_of(self), buffer);
+  if (problem.empty()) return GST_FLOW_OK;
+  GST_ELEMENT_ERROR(self, STREAM, FORMAT, ("Cannot draw on %s", problem.c_str()), (nullptr));
   return GST_FLOW_ERROR;
 }
 
 gboolean src_event(GstBaseTransform* self, GstEvent* event) {
-  if (GST_EVENT_TYPE(event) == GST_EVENT_RECONFIGURE) start(self);
+  if (GST_EVENT_TYPE(event) == GST_EVENT_RECONFIGURE) reconfigured(self);
   return GST_BASE_TRANSFORM_CLASS(gst_tome_overlay_parent_class)->src_event(self, event);
 }
 

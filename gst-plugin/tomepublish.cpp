@@ -1,17 +1,19 @@
-// tomepublish: classification results as JSON Lines.
+// tomepublish: classification results as JSON, to a file, an MQTT broker or Kafka.
 
 /**
  * SECTION:element-tomepublish
  * @title: tomepublish
  *
- * Writes what tomeclassify recognised as JSON Lines, one object for each fresh result, to standard
- * output or a file. Buffers pass through untouched, so it stands anywhere behind tomeclassify, also
- * behind a converter or an encoder that keeps metas. The result of a window that was padded at the
- * end of the stream arrives as an event and is printed too.
+ * Publishes what tomeclassify recognised, one JSON object for each fresh result: as lines on
+ * standard output or in a file, or as messages to an MQTT broker or Kafka (property method). Copies
+ * of a result, as on the packets of one frame, are left out. Buffers pass through untouched, so it
+ * stands anywhere behind tomeclassify, also behind a converter or an encoder that keeps metas. The
+ * result of a window that was padded at the end of the stream arrives as an event and is printed
+ * too.
  *
- * Keys: time (wall clock, RFC 3339), pts (seconds), stream, model, region (null for the full frame,
- * or [x, y, w, h]), clip (null, or start, end in seconds, and frames), age, tags (array of id,
- * label, score, best first), tokens_in, tokens_out.
+ * Keys: time (wall clock, RFC 3339), pts (seconds of the stream), stream, model, region (null for
+ * the full frame, or [x, y, w, h]), clip (null, or start, end in seconds, and frames), age, tags
+ * (array of id, label, score, best first), tokens_in, tokens_out.
  *
  * ## Example pipeline
  * |[
@@ -23,49 +25,52 @@
 #include <gst/base/gstbasetransform.h>
 #include <gst/gst.h>
 
-#include <cerrno>
 #include <chrono>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <string>
-#include <system_error>
+#include <utility>
+#include <vector>
 
 #include "classification_meta.h"
 #include "gst_ptr.h"
-#include "line_writer.h"
+#include "publish_backend.h"
+#include "publish_memory.h"
 #include "publish_progress.h"
+#include "publish_properties.h"
 #include "result_line.h"
 
 using tome::gst::Classification;
-using tome::gst::LineWriter;
 using tome::gst::Ptr;
+using tome::gst::PublishBackend;
+using tome::gst::PublishCounts;
+using tome::gst::PublishError;
+using tome::gst::PublishMemory;
 using tome::gst::PublishProgress;
+using tome::gst::PublishSettings;
 
 GST_DEBUG_CATEGORY_STATIC(tome_publish_debug);
 #define GST_CAT_DEFAULT tome_publish_debug
 
 namespace {
 
-struct Options {
-  std::string location;
-  bool append = false;
-  std::string stream;
-  bool held = false;
-  bool progress = false;
-};
-
-/// The element's state. `options` is guarded by `mutex`; the rest belongs to the streaming thread
-/// between start and stop, `running` and `name` are fixed for that time.
+/// The element's state. What stands below `mutex` is guarded by it; the rest belongs to the
+/// streaming thread between start and stop, and `running` and `stream_name` are fixed for that
+/// time.
 struct Publisher {
-  std::mutex mutex;
-  Options options;
-  Options running;
-  std::string stream;
-  LineWriter writer;
+  PublishSettings running;  // with a stream name
+  PublishMemory memory;
   PublishProgress progress;
+
+  std::mutex mutex;
+  PublishSettings settings;
+  std::shared_ptr<PublishBackend> backend;  // between start and stop
+  PublishCounts counts;                     // of the backend that was there last
+  bool stopping = false;
 };
 
-enum Property : guint { kPropLocation = 1, kPropAppend, kPropStream, kPropHeld, kPropProgress };
+constexpr guint kPropStats = tome::gst::kPublishPropertiesEnd;
 
 }  // namespace
 
@@ -88,27 +93,44 @@ GstStaticPadTemplate src_template =
 
 Publisher& impl_of(gpointer object) { return *reinterpret_cast<GstTomePublish*>(object)->impl; }
 
-std::string place(const Options& options) {
-  return options.location.empty() ? "standard output" : "'" + options.location + "'";
+void post_error(gpointer self, const PublishError& error) {
+  gst_element_message_full(GST_ELEMENT(self), GST_MESSAGE_ERROR, GST_RESOURCE_ERROR, error.code(),
+                           g_strdup(error.what()), nullptr, __FILE__, "tomepublish", __LINE__);
 }
 
-void post_io_error(gpointer self, const char* what, gint code, int error) {
-  const std::string text = std::string("Cannot ") + what + " " + place(impl_of(self).running) +
-                           ": " + std::generic_category().message(error);
-  gst_element_message_full(GST_ELEMENT(self), GST_MESSAGE_ERROR, GST_RESOURCE_ERROR, code,
-                           g_strdup(text.c_str()), nullptr, __FILE__, "tomepublish", __LINE__);
+void post_warning(gpointer self, const std::string& text) {
+  gst_element_message_full(GST_ELEMENT(self), GST_MESSAGE_WARNING, GST_RESOURCE_ERROR,
+                           GST_RESOURCE_ERROR_WRITE, g_strdup(text.c_str()), nullptr, __FILE__,
+                           "tomepublish", __LINE__);
+}
+
+std::shared_ptr<PublishBackend> backend_of(Publisher& impl) {
+  const std::scoped_lock lock(impl.mutex);
+  return impl.backend;
 }
 
 gboolean start(GstBaseTransform* self) {
   Publisher& impl = impl_of(self);
   {
     const std::scoped_lock lock(impl.mutex);
-    impl.running = impl.options;
+    impl.running = impl.settings;
+    impl.stopping = false;
   }
-  const Ptr<char> name(gst_element_get_name(self));
-  impl.stream = impl.running.stream.empty() ? name.get() : impl.running.stream;
-  if (const int error = impl.writer.open(impl.running.location, impl.running.append)) {
-    post_io_error(self, "open", GST_RESOURCE_ERROR_OPEN_WRITE, error);
+  if (impl.running.stream_name.empty()) {
+    impl.running.stream_name = Ptr<char>(gst_element_get_name(self)).get();
+  }
+  impl.memory = PublishMemory(impl.running.held);
+  try {
+    auto backend = tome::gst::make_backend(
+        impl.running, [self](const std::string& text) { post_warning(self, text); });
+    backend->open();
+    const std::scoped_lock lock(impl.mutex);
+    impl.backend = std::move(backend);
+  } catch (const PublishError& error) {
+    post_error(self, error);
+    return FALSE;
+  } catch (const std::exception& error) {  // no descriptor or no thread is left
+    post_error(self, PublishError(GST_RESOURCE_ERROR_FAILED, error.what()));
     return FALSE;
   }
   impl.progress.start(impl.running.progress);
@@ -118,131 +140,140 @@ gboolean start(GstBaseTransform* self) {
 gboolean stop(GstBaseTransform* self) {
   Publisher& impl = impl_of(self);
   impl.progress.finish();
-  const int error = impl.writer.close();
-  if (error != 0) post_io_error(self, "close", GST_RESOURCE_ERROR_CLOSE, error);
-  return error == 0;
+  const auto backend = backend_of(impl);
+  if (!backend) return TRUE;
+  gboolean closed = TRUE;
+  try {
+    backend->close();
+  } catch (const PublishError& error) {
+    post_error(self, error);
+    closed = FALSE;
+  }
+  const std::scoped_lock lock(impl.mutex);
+  impl.counts = backend->counts();
+  impl.backend = nullptr;
+  return closed;
 }
 
-/// Prints the fresh ones among `results`, with property `held` all of them.
-bool publish(gpointer self, const std::vector<Classification>& results, GstClockTime pts) {
+/// Seconds of the stream, as players show them; where the segment has no such, what was there.
+GstClockTime stream_time(const GstSegment& segment, GstClockTime time) {
+  guint64 converted = 0;
+  if (segment.format != GST_FORMAT_TIME || !GST_CLOCK_TIME_IS_VALID(time)) return time;
+  // The other one knows no times outside the segment, and a clip may begin before it.
+  const int sign = gst_segment_to_stream_time_full(&segment, GST_FORMAT_TIME, time, &converted);
+  return sign > 0 ? converted : time;
+}
+
+/// Publishes the fresh ones among `results`, with property `held` all of them.
+GstFlowReturn publish(GstBaseTransform* self, std::vector<Classification> results,
+                      GstClockTime pts) {
   Publisher& impl = impl_of(self);
+  impl.memory.keep_new(results, pts);
+  if (results.empty()) return GST_FLOW_OK;
+  const auto backend = backend_of(impl);
   const auto now = std::chrono::system_clock::now();
-  for (const Classification& result : results) {
-    if (result.age > 0 && !impl.running.held) continue;
+  for (Classification& result : results) {
     impl.progress.result(result);
     const GstClockTime time = GST_CLOCK_TIME_IS_VALID(pts) ? pts : result.clip_end;
-    const int error = impl.writer.write(tome::gst::result_line(result, time, impl.stream, now));
-    if (error == 0) continue;
-    const gint code = error == ENOSPC ? GST_RESOURCE_ERROR_NO_SPACE_LEFT : GST_RESOURCE_ERROR_WRITE;
-    post_io_error(self, "write to", code, error);
-    return false;
+    for (GstClockTime* edge : {&result.clip_start, &result.clip_end}) {
+      *edge = stream_time(self->segment, *edge);
+    }
+    const auto line = tome::gst::result_line(result, stream_time(self->segment, time),
+                                             impl.running.stream_name, now);
+    try {
+      if (!backend->write(line)) return GST_FLOW_FLUSHING;
+    } catch (const PublishError& error) {
+      post_error(self, error);
+      return GST_FLOW_ERROR;
+    }
   }
-  return true;
+  return GST_FLOW_OK;
 }
 
 GstFlowReturn transform_ip(GstBaseTransform* self, GstBuffer* buffer) {
-  const bool written = publish(self, tome::gst::results_of(buffer), GST_BUFFER_PTS(buffer));
+  const auto flow = publish(self, tome::gst::results_of(buffer), GST_BUFFER_PTS(buffer));
   impl_of(self).progress.frame();
-  return written ? GST_FLOW_OK : GST_FLOW_ERROR;
+  return flow;
+}
+
+/// Ends what waits for a reader, and lets nothing wait until resume().
+void interrupt(Publisher& impl, bool for_good) {
+  {
+    const std::scoped_lock lock(impl.mutex);
+    impl.stopping |= for_good;
+  }
+  if (const auto backend = backend_of(impl)) backend->interrupt();
+}
+
+/// After a flush; one that ends on the way to READY changes nothing.
+void resume(Publisher& impl) {
+  const std::scoped_lock lock(impl.mutex);
+  if (impl.backend && !impl.stopping) impl.backend->resume();
 }
 
 gboolean sink_event(GstBaseTransform* self, GstEvent* event) {
-  if (GST_EVENT_TYPE(event) == GST_EVENT_CUSTOM_DOWNSTREAM) {
-    const GstStructure* structure = gst_event_get_structure(event);
-    if (gst_structure_has_name(structure, tome::gst::kClassificationName)) {
-      publish(self, tome::gst::results_of(structure), GST_CLOCK_TIME_NONE);
-    }
+  Publisher& impl = impl_of(self);
+  const GstStructure* structure = gst_event_get_structure(event);
+  switch (GST_EVENT_TYPE(event)) {
+    case GST_EVENT_CUSTOM_DOWNSTREAM:
+      if (gst_structure_has_name(structure, tome::gst::kClassificationName)) {
+        publish(self, tome::gst::results_of(structure), GST_CLOCK_TIME_NONE);
+      }
+      break;
+    case GST_EVENT_FLUSH_START:  // comes while the streaming thread may be waiting
+      interrupt(impl, false);
+      break;
+    case GST_EVENT_FLUSH_STOP:
+      resume(impl);
+      break;
+    case GST_EVENT_STREAM_START:
+    case GST_EVENT_SEGMENT:
+      impl.memory.forget();
+      break;
+    case GST_EVENT_EOS:
+      if (const auto backend = backend_of(impl)) backend->finish();
+      break;
+    default:
+      break;
   }
   return GST_BASE_TRANSFORM_CLASS(gst_tome_publish_parent_class)->sink_event(self, event);
+}
+
+GstStateChangeReturn change_state(GstElement* self, GstStateChange transition) {
+  // Before the parent's, which waits for the streaming thread.
+  if (transition == GST_STATE_CHANGE_PAUSED_TO_READY) interrupt(impl_of(self), true);
+  return GST_ELEMENT_CLASS(gst_tome_publish_parent_class)->change_state(self, transition);
 }
 
 void set_property(GObject* object, guint id, const GValue* value, GParamSpec* spec) {
   Publisher& impl = impl_of(object);
   const std::scoped_lock lock(impl.mutex);
-  const char* text = G_VALUE_HOLDS_STRING(value) ? g_value_get_string(value) : nullptr;
-  switch (id) {
-    case kPropLocation:
-      impl.options.location = text != nullptr ? text : "";
-      break;
-    case kPropAppend:
-      impl.options.append = g_value_get_boolean(value) != FALSE;
-      break;
-    case kPropStream:
-      impl.options.stream = text != nullptr ? text : "";
-      break;
-    case kPropHeld:
-      impl.options.held = g_value_get_boolean(value) != FALSE;
-      break;
-    case kPropProgress:
-      impl.options.progress = g_value_get_boolean(value) != FALSE;
-      break;
-    default:
-      G_OBJECT_WARN_INVALID_PROPERTY_ID(object, id, spec);
+  if (!tome::gst::set_publish_property(impl.settings, id, value)) {
+    G_OBJECT_WARN_INVALID_PROPERTY_ID(object, id, spec);
   }
+}
+
+Ptr<GstStructure> stats_of(const Publisher& impl) {
+  const auto counts = impl.backend ? impl.backend->counts() : impl.counts;
+  return Ptr<GstStructure>(gst_structure_new("tomepublish-stats", "published", G_TYPE_UINT64,
+                                             counts.published, "dropped", G_TYPE_UINT64,
+                                             counts.dropped, "lost", G_TYPE_UINT64, counts.lost,
+                                             "queued", G_TYPE_UINT64, counts.queued, nullptr));
 }
 
 void get_property(GObject* object, guint id, GValue* value, GParamSpec* spec) {
   Publisher& impl = impl_of(object);
   const std::scoped_lock lock(impl.mutex);
-  const Options& options = impl.options;
-  const auto set_text = [value](const std::string& text) {
-    g_value_set_string(value, text.empty() ? nullptr : text.c_str());
-  };
-  switch (id) {
-    case kPropLocation:
-      set_text(options.location);
-      break;
-    case kPropAppend:
-      g_value_set_boolean(value, options.append);
-      break;
-    case kPropStream:
-      set_text(options.stream);
-      break;
-    case kPropHeld:
-      g_value_set_boolean(value, options.held);
-      break;
-    case kPropProgress:
-      g_value_set_boolean(value, options.progress);
-      break;
-    default:
-      G_OBJECT_WARN_INVALID_PROPERTY_ID(object, id, spec);
+  if (id == kPropStats) {
+    g_value_take_boxed(value, stats_of(impl).release());
+  } else if (!tome::gst::get_publish_property(impl.settings, id, value)) {
+    G_OBJECT_WARN_INVALID_PROPERTY_ID(object, id, spec);
   }
 }
 
 void finalize(GObject* object) {
   const std::unique_ptr<Publisher> impl(&impl_of(object));
   G_OBJECT_CLASS(gst_tome_publish_parent_class)->finalize(object);
-}
-
-constexpr auto kReady =
-    static_cast<GParamFlags>(G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY);
-
-void install_properties(GObjectClass* klass) {
-  g_object_class_install_property(
-      klass, kPropLocation,
-      g_param_spec_string("location", "location", "File to write to; unset: standard output",
-                          nullptr, kReady));
-  g_object_class_install_property(
-      klass, kPropAppend,
-      g_param_spec_boolean("append", "append",
-                           "Add to the file at location instead of starting it anew", FALSE,
-                           kReady));
-  g_object_class_install_property(
-      klass, kPropStream,
-      g_param_spec_string("stream", "stream",
-                          "Name of the stream, for the key `stream`; unset: the element's name",
-                          nullptr, kReady));
-  g_object_class_install_property(
-      klass, kPropHeld,
-      g_param_spec_boolean("held", "held",
-                           "Also write results that are held from an earlier frame (age above 0)",
-                           FALSE, kReady));
-  g_object_class_install_property(
-      klass, kPropProgress,
-      g_param_spec_boolean("progress", "progress",
-                           "Keep a line with frames, frames/s and the leading tag on stderr, when "
-                           "that is a terminal",
-                           FALSE, kReady));
 }
 
 }  // namespace
@@ -254,7 +285,13 @@ static void gst_tome_publish_class_init(GstTomePublishClass* klass) {
   object_class->set_property = set_property;
   object_class->get_property = get_property;
   object_class->finalize = finalize;
-  install_properties(object_class);
+  tome::gst::install_publish_properties(object_class);
+  g_object_class_install_property(
+      object_class, kPropStats,
+      g_param_spec_boxed("stats", "stats", "Lines published, dropped, lost and queued",
+                         GST_TYPE_STRUCTURE,
+                         static_cast<GParamFlags>(G_PARAM_READABLE | G_PARAM_STATIC_STRINGS)));
+  element_class->change_state = change_state;
   transform_class->start = start;
   transform_class->stop = stop;
   transform_class->transform_ip = transform_ip;
@@ -264,7 +301,7 @@ static void gst_tome_publish_class_init(GstTomePublishClass* klass) {
   gst_element_class_add_static_pad_template(element_class, &src_template);
   gst_element_class_set_static_metadata(
       element_class, "Classification publisher", "Filter/Analyzer/Video",
-      "Writes classification results as JSON Lines", "The gst-tome authors");
+      "Publishes classification results as JSON: JSON Lines, MQTT, Kafka", "The gst-tome authors");
 }
 
 static void gst_tome_publish_init(GstTomePublish* self) {

@@ -63,7 +63,6 @@ class MotionDetector:
         return tracks
 
 
-
 def sample_luma(buffer, width, height):
     """Every STEP-th pixel of every STEP-th row."""
     meta = GstVideo.buffer_get_video_meta(buffer)

@@ -8,9 +8,12 @@ A live source that is lost gets a new uridecodebin. The rest of its pipeline goe
 in which tomeclassify keeps the model open.
 """
 import argparse
+import os
+import queue
 import re
 import signal
 import sys
+import threading
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -50,12 +53,13 @@ def parse_arguments(program, arguments):
     options = parser.parse_args(arguments)
     if options.model is not None and not Path(options.model).is_dir():
         parser.error(f"--model: there is no folder '{options.model}'")
-    options.sources = name_sources(options.sources, parser)
+    given = options.sources
+    options.sources = name_sources(given, parser)
     if program == "rtsp-camera.sh":
-        if len(options.sources) > 1:
-            parser.error(f"found {len(options.sources)} sources, expected one camera")
+        if len(given) > 1:
+            parser.error(f"found {len(given)} sources, expected one camera")
         if not is_live(options.sources[0][1]):
-            parser.error(f"found '{arguments[-1]}', expected an address such as rtsp://camera/stream")
+            parser.error(f"found '{given[0]}', expected an address such as rtsp://camera/stream")
     return options
 
 
@@ -225,17 +229,40 @@ class Source:
             self.lost(f"no frame for {self.options.timeout} s")
 
 
+class Words:
+    """What is said on stderr, from a thread: whoever reads it may have stalled, as in `2>&1 | less`,
+    and that must keep neither the sources nor the end waiting."""
+
+    def __init__(self):
+        self.waiting = queue.SimpleQueue()
+        self.thread = threading.Thread(target=self.write, daemon=True)
+        self.thread.start()
+
+    def say(self, text):
+        self.waiting.put(text)
+
+    def write(self):
+        while (text := self.waiting.get()) is not None:
+            try:
+                os.write(sys.stderr.fileno(), text.encode(errors="replace"))
+            except OSError:
+                pass  # nobody reads any more, as after `2>&1 | head`
+
+    def end(self):
+        """Waits, not for ever, until all is written."""
+        self.waiting.put(None)
+        self.thread.join(timeout=1)
+
+
 class Program:
     def __init__(self, name, options):
         self.name, self.status = name, 0
+        self.words = Words()
         self.loop = GLib.MainLoop()
         self.sources = [Source(*source, options, self) for source in options.sources]
 
     def say(self, text):
-        try:
-            print(f"{self.name}: {text}", file=sys.stderr, flush=True)
-        except BrokenPipeError:
-            pass  # nobody reads any more, as after `2>&1 | head`: that must not keep it from ending
+        self.words.say(f"{self.name}: {text}\n")
 
     def fail(self, text):
         """What no source could mend, such as a model that does not open."""
@@ -273,6 +300,7 @@ class Program:
         self.loop.run()
         for source in self.sources:
             source.stop()
+        self.words.end()
         return self.status
 
 

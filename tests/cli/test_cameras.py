@@ -1,7 +1,9 @@
 """pipelines/cameras.sh and pipelines/rtsp-camera.sh, on RTSP servers of this machine."""
 
+import fcntl
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -111,6 +113,46 @@ def test_it_ends_when_nobody_reads():
         process.kill()
 
 
+def stalled(number, *arguments):
+    """Runs cameras.sh until a pipe that nobody reads is full, and sends it a signal."""
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    process = subprocess.Popen(
+        [CAMERAS, "--model", VIT_TINY, "--loop", "--top-k", "200", *arguments],
+        stdin=subprocess.DEVNULL, stdout=writing, stderr=writing,
+    )  # fmt: skip
+    try:
+        begin = time.monotonic()
+        while select.select([], [writing], [], 0)[1] and time.monotonic() - begin < PATIENCE:
+            time.sleep(0.1)
+        time.sleep(1)
+        assert process.poll() is None
+        process.send_signal(number)
+        # A few seconds is what it takes to start and stop GStreamer on a busy machine.
+        assert process.wait(timeout=10) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(reading)
+        os.close(writing)
+
+
+def test_it_ends_while_a_reader_stalls():
+    needs_build()
+    clip = SCENES / "skiing.mp4"
+    needs(VIT_TINY, clip)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        stalled(number, clip, f"again={clip}")
+
+
+def test_it_ends_while_a_reader_stalls_and_a_camera_is_lost():
+    """What it has to say about the camera goes into the same full pipe."""
+    needs_build()
+    clip = SCENES / "skiing.mp4"
+    needs(VIT_TINY, clip)
+    stalled(signal.SIGTERM, clip, f"dead=rtsp://127.0.0.1:{free_port()}/nothing")
+
+
 def test_a_file_that_loops_starts_over():
     needs_build()
     clip = SCENES / "skiing.mp4"
@@ -136,6 +178,7 @@ def test_bad_arguments():
         (CAMERAS, [], ["SOURCE"]),
         (CAMERAS, ["--model", "/", __file__], ["config.json"]),
         (CAMERA, [__file__], ["rtsp://"]),
+        (CAMERA, [__file__, "--top-k", "3"], [f"found '{__file__}'", "rtsp://"]),
         (CAMERA, ["rtsp://a/b", "rtsp://a/c"], ["one camera"]),
     ):
         assert_one_error_line(run(script, *arguments), *words)

@@ -148,6 +148,48 @@ TEST_F(Clip, TimeStampsThatJumpBackStartTheWindowAnewAndJitterDoesNot) {
   EXPECT_EQ(ages(h, 4), (std::vector<int>{1, -1, -1, 0}));
 }
 
+void send_segment(Harness& h, double rate) {
+  GstSegment segment;
+  gst_segment_init(&segment, GST_FORMAT_TIME);
+  segment.rate = rate;
+  segment.stop = GST_SECOND;
+  h.push_event(gst_event_new_segment(&segment));
+}
+
+TEST_F(Clip, FramesOfReversePlaybackPassWithoutInferenceAndOneWarningSaysSo) {
+  core_.set({.clip_length = 4});
+  Harness h({{"model", "m"}});
+  h.set_caps();
+  for (int i = 0; i < 6; ++i) ASSERT_EQ(h.push(1, i), GST_FLOW_OK);
+  EXPECT_EQ(ages(h, 6), (std::vector<int>{-1, -1, -1, 0, 1, 2}));
+  send_segment(h, -1);
+  for (int i = 9; i > 3; --i) ASSERT_EQ(h.push(2, i), GST_FLOW_OK);
+  EXPECT_EQ(ages(h, 6), std::vector<int>(6, -1)) << "not even what was held";
+  EXPECT_EQ(core_.frames().size(), 6U);
+  const std::string text = h.error_text(nullptr, GST_MESSAGE_WARNING);
+  EXPECT_NE(text.find("reverse playback"), std::string::npos) << text;
+  EXPECT_NE(text.find("4 frames"), std::string::npos) << text;
+  EXPECT_FALSE(h.has_message(GST_MESSAGE_WARNING));
+  bool eos_first = false;
+  EXPECT_NE(result_event(h, eos_first), nullptr) << "the window that the turn cut short";
+  send_segment(h, 2);
+  for (int i = 0; i < 4; ++i) ASSERT_EQ(h.push(3, i), GST_FLOW_OK);
+  EXPECT_EQ(ages(h, 4), (std::vector<int>{-1, -1, -1, 0}));
+  EXPECT_TRUE(core_.frames().at(6).discont);
+}
+
+TEST_F(Clip, ImageModelsGoOnInReversePlayback) {
+  Harness h({{"model", "m"}, {"inference-interval", "2"}});
+  h.set_caps();
+  send_segment(h, -1);
+  // A second apart, which would be a jump forward.
+  for (int i = 50; i > 0; i -= 10) ASSERT_EQ(h.push(1, i), GST_FLOW_OK);
+  EXPECT_EQ(ages(h, 5), (std::vector<int>{0, 1, 0, 1, 0}));
+  ASSERT_EQ(h.push(1, 30), GST_FLOW_OK);
+  EXPECT_EQ(ages(h, 1), (std::vector<int>{-1})) << "a jump: two seconds on";
+  EXPECT_FALSE(h.has_message(GST_MESSAGE_WARNING));
+}
+
 TEST_F(Clip, AtEosAHalfFullWindowGoesOutAsEventAndMessageBeforeEos) {
   core_.set({.clip_length = 4});
   Harness h({{"model", "m"}});

@@ -222,6 +222,30 @@ INSTANTIATE_TEST_SUITE_P(
                       FormatCase{"YUY2", TOME_FORMAT_YUY2}, FormatCase{"UYVY", TOME_FORMAT_UYVY}),
     [](const auto& info) { return std::string(info.param.name); });
 
+TEST_F(CudaMemory, ACropNarrowsTheDevicePointers) {
+  Harness h({{"model", "m"}});
+  h.set_caps("video/x-raw(memory:CUDAMemory),format=NV12,width=100,height=4,framerate=10/1");
+  GstBuffer* buffer = cuda_frame(kNv12, asked(h.sink()).get());
+  const GstVideoInfo layout =
+      reinterpret_cast<const GstCudaMemory*>(gst_buffer_peek_memory(buffer, 0))->info;
+  const uint8_t* device = device_pointer(buffer);
+  GstVideoCropMeta* crop = gst_buffer_add_video_crop_meta(buffer);
+  crop->x = 200;
+  crop->y = 6;
+  crop->width = 100;
+  crop->height = 4;
+  ASSERT_EQ(h.push(buffer), GST_FLOW_OK);
+  h.pull();
+  const SeenFrame seen = core_.frames().back();
+  EXPECT_EQ(seen.memory, TOME_MEMORY_CUDA);
+  EXPECT_EQ(seen.width, 100);
+  EXPECT_EQ(seen.height, 4);
+  ASSERT_EQ(seen.planes.size(), 2U);
+  EXPECT_EQ(seen.planes[0], device + layout.offset[0] + 6 * layout.stride[0] + 200);
+  EXPECT_EQ(seen.planes[1], device + layout.offset[1] + 3 * layout.stride[1] + 200);
+  EXPECT_EQ(seen.plane_sizes[1], layout.size - static_cast<size_t>(seen.planes[1] - device));
+}
+
 TEST_F(CudaMemory, OfAnotherContextGoesThroughTheHostWithOneWarning) {
   const CudaContextPtr foreign(gst_cuda_context_new(0));
   Harness h({{"model", "m"}});

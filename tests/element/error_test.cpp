@@ -1,4 +1,7 @@
 // Every failure is one clear error of the right kind, and leaves nothing behind.
+#include <atomic>
+#include <thread>
+
 #include "element_fixture.h"
 
 namespace tome::testing {
@@ -103,6 +106,24 @@ TEST_F(Errors, PropertiesReachTheCore) {
             "name=" + std::string(GST_ELEMENT_NAME(h.element())) +
                 " r=16:-1 attn=2 k=2 threshold=0.25 activation=2 clip-stride=6 frame-stride=2 "
                 "interval=5 smoothing=0.5 static=1.5 pending=120");
+}
+
+TEST_F(Errors, PropertiesSetByTwoThreadsAreBothKept) {
+  LoneElement h({{"model", "m"}});
+  std::atomic<bool> stop{false};
+  std::thread other([&] {
+    while (!stop) g_object_set(h.element(), "post-messages", TRUE, nullptr);
+  });
+  int lost = 0;
+  for (guint i = 1; i <= 100000; ++i) {
+    guint read = 0;
+    g_object_set(h.element(), "top-k", 1 + i % 1000, nullptr);
+    g_object_get(h.element(), "top-k", &read, nullptr);
+    if (read != 1 + i % 1000) ++lost;
+  }
+  stop = true;
+  other.join();
+  EXPECT_EQ(lost, 0);
 }
 
 TEST_F(Errors, InTheMiddleStopTheStream) {

@@ -40,6 +40,7 @@ struct FakeBehaviour {
   int64_t batch_duration = 10'000'000;  ///< nanoseconds, as model_batch_duration says
   int delay_ms = 0;                     ///< what a forward really takes
   bool late_after_first = false;        ///< deadlines of all but the first frame have passed
+  bool batches_fill = false;            ///< they do not yet: hurry() opens the gate
   uint32_t tokens_in = 197, tokens_out = 41;
 };
 

@@ -390,7 +390,10 @@ const TomeCoreApi kFakeApi = {
     .model_effective_r = model_effective_r,
     .submit = submit,
     .drain = drain,
-    .hurry = [](TomeStream*) {},
+    .hurry =
+        [](TomeStream* stream) {
+          if (stream->model->behaviour.batches_fill) FakeCore::instance().open_gate();
+        },
     .flush = flush,
     .ticket_wait = ticket_wait,
     .ticket_ready = ticket_ready,

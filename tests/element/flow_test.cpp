@@ -1,6 +1,7 @@
 // Flushes, state changes, and what downstream returns.
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <future>
 #include <thread>
 
@@ -31,6 +32,35 @@ class FlowOverride {
  private:
   GstPad* pad_;
   GstFlowReturn flow_;
+  gulong probe_;
+};
+
+/// Lets downstream refuse the first buffer, after `meanwhile`, and take all others.
+class FirstRefused {
+ public:
+  FirstRefused(
+      GstPad* pad, GstFlowReturn flow, std::function<void()> meanwhile = [] {})
+      : pad_(pad), flow_(flow), meanwhile_(std::move(meanwhile)) {
+    probe_ = gst_pad_add_probe(pad, GST_PAD_PROBE_TYPE_BUFFER, refuse, this, nullptr);
+  }
+  ~FirstRefused() { gst_pad_remove_probe(pad_, probe_); }
+  FirstRefused(const FirstRefused&) = delete;
+  FirstRefused& operator=(const FirstRefused&) = delete;
+
+ private:
+  static GstPadProbeReturn refuse(GstPad*, GstPadProbeInfo* info, gpointer data) {
+    auto* self = static_cast<FirstRefused*>(data);
+    if (self->done_.exchange(true)) return GST_PAD_PROBE_OK;
+    gst_buffer_unref(GST_PAD_PROBE_INFO_BUFFER(info));
+    self->meanwhile_();
+    GST_PAD_PROBE_INFO_FLOW_RETURN(info) = self->flow_;
+    return GST_PAD_PROBE_HANDLED;
+  }
+
+  GstPad* pad_;
+  GstFlowReturn flow_;
+  std::function<void()> meanwhile_;
+  std::atomic<bool> done_{false};
   gulong probe_;
 };
 
@@ -161,6 +191,62 @@ TEST_F(Flow, DownstreamsEosEndsTheSegmentButNotTheElement) {
   EXPECT_FALSE(h.has_message(GST_MESSAGE_ERROR));
 }
 
+TEST_F(Flow, FramesOfTheNextSegmentKeepTheirResultsWhenDownstreamEndsTheOneBefore) {
+  Harness h({{"model", "m"}, {"batch-size", "4"}});
+  h.set_caps();
+  std::promise<void> refused;
+  const FirstRefused ended(h.src(), GST_FLOW_EOS, [&] { refused.set_value(); });
+  core_.close_gate();
+  for (int i = 1; i < 3; ++i) ASSERT_EQ(h.push(static_cast<uint8_t>(i), i), GST_FLOW_OK);
+  send_segment(h);
+  for (int i = 3; i < 6; ++i) ASSERT_EQ(h.push(static_cast<uint8_t>(i), i), GST_FLOW_OK);
+  core_.let_one_through();
+  refused.get_future().wait();
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  core_.open_gate();
+  for (int i = 3; i < 6; ++i) {
+    const auto buffer = h.pull();
+    EXPECT_EQ(GST_BUFFER_PTS(buffer.get()), i * kFrame);
+    EXPECT_EQ(value_on(buffer.get()), i);
+  }
+}
+
+TEST_F(Flow, WhatAnEndedSegmentHadDoesNotHoldForTheNext) {
+  Harness h({{"model", "m"}, {"inference-interval", "100"}});
+  h.set_caps();
+  ASSERT_EQ(h.push(1, 0), GST_FLOW_OK);
+  EXPECT_EQ(value_on(h.pull().get()), 1);
+  {
+    const FlowOverride ended(h.src(), GST_FLOW_EOS);
+    EXPECT_EQ(push_until_refused(h), GST_FLOW_EOS);
+  }
+  send_segment(h);
+  ASSERT_EQ(h.push(2, 1), GST_FLOW_OK);
+  EXPECT_TRUE(gst::results_of(h.pull().get()).empty());
+  EXPECT_TRUE(core_.frames().back().discont);
+}
+
+TEST_F(Flow, ATrackOfAnEndedSegmentIsClassifiedAnew) {
+  Harness h({{"model", "m"}, {"inference-region", "roi-list"}, {"reclassify-interval", "0"}});
+  h.set_caps();
+  const auto tracked = [](int number) {
+    GstBuffer* buffer = Harness::frame(static_cast<uint8_t>(number), number);
+    gst_buffer_add_video_region_of_interest_meta(buffer, "x", 0, 0, 4, 4)->id = 7;
+    return buffer;
+  };
+  const FirstRefused ended(h.src(), GST_FLOW_EOS);
+  ASSERT_EQ(h.push(tracked(1)), GST_FLOW_OK);
+  GstFlowReturn flow = GST_FLOW_OK;
+  for (int i = 0; i < 500 && flow == GST_FLOW_OK; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    const Ptr<GstQuery> query(gst_query_new_drain());
+    if (gst_pad_query(h.sink(), query.get()) == FALSE) flow = GST_FLOW_EOS;
+  }
+  send_segment(h);
+  ASSERT_EQ(h.push(tracked(2)), GST_FLOW_OK);
+  EXPECT_EQ(value_on(h.pull().get()), 2);
+}
+
 TEST_F(Flow, EosStillPassesWhenDownstreamHasEnded) {
   Harness h({{"model", "m"}});
   h.set_caps();
@@ -188,6 +274,31 @@ TEST_F(Flow, RelinkingDownstreamResumes) {
   int64_t value = 1;
   while (value == 1) value = value_on(h.pull().get());
   EXPECT_EQ(value, 4);
+}
+
+TEST_F(Flow, RelinkingWhileABufferIsStillRefusedResumes) {
+  Harness h({{"model", "m"}});
+  h.set_caps();
+  const FirstRefused unlinked(h.src(), GST_FLOW_NOT_LINKED,
+                              [&] { gst_pad_send_event(h.src(), gst_event_new_reconfigure()); });
+  ASSERT_EQ(h.push(1, 0), GST_FLOW_OK);
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  ASSERT_EQ(h.push(2, 1), GST_FLOW_OK);
+  EXPECT_EQ(value_on(h.pull().get()), 2);
+}
+
+TEST_F(Flow, AFlushLeavesAPadAloneThatWasDeactivated) {
+  LoneElement e({{"model", "m"}});
+  ASSERT_TRUE(e.set_state(GST_STATE_PLAYING));
+  const Ptr<GstPad> sink(gst_element_get_static_pad(e.element(), "sink"));
+  const Ptr<GstPad> src(gst_element_get_static_pad(e.element(), "src"));
+  // As PLAYING to READY does, source pads first, while a seek flushes.
+  ASSERT_TRUE(gst_pad_set_active(src.get(), FALSE));
+  gst_pad_send_event(sink.get(), gst_event_new_flush_start());
+  gst_pad_send_event(sink.get(), gst_event_new_flush_stop(TRUE));
+  EXPECT_EQ(gst_pad_get_task_state(src.get()), GST_TASK_STOPPED);
+  ASSERT_TRUE(gst_pad_set_active(src.get(), TRUE));
+  EXPECT_EQ(gst_pad_get_task_state(src.get()), GST_TASK_STARTED);
 }
 
 TEST_F(Flow, BuffersAfterEosAreRefusedUntilANewStream) {

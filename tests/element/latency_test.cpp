@@ -52,7 +52,16 @@ TEST_F(Latency, WithBatchSizeOneNothingWaitsForABatchToFill) {
   Harness h({{"model", "m"}, {"batch-timeout", "1000"}});
   make_upstream(h, true);
   EXPECT_EQ(ask(h).min, (5 + 2 * 10) * GST_MSECOND);
-  EXPECT_EQ(ask(h).max, GST_CLOCK_TIME_NONE) << "unknown frame rate";
+}
+
+TEST_F(Latency, WithoutAFrameRateUpstreamsLimitStays) {
+  Harness h({{"model", "m"}});
+  make_upstream(h, true);
+  EXPECT_EQ(ask(h).max, (50 + 2 * 10) * GST_MSECOND) << "no caps yet";
+  h.set_caps("video/x-raw,format=GRAY8,width=16,height=8,framerate=0/1");
+  ASSERT_EQ(h.push(1, 0), GST_FLOW_OK);
+  h.pull();
+  EXPECT_EQ(ask(h).max, (50 + 2 * 10) * GST_MSECOND);
 }
 
 TEST_F(Latency, AGrowingBatchDurationIsAnnounced) {

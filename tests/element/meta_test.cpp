@@ -1,4 +1,6 @@
 // The metadata, the pixels that pass untouched, and what the core sees of a frame.
+#include <algorithm>
+
 #include "element_fixture.h"
 
 namespace tome::testing {
@@ -155,6 +157,27 @@ TEST_F(Meta, StridesAndOffsetsComeFromTheVideoMeta) {
   EXPECT_EQ(seen.strides, (std::vector<int64_t>{32, 32}));
   EXPECT_EQ(seen.corners, (std::vector<uint8_t>{77, 78}));
   EXPECT_EQ(seen.plane_sizes, (std::vector<uint64_t>{kSize - 100, 32 * 4}));
+}
+
+TEST_F(Meta, PlanesMayLieInMemoriesThatFollowEachOther) {
+  Harness h({{"model", "m"}});
+  h.set_caps("video/x-raw,format=NV12,width=16,height=8,framerate=10/1");
+  GstMemory* whole = gst_allocator_alloc(nullptr, 16 * 8 + 16 * 4, nullptr);
+  GstMapInfo map;
+  ASSERT_TRUE(gst_memory_map(whole, &map, GST_MAP_WRITE));
+  std::fill_n(map.data, 16 * 8, uint8_t{77});
+  std::fill_n(map.data + 16 * 8, 16 * 4, uint8_t{78});
+  gst_memory_unmap(whole, &map);
+  GstBuffer* buffer = gst_buffer_new();
+  gst_buffer_append_memory(buffer, gst_memory_share(whole, 0, 16 * 8));
+  gst_buffer_append_memory(buffer, gst_memory_share(whole, 16 * 8, 16 * 4));
+  gst_memory_unref(whole);
+  gst_buffer_add_video_meta(buffer, GST_VIDEO_FRAME_FLAG_NONE, GST_VIDEO_FORMAT_NV12, 16, 8);
+  ASSERT_EQ(h.push(buffer), GST_FLOW_OK);
+  EXPECT_EQ(value_on(h.pull().get()), 77);
+  const SeenFrame seen = core_.frames().at(0);
+  EXPECT_EQ(seen.corners, (std::vector<uint8_t>{77, 78}));
+  EXPECT_EQ(seen.plane_sizes, (std::vector<uint64_t>{16 * 8, 16 * 4}));
 }
 
 TEST_F(Meta, ColorimetryComesFromTheCaps) {

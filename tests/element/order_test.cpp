@@ -94,5 +94,26 @@ TEST_F(Order, ASerializedQueryIsAnsweredByDownstreamAfterTheBuffersBeforeIt) {
                                                      "event segment", "buffer 0", "query drain"}));
 }
 
+TEST_F(Order, WhatIsBehindFramesDoesNotWaitForTheirBatchToFill) {
+  core_.set({.batches_fill = true});
+  Harness h({{"model", "m"}, {"batch-size", "4"}, {"batch-timeout", "6000"}});
+  h.set_caps();
+  core_.close_gate();
+  ASSERT_EQ(h.push(1, 0), GST_FLOW_OK);
+  auto asked = std::async(std::launch::async, [&] {
+    const Ptr<GstQuery> query(gst_query_new_drain());
+    return gst_pad_query(h.sink(), query.get());
+  });
+  EXPECT_EQ(asked.wait_for(std::chrono::seconds(5)), std::future_status::ready) << "a query";
+  core_.open_gate();
+  asked.get();
+  h.pull();
+  core_.close_gate();
+  ASSERT_EQ(h.push(1, 1), GST_FLOW_OK);
+  h.set_caps("video/x-raw,format=GRAY8,width=8,height=16,framerate=10/1");
+  EXPECT_NE(h.pull(), nullptr) << "caps";
+  core_.open_gate();
+}
+
 }  // namespace
 }  // namespace tome::testing

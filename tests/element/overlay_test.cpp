@@ -1,157 +1,13 @@
-// tomeoverlay: what it writes, where, and whether it blends or leaves that to downstream.
-#include "overlay_labels.h"
-
+// tomeoverlay: whether it blends or leaves that to downstream, and what then is on the frames.
 #include <algorithm>
 #include <set>
 
-#include "element_fixture.h"
-#include "overlay_painter.h"
+#include "overlay_fixture.h"
 
 namespace tome::testing {
 namespace {
 
-using gst::CompositionPtr;
-using gst::overlay_labels;
-using gst::OverlayLabel;
 using gst::OverlayPainter;
-using gst::OverlayStyle;
-
-Classification result(std::vector<gst::Tag> tags,
-                      std::optional<std::array<int, 4>> region = std::nullopt) {
-  Classification made;
-  made.model = "vit";
-  made.region = region;
-  made.tags = std::move(tags);
-  return made;
-}
-
-TEST(OverlayLabels, AreTheBestTagsOfTheFrameALineEach) {
-  const std::vector<Classification> results{
-      result({{1, "pan-left", 0.981}, {2, "steady", 0.019}, {3, "tilt", 0.0}})};
-  EXPECT_EQ(overlay_labels(results, 2),
-            (std::vector<OverlayLabel>{{"pan-left 0.98\nsteady 0.02", std::nullopt}}));
-  EXPECT_TRUE(overlay_labels(results, 0).empty());
-  EXPECT_TRUE(overlay_labels({}, 3).empty());
-}
-
-TEST(OverlayLabels, OfSeveralModelsStandUnderTheirNames) {
-  std::vector<Classification> results{result({{1, "cat", 0.5}}), result({{2, "dog", 0.25}})};
-  results[1].model = "deit";
-  EXPECT_EQ(overlay_labels(results, 1),
-            (std::vector<OverlayLabel>{{"vit:\ncat 0.50\ndeit:\ndog 0.25", std::nullopt}}));
-}
-
-TEST(OverlayLabels, OfRegionsHaveTheirBoxEvenWithoutATag) {
-  const std::array<int, 4> one{1, 2, 3, 4}, two{5, 6, 7, 8};
-  const std::vector<Classification> results{result({{1, "cat", 0.5}}, one), result({}, two)};
-  EXPECT_EQ(overlay_labels(results, 1), (std::vector<OverlayLabel>{{"cat 0.50", one}, {"", two}}));
-}
-
-TEST(OverlayLabels, AreValidTextWhateverTheLabelHolds) {
-  const std::vector<Classification> results{
-      result({{1, "a\nb\x01", 1}, {7, "", 1}, {2, "\xff\xfe", 1}})};
-  const auto labels = overlay_labels(results, 3);
-  ASSERT_EQ(labels.size(), 1U);
-  EXPECT_TRUE(g_utf8_validate(labels[0].text.c_str(), -1, nullptr));
-  EXPECT_EQ(labels[0].text.substr(0, 17), "a b  1.00\n7 1.00\n");
-}
-
-struct Rectangle {
-  int x = 0, y = 0;
-  unsigned width = 0, height = 0;
-};
-
-std::vector<Rectangle> rectangles_of(GstVideoOverlayComposition* composition) {
-  std::vector<Rectangle> all;
-  for (guint i = 0; i < gst_video_overlay_composition_n_rectangles(composition); ++i) {
-    Rectangle one;
-    gst_video_overlay_rectangle_get_render_rectangle(
-        gst_video_overlay_composition_get_rectangle(composition, i), &one.x, &one.y, &one.width,
-        &one.height);
-    all.push_back(one);
-  }
-  return all;
-}
-
-TEST(OverlayPainter, PutsTextWhereTheStyleSays) {
-  const std::vector<OverlayLabel> labels{{"pan-left 0.98", std::nullopt}};
-  for (const bool right : {false, true}) {
-    for (const bool bottom : {false, true}) {
-      OverlayStyle style;
-      style.horizontal = right ? gst::HorizontalAlign::kRight : gst::HorizontalAlign::kLeft;
-      style.vertical = bottom ? gst::VerticalAlign::kBottom : gst::VerticalAlign::kTop;
-      OverlayPainter painter;
-      const auto composition = painter.paint(labels, style, 640, 480);
-      ASSERT_NE(composition, nullptr);
-      const auto all = rectangles_of(composition.get());
-      ASSERT_EQ(all.size(), 1U);
-      EXPECT_EQ(all[0].x > 320, right);
-      EXPECT_EQ(all[0].y > 240, bottom);
-      EXPECT_LE(all[0].x + static_cast<int>(all[0].width), 640);
-      EXPECT_LE(all[0].y + static_cast<int>(all[0].height), 480);
-    }
-  }
-}
-
-TEST(OverlayPainter, PutsARegionsTextAboveItsBoxOrInsideAtTheTopOfTheFrame) {
-  OverlayPainter painter;
-  for (const int y : {200, 3}) {
-    const auto composition =
-        painter.paint({{"cat 0.50", std::array<int, 4>{100, y, 300, 200}}}, {}, 640, 480);
-    const auto all = rectangles_of(composition.get());
-    ASSERT_EQ(all.size(), 5U) << "four sides and the text";
-    EXPECT_EQ(all[0].x, 100);
-    EXPECT_EQ(all[0].y, y);
-    EXPECT_EQ(all[0].width, 300U);
-    EXPECT_EQ(all[1].y + static_cast<int>(all[1].height), y + 200);
-    EXPECT_EQ(all[3].x + static_cast<int>(all[3].width), 400);
-    EXPECT_EQ(all[4].x, 100);
-    const int bottom = all[4].y + static_cast<int>(all[4].height);
-    EXPECT_EQ(y == 200 ? bottom : all[4].y, y);
-  }
-}
-
-TEST(OverlayPainter, StaysInTheFrameWhateverItsSizeAndTheBoxes) {
-  OverlayPainter painter;
-  constexpr int kHuge = 2000000000;
-  for (const auto& [width, height] : {std::pair{1, 1}, {16, 8}, {640, 480}}) {
-    for (const std::array<int, 4> box : {std::array{0, 0, 1, 1},
-                                         {-5, -5, 8, 8},
-                                         {3, 3, 0, 0},
-                                         {kHuge, kHuge, 5, 5},
-                                         {0, 0, kHuge, kHuge}}) {
-      const auto composition =
-          painter.paint({{std::string(500, 'W'), box}, {"a", std::nullopt}}, {}, width, height);
-      ASSERT_NE(composition, nullptr);
-      for (const Rectangle& one : rectangles_of(composition.get())) {
-        EXPECT_GE(one.x, 0);
-        EXPECT_GE(one.y, 0);
-        EXPECT_LE(one.width, static_cast<unsigned>(width) + 64);
-        EXPECT_LE(one.height, static_cast<unsigned>(height) + 64);
-      }
-    }
-  }
-}
-
-TEST(OverlayPainter, KeepsWhatItDrewUntilSomethingChanges) {
-  OverlayPainter painter;
-  const std::vector<OverlayLabel> labels{{"cat 0.50", std::nullopt}};
-  const auto first = painter.paint(labels, {}, 640, 480);
-  EXPECT_EQ(painter.paint(labels, {}, 640, 480).get(), first.get());
-  EXPECT_NE(painter.paint(labels, {}, 320, 240).get(), first.get());
-  EXPECT_NE(painter.paint({{"cat 0.51", std::nullopt}}, {}, 640, 480).get(), first.get());
-  EXPECT_EQ(painter.paint({}, {}, 640, 480), nullptr);
-}
-
-TEST(OverlayPainter, DrawsNoMoreRegionsThanItsLimit) {
-  std::vector<OverlayLabel> labels;
-  for (int i = 0; i < 5000; ++i) {
-    labels.push_back({"", std::array<int, 4>{i % 600, i % 400, 20, 20}});
-  }
-  OverlayPainter painter;
-  const auto composition = painter.paint(labels, {}, 640, 480);
-  EXPECT_EQ(rectangles_of(composition.get()).size(), 4 * OverlayPainter::kMostRegions);
-}
 
 constexpr int kWidth = 320, kHeight = 240;
 constexpr const char* kCaps = "video/x-raw,format=GRAY8,width=320,height=240,framerate=10/1";
@@ -186,14 +42,13 @@ Drawn drawn_on(GstBuffer* buffer) {
 
 const std::vector<Classification> kOne{result({{1, "pan-left", 0.98}})};
 
-class Overlay : public ElementTest {
- protected:
-  static bool says_feature(GstPad* pad) {
-    const Ptr<GstCaps> caps(gst_pad_get_current_caps(pad));
-    return gst_caps_features_contains(gst_caps_get_features(caps.get(), 0),
-                                      GST_CAPS_FEATURE_META_GST_VIDEO_OVERLAY_COMPOSITION) != FALSE;
-  }
-};
+bool says_feature(GstPad* pad) {
+  const Ptr<GstCaps> caps(gst_pad_get_current_caps(pad));
+  return gst_caps_features_contains(gst_caps_get_features(caps.get(), 0),
+                                    GST_CAPS_FEATURE_META_GST_VIDEO_OVERLAY_COMPOSITION) != FALSE;
+}
+
+using Overlay = ElementTest;
 
 TEST_F(Overlay, BlendsTheTextIntoItsCornerOnly) {
   Harness h({}, "tomeoverlay");
@@ -281,6 +136,116 @@ TEST_F(Overlay, BlendsForADownstreamThatTakesAnyCapsButDoesNotCompose) {
     EXPECT_EQ(gst_buffer_get_video_overlay_composition_meta(out.get()), nullptr);
   }
   EXPECT_FALSE(says_feature(h.src())) << "negotiated anew";
+}
+
+/// Whether each buffer that passes a pad does so under caps with the feature.
+class MarkedBuffers {
+ public:
+  explicit MarkedBuffers(GstPad* pad) : pad_(pad) {
+    probe_ = gst_pad_add_probe(pad,
+                               static_cast<GstPadProbeType>(GST_PAD_PROBE_TYPE_BUFFER |
+                                                            GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM),
+                               note, this, nullptr);
+  }
+  ~MarkedBuffers() { gst_pad_remove_probe(pad_, probe_); }
+  MarkedBuffers(const MarkedBuffers&) = delete;
+  MarkedBuffers& operator=(const MarkedBuffers&) = delete;
+
+  std::vector<bool> buffers;
+  int caps_events = 0;
+
+ private:
+  static GstPadProbeReturn note(GstPad* pad, GstPadProbeInfo* info, gpointer data) {
+    auto* self = static_cast<MarkedBuffers*>(data);
+    if ((info->type & GST_PAD_PROBE_TYPE_BUFFER) != 0) {
+      self->buffers.push_back(says_feature(pad));
+    } else if (GST_EVENT_TYPE(GST_PAD_PROBE_INFO_EVENT(info)) == GST_EVENT_CAPS) {
+      ++self->caps_events;
+    }
+    return GST_PAD_PROBE_OK;
+  }
+
+  GstPad* pad_;
+  gulong probe_;
+};
+
+TEST_F(Overlay, NoFrameIsBlendedUnderCapsThatSayItIsNot) {
+  Harness h({}, "tomeoverlay");
+  const MarkedBuffers marked(h.src());
+  h.set_caps(kCaps);
+  for (int i = 0; i < 2; ++i) ASSERT_EQ(h.push(gray_frame(kOne)), GST_FLOW_OK);
+  EXPECT_EQ(marked.caps_events, 2) << "with the feature, then, before any frame, without";
+  // A downstream that asks for negotiation, but does not compose any more than before.
+  gst_harness_push_upstream_event(h.get(), gst_event_new_reconfigure());
+  for (int i = 0; i < 2; ++i) ASSERT_EQ(h.push(gray_frame(kOne)), GST_FLOW_OK);
+  EXPECT_EQ(marked.buffers, std::vector<bool>(4, false));
+  EXPECT_EQ(marked.caps_events, 2);
+  for (int i = 0; i < 4; ++i) EXPECT_FALSE(drawn_on(h.pull().get()).rows.empty()) << i;
+}
+
+TEST_F(Overlay, AReconfigureFindsADownstreamThatComposesByNow) {
+  Harness h({}, "tomeoverlay");
+  const MarkedBuffers marked(h.src());
+  h.set_caps(kCaps);
+  ASSERT_EQ(h.push(gray_frame(kOne)), GST_FLOW_OK);
+  gst_harness_add_propose_allocation_meta(h.get(), GST_VIDEO_OVERLAY_COMPOSITION_META_API_TYPE,
+                                          nullptr);
+  gst_harness_push_upstream_event(h.get(), gst_event_new_reconfigure());
+  for (int i = 0; i < 3; ++i) ASSERT_EQ(h.push(gray_frame(kOne)), GST_FLOW_OK);
+  EXPECT_EQ(marked.buffers, (std::vector<bool>{false, false, true, true}));
+  for (const bool attached : marked.buffers) {
+    const auto out = h.pull();
+    EXPECT_EQ(drawn_on(out.get()).rows.empty(), attached);
+    EXPECT_EQ(gst_buffer_get_video_overlay_composition_meta(out.get()) != nullptr, attached);
+  }
+}
+
+TEST_F(Overlay, DrawsOnWhatACropLeaves) {
+  for (const guint x : {kWidth + 0U, kWidth + 1U}) {
+    Harness h({}, "tomeoverlay");
+    h.set_caps("video/x-raw,format=I420,width=320,height=240,framerate=10/1");
+    GstVideoInfo large;
+    gst_video_info_set_format(&large, GST_VIDEO_FORMAT_I420, 2 * kWidth + 2, 2 * kHeight);
+    GstBuffer* buffer = gst_buffer_new_allocate(nullptr, large.size, nullptr);
+    gst_buffer_memset(buffer, 0, 100, large.size);
+    gst_buffer_add_video_meta(buffer, GST_VIDEO_FRAME_FLAG_NONE, GST_VIDEO_FORMAT_I420,
+                              2 * kWidth + 2, 2 * kHeight);
+    GstVideoCropMeta* crop = gst_buffer_add_video_crop_meta(buffer);
+    crop->x = x;
+    crop->y = kHeight;
+    crop->width = kWidth;
+    crop->height = kHeight;
+    gst::attach_results(buffer,
+                        std::vector{result({{1, "cat", 0.5}}, std::array{50, 60, 100, 80})});
+    ASSERT_EQ(h.push(buffer), GST_FLOW_OK);
+    const auto out = h.pull();
+    std::set<int> rows, columns;
+    GstMapInfo map;
+    ASSERT_TRUE(gst_buffer_map(out.get(), &map, GST_MAP_READ));
+    for (int i = 0; i < 2 * kHeight * large.stride[0]; ++i) {
+      if (map.data[i] == 100) continue;
+      rows.insert(i / large.stride[0]);
+      columns.insert(i % large.stride[0]);
+    }
+    gst_buffer_unmap(out.get(), &map);
+    ASSERT_FALSE(rows.empty());
+    EXPECT_EQ(*rows.rbegin(), kHeight + 139);
+    EXPECT_EQ(*columns.begin(), kWidth + 50) << "an odd offset begins with its chroma sample";
+    EXPECT_EQ(*columns.rbegin(), kWidth + 149);
+  }
+}
+
+TEST_F(Overlay, ACropOutsideThePictureIsAnError) {
+  Harness h({}, "tomeoverlay");
+  h.set_caps(kCaps);
+  GstBuffer* buffer = gray_frame(kOne);
+  GstVideoCropMeta* crop = gst_buffer_add_video_crop_meta(buffer);
+  crop->x = 300;
+  crop->width = 100;
+  crop->height = 10;
+  EXPECT_EQ(h.push(buffer), GST_FLOW_ERROR);
+  const std::string text = h.error_text();
+  EXPECT_NE(text.find("100x10"), std::string::npos) << text;
 }
 
 TEST_F(Overlay, BlendsForADownstreamThatRefusesTheFeature) {

@@ -1,58 +1,18 @@
 // tomepublish: its lines, and what happens when they cannot be written.
 #include <fcntl.h>
-#include <sys/stat.h>
+#include <stdlib.h>
 #include <unistd.h>
 
-#include <chrono>
-#include <filesystem>
-#include <fstream>
+#include <algorithm>
 #include <limits>
-#include <nlohmann/json.hpp>
 
-#include "element_fixture.h"
+#include "printable.h"
+#include "publish_fixture.h"
+#include "publish_progress.h"
 #include "result_line.h"
 
 namespace tome::testing {
 namespace {
-
-using gst::Tag;
-using Json = nlohmann::json;
-
-Classification result(unsigned age = 0) {
-  Classification made;
-  made.model = "fake";
-  made.age = age;
-  made.clip_start = made.clip_end = 2 * kFrame;
-  made.tags = {{7, "water bottle", 0.75}, {3, "ski", 0.125}};
-  made.tokens_in = 197;
-  made.tokens_out = 41;
-  return made;
-}
-
-GstBuffer* frame_with(std::initializer_list<Classification> results, int number = 2) {
-  GstBuffer* buffer = Harness::frame(0, number);
-  gst::attach_results(buffer, std::vector<Classification>(results));
-  return buffer;
-}
-
-class Publish : public ::testing::Test {
- protected:
-  void SetUp() override {
-    const auto* test = ::testing::UnitTest::GetInstance()->current_test_info();
-    file_ = std::filesystem::temp_directory_path() /
-            ("tomepublish-" + std::to_string(getpid()) + "-" + test->name());
-  }
-  void TearDown() override { std::filesystem::remove(file_); }
-
-  std::vector<Json> lines() const {
-    std::ifstream in(file_);
-    std::vector<Json> parsed;
-    for (std::string line; std::getline(in, line);) parsed.push_back(Json::parse(line));
-    return parsed;
-  }
-
-  std::filesystem::path file_;
-};
 
 TEST_F(Publish, WritesEveryKeyForAFrame) {
   Harness h({{"location", file_.c_str()}, {"stream", "door"}}, "tomepublish");
@@ -158,19 +118,155 @@ TEST_F(Publish, AFullDiskIsAnError) {
   EXPECT_TRUE(g_error_matches(error, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_NO_SPACE_LEFT));
 }
 
-TEST_F(Publish, AReaderThatHasGoneIsAnErrorAndNoSignal) {
-  // A named pipe whose reader closes: the next write is EPIPE. SIGPIPE would end this process.
-  ASSERT_EQ(mkfifo(file_.c_str(), 0600), 0);
-  const int reader = open(file_.c_str(), O_RDONLY | O_NONBLOCK);
+TEST_F(Publish, TwoWritersOfOneFileKeepEachOthersLines) {
+  Harness one({{"location", file_.c_str()}, {"stream", "one"}}, "tomepublish");
+  Harness other({{"location", file_.c_str()}, {"stream", "other, longer"}}, "tomepublish");
+  one.set_caps();
+  other.set_caps();
+  for (int i = 0; i < 10; ++i) {
+    Classification next = result();
+    next.clip_start = next.clip_end = static_cast<GstClockTime>(i) * kFrame;
+    ASSERT_EQ(one.push(frame_with({next}, i)), GST_FLOW_OK);
+    ASSERT_EQ(other.push(frame_with({next}, i)), GST_FLOW_OK);
+  }
+  EXPECT_EQ(lines().size(), 20U);
+}
+
+TEST_F(Publish, TimesAreThoseOfTheStreamAndNotOfTheSource) {
   Harness h({{"location", file_.c_str()}}, "tomepublish");
   h.set_caps();
+  // As of a camera that has been on for an hour, or a file that was seeked.
+  GstSegment segment;
+  gst_segment_init(&segment, GST_FORMAT_TIME);
+  segment.start = segment.position = 3600 * GST_SECOND;
+  segment.time = 5 * GST_SECOND;
+  h.push_event(gst_event_new_segment(&segment));
+  Classification clip = result();
+  clip.frames = 4;
+  clip.clip_start = segment.start - kFrame;  // a window may begin before the segment
+  clip.clip_end = segment.start + 2 * kFrame;
+  GstBuffer* buffer = frame_with({clip});
+  GST_BUFFER_PTS(buffer) = clip.clip_end;
+  ASSERT_EQ(h.push(buffer), GST_FLOW_OK);
+  ASSERT_EQ(lines().size(), 1U);
+  EXPECT_EQ(lines()[0]["pts"], 5.2);
+  EXPECT_EQ(lines()[0]["clip"], Json::parse(R"({"start": 4.9, "end": 5.2, "frames": 4})"));
+}
+
+TEST_F(Publish, ASegmentOfBytesLeavesTimesAsTheyAre) {
+  Harness h({{"location", file_.c_str()}}, "tomepublish");
+  h.set_caps();
+  GstSegment segment;
+  gst_segment_init(&segment, GST_FORMAT_BYTES);
+  h.push_event(gst_event_new_segment(&segment));
   ASSERT_EQ(h.push(frame_with({result()})), GST_FLOW_OK);
-  close(reader);
-  EXPECT_EQ(h.push(frame_with({result()})), GST_FLOW_ERROR);
-  GError* error = nullptr;
-  h.error_text(&error);
-  const Ptr<GError> owned(error);
-  EXPECT_TRUE(g_error_matches(error, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_WRITE));
+  EXPECT_EQ(lines().at(0)["pts"], 0.2);
+}
+
+TEST_F(Publish, CopiesOfAResultAreWrittenOnce) {
+  Harness h({{"location", file_.c_str()}}, "tomepublish");
+  h.set_caps();
+  Classification one = result(), region = result(), next = result();
+  region.region = {1, 2, 3, 4};
+  next.clip_start = next.clip_end = 5 * kFrame;
+  // A payloader's packets, then videorate's repetition of the frame, at another time.
+  for (int i = 0; i < 3; ++i) ASSERT_EQ(h.push(frame_with({one, region}, 2)), GST_FLOW_OK);
+  ASSERT_EQ(h.push(frame_with({one, region}, 3)), GST_FLOW_OK);
+  EXPECT_EQ(lines().size(), 2U);
+  ASSERT_EQ(h.push(frame_with({next}, 5)), GST_FLOW_OK);
+  EXPECT_EQ(lines().size(), 3U);
+  // The same time of a stream that starts over is another frame.
+  GstSegment segment;
+  gst_segment_init(&segment, GST_FORMAT_TIME);
+  h.push_event(gst_event_new_segment(&segment));
+  ASSERT_EQ(h.push(frame_with({next}, 5)), GST_FLOW_OK);
+  EXPECT_EQ(lines().size(), 4U);
+}
+
+TEST_F(Publish, WhatOneFrameHasTwiceIsNoCopy) {
+  Harness h({{"location", file_.c_str()}}, "tomepublish");
+  h.set_caps();
+  ASSERT_EQ(h.push(frame_with({result(), result()})), GST_FLOW_OK);
+  EXPECT_EQ(lines().size(), 2U);
+}
+
+TEST_F(Publish, WithoutTimeStampsEverythingIsWritten) {
+  Harness h({{"location", file_.c_str()}}, "tomepublish");
+  h.set_caps();
+  Classification timeless = result();
+  timeless.clip_start = timeless.clip_end = GST_CLOCK_TIME_NONE;
+  for (int i = 0; i < 3; ++i) {
+    GstBuffer* buffer = frame_with({timeless});
+    GST_BUFFER_PTS(buffer) = GST_CLOCK_TIME_NONE;
+    ASSERT_EQ(h.push(buffer), GST_FLOW_OK);
+  }
+  EXPECT_EQ(lines().size(), 3U);
+}
+
+TEST_F(Publish, HeldTellsFramesApartAndNotPackets) {
+  Harness h({{"location", file_.c_str()}, {"held", "true"}}, "tomepublish");
+  h.set_caps();
+  for (const int frame : {2, 2, 2}) ASSERT_EQ(h.push(frame_with({result()}, frame)), GST_FLOW_OK);
+  EXPECT_EQ(lines().size(), 1U);
+  for (const int frame : {3, 3}) ASSERT_EQ(h.push(frame_with({result(1)}, frame)), GST_FLOW_OK);
+  EXPECT_EQ(lines().size(), 2U);
+  // videorate's repetition is one more frame, at which this is what is known.
+  ASSERT_EQ(h.push(frame_with({result(1)}, 4)), GST_FLOW_OK);
+  EXPECT_EQ(lines().size(), 3U);
+}
+
+TEST_F(Publish, APayloadersPacketsAreOneResult) {
+  if (!Ptr<GstElement>(gst_element_factory_make("rtpvrawpay", nullptr))) {
+    GTEST_SKIP() << "no rtpvrawpay here";
+  }
+  FakeCore::instance().reset();
+  unsigned packets = 0;
+  EXPECT_EQ(play("videotestsrc num-buffers=3 ! video/x-raw,format=RGB,width=64,height=64 ! "
+                 "tomeclassify model=fake ! rtpvrawpay ! tomepublish location=" +
+                     file_.string(),
+                 [&](GstBuffer*) { ++packets; }),
+            "");
+  EXPECT_GT(packets, 10U);
+  EXPECT_EQ(lines().size(), 3U);
+}
+
+TEST_F(Publish, StatsCountLines) {
+  Harness h({{"location", file_.c_str()}}, "tomepublish");
+  h.set_caps();
+  ASSERT_EQ(h.push(frame_with({result(), result()})), GST_FLOW_OK);
+  EXPECT_EQ(count(h, "published"), 2U);
+}
+
+TEST(Progress, LabelsCannotCommandTheTerminal) {
+  const int terminal = posix_openpt(O_RDWR | O_NOCTTY);
+  if (terminal < 0 || grantpt(terminal) != 0 || unlockpt(terminal) != 0) {
+    GTEST_SKIP() << "no pseudo-terminals here";
+  }
+  const int screen = open(ptsname(terminal), O_RDWR | O_NOCTTY);
+  const int before = dup(STDERR_FILENO);
+  dup2(screen, STDERR_FILENO);
+  gst::PublishProgress progress;
+  progress.start(true);
+  Classification evil = result();
+  evil.tags[0].label = "a\x1b]0;title\x07 \u009b31m";
+  progress.result(evil);
+  progress.finish();
+  dup2(before, STDERR_FILENO);
+  std::string shown(1000, '\0');
+  shown.resize(static_cast<size_t>(read(terminal, shown.data(), shown.size())));
+  for (const int descriptor : {before, screen, terminal}) close(descriptor);
+  EXPECT_NE(shown.find("a ]0;title   31m 0.75"), std::string::npos) << shown;
+  EXPECT_EQ(std::count(shown.begin(), shown.end(), '\x1b'), 1) << "the one that clears the line";
+}
+
+TEST(Printable, ControlCharactersAreSpaces) {
+  EXPECT_EQ(gst::printable("a\x1b[2Jb\n\x7f"
+                           "c"),
+            "a [2Jb  c");
+  EXPECT_EQ(gst::printable("csi\u009b"
+                           "31m h\u00e9 \u4f60"),
+            "csi 31m h\u00e9 \u4f60");
+  EXPECT_EQ(gst::printable("\xff\x9b"), "\ufffd\ufffd");
 }
 
 TEST(ResultLine, TimeIsUtcWithMilliseconds) {

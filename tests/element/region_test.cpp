@@ -140,6 +140,28 @@ TEST_F(Regions, TrackedOnesAreClassifiedEveryNthFrameAndHeldBetween) {
   EXPECT_EQ(core_.frames().size(), 2U);
 }
 
+TEST_F(Regions, TwoWithOneIdInOneFrameAreTwoObjects) {
+  Harness h({{"model", "m"}, {"inference-region", "roi-list"}, {"reclassify-interval", "5"}});
+  h.set_caps();
+  for (int i = 0; i < 2; ++i) {
+    GstBuffer* buffer = numbered_frame(i);
+    add_roi(buffer, "face", 1, 0, 4, 4, 3);
+    add_roi(buffer, "face", 8, 4, 4, 4, 3);
+    ASSERT_EQ(h.push(buffer), GST_FLOW_OK);
+    const auto out = h.pull();
+    const auto results = gst::results_of(out.get());
+    ASSERT_EQ(results.size(), 2U);
+    EXPECT_EQ(results[0].tags[0].id, 1);
+    EXPECT_EQ(results[0].age, static_cast<unsigned>(i)) << "the first is tracked";
+    EXPECT_EQ(results[1].tags[0].id, 16 * 4 + 8);
+    EXPECT_EQ(results[1].age, 0U) << "the second is classified every time";
+    int id = -1;
+    ASSERT_NE(param_of(out.get(), 1), nullptr);
+    EXPECT_TRUE(gst_structure_get_int(param_of(out.get(), 1), "label-id", &id));
+    EXPECT_EQ(id, 16 * 4 + 8);
+  }
+}
+
 TEST_F(Regions, IntervalZeroClassifiesEachTrackOnce) {
   Harness h({{"model", "m"}, {"inference-region", "roi-list"}, {"reclassify-interval", "0"}});
   h.set_caps();

@@ -1,0 +1,123 @@
+#include "broker_settings.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <fstream>
+#include <sstream>
+#include <system_error>
+
+#include "publish_backend.h"
+
+namespace tome::gst {
+namespace {
+
+[[noreturn]] void refuse(const std::string& text) {
+  throw PublishError(GST_RESOURCE_ERROR_SETTINGS, text);
+}
+
+[[noreturn]] void refuse_address(const std::string& text) {
+  refuse(text.empty() ? "address: found none, expected host or host:port"
+                      : "address: found '" + text + "', expected host or host:port");
+}
+
+bool is_host(const std::string& text, bool is_ipv6) {
+  const auto allowed = [is_ipv6](char c) {
+    return g_ascii_isalnum(c) != FALSE || c == '.' || c == '-' || c == '_' ||
+           (is_ipv6 && (c == ':' || c == '%'));
+  };
+  return !text.empty() && std::all_of(text.begin(), text.end(), allowed);
+}
+
+void expect_method(const std::string& value, const char* property, bool fits,
+                   const char* expected) {
+  if (value.empty() || fits) return;
+  refuse(std::string(property) + ": found '" + value + "', expected it with method=" + expected +
+         " only");
+}
+
+}  // namespace
+
+BrokerAddress parse_address(const std::string& text, uint16_t default_port) {
+  const bool is_ipv6 = text.starts_with('[');
+  const size_t host_end = is_ipv6 ? text.find(']') : std::min(text.find(':'), text.size());
+  if (host_end == std::string::npos) refuse_address(text);
+  BrokerAddress address{text.substr(is_ipv6 ? 1 : 0, host_end - (is_ipv6 ? 1 : 0)), default_port};
+  const std::string rest = text.substr(host_end + (is_ipv6 ? 1 : 0));
+  if (!is_host(address.host, is_ipv6)) refuse_address(text);
+  if (rest.empty()) return address;
+  const char* end = rest.data() + rest.size();
+  const auto number = std::from_chars(rest.data() + 1, end, address.port);
+  const bool valid = rest.starts_with(':') && number.ec == std::errc() && number.ptr == end;
+  if (!valid || address.port == 0) refuse_address(text);
+  return address;
+}
+
+std::vector<BrokerAddress> parse_addresses(const std::string& text, uint16_t default_port) {
+  std::vector<BrokerAddress> addresses;
+  std::istringstream in(text);
+  for (std::string item; std::getline(in, item, ',');) {
+    addresses.push_back(parse_address(item, default_port));
+  }
+  if (addresses.empty() || text.ends_with(',')) refuse_address(text);
+  return addresses;
+}
+
+std::vector<std::pair<std::string, std::string>> parse_config(const std::string& text) {
+  std::vector<std::pair<std::string, std::string>> settings;
+  std::istringstream in(text);
+  for (std::string item; std::getline(in, item, ',');) {
+    const size_t equals = item.find('=');
+    if (equals != std::string::npos && equals > 0) {
+      settings.emplace_back(item.substr(0, equals), item.substr(equals + 1));
+    } else if (equals == std::string::npos && !settings.empty()) {
+      settings.back().second += "," + item;
+    } else {
+      refuse("config: found '" + item + "', expected key=value");
+    }
+  }
+  return settings;
+}
+
+std::string read_password(const PublishSettings& settings) {
+  if (settings.password_file.empty()) return "";
+  errno = 0;
+  std::ifstream in(settings.password_file);
+  std::string password;
+  if (!std::getline(in, password) && !in.eof()) {
+    refuse("password-file: cannot read '" + settings.password_file +
+           "': " + std::generic_category().message(errno));
+  }
+  if (password.ends_with('\r')) password.pop_back();
+  if (password.empty()) {
+    refuse("password-file: the first line of '" + settings.password_file +
+           "' is empty, expected a password");
+  }
+  return password;
+}
+
+void check_method(const PublishSettings& settings) {
+  const bool is_file = settings.method == PublishMethod::kFile;
+  expect_method(settings.location, "location", is_file, "file");
+  expect_method(settings.config, "config", settings.method == PublishMethod::kKafka, "kafka");
+  const std::array<std::pair<const char*, const std::string&>, 6> of_brokers = {{
+      {"address", settings.address},
+      {"topic", settings.topic},
+      {"client-id", settings.client_id},
+      {"username", settings.username},
+      {"password-file", settings.password_file},
+      {"ca-file", settings.ca_file},
+  }};
+  for (const auto& [name, value] : of_brokers) {
+    expect_method(value, name, !is_file, "mqtt or kafka");
+  }
+  if (settings.username.empty() && !settings.password_file.empty()) {
+    refuse("password-file: found '" + settings.password_file + "', expected a username with it");
+  }
+  if (!settings.ca_file.empty() && !std::ifstream(settings.ca_file)) {
+    refuse("ca-file: found '" + settings.ca_file + "', expected a file that can be read");
+  }
+}
+
+}  // namespace tome::gst

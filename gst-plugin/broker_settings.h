@@ -1,0 +1,34 @@
+// What the settings of brokers mean, and what is wrong with them.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "publish_settings.h"
+
+namespace tome::gst {
+
+struct BrokerAddress {
+  std::string host;
+  uint16_t port;
+};
+
+// All throw PublishError, with the property's name, what was found and what was expected.
+
+/// `host`, `host:port` or `[IPv6]:port`.
+BrokerAddress parse_address(const std::string& text, uint16_t default_port);
+/// Several of them, by commas; at least one.
+std::vector<BrokerAddress> parse_addresses(const std::string& text, uint16_t default_port);
+
+/// `key=value,key=value`. What has no `=` belongs to the value before: `debug=broker,topic`.
+std::vector<std::pair<std::string, std::string>> parse_config(const std::string& text);
+
+/// The first line of the file that `password-file` names; empty if it names none.
+std::string read_password(const PublishSettings& settings);
+
+/// Whether a file's method has a broker's settings, and so on: what would be ignored is a mistake.
+void check_method(const PublishSettings& settings);
+
+}  // namespace tome::gst

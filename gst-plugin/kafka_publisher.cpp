@@ -1,0 +1,200 @@
+// Messages to Kafka, with librdkafka.
+#include <librdkafka/rdkafka.h>
+#include <poll.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "broker_publisher.h"
+#include "broker_settings.h"
+
+GST_DEBUG_CATEGORY_STATIC(tome_kafka_debug);
+#define GST_CAT_DEFAULT tome_kafka_debug
+
+namespace tome::gst {
+namespace {
+
+constexpr uint16_t kPort = 9092;
+constexpr int kPause = 1000;  // ms
+
+struct FreeConfig {
+  void operator()(rd_kafka_conf_t* config) const { rd_kafka_conf_destroy(config); }
+};
+using Config = std::unique_ptr<rd_kafka_conf_t, FreeConfig>;
+
+struct FreeProducer {
+  void operator()(rd_kafka_t* producer) const { rd_kafka_destroy(producer); }
+};
+struct FreeQueue {
+  void operator()(rd_kafka_queue_t* queue) const { rd_kafka_queue_destroy(queue); }
+};
+
+[[noreturn]] void refuse(const std::string& text) {
+  throw PublishError(GST_RESOURCE_ERROR_SETTINGS, text);
+}
+
+class KafkaLink : public BrokerLink {
+ public:
+  /// @param key of all messages, so that one partition gets them and keeps their order
+  KafkaLink(Config config, std::string topic, std::string key);
+
+  void run(MessageQueue& queue) override;
+
+ private:
+  static void on_delivery(rd_kafka_t*, const rd_kafka_message_t* message, void* self);
+  static void on_error(rd_kafka_t*, int code, const char* reason, void* self);
+  void send_waiting();
+  void send(const Message& message);
+
+  const std::string topic_, key_;
+  std::unique_ptr<rd_kafka_t, FreeProducer> producer_;
+  MessageQueue* queue_ = nullptr;  // while run() runs
+  std::string last_error_;
+};
+
+/// librdkafka would print to stderr.
+void log(const rd_kafka_t*, int level, const char* facility, const char* text) {
+  if (level <= 4) {
+    GST_INFO("%s: %s", facility, text);
+  } else {
+    GST_DEBUG("%s: %s", facility, text);
+  }
+}
+
+KafkaLink::KafkaLink(Config config, std::string topic, std::string key)
+    : topic_(std::move(topic)), key_(std::move(key)) {
+  rd_kafka_conf_set_opaque(config.get(), this);
+  rd_kafka_conf_set_dr_msg_cb(config.get(), on_delivery);
+  rd_kafka_conf_set_error_cb(config.get(), on_error);
+  rd_kafka_conf_set_log_cb(config.get(), log);
+  std::array<char, 512> why{};
+  producer_.reset(rd_kafka_new(RD_KAFKA_PRODUCER, config.get(), why.data(), why.size()));
+  if (!producer_) refuse(std::string("Kafka's settings do not fit together: ") + why.data());
+  static_cast<void>(config.release());  // the producer's now
+}
+
+void KafkaLink::run(MessageQueue& queue) {
+  queue_ = &queue;
+  const std::unique_ptr<rd_kafka_queue_t, FreeQueue> reports(
+      rd_kafka_queue_get_main(producer_.get()));
+  const uint64_t one = 1;
+  const int wake_up = queue.wake_up().descriptor();
+  rd_kafka_queue_io_event_enable(reports.get(), wake_up, &one, sizeof one);
+  while (!queue.stopping()) {
+    send_waiting();
+    queue.wake_up().wait(kPause);
+    queue.wake_up().clear();
+    rd_kafka_poll(producer_.get(), 0);
+  }
+  rd_kafka_queue_io_event_enable(reports.get(), -1, nullptr, 0);
+  queue_ = nullptr;
+}
+
+void KafkaLink::send_waiting() {
+  while (const auto message = queue_->take()) send(*message);
+}
+
+void KafkaLink::send(const Message& message) {
+  // The library's own queue holds far more than the messages on their way, so it is never full.
+  // It copies the text, and const is lost on its macros.
+  const rd_kafka_resp_err_t code = rd_kafka_producev(
+      producer_.get(), RD_KAFKA_V_TOPIC(topic_.c_str()), RD_KAFKA_V_KEY(key_.data(), key_.size()),
+      RD_KAFKA_V_VALUE(const_cast<char*>(message.text.data()), message.text.size()),
+      RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+      RD_KAFKA_V_OPAQUE(reinterpret_cast<void*>(static_cast<uintptr_t>(message.number))),
+      RD_KAFKA_V_END);
+  if (code != RD_KAFKA_RESP_ERR_NO_ERROR) queue_->refused(message.number, rd_kafka_err2str(code));
+}
+
+void KafkaLink::on_delivery(rd_kafka_t*, const rd_kafka_message_t* message, void* self) {
+  MessageQueue* queue = static_cast<KafkaLink*>(self)->queue_;
+  if (queue == nullptr) return;
+  const auto number = static_cast<uint64_t>(reinterpret_cast<uintptr_t>(message->_private));
+  if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
+    queue->delivered(number);
+  } else {
+    queue->refused(number, rd_kafka_err2str(message->err));
+  }
+}
+
+void KafkaLink::on_error(rd_kafka_t*, int code, const char* reason, void* self) {
+  auto* link = static_cast<KafkaLink*>(self);
+  GST_INFO("%s: %s", rd_kafka_err2name(static_cast<rd_kafka_resp_err_t>(code)), reason);
+  if (link->queue_ == nullptr) return;
+  switch (code) {
+    case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:  // says how many, and the one before it why
+      link->queue_->disconnected(link->last_error_.empty() ? reason : link->last_error_);
+      break;
+    case RD_KAFKA_RESP_ERR__AUTHENTICATION:
+    case RD_KAFKA_RESP_ERR__SSL:
+    case RD_KAFKA_RESP_ERR__FATAL:
+      link->queue_->disconnected(reason);
+      break;
+    default:
+      link->last_error_ = reason;
+  }
+}
+
+void set(rd_kafka_conf_t* config, const std::string& name, const std::string& value) {
+  std::array<char, 512> why{};
+  const auto result =
+      rd_kafka_conf_set(config, name.c_str(), value.c_str(), why.data(), why.size());
+  if (result == RD_KAFKA_CONF_OK) return;
+  // The value may be a secret.
+  refuse("config: found '" + name +
+         "', expected a setting of librdkafka and a value for it: " + why.data());
+}
+
+/// What the properties say, in librdkafka's words; `config` may say otherwise.
+void set_defaults(rd_kafka_conf_t* config, const PublishSettings& settings) {
+  // Or a message that is sent again would come behind later ones.
+  set(config, "max.in.flight.requests.per.connection", "1");
+  if (!settings.client_id.empty()) set(config, "client.id", settings.client_id);
+  const bool tls = !settings.ca_file.empty(), sasl = !settings.username.empty();
+  if (tls) set(config, "ssl.ca.location", settings.ca_file);
+  if (sasl) {
+    set(config, "sasl.mechanisms", "PLAIN");
+    set(config, "sasl.username", settings.username);
+    set(config, "sasl.password", read_password(settings));
+  }
+  if (tls || sasl) {
+    set(config, "security.protocol", sasl ? (tls ? "sasl_ssl" : "sasl_plaintext") : "ssl");
+  }
+}
+
+void check_topic(const std::string& topic) {
+  const auto allowed = [](char c) {
+    return g_ascii_isalnum(c) != FALSE || c == '.' || c == '_' || c == '-';
+  };
+  if (!topic.empty() && topic.size() <= 249 && std::all_of(topic.begin(), topic.end(), allowed)) {
+    return;
+  }
+  refuse("topic: found '" + topic +
+         "', expected a Kafka topic: up to 249 of a-z, A-Z, 0-9, ., _, -");
+}
+
+}  // namespace
+
+std::unique_ptr<BrokerLink> make_kafka_link(const PublishSettings& settings) {
+  GST_DEBUG_CATEGORY_INIT(tome_kafka_debug, "tomepublish-kafka", 0, "What librdkafka says");
+  std::string brokers;
+  for (const auto& [host, port] : parse_addresses(settings.address, kPort)) {
+    const bool is_ipv6 = host.find(':') != std::string::npos;
+    brokers += (brokers.empty() ? "" : ",") + (is_ipv6 ? "[" + host + "]" : host) + ":" +
+               std::to_string(port);
+  }
+  check_topic(settings.topic);
+  Config config(rd_kafka_conf_new());
+  set_defaults(config.get(), settings);
+  for (const auto& [name, value] : parse_config(settings.config)) set(config.get(), name, value);
+  set(config.get(), "bootstrap.servers", brokers);
+  // Each message's fate is counted.
+  set(config.get(), "delivery.report.only.error", "false");
+  return std::make_unique<KafkaLink>(std::move(config), settings.topic, settings.stream_name);
+}
+
+}  // namespace tome::gst

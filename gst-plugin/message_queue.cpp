@@ -1,0 +1,164 @@
+#include "message_queue.h"
+
+#include <utility>
+
+namespace tome::gst {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+MessageQueue::MessageQueue(size_t capacity, std::string place, PublishWarning warning)
+    : capacity_(capacity), place_(std::move(place)), warning_(std::move(warning)) {}
+
+void MessageQueue::push(std::string text) {
+  bool full = false, old = false;
+  {
+    const std::scoped_lock lock(mutex_);
+    waiting_.push_back({++last_number_, std::move(text), steady_clock::now()});
+    full = drop_oldest() > 0;
+    old = is_old();
+  }
+  wake_up_.set();
+  if (full) {
+    begin_outage("takes messages more slowly than they come: the oldest are dropped");
+  } else if (old) {
+    begin_outage("has taken no message for " + std::to_string(kOld.count()) + " s");
+  }
+}
+
+/// Down to the capacity. @return how many were dropped
+uint64_t MessageQueue::drop_oldest() {
+  uint64_t dropped = 0;
+  for (; waiting_.size() > capacity_; ++dropped) waiting_.pop_front();
+  counts_.dropped += dropped;
+  return dropped;
+}
+
+bool MessageQueue::is_old() const {
+  const Message& oldest = on_their_way_.empty() ? waiting_.front() : on_their_way_.begin()->second;
+  return steady_clock::now() - oldest.since > kOld;
+}
+
+void MessageQueue::drain(milliseconds longest) {
+  uint64_t left = 0;
+  {
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, longest, [&] { return interrupted_ || outstanding() == 0; });
+    if (interrupted_ || outstanding() == 0) return;
+    left = outstanding();
+    told_of_loss_ = true;
+  }
+  warn(std::to_string(left) + " messages were not delivered to " + place_ + " within " +
+       std::to_string(longest.count()) + " ms of the end of the stream");
+}
+
+void MessageQueue::interrupt() {
+  const std::scoped_lock lock(mutex_);
+  interrupted_ = true;
+  changed_.notify_all();
+}
+
+void MessageQueue::resume() {
+  const std::scoped_lock lock(mutex_);
+  interrupted_ = false;
+}
+
+void MessageQueue::stop() {
+  {
+    const std::scoped_lock lock(mutex_);
+    stopping_ = true;
+    changed_.notify_all();
+  }
+  wake_up_.set();
+}
+
+void MessageQueue::give_up() {
+  uint64_t left = 0;
+  bool told = false;
+  {
+    const std::scoped_lock lock(mutex_);
+    left = outstanding();
+    counts_.lost += left;
+    waiting_.clear();
+    on_their_way_.clear();
+    told = std::exchange(told_of_loss_, true);
+  }
+  if (left > 0 && !told) {
+    warn(std::to_string(left) + " messages to " + place_ + " were not delivered before the stop");
+  }
+  const std::scoped_lock lock(warning_mutex_);
+  warning_ = nullptr;
+}
+
+PublishCounts MessageQueue::counts() const {
+  const std::scoped_lock lock(mutex_);
+  PublishCounts counts = counts_;
+  counts.queued = outstanding();
+  return counts;
+}
+
+std::optional<Message> MessageQueue::take() {
+  const std::scoped_lock lock(mutex_);
+  if (waiting_.empty() || on_their_way_.size() >= kMostOnTheirWay || stopping_) return {};
+  Message message = std::move(waiting_.front());
+  waiting_.pop_front();
+  on_their_way_[message.number] = message;
+  return message;
+}
+
+void MessageQueue::delivered(uint64_t number) {
+  const std::scoped_lock lock(mutex_);
+  if (on_their_way_.erase(number) == 0) return;
+  ++counts_.published;
+  // Not while it lags behind: the next message may push out one more.
+  if (waiting_.size() < (capacity_ + 1) / 2) outage_ = false;
+  changed_.notify_all();
+}
+
+void MessageQueue::refused(uint64_t number, const std::string& why) {
+  {
+    const std::scoped_lock lock(mutex_);
+    if (on_their_way_.erase(number) == 0) return;
+    ++counts_.lost;
+    changed_.notify_all();
+  }
+  begin_outage("did not take a message: " + why);
+}
+
+void MessageQueue::give_back() {
+  const std::scoped_lock lock(mutex_);
+  for (auto at = on_their_way_.rbegin(); at != on_their_way_.rend(); ++at) {
+    waiting_.push_front(std::move(at->second));
+  }
+  on_their_way_.clear();
+  drop_oldest();
+}
+
+void MessageQueue::disconnected(const std::string& why) {
+  begin_outage("is not connected: " + why);
+}
+
+bool MessageQueue::stopping() const {
+  const std::scoped_lock lock(mutex_);
+  return stopping_;
+}
+
+bool MessageQueue::pause(milliseconds time) {
+  std::unique_lock lock(mutex_);
+  return changed_.wait_for(lock, time, [&] { return stopping_; });
+}
+
+void MessageQueue::begin_outage(const std::string& text) {
+  {
+    const std::scoped_lock lock(mutex_);
+    if (std::exchange(outage_, true) || stopping_) return;
+  }
+  warn(place_ + " " + text);
+}
+
+void MessageQueue::warn(const std::string& text) {
+  const std::scoped_lock lock(warning_mutex_);
+  if (warning_) warning_(text);
+}
+
+}  // namespace tome::gst

@@ -1,0 +1,98 @@
+// The messages that a broker has not taken yet.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "publish_backend.h"
+#include "wake_up.h"
+
+namespace tome::gst {
+
+struct Message {
+  uint64_t number = 0;
+  std::string text;
+  std::chrono::steady_clock::time_point since{};
+};
+
+// Note [A broker never holds up the video]
+// The streaming thread only appends to this queue. It is bounded: when it is full, its oldest
+// message goes, because what is seen now matters more than what was. Another thread, the worker,
+// hands the messages to the broker, a few at a time, so that few are out of the queue's reach, and
+// keeps each until the broker has it: when a connection breaks, they are sent again over the next.
+//
+// The user hears of an outage once, from whoever sees it first: the worker, which cannot connect or
+// is refused, or the streaming thread, which sees that messages are getting old or that the queue
+// is full. It is over when a message arrives.
+class MessageQueue {
+ public:
+  /// @param place the broker, for warnings
+  MessageQueue(size_t capacity, std::string place, PublishWarning warning);
+
+  // ---- of the streaming thread ----
+
+  void push(std::string text);
+  /// Waits until all messages are delivered, and warns if they are not within `longest`.
+  void drain(std::chrono::milliseconds longest);
+  void interrupt();
+  void resume();
+  /// Ends the worker's run.
+  void stop();
+  /// Gives up what is left, and warns; nobody hears anything from here on.
+  void give_up();
+  PublishCounts counts() const;
+
+  // ---- of the worker ----
+
+  /// The oldest message, which is now on its way; none if there is none, or too many are.
+  std::optional<Message> take();
+  void delivered(uint64_t number);
+  /// It will never be.
+  void refused(uint64_t number, const std::string& why);
+  /// All that is on its way has to be sent again.
+  void give_back();
+  void disconnected(const std::string& why);
+
+  bool stopping() const;
+  /// Waits so long, or until it has to stop. @return whether it has
+  bool pause(std::chrono::milliseconds time);
+  /// Set by push() and stop().
+  const WakeUp& wake_up() const { return wake_up_; }
+
+ private:
+  static constexpr size_t kMostOnTheirWay = 100;
+  static constexpr std::chrono::seconds kOld{5};
+
+  void warn(const std::string& text);
+  void begin_outage(const std::string& text);
+  size_t outstanding() const { return waiting_.size() + on_their_way_.size(); }
+  uint64_t drop_oldest();
+  bool is_old() const;
+
+  const size_t capacity_;
+  const std::string place_;
+  const WakeUp wake_up_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<Message> waiting_;
+  std::map<uint64_t, Message> on_their_way_;
+  PublishCounts counts_;
+  uint64_t last_number_ = 0;
+  bool outage_ = false;
+  bool interrupted_ = false;
+  bool stopping_ = false;
+  bool told_of_loss_ = false;
+
+  // Not the same mutex: who is warned may ask for the counts.
+  std::mutex warning_mutex_;
+  PublishWarning warning_;
+};
+
+}  // namespace tome::gst

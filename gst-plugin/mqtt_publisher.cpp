@@ -1,0 +1,218 @@
+// Messages to an MQTT broker, with libmosquitto.
+#include <mosquitto.h>
+#include <poll.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <system_error>
+#include <unordered_map>
+#include <utility>
+
+#include "broker_publisher.h"
+#include "broker_settings.h"
+
+namespace tome::gst {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using std::chrono::steady_clock;
+
+constexpr uint16_t kPort = 1883, kTlsPort = 8883;
+constexpr int kKeepAlive = 15;  // s; after this and a half a broker that is silent is gone
+constexpr seconds kLongestGreeting{10};
+constexpr milliseconds kFirstDelay{500}, kLongestDelay{10000};
+
+struct MqttSettings {
+  BrokerAddress address;
+  std::string topic, client_id, username, password, ca_file;
+  int qos = 1;
+};
+
+std::string text_of(int code) {
+  const int error = errno;
+  return code == MOSQ_ERR_ERRNO ? std::generic_category().message(error) : mosquitto_strerror(code);
+}
+
+/// One connection, from its begin to its end.
+class MqttSession {
+ public:
+  MqttSession(const MqttSettings& settings, MessageQueue& queue);
+
+  /// Delivers messages until the connection ends. @return why it did; "" if the queue is stopping
+  std::string run();
+  /// Whether the broker let it in.
+  bool was_accepted() const { return accepted_; }
+
+ private:
+  struct Destroy {
+    void operator()(mosquitto* client) const { mosquitto_destroy(client); }
+  };
+
+  static void on_connect(mosquitto* client, void* self, int code);
+  static void on_publish(mosquitto* client, void* self, int id);
+  void set_up();
+  int send_waiting();
+  int send(const Message& message);
+  int exchange_packets();
+
+  const MqttSettings& settings_;
+  MessageQueue& queue_;
+  std::unique_ptr<mosquitto, Destroy> client_;
+  bool accepted_ = false;
+  std::string refusal_;
+  // Message numbers by the library's identifiers; the one that is being sent may arrive before its
+  // sending returns.
+  std::unordered_map<int, uint64_t> numbers_;
+  int sending_ = 0;
+  uint64_t sending_number_ = 0;
+};
+
+MqttSession::MqttSession(const MqttSettings& settings, MessageQueue& queue)
+    : settings_(settings), queue_(queue) {
+  const char* id = settings.client_id.empty() ? nullptr : settings.client_id.c_str();
+  client_.reset(mosquitto_new(id, true, this));
+  if (!client_) throw std::system_error(errno, std::generic_category(), "mosquitto_new");
+  set_up();
+}
+
+void MqttSession::set_up() {
+  mosquitto* client = client_.get();
+  mosquitto_connect_callback_set(client, on_connect);
+  mosquitto_publish_callback_set(client, on_publish);
+  if (!settings_.username.empty()) {
+    mosquitto_username_pw_set(client, settings_.username.c_str(),
+                              settings_.password.empty() ? nullptr : settings_.password.c_str());
+  }
+  if (!settings_.ca_file.empty()) {
+    mosquitto_tls_set(client, settings_.ca_file.c_str(), nullptr, nullptr, nullptr, nullptr);
+  }
+}
+
+std::string MqttSession::run() {
+  errno = 0;
+  int code = mosquitto_connect(client_.get(), settings_.address.host.c_str(),
+                               settings_.address.port, kKeepAlive);
+  const auto began = steady_clock::now();
+  while (code == MOSQ_ERR_SUCCESS && refusal_.empty()) {
+    if (queue_.stopping()) {
+      mosquitto_disconnect(client_.get());
+      return "";
+    }
+    if (!accepted_ && steady_clock::now() - began > kLongestGreeting) {
+      return "no answer for " + std::to_string(kLongestGreeting.count()) + " s";
+    }
+    code = exchange_packets();
+    if (code == MOSQ_ERR_SUCCESS && accepted_) code = send_waiting();
+  }
+  return refusal_.empty() ? text_of(code) : refusal_;
+}
+
+/// Waits for the broker, a new message or a second, and does what there is to do.
+int MqttSession::exchange_packets() {
+  mosquitto* client = client_.get();
+  const short wanted = mosquitto_want_write(client) ? POLLIN | POLLOUT : POLLIN;
+  std::array<pollfd, 2> both = {pollfd{mosquitto_socket(client), wanted, 0},
+                                pollfd{queue_.wake_up().descriptor(), POLLIN, 0}};
+  ::poll(both.data(), both.size(), 1000);
+  queue_.wake_up().clear();
+  errno = 0;
+  int code = MOSQ_ERR_SUCCESS;
+  if ((both[0].revents & (POLLIN | POLLHUP | POLLERR)) != 0) code = mosquitto_loop_read(client, 1);
+  if (code == MOSQ_ERR_SUCCESS && mosquitto_want_write(client)) {
+    code = mosquitto_loop_write(client, 1);
+  }
+  return code == MOSQ_ERR_SUCCESS ? mosquitto_loop_misc(client) : code;
+}
+
+int MqttSession::send_waiting() {
+  while (auto message = queue_.take()) {
+    const int code = send(*message);
+    if (code != MOSQ_ERR_SUCCESS) return code;
+  }
+  return MOSQ_ERR_SUCCESS;
+}
+
+int MqttSession::send(const Message& message) {
+  sending_number_ = message.number;
+  sending_ = 0;
+  const int code =
+      mosquitto_publish(client_.get(), &sending_, settings_.topic.c_str(),
+                        static_cast<int>(message.text.size()), message.text.data(), settings_.qos,
+                        /*retain=*/false);
+  if (code == MOSQ_ERR_PAYLOAD_SIZE || code == MOSQ_ERR_OVERSIZE_PACKET) {
+    queue_.refused(message.number, text_of(code));
+    return MOSQ_ERR_SUCCESS;
+  }
+  if (code == MOSQ_ERR_SUCCESS && sending_number_ != 0) numbers_[sending_] = message.number;
+  return code;
+}
+
+void MqttSession::on_connect(mosquitto*, void* self, int code) {
+  auto* session = static_cast<MqttSession*>(self);
+  session->accepted_ = code == 0;
+  if (code != 0) session->refusal_ = mosquitto_connack_string(code);
+}
+
+void MqttSession::on_publish(mosquitto*, void* self, int id) {
+  auto* session = static_cast<MqttSession*>(self);
+  const auto known = session->numbers_.find(id);
+  if (known != session->numbers_.end()) {
+    session->queue_.delivered(known->second);
+    session->numbers_.erase(known);
+  } else if (id == session->sending_) {
+    session->queue_.delivered(std::exchange(session->sending_number_, 0));
+  }
+}
+
+class MqttLink : public BrokerLink {
+ public:
+  explicit MqttLink(MqttSettings settings) : settings_(std::move(settings)) {}
+
+  void run(MessageQueue& queue) override {
+    milliseconds delay = kFirstDelay;
+    while (!queue.stopping()) {
+      MqttSession session(settings_, queue);
+      const std::string why = session.run();
+      if (why.empty()) return;
+      queue.give_back();
+      queue.disconnected(why);
+      if (session.was_accepted()) delay = kFirstDelay;
+      if (queue.pause(delay)) return;
+      delay = std::min(2 * delay, kLongestDelay);
+    }
+  }
+
+ private:
+  const MqttSettings settings_;
+};
+
+}  // namespace
+
+std::unique_ptr<BrokerLink> make_mqtt_link(const PublishSettings& settings) {
+  // Never undone: others in this process may use the library too.
+  static std::once_flag once;
+  std::call_once(once, mosquitto_lib_init);
+  MqttSettings made;
+  made.address = parse_address(settings.address, settings.ca_file.empty() ? kPort : kTlsPort);
+  if (settings.topic.empty() ||
+      mosquitto_pub_topic_check(settings.topic.c_str()) != MOSQ_ERR_SUCCESS) {
+    throw PublishError(GST_RESOURCE_ERROR_SETTINGS,
+                       "topic: found '" + settings.topic +
+                           "', expected an MQTT topic without the wildcards + and #");
+  }
+  made.topic = settings.topic;
+  made.client_id = settings.client_id;
+  made.username = settings.username;
+  made.password = read_password(settings);
+  made.ca_file = settings.ca_file;
+  made.qos = static_cast<int>(settings.qos);
+  return std::make_unique<MqttLink>(std::move(made));
+}
+
+}  // namespace tome::gst

@@ -1,0 +1,40 @@
+// Whose turn it is to write to a file, pipe or terminal that several writers of a process share.
+#pragma once
+
+#include <sys/stat.h>
+
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+
+#include "wake_up.h"
+
+namespace tome::gst {
+
+/// Waiting for a turn ends at an interruption too: the writer whose turn it is may itself be
+/// waiting for a reader that never comes.
+class OutputTurn {
+ public:
+  /// The same for all descriptors of one file, as long as somebody has it.
+  static std::shared_ptr<OutputTurn> of(const struct stat& file);
+  /// That of standard output, which is kept: a writer that comes later knows of a torn line.
+  static std::shared_ptr<OutputTurn> of_standard_output(const struct stat& file);
+
+  /// @return false if `interruption` was set first
+  bool take(const WakeUp& interruption);
+  /// @param torn a line was begun and not ended
+  void give_back(bool torn);
+  /// To be called after an interruption was set.
+  void look_again();
+
+  /// Whether the writer before left a line that has no end. Asked by the one whose turn it is.
+  bool is_torn() const { return torn_; }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool taken_ = false;
+  bool torn_ = false;
+};
+
+}  // namespace tome::gst

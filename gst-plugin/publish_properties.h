@@ -1,0 +1,18 @@
+// The properties of tomepublish, but for `stats`.
+#pragma once
+
+#include <gst/gst.h>
+
+#include "publish_settings.h"
+
+namespace tome::gst {
+
+/// First identifier that publish_properties.cpp leaves free.
+inline constexpr guint kPublishPropertiesEnd = 32;
+
+void install_publish_properties(GObjectClass* klass);
+/// @return false if there is no such property
+bool set_publish_property(PublishSettings& settings, guint id, const GValue* value);
+bool get_publish_property(const PublishSettings& settings, guint id, GValue* value);
+
+}  // namespace tome::gst

@@ -1,0 +1,126 @@
+// What tomeoverlay writes, and where it puts it.
+#include <algorithm>
+
+#include "overlay_fixture.h"
+
+namespace tome::testing {
+namespace {
+
+using gst::overlay_labels;
+using gst::OverlayLabel;
+using gst::OverlayPainter;
+using gst::OverlayStyle;
+
+TEST(OverlayLabels, AreTheBestTagsOfTheFrameALineEach) {
+  const std::vector<Classification> results{
+      result({{1, "pan-left", 0.981}, {2, "steady", 0.019}, {3, "tilt", 0.0}})};
+  EXPECT_EQ(overlay_labels(results, 2),
+            (std::vector<OverlayLabel>{{"pan-left 0.98\nsteady 0.02", std::nullopt}}));
+  EXPECT_TRUE(overlay_labels(results, 0).empty());
+  EXPECT_TRUE(overlay_labels({}, 3).empty());
+}
+
+TEST(OverlayLabels, OfSeveralModelsStandUnderTheirNames) {
+  std::vector<Classification> results{result({{1, "cat", 0.5}}), result({{2, "dog", 0.25}})};
+  results[1].model = "deit";
+  EXPECT_EQ(overlay_labels(results, 1),
+            (std::vector<OverlayLabel>{{"vit:\ncat 0.50\ndeit:\ndog 0.25", std::nullopt}}));
+}
+
+TEST(OverlayLabels, OfRegionsHaveTheirBoxEvenWithoutATag) {
+  const std::array<int, 4> one{1, 2, 3, 4}, two{5, 6, 7, 8};
+  const std::vector<Classification> results{result({{1, "cat", 0.5}}, one), result({}, two)};
+  EXPECT_EQ(overlay_labels(results, 1), (std::vector<OverlayLabel>{{"cat 0.50", one}, {"", two}}));
+}
+
+TEST(OverlayLabels, AreValidTextWhateverTheLabelHolds) {
+  const std::vector<Classification> results{
+      result({{1, "a\nb\x01", 1}, {7, "", 1}, {2, "\xff\xfe", 1}})};
+  const auto labels = overlay_labels(results, 3);
+  ASSERT_EQ(labels.size(), 1U);
+  EXPECT_TRUE(g_utf8_validate(labels[0].text.c_str(), -1, nullptr));
+  EXPECT_EQ(labels[0].text.substr(0, 17), "a b  1.00\n7 1.00\n");
+}
+
+TEST(OverlayPainter, PutsTextWhereTheStyleSays) {
+  const std::vector<OverlayLabel> labels{{"pan-left 0.98", std::nullopt}};
+  for (const bool right : {false, true}) {
+    for (const bool bottom : {false, true}) {
+      OverlayStyle style;
+      style.horizontal = right ? gst::HorizontalAlign::kRight : gst::HorizontalAlign::kLeft;
+      style.vertical = bottom ? gst::VerticalAlign::kBottom : gst::VerticalAlign::kTop;
+      OverlayPainter painter;
+      const auto composition = painter.paint(labels, style, 640, 480);
+      ASSERT_NE(composition, nullptr);
+      const auto all = rectangles_of(composition.get());
+      ASSERT_EQ(all.size(), 1U);
+      EXPECT_EQ(all[0].x > 320, right);
+      EXPECT_EQ(all[0].y > 240, bottom);
+      EXPECT_LE(all[0].x + static_cast<int>(all[0].width), 640);
+      EXPECT_LE(all[0].y + static_cast<int>(all[0].height), 480);
+    }
+  }
+}
+
+TEST(OverlayPainter, PutsARegionsTextAboveItsBoxOrInsideAtTheTopOfTheFrame) {
+  OverlayPainter painter;
+  for (const int y : {200, 3}) {
+    const auto composition =
+        painter.paint({{"cat 0.50", std::array<int, 4>{100, y, 300, 200}}}, {}, 640, 480);
+    const auto all = rectangles_of(composition.get());
+    ASSERT_EQ(all.size(), 5U) << "four sides and the text";
+    EXPECT_EQ(all[0].x, 100);
+    EXPECT_EQ(all[0].y, y);
+    EXPECT_EQ(all[0].width, 300U);
+    EXPECT_EQ(all[1].y + static_cast<int>(all[1].height), y + 200);
+    EXPECT_EQ(all[3].x + static_cast<int>(all[3].width), 400);
+    EXPECT_EQ(all[4].x, 100);
+    const int bottom = all[4].y + static_cast<int>(all[4].height);
+    EXPECT_EQ(y == 200 ? bottom : all[4].y, y);
+  }
+}
+
+TEST(OverlayPainter, StaysInTheFrameWhateverItsSizeAndTheBoxes) {
+  OverlayPainter painter;
+  constexpr int kHuge = 2000000000;
+  for (const auto& [width, height] : {std::pair{1, 1}, {16, 8}, {640, 480}}) {
+    for (const std::array<int, 4> box : {std::array{0, 0, 1, 1},
+                                         {-5, -5, 8, 8},
+                                         {3, 3, 0, 0},
+                                         {kHuge, kHuge, 5, 5},
+                                         {0, 0, kHuge, kHuge}}) {
+      const auto composition =
+          painter.paint({{std::string(500, 'W'), box}, {"a", std::nullopt}}, {}, width, height);
+      ASSERT_NE(composition, nullptr);
+      for (const Rectangle& one : rectangles_of(composition.get())) {
+        EXPECT_GE(one.x, 0);
+        EXPECT_GE(one.y, 0);
+        EXPECT_LE(one.width, static_cast<unsigned>(width) + 64);
+        EXPECT_LE(one.height, static_cast<unsigned>(height) + 64);
+      }
+    }
+  }
+}
+
+TEST(OverlayPainter, KeepsWhatItDrewUntilSomethingChanges) {
+  OverlayPainter painter;
+  const std::vector<OverlayLabel> labels{{"cat 0.50", std::nullopt}};
+  const auto first = painter.paint(labels, {}, 640, 480);
+  EXPECT_EQ(painter.paint(labels, {}, 640, 480).get(), first.get());
+  EXPECT_NE(painter.paint(labels, {}, 320, 240).get(), first.get());
+  EXPECT_NE(painter.paint({{"cat 0.51", std::nullopt}}, {}, 640, 480).get(), first.get());
+  EXPECT_EQ(painter.paint({}, {}, 640, 480), nullptr);
+}
+
+TEST(OverlayPainter, DrawsNoMoreRegionsThanItsLimit) {
+  std::vector<OverlayLabel> labels;
+  for (int i = 0; i < 5000; ++i) {
+    labels.push_back({"", std::array<int, 4>{i % 600, i % 400, 20, 20}});
+  }
+  OverlayPainter painter;
+  const auto composition = painter.paint(labels, {}, 640, 480);
+  EXPECT_EQ(rectangles_of(composition.get()).size(), 4 * OverlayPainter::kMostRegions);
+}
+
+}  // namespace
+}  // namespace tome::testing

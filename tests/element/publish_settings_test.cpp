@@ -1,0 +1,190 @@
+// tomepublish: what its settings mean, and what it says of those that make no sense.
+#include <fstream>
+
+#include "broker_settings.h"
+#include "message_queue.h"
+#include "publish_backend.h"
+#include "publish_fixture.h"
+
+namespace tome::testing {
+namespace {
+
+using gst::parse_address;
+using gst::parse_config;
+
+TEST(BrokerSettings, Addresses) {
+  EXPECT_EQ(parse_address("broker", 1883).host, "broker");
+  EXPECT_EQ(parse_address("broker", 1883).port, 1883);
+  EXPECT_EQ(parse_address("10.0.0.1:99", 1883).port, 99);
+  EXPECT_EQ(parse_address("[fe80::1%eth0]", 1883).host, "fe80::1%eth0");
+  EXPECT_EQ(parse_address("[::1]:99", 1883).port, 99);
+  EXPECT_EQ(gst::parse_addresses("a,b:7", 9092).size(), 2U);
+  for (const char* bad : {"", ":1", "a:", "a:0", "a:65536", "a:x", "a:1x", "a b", "tcp://a", "[::1",
+                          "[]:1", "[::1]9"}) {
+    EXPECT_THROW(parse_address(bad, 1), gst::PublishError) << bad;
+  }
+  for (const char* bad : {"", ",", "a,", "a,,b", "a,b:0"}) {
+    EXPECT_THROW(gst::parse_addresses(bad, 1), gst::PublishError) << bad;
+  }
+}
+
+TEST(BrokerSettings, ConfigOfSeveralValues) {
+  using Pairs = std::vector<std::pair<std::string, std::string>>;
+  EXPECT_EQ(parse_config(""), Pairs());
+  EXPECT_EQ(parse_config("a=1,debug=broker,topic,b=x=y,c="),
+            (Pairs{{"a", "1"}, {"debug", "broker,topic"}, {"b", "x=y"}, {"c", ""}}));
+  for (const char* bad : {"a", "=1", "a=1,=2"}) {
+    EXPECT_THROW(parse_config(bad), gst::PublishError) << bad;
+  }
+}
+
+struct Mistake {
+  std::vector<std::pair<const char*, const char*>> properties;
+  std::vector<std::string> words;  // in the error
+};
+
+void expect_error(const Mistake& mistake) {
+  LoneElement e({}, "tomepublish");
+  std::string described;
+  for (const auto& [name, value] : mistake.properties) {
+    gst_util_set_object_arg(G_OBJECT(e.element()), name, value);
+    described += std::string(name) + "=" + value + " ";
+  }
+  EXPECT_FALSE(e.set_state(GST_STATE_PAUSED)) << described;
+  GError* error = nullptr;
+  const std::string text = e.error_text(&error);
+  const Ptr<GError> owned(error);
+  EXPECT_TRUE(g_error_matches(error, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS)) << described;
+  for (const auto& word : mistake.words) {
+    EXPECT_NE(text.find(word), std::string::npos) << described << ": " << text;
+  }
+}
+
+TEST(BrokerSettings, WhatAnotherMethodHasIsAnError) {
+  for (const Mistake& mistake : std::vector<Mistake>{
+           {{{"address", "localhost"}}, {"address", "found 'localhost'", "method=mqtt or kafka"}},
+           {{{"topic", "tags"}}, {"topic", "method=mqtt or kafka"}},
+           {{{"method", "mqtt"}, {"location", "/tmp/x"}}, {"location", "method=file"}},
+           {{{"method", "mqtt"}, {"config", "a=b"}}, {"config", "method=kafka"}},
+           {{{"method", "mqtt"}, {"password-file", "/dev/null"}}, {"username"}},
+           {{{"method", "mqtt"}, {"ca-file", "/nonexistent"}}, {"ca-file", "/nonexistent"}},
+       }) {
+    expect_error(mistake);
+  }
+}
+
+#ifdef TOME_HAVE_MQTT
+TEST(BrokerSettings, MistakesOfMqtt) {
+  for (const Mistake& mistake : std::vector<Mistake>{
+           {{{"method", "mqtt"}, {"topic", "t"}}, {"address: found none", "expected host"}},
+           {{{"method", "mqtt"}, {"address", "mqtt://a"}, {"topic", "t"}}, {"found 'mqtt://a'"}},
+           {{{"method", "mqtt"}, {"address", "a"}}, {"topic: found ''", "MQTT topic"}},
+           {{{"method", "mqtt"}, {"address", "a"}, {"topic", "a/#"}}, {"found 'a/#'"}},
+           {{{"method", "mqtt"},
+             {"address", "a"},
+             {"topic", "t"},
+             {"username", "u"},
+             {"password-file", "/nonexistent"}},
+            {"password-file: cannot read '/nonexistent'", "No such file"}},
+           {{{"method", "mqtt"},
+             {"address", "a"},
+             {"topic", "t"},
+             {"username", "u"},
+             {"password-file", "/dev/null"}},
+            {"'/dev/null' is empty"}},
+       }) {
+    expect_error(mistake);
+  }
+}
+#else
+TEST(BrokerSettings, MqttWasNotBuiltIn) {
+  expect_error({{{"method", "mqtt"}, {"address", "a"}, {"topic", "t"}}, {"found mqtt", "without"}});
+}
+#endif
+
+#ifdef TOME_HAVE_KAFKA
+TEST(BrokerSettings, MistakesOfKafka) {
+  for (const Mistake& mistake : std::vector<Mistake>{
+           {{{"method", "kafka"}, {"address", "a,b:0"}, {"topic", "t"}}, {"found 'b:0'"}},
+           {{{"method", "kafka"}, {"address", "a"}, {"topic", "a/b"}}, {"found 'a/b'", "Kafka"}},
+           {{{"method", "kafka"}, {"address", "a"}, {"topic", "t"}, {"config", "no.such=1"}},
+            {"found 'no.such'", "expected a setting of librdkafka"}},
+           {{{"method", "kafka"}, {"address", "a"}, {"topic", "t"}, {"config", "acks=many"}},
+            {"found 'acks'"}},
+           {{{"method", "kafka"},
+             {"address", "a"},
+             {"topic", "t"},
+             {"config", "security.protocol=ssl,ssl.ca.location=/nonexistent"}},
+            {"ssl.ca.location"}},
+       }) {
+    expect_error(mistake);
+  }
+}
+#else
+TEST(BrokerSettings, KafkaWasNotBuiltIn) {
+  expect_error(
+      {{{"method", "kafka"}, {"address", "a"}, {"topic", "t"}}, {"found kafka", "without"}});
+}
+#endif
+
+class Queue : public ::testing::Test {
+ protected:
+  std::vector<std::string> heard_;
+};
+
+TEST_F(Queue, ItsOldestMessagesGoWhenItIsFull) {
+  gst::MessageQueue queue(3, "it", [this](const auto& text) { heard_.push_back(text); });
+  for (const char* text : {"1", "2", "3", "4", "5"}) queue.push(text);
+  EXPECT_EQ(queue.counts().dropped, 2U);
+  EXPECT_EQ(queue.counts().queued, 3U);
+  EXPECT_EQ(queue.take()->text, "3");
+  EXPECT_EQ(heard_.size(), 1U) << "one outage";
+}
+
+TEST_F(Queue, WhatWasOnItsWayIsSentAgainInOrder) {
+  gst::MessageQueue queue(3, "it", [this](const auto& text) { heard_.push_back(text); });
+  for (const char* text : {"1", "2", "3"}) queue.push(text);
+  const auto first = queue.take(), second = queue.take();
+  queue.delivered(first->number);
+  queue.give_back();
+  queue.push("4");
+  for (const char* text : {"2", "3", "4"}) EXPECT_EQ(queue.take()->text, text);
+  EXPECT_FALSE(queue.take());
+  queue.delivered(second->number);
+  EXPECT_EQ(queue.counts().published, 2U);
+  EXPECT_TRUE(heard_.empty());
+}
+
+TEST_F(Queue, AnOutageIsToldOnceAndTheNextAgain) {
+  gst::MessageQueue queue(10, "it", [this](const auto& text) { heard_.push_back(text); });
+  queue.push("1");
+  queue.disconnected("gone");
+  queue.disconnected("still gone");
+  EXPECT_EQ(heard_, std::vector<std::string>{"it is not connected: gone"});
+  queue.delivered(queue.take()->number);
+  queue.disconnected("gone");
+  EXPECT_EQ(heard_.size(), 2U);
+}
+
+TEST_F(Queue, TheEndWaitsForDeliveryAndTellsWhatIsLeft) {
+  gst::MessageQueue queue(10, "it", [this](const auto& text) { heard_.push_back(text); });
+  queue.push("1");
+  const auto message = queue.take();
+  std::thread worker([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    queue.delivered(message->number);
+  });
+  queue.drain(std::chrono::seconds(10));
+  worker.join();
+  EXPECT_TRUE(heard_.empty());
+  queue.push("2");
+  queue.drain(std::chrono::milliseconds(1));
+  ASSERT_EQ(heard_.size(), 1U);
+  EXPECT_EQ(heard_[0].rfind("1 messages were not delivered to it", 0), 0U) << heard_[0];
+  queue.give_up();
+  EXPECT_EQ(heard_.size(), 1U) << "told already";
+  EXPECT_EQ(queue.counts().lost, 1U);
+}
+
+}  // namespace
+}  // namespace tome::testing
