@@ -21,7 +21,7 @@ inline constexpr int64_t kStaticBucket = 16;
 /// `threshold`. All samples of a batch merge the same number of tokens, the most alike first: the
 /// least that any of them can, rounded down to kStaticBucket. Where nothing repeats nothing merges.
 ///
-/// @param tubelets   float32 [B, T, n, k] in host memory: T tubelets of n places
+/// @param tubelets   float32 [B, T, n, k]: T tubelets of n places
 /// @param threshold  in units of `tubelets`; 0 merges exact repeats only
 /// @param prefix     tokens before the first patch token; they stay
 Matching match_static_runs(const at::Tensor& tubelets, double threshold, int64_t prefix);

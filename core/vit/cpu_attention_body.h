@@ -117,8 +117,8 @@ TOME_SIMD inline void score_rows(const HeadArgs& args, int64_t row, float* score
   for (int i = 0; i < kRows; ++i) largest[i] = Simd::largest(Simd::load(most[i]));
 }
 
-/// One row of scores to elements of 2^(score - largest); their sum. Columns from `padded` on to the
-/// next whole step are there and get zeros through the bias of the padding.
+/// One row of scores to elements of 2^(score - largest); their sum. Columns from the
+/// tokens' end up to `padded` are there and get zeros through the bias of the padding.
 template <class E>
 TOME_SIMD inline float exponentials(const float* scores, int64_t padded, float largest,
                                     typename E::T* out) {

@@ -31,8 +31,9 @@ struct ForwardOptions {
   bool track_source = false;
   bool trace = false;    ///< keep every block's output, metric and sizes (tests, pictures)
   double drop_path = 0;  ///< stochastic depth rate of the last block, training only
-  /// Merge tubelets that do not change from the one before, in units of normalised input; < 0: off.
-  /// `r` then holds for clips in which nothing repeats, and shrinks with what is left.
+  /// Merge tubelets that do not change from the first of their run, by more than so much in units
+  /// of normalised input (match_static_runs); < 0: off. `r` then holds for clips in which nothing
+  /// repeats, and shrinks with what is left.
   double static_threshold = -1;
   uint64_t seed = 0;   ///< of all that is random: a partition, pruning, and what drop_path drops
   bool plain = false;  ///< LibTorch's operators even where there are kernels of ours
