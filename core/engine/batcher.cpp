@@ -1,6 +1,7 @@
 #include "engine/batcher.h"
 
 #include <c10/core/InferenceMode.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -8,42 +9,60 @@
 
 #include "engine/failure.h"
 #include "engine/log.h"
+#include "never_destroyed.h"
 
 namespace tome {
 namespace {
 
 /// Note [Exit while streams run]
 /// A program may call exit() while a pipeline plays. LibTorch's globals are then destroyed under a
-/// worker in the middle of a forward. So the first batcher registers a handler, which runs before
-/// those (they exist by then), cancels what is queued, and lets each worker finish its batch and
-/// each thread the frame that it pre-processes, for which it waits a while: a device may hang.
+/// worker in the middle of a forward. So the first batcher, which has run a model by then,
+/// registers a handler, which runs before they are. It cancels what is queued, and lets each worker
+/// finish its batch and each thread the frame that it pre-processes, for which it waits a while: a
+/// device may hang. Our own globals are never destroyed, see never_destroyed.h.
 class LiveBatchers {
  public:
-  static LiveBatchers& all() {
-    static LiveBatchers* const batchers = [] {
-      std::atexit([] { all().stop(); });
-      return std::make_unique<LiveBatchers>().release();  // never destroyed, like what it guards
-    }();
-    return *batchers;
+  static LiveBatchers& all() { return never_destroyed<LiveBatchers>(); }
+
+  LiveBatchers() {
+    std::atexit([] { all().stop(); });
   }
   void add(Batcher* batcher) {
     const std::lock_guard lock(mutex_);
-    live_.push_back(batcher);
+    live_.push_back({batcher, getpid()});
+    if (stopped_) batcher->ask_to_stop();
   }
   void remove(Batcher* batcher) {
     const std::lock_guard lock(mutex_);
-    std::erase(live_, batcher);
+    std::erase_if(live_, [&](const Live& live) { return live.batcher == batcher; });
   }
 
  private:
-  void stop() {
-    const std::lock_guard lock(mutex_);
-    for (Batcher* batcher : live_) batcher->ask_to_stop();
-    for (Batcher* batcher : live_) batcher->wait_stopped(std::chrono::seconds(5));
+  struct Live {
+    Batcher* batcher;
+    pid_t process;  // a child that was forked has none of its parent's threads
+  };
+
+  bool is_live(const Batcher* batcher) const {
+    return std::any_of(live_.begin(), live_.end(),
+                       [&](const Live& live) { return live.batcher == batcher; });
   }
 
-  std::mutex mutex_;
-  std::vector<Batcher*> live_;
+  void stop() {
+    const std::lock_guard lock(mutex_);
+    stopped_ = true;
+    std::erase_if(live_, [](const Live& live) { return live.process != getpid(); });
+    const std::vector<Live> all = live_;  // which may become fewer meanwhile
+    for (const Live& live : all) {
+      if (is_live(live.batcher)) live.batcher->ask_to_stop();
+    }
+    const TimePoint end = Clock::now() + std::chrono::seconds(5);
+    for (const Live& live : live_) live.batcher->wait_stopped(end - Clock::now());
+  }
+
+  std::recursive_mutex mutex_;  // what is cancelled may be the last that holds another model
+  std::vector<Live> live_;
+  bool stopped_ = false;
 };
 
 }  // namespace
@@ -115,20 +134,27 @@ std::shared_ptr<StreamQueue> Batcher::open_stream(const std::string& name, size_
   auto stream = std::make_shared<StreamQueue>(name, max_pending, scoring);
   stream->key = std::make_shared<const BatchKey>(std::move(key));
   const std::lock_guard lock(mutex_);
+  if (stopping_) throw Error(ErrorKind::kFailed, "the process is ending");
   policy_.add(stream);
   return stream;
 }
 
 void Batcher::warm_up_for(const BatchKey& key) {
-  std::future<void> done;
+  std::shared_future<void> done;
   {
     const std::lock_guard lock(mutex_);
+    if (!warm_up_ || stopping_) return;
+    const auto found = std::find_if(warm_.begin(), warm_.end(),
+                                    [&](const auto& warm) { return warm.first == key; });
     const bool others_run = batch_number_ > 0 && !policy_.streams().empty();
-    if (!warm_up_ || others_run || std::find(warm_.begin(), warm_.end(), key) != warm_.end()) {
+    if (found != warm_.end()) {
+      done = found->second;  // it may be under way
+    } else if (others_run) {
       return;
+    } else {
+      done = warm_ups_.emplace_back(WarmUp{key, {}}).done.get_future().share();
+      warm_.emplace_back(key, done);
     }
-    warm_.push_back(key);
-    done = warm_ups_.emplace_back(WarmUp{key, {}}).done.get_future();
   }
   wake_.notify_one();
   done.wait();
@@ -319,6 +345,8 @@ void Batcher::serve() {
     run_batch(*decision.key);
     lock.lock();
   }
+  for (WarmUp& waiting : warm_ups_) waiting.done.set_value();
+  warm_ups_.clear();
 }
 
 /// Fills running_; returns what this batch leaves no chance to.

@@ -10,6 +10,7 @@
 #include <mutex>
 #include <optional>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "engine/batch_policy.h"
@@ -125,7 +126,7 @@ class Batcher {
   BatchPolicy policy_;
   std::unique_ptr<DeviceSession> session_;
   std::function<void(const BatchKey&)> warm_up_;
-  std::vector<BatchKey> warm_;  // keys that need no warm-up any more, or wait for it
+  std::vector<std::pair<BatchKey, std::shared_future<void>>> warm_;  // done, or asked for
   std::deque<WarmUp> warm_ups_;
   std::vector<Slot> running_;  // changed by the worker, with the lock; read by others with it
   uint64_t batch_number_ = 0;

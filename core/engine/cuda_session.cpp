@@ -141,11 +141,17 @@ void CudaSession::make_room(const FusedForward& forward) {
     grow(buffers_.logits, logits, "a forward's logits", moved);
     grow(buffers_.host_logits, logits, "a forward's logits", moved);
   } catch (...) {
-    for (auto& [shape, planned] : plans_) planned.graph = {};
+    drop_graphs();
     throw;
   }
-  if (!moved) return;
-  for (auto& [shape, planned] : plans_) planned.graph = {};
+  if (moved) drop_graphs();
+}
+
+void CudaSession::drop_graphs() {
+  for (auto& [shape, planned] : plans_) {
+    planned.graph = {};
+    planned.fits = true;  // there may be more memory now
+  }
 }
 
 /// Frames become rows of tubelets: frame f of a tubelet fills columns f * k .. of its rows.

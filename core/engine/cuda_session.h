@@ -63,6 +63,7 @@ class CudaSession : public DeviceSession {
   FusedShape shape_of(const BatchInput& input) const;
   Planned& plan(const FusedShape& shape);
   void make_room(const FusedForward& forward);
+  void drop_graphs();
   void gather(const BatchInput& input, const FusedForward& forward);
   void run(Planned& planned);
   BatchOutput forward_fused(const BatchInput& input);

@@ -3,6 +3,8 @@
 #include <mutex>
 #include <utility>
 
+#include "never_destroyed.h"
+
 namespace tome {
 namespace {
 
@@ -11,10 +13,7 @@ struct Log {
   LogSink sink;
 };
 
-Log& the_log() {
-  static Log log;
-  return log;
-}
+Log& the_log() { return never_destroyed<Log>(); }
 
 }  // namespace
 

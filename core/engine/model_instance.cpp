@@ -5,6 +5,7 @@
 
 #include "engine/shared_cache.h"
 #include "error.h"
+#include "never_destroyed.h"
 
 namespace tome {
 namespace {
@@ -59,10 +60,7 @@ BatchLimits limits_of(const InstanceConfig& config) {
   return {config.batch_size, std::chrono::milliseconds(config.batch_timeout_ms)};
 }
 
-SharedCache<ModelInstance>& instances() {
-  static SharedCache<ModelInstance> cache;
-  return cache;
-}
+SharedCache<ModelInstance>& instances() { return never_destroyed<SharedCache<ModelInstance>>(); }
 
 }  // namespace
 

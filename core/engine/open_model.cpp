@@ -13,6 +13,7 @@
 #include "engine/log.h"
 #include "engine/shared_cache.h"
 #include "error.h"
+#include "never_destroyed.h"
 #include "vit/model.h"
 
 namespace tome {
@@ -30,10 +31,7 @@ struct LoadedModel {
   std::mutex making;
 };
 
-SharedCache<LoadedModel>& loaded_models() {
-  static SharedCache<LoadedModel> cache;
-  return cache;
-}
+SharedCache<LoadedModel>& loaded_models() { return never_destroyed<SharedCache<LoadedModel>>(); }
 
 Checkpoint load(const InstanceConfig& config) {
   LoadOptions options;

@@ -5,6 +5,8 @@
 #include <mutex>
 #include <utility>
 
+#include "never_destroyed.h"
+
 namespace tome {
 namespace {
 
@@ -114,12 +116,11 @@ class PlanCache {
 
 std::shared_ptr<const Plan> plan_for(LayoutKind kind, const Region& region,
                                      const PreprocessSpec& spec) {
-  static PlanCache cache;
   const Placement placement = place(region.width, region.height, spec);
   const Chroma chroma = chroma_of(kind);
   const bool odd_x = chroma != Chroma::kNone && region.x % 2 != 0;
   const bool odd_y = chroma == Chroma::k420 && region.y % 2 != 0;
-  return cache.get(
+  return never_destroyed<PlanCache>().get(
       {placement.x, placement.y, chroma, odd_x, odd_y, spec.interpolation, spec.antialias});
 }
 

@@ -4,6 +4,8 @@
 #include <mutex>
 #include <system_error>
 
+#include "never_destroyed.h"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -123,12 +125,15 @@ class Pool {
   }
 
   void take_back(std::unique_ptr<CpuTeam> team) {
+    std::unique_ptr<CpuTeam> surplus;  // ended without the lock
     const std::lock_guard lock(mutex_);
     busy_ -= team->threads();
     // Teams that came out short are never asked for again: where threads are scarce, they must not
     // gather here.
-    if (idle_.size() >= std::max(1U, std::thread::hardware_concurrency()))
+    if (idle_.size() >= kMostIdle * std::max(1U, std::thread::hardware_concurrency())) {
+      surplus = std::move(idle_.front());
       idle_.erase(idle_.begin());
+    }
     idle_.push_back(std::move(team));
   }
 
@@ -147,16 +152,13 @@ class Pool {
     return team;
   }
 
+  static constexpr size_t kMostIdle = 4;  // teams for each core
   std::mutex mutex_;
   int busy_ = 0;
   std::vector<std::unique_ptr<CpuTeam>> idle_;
 };
 
-/// Never destroyed: a program may exit while one of its threads is in a forward.
-Pool& pool() {
-  static Pool* const pool = std::make_unique<Pool>().release();
-  return *pool;
-}
+Pool& pool() { return never_destroyed<Pool>(); }
 
 }  // namespace
 

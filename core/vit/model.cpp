@@ -184,13 +184,14 @@ struct VisionTransformer::Impl {
   /// stale.
   const CpuForward* cpu_forward(const ViTConfig& config) {
     const std::lock_guard lock(packing);
-    if (cpu_tried) return cpu.get();
     bool trained = false;
     for_each_tensor(weights, [&](const at::Tensor& tensor) {
       trained = trained || (tensor.defined() && tensor.requires_grad());
     });
+    if (trained) return nullptr;
+    if (cpu_tried) return cpu.get();
     const at::Tensor& weight = weights.head.weight;
-    if (!trained && weight.device().is_cpu()) {
+    if (weight.device().is_cpu() && weight.scalar_type() != at::kDouble) {
       const bool bf16 = weight.scalar_type() == at::kBFloat16;
       cpu = CpuForward::make(config, unrounded ? *unrounded : weights, bf16);
     }

@@ -11,6 +11,7 @@
 
 #include "cuda/stream.h"
 #include "error.h"
+#include "never_destroyed.h"
 
 namespace tome::cuda {
 namespace {
@@ -213,10 +214,7 @@ Key key_of(int device, const ProductRequest& q) {
 /// The process's choices.
 class Choices {
  public:
-  static Choices& all() {
-    static Choices choices;
-    return choices;
-  }
+  static Choices& all() { return never_destroyed<Choices>(); }
 
   std::optional<lt::Algo> find(const Key& key, bool tuned) const {
     const std::lock_guard lock(mutex_);

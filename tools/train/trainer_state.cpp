@@ -63,6 +63,7 @@ RunSettings Trainer::settings(const BatchSource& source) const {
       {"patch", c.patch},   {"dim", c.dim},         {"depth", c.depth},
       {"heads", c.heads},   {"mlp", c.mlp_hidden},  {"classes", c.classes}};
   for (const auto& [name, value] : shape) out[name] = std::to_string(value);
+  for (const std::string& label : checkpoint_.labels) out["labels"] += label + ' ';
   return out;
 }
 

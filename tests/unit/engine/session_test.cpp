@@ -1,6 +1,7 @@
 // The session on LibTorch: what happens to the clips of one batch.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cstdlib>
@@ -61,33 +62,58 @@ struct SessionTest : ::testing::Test {
   std::unique_ptr<AtenSession> session;
 };
 
-/// A program that exits while one of its threads is in forwards of a stream.
-[[noreturn]] void exit_while_a_stream_runs() {
-  const Checkpoint tiny = tiny_checkpoint();
+/// A program that exits while one of its threads is in forwards of a stream, or pre-processes
+/// frames of clips.
+[[noreturn]] void exit_while_a_stream_runs(int64_t clip_length) {
+  // Runs after the engine's handler, which is registered later: who comes then is refused.
+  static std::atomic<bool> refused;
+  std::atexit([] {
+    for (int i = 0; i < 1000 && !refused; ++i) usleep(10'000);
+    if (!refused) _exit(4);
+  });
+  const Checkpoint tiny = tiny_checkpoint({.frames = clip_length});
   InstanceConfig config;
   config.model = "tiny";
   config.batch_size = 1;
   auto instance = std::make_shared<ModelInstance>(config, [&](const InstanceConfig&) {
     OpenedModel opened;
     opened.description.labels = std::make_shared<const std::vector<std::string>>(5, "class");
-    opened.description.geometry = {3, 17, 1, 32, 64};
+    opened.description.geometry = {3, 1 + 16 * clip_length, 1, 32, 64};
+    opened.description.clip_length = clip_length;
     opened.session.session = std::make_unique<AtenSession>(
         std::make_shared<const VisionTransformer>(tiny.config, tiny.weights), tiny.preprocess);
     return opened;
   });
   auto stream = std::make_shared<Stream>(instance, StreamConfig{});
-  std::atomic<int> results = 0;
-  std::thread([stream, &results] {
-    for (;;) results += stream->submit(tagged_frame(1), {})->wait() == Outcome::kResult ? 1 : 0;
+  static std::atomic<int> results, failures;
+  std::thread([instance, stream] {
+    try {
+      for (;;) {
+        const Outcome outcome = stream->submit(tagged_frame(1), {})->wait();
+        if (outcome == Outcome::kResult) ++results;
+        if (outcome == Outcome::kFailed) ++failures;
+        if (outcome == Outcome::kCancelled) break;
+      }
+    } catch (const Error&) {  // the process is ending
+    }
+    try {
+      Stream late(instance, StreamConfig{});
+    } catch (const Error&) {
+      refused = true;
+    }
+    for (;;) pause();
   }).detach();
-  while (results < 20) std::this_thread::yield();
+  while (results < 20 && failures == 0) std::this_thread::yield();
+  if (failures > 0) std::exit(3);
   std::exit(0);
 }
 
 TEST(SessionDeathTest, ExitWhileAStreamRuns) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   for (int i = 0; i < 5; ++i) {
-    EXPECT_EXIT(exit_while_a_stream_runs(), ::testing::ExitedWithCode(0), "");
+    for (const int64_t clip_length : {1, 4}) {
+      EXPECT_EXIT(exit_while_a_stream_runs(clip_length), ::testing::ExitedWithCode(0), "");
+    }
   }
 }
 

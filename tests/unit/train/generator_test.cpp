@@ -3,6 +3,7 @@
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <filesystem>
@@ -274,7 +275,8 @@ TEST(Generator, CoveredHidesTheScene) {
 }
 
 TEST(Backgrounds, FilesOfOneSideOnlyAreNotCalledUnreadable) {
-  const fs::path folder = fs::temp_directory_path() / "tome_backgrounds";
+  const fs::path folder =
+      fs::temp_directory_path() / ("tome_backgrounds" + std::to_string(getpid()));
   fs::remove_all(folder);
   fs::create_directories(folder);
   int written = 0;
@@ -299,7 +301,8 @@ TEST(Backgrounds, FilesOfOneSideOnlyAreNotCalledUnreadable) {
 }
 
 TEST(Backgrounds, ABrokenPictureIsNamedWhateverTheCommand) {
-  const fs::path folder = fs::temp_directory_path() / "tome_broken_backgrounds";
+  const fs::path folder =
+      fs::temp_directory_path() / ("tome_broken_backgrounds" + std::to_string(getpid()));
   fs::remove_all(folder);
   fs::create_directories(folder);
   std::ofstream(folder / "b.png") << "no picture";

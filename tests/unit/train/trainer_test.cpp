@@ -24,7 +24,8 @@ namespace {
 namespace fs = std::filesystem;
 
 fs::path fresh_folder(const std::string& name) {
-  const fs::path folder = fs::temp_directory_path() / ("tome_trainer_" + name);
+  const fs::path folder =
+      fs::temp_directory_path() / ("tome_trainer_" + std::to_string(getpid()) + name);
   fs::remove_all(folder);
   return folder;
 }

@@ -218,6 +218,15 @@ TEST(Model, NoGuardIsNeeded) {
   }
 }
 
+// Copies made of the weights must not be taken once these are trained.
+TEST(Model, WeightsMayBeginToRequireAGradient) {
+  VisionTransformer model = random_model(parity_config());
+  const at::Tensor pixels = at::randn({1, 3, 64, 64});
+  EXPECT_FALSE(model.forward_pixels(pixels).logits.requires_grad());
+  model.weights().head.weight.requires_grad_(true);
+  EXPECT_TRUE(model.forward_pixels(pixels).logits.requires_grad());
+}
+
 void expect_settings_error(const std::function<void()>& call,
                            const std::vector<std::string>& words) {
   try {
