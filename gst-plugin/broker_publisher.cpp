@@ -34,17 +34,18 @@ BrokerPublisher::BrokerPublisher(std::unique_ptr<BrokerLink> link, const Publish
     : drain_timeout_(settings.drain_timeout),
       link_(std::move(link)),
       queue_(std::make_shared<MessageQueue>(
-          settings.queue_size, "The broker at '" + settings.address + "'", std::move(warning))) {}
+          settings.queue_size, "the broker at '" + settings.address + "'", std::move(warning))) {}
 
 BrokerPublisher::~BrokerPublisher() { close(); }
 
 void BrokerPublisher::open() {
-  std::packaged_task<void()> run([link = link_, queue = queue_] {
+  std::packaged_task<void()> run([link = std::move(link_), queue = queue_]() mutable {
     try {
       link->run(*queue);
     } catch (const std::exception& error) {
       queue->disconnected(error.what());
     }
+    link.reset();
   });
   ended_ = run.get_future();
   const WithoutSignals guard;
@@ -58,8 +59,9 @@ bool BrokerPublisher::write(const std::string& line) {
 
 // Note [A worker that cannot be woken is left behind]
 // Name servers that do not answer and connections that nobody accepts keep a thread in the system's
-// calls for seconds to minutes, and nothing ends them from outside. The element must stop at once,
-// so such a worker goes on by itself: it owns all it uses, finds the queue stopped, and ends.
+// calls for seconds to minutes, and nothing ends them from outside; the end of a link waits for the
+// threads of its library, which may be there. The element must stop at once, so such a worker goes
+// on by itself: it owns all it uses, finds the queue stopped, and ends.
 void BrokerPublisher::close() {
   if (!worker_.joinable()) return;
   queue_->stop();

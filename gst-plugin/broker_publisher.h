@@ -44,9 +44,8 @@ class BrokerPublisher : public PublishBackend {
 
  private:
   const std::chrono::milliseconds drain_timeout_;
-  // Shared with the thread, which may outlive this.
-  std::shared_ptr<BrokerLink> link_;
-  std::shared_ptr<MessageQueue> queue_;
+  std::unique_ptr<BrokerLink> link_;     // the thread's after open(), as its end can take long too
+  std::shared_ptr<MessageQueue> queue_;  // shared with the thread, which may outlive this
   std::thread worker_;
   std::future<void> ended_;
 };

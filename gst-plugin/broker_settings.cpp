@@ -37,6 +37,11 @@ void expect_method(const std::string& value, const char* property, bool fits,
          " only");
 }
 
+/// What is not as it was made; else empty.
+std::string changed(unsigned value, unsigned usual) {
+  return value == usual ? "" : std::to_string(value);
+}
+
 }  // namespace
 
 BrokerAddress parse_address(const std::string& text, uint16_t default_port) {
@@ -99,15 +104,21 @@ std::string read_password(const PublishSettings& settings) {
 
 void check_method(const PublishSettings& settings) {
   const bool is_file = settings.method == PublishMethod::kFile;
+  const PublishSettings usual;
   expect_method(settings.location, "location", is_file, "file");
+  expect_method(settings.append ? "true" : "", "append", is_file, "file");
+  expect_method(changed(settings.qos, usual.qos), "qos", settings.method == PublishMethod::kMqtt,
+                "mqtt");
   expect_method(settings.config, "config", settings.method == PublishMethod::kKafka, "kafka");
-  const std::array<std::pair<const char*, const std::string&>, 6> of_brokers = {{
+  const std::array<std::pair<const char*, std::string>, 8> of_brokers = {{
       {"address", settings.address},
       {"topic", settings.topic},
       {"client-id", settings.client_id},
       {"username", settings.username},
       {"password-file", settings.password_file},
       {"ca-file", settings.ca_file},
+      {"queue-size", changed(settings.queue_size, usual.queue_size)},
+      {"drain-timeout", changed(settings.drain_timeout, usual.drain_timeout)},
   }};
   for (const auto& [name, value] : of_brokers) {
     expect_method(value, name, !is_file, "mqtt or kafka");

@@ -1,5 +1,6 @@
 #include "message_queue.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace tome::gst {
@@ -15,6 +16,7 @@ void MessageQueue::push(std::string text) {
   {
     const std::scoped_lock lock(mutex_);
     waiting_.push_back({++last_number_, std::move(text), steady_clock::now()});
+    told_of_loss_ = false;
     full = drop_oldest() > 0;
     old = is_old();
   }
@@ -34,9 +36,16 @@ uint64_t MessageQueue::drop_oldest() {
   return dropped;
 }
 
+/// While a backlog is worked off, its messages are old, but the broker takes them.
 bool MessageQueue::is_old() const {
   const Message& oldest = on_their_way_.empty() ? waiting_.front() : on_their_way_.begin()->second;
-  return steady_clock::now() - oldest.since > kOld;
+  return steady_clock::now() - std::max(oldest.since, last_delivery_) > kOld;
+}
+
+/// The beginning of a warning.
+std::string MessageQueue::undelivered(uint64_t number) const {
+  return std::to_string(number) + (number == 1 ? " message was" : " messages were") +
+         " not delivered to " + place_;
 }
 
 void MessageQueue::drain(milliseconds longest) {
@@ -48,8 +57,8 @@ void MessageQueue::drain(milliseconds longest) {
     left = outstanding();
     told_of_loss_ = true;
   }
-  warn(std::to_string(left) + " messages were not delivered to " + place_ + " within " +
-       std::to_string(longest.count()) + " ms of the end of the stream");
+  warn(undelivered(left) + " within " + std::to_string(longest.count()) +
+       " ms of the end of the stream");
 }
 
 void MessageQueue::interrupt() {
@@ -83,9 +92,7 @@ void MessageQueue::give_up() {
     on_their_way_.clear();
     told = std::exchange(told_of_loss_, true);
   }
-  if (left > 0 && !told) {
-    warn(std::to_string(left) + " messages to " + place_ + " were not delivered before the stop");
-  }
+  if (left > 0 && !told) warn(undelivered(left) + " before the stop");
   const std::scoped_lock lock(warning_mutex_);
   warning_ = nullptr;
 }
@@ -110,6 +117,7 @@ void MessageQueue::delivered(uint64_t number) {
   const std::scoped_lock lock(mutex_);
   if (on_their_way_.erase(number) == 0) return;
   ++counts_.published;
+  last_delivery_ = steady_clock::now();
   // Not while it lags behind: the next message may push out one more.
   if (waiting_.size() < (capacity_ + 1) / 2) outage_ = false;
   changed_.notify_all();
@@ -153,7 +161,9 @@ void MessageQueue::begin_outage(const std::string& text) {
     const std::scoped_lock lock(mutex_);
     if (std::exchange(outage_, true) || stopping_) return;
   }
-  warn(place_ + " " + text);
+  std::string sentence = place_ + " " + text;
+  sentence[0] = g_ascii_toupper(sentence[0]);
+  warn(sentence);
 }
 
 void MessageQueue::warn(const std::string& text) {

@@ -32,7 +32,7 @@ struct Message {
 // is full. It is over when a message arrives.
 class MessageQueue {
  public:
-  /// @param place the broker, for warnings
+  /// @param place the broker, as in the middle of a warning
   MessageQueue(size_t capacity, std::string place, PublishWarning warning);
 
   // ---- of the streaming thread ----
@@ -74,6 +74,7 @@ class MessageQueue {
   size_t outstanding() const { return waiting_.size() + on_their_way_.size(); }
   uint64_t drop_oldest();
   bool is_old() const;
+  std::string undelivered(uint64_t number) const;
 
   const size_t capacity_;
   const std::string place_;
@@ -85,10 +86,11 @@ class MessageQueue {
   std::map<uint64_t, Message> on_their_way_;
   PublishCounts counts_;
   uint64_t last_number_ = 0;
+  std::chrono::steady_clock::time_point last_delivery_{};
   bool outage_ = false;
   bool interrupted_ = false;
   bool stopping_ = false;
-  bool told_of_loss_ = false;
+  bool told_of_loss_ = false;  // the user was, about all that is outstanding
 
   // Not the same mutex: who is warned may ask for the counts.
   std::mutex warning_mutex_;

@@ -46,8 +46,8 @@ class MqttSession {
 
   /// Delivers messages until the connection ends. @return why it did; "" if the queue is stopping
   std::string run();
-  /// Whether the broker let it in.
-  bool was_accepted() const { return accepted_; }
+  /// Whether the broker took a message.
+  bool has_delivered() const { return delivered_; }
 
  private:
   struct Destroy {
@@ -64,7 +64,7 @@ class MqttSession {
   const MqttSettings& settings_;
   MessageQueue& queue_;
   std::unique_ptr<mosquitto, Destroy> client_;
-  bool accepted_ = false;
+  bool accepted_ = false, delivered_ = false;
   std::string refusal_;
   // Message numbers by the library's identifiers; the one that is being sent may arrive before its
   // sending returns.
@@ -161,6 +161,7 @@ void MqttSession::on_connect(mosquitto*, void* self, int code) {
 
 void MqttSession::on_publish(mosquitto*, void* self, int id) {
   auto* session = static_cast<MqttSession*>(self);
+  session->delivered_ = true;
   const auto known = session->numbers_.find(id);
   if (known != session->numbers_.end()) {
     session->queue_.delivered(known->second);
@@ -182,7 +183,8 @@ class MqttLink : public BrokerLink {
       if (why.empty()) return;
       queue.give_back();
       queue.disconnected(why);
-      if (session.was_accepted()) delay = kFirstDelay;
+      // Not where it is only let in: some brokers close the connection at the first message.
+      if (session.has_delivered()) delay = kFirstDelay;
       if (queue.pause(delay)) return;
       delay = std::min(2 * delay, kLongestDelay);
     }

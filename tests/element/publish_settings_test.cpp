@@ -1,6 +1,8 @@
 // tomepublish: what its settings mean, and what it says of those that make no sense.
+#include <atomic>
 #include <fstream>
 
+#include "broker_publisher.h"
 #include "broker_settings.h"
 #include "message_queue.h"
 #include "publish_backend.h"
@@ -65,6 +67,11 @@ TEST(BrokerSettings, WhatAnotherMethodHasIsAnError) {
            {{{"address", "localhost"}}, {"address", "found 'localhost'", "method=mqtt or kafka"}},
            {{{"topic", "tags"}}, {"topic", "method=mqtt or kafka"}},
            {{{"method", "mqtt"}, {"location", "/tmp/x"}}, {"location", "method=file"}},
+           {{{"queue-size", "7"}}, {"queue-size", "found '7'", "method=mqtt or kafka"}},
+           {{{"drain-timeout", "0"}}, {"drain-timeout", "found '0'", "method=mqtt or kafka"}},
+           {{{"qos", "0"}}, {"qos", "found '0'", "method=mqtt only"}},
+           {{{"method", "kafka"}, {"qos", "2"}}, {"qos", "found '2'", "method=mqtt only"}},
+           {{{"method", "kafka"}, {"append", "true"}}, {"append", "method=file"}},
            {{{"method", "mqtt"}, {"config", "a=b"}}, {"config", "method=kafka"}},
            {{{"method", "mqtt"}, {"password-file", "/dev/null"}}, {"username"}},
            {{{"method", "mqtt"}, {"ca-file", "/nonexistent"}}, {"ca-file", "/nonexistent"}},
@@ -160,7 +167,7 @@ TEST_F(Queue, AnOutageIsToldOnceAndTheNextAgain) {
   queue.push("1");
   queue.disconnected("gone");
   queue.disconnected("still gone");
-  EXPECT_EQ(heard_, std::vector<std::string>{"it is not connected: gone"});
+  EXPECT_EQ(heard_, std::vector<std::string>{"It is not connected: gone"});
   queue.delivered(queue.take()->number);
   queue.disconnected("gone");
   EXPECT_EQ(heard_.size(), 2U);
@@ -180,10 +187,57 @@ TEST_F(Queue, TheEndWaitsForDeliveryAndTellsWhatIsLeft) {
   queue.push("2");
   queue.drain(std::chrono::milliseconds(1));
   ASSERT_EQ(heard_.size(), 1U);
-  EXPECT_EQ(heard_[0].rfind("1 messages were not delivered to it", 0), 0U) << heard_[0];
+  EXPECT_EQ(heard_[0].rfind("1 message was not delivered to it within 1 ms", 0), 0U) << heard_[0];
   queue.give_up();
   EXPECT_EQ(heard_.size(), 1U) << "told already";
   EXPECT_EQ(queue.counts().lost, 1U);
+}
+
+TEST_F(Queue, WhatComesAfterAnEndThatWasToldIsToldAtTheStop) {
+  gst::MessageQueue queue(10, "it", [this](const auto& text) { heard_.push_back(text); });
+  queue.push("1");
+  queue.drain(std::chrono::milliseconds(1));
+  queue.push("2");
+  queue.give_up();
+  ASSERT_EQ(heard_.size(), 2U);
+  EXPECT_EQ(heard_[1], "2 messages were not delivered to it before the stop");
+}
+
+TEST_F(Queue, ABacklogThatIsWorkedOffIsNoOutage) {
+  gst::MessageQueue queue(100, "it", [this](const auto& text) { heard_.push_back(text); });
+  for (int i = 0; i < 10; ++i) queue.push("old");
+  queue.disconnected("gone");
+  std::this_thread::sleep_for(std::chrono::milliseconds(5100));
+  for (int i = 0; i < 10; ++i) {
+    queue.delivered(queue.take()->number);
+    queue.push("new");
+  }
+  EXPECT_EQ(heard_.size(), 1U);
+}
+
+/// Its end takes long, as librdkafka's while a name server does not answer.
+class SlowToEnd : public gst::BrokerLink {
+ public:
+  explicit SlowToEnd(std::atomic<bool>& ended) : ended_(ended) {}
+  ~SlowToEnd() override {
+    std::this_thread::sleep_for(std::chrono::seconds(4));
+    ended_ = true;
+  }
+  void run(gst::MessageQueue& queue) override { queue.pause(std::chrono::hours(1)); }
+
+ private:
+  std::atomic<bool>& ended_;
+};
+
+TEST(BrokerPublisher, WaitsForNoLinkToEnd) {
+  std::atomic<bool> ended{false};
+  {
+    gst::BrokerPublisher publisher(std::make_unique<SlowToEnd>(ended), {}, nullptr);
+    publisher.open();
+    publisher.close();
+  }
+  EXPECT_FALSE(ended);
+  EXPECT_TRUE(comes([&] { return ended.load(); })) << "but it does";
 }
 
 }  // namespace
