@@ -45,8 +45,7 @@ class CpuPartners : public ::testing::TestWithParam<CpuSet> {
     args.stride = (kernels_->steps(row) * 4 + 63) / 64 * 64;
     CpuBuffer elements(tokens * args.stride);
     for (int64_t i = 0; i < tokens; ++i) {
-      kernels_->to_elements(keys[i].const_data_ptr<float>(), row,
-                            elements.at(i * args.stride));
+      kernels_->to_elements(keys[i].const_data_ptr<float>(), row, elements.at(i * args.stride));
     }
     CpuBuffer scratch(kernels_->partner_scratch_bytes(tokens, args.head_dim));
     std::vector<int64_t> a, b;
