@@ -6,13 +6,6 @@
 #include "engine/failure.h"
 
 namespace tome {
-namespace {
-
-double milliseconds(Clock::duration duration) {
-  return std::chrono::duration<double, std::milli>(duration).count();
-}
-
-}  // namespace
 
 void Batcher::run_batch(const BatchKey& key) {
   const TimePoint started = Clock::now();

@@ -49,10 +49,6 @@ int64_t clip_length_of(const InstanceConfig& config, const ViTConfig& model) {
   return std::max(config.clip_length, 1);
 }
 
-double milliseconds_since(TimePoint started) {
-  return std::chrono::duration<double, std::milli>(Clock::now() - started).count();
-}
-
 /// Milliseconds of a forward of one request, the better of two runs after one to warm up.
 double time_forward(const VisionTransformer& transformer, int64_t frames) {
   const ViTConfig& config = transformer.config();
@@ -62,7 +58,7 @@ double time_forward(const VisionTransformer& transformer, int64_t frames) {
   for (int run = 0; run < 3; ++run) {
     const TimePoint started = Clock::now();
     transformer.forward(patches);
-    const double took = milliseconds_since(started);
+    const double took = milliseconds(Clock::now() - started);
     if (run > 0) best = run == 1 ? took : std::min(best, took);
   }
   return best;
@@ -292,13 +288,13 @@ OpenedModel open_model(const InstanceConfig& config) {
       const TimePoint started = Clock::now();
       warm_up(session, clip_length, key, config.batch_size);
       log(LogLevel::kInfo, "measured the products of another schedule of " + config.model + " in " +
-                               std::to_string(milliseconds_since(started)) + " ms");
+                               std::to_string(milliseconds(Clock::now() - started)) + " ms");
     };
   }
-  const auto ms = std::chrono::duration<double, std::milli>(opened.session.batch_duration).count();
   log(LogLevel::kInfo, "opened " + opened.description.name + " (" + describe(config) + ") on " +
                            opened.description.device + " in " + opened.description.precision +
-                           ": a full batch takes " + std::to_string(ms) + " ms");
+                           ": a full batch takes " +
+                           std::to_string(milliseconds(opened.session.batch_duration)) + " ms");
   return opened;
 }
 

@@ -176,8 +176,7 @@ std::shared_ptr<Ticket> Stream::submit_to_window(Frame frame, const FrameOptions
     throw;
   }
   frame = Frame{};
-  const double preprocess_ms =
-      std::chrono::duration<double, std::milli>(Clock::now() - started).count();
+  const double preprocess_ms = milliseconds(Clock::now() - started);
   windows_->push(std::move(patches), options.pts);
   if (windows_->completed() != ClipWindows::Completed::kDue) return settled_ticket(Outcome::kNone);
   if (is_late(options)) return settled_ticket(Outcome::kSkipped);

@@ -21,6 +21,10 @@ namespace tome {
 using Clock = std::chrono::steady_clock;
 using TimePoint = Clock::time_point;
 
+inline double milliseconds(Clock::duration duration) {
+  return std::chrono::duration<double, std::milli>(duration).count();
+}
+
 /// Requests can share a forward if these are equal. The number of tokens is no part of it: it is
 /// the same for all requests of one model instance.
 struct BatchKey {

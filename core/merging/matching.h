@@ -63,9 +63,8 @@ struct Matching {
 /// choice of edges in the paper).
 ///
 /// @param metric  [B, N, C], float32, bfloat16 or float16
-/// @throws Error kSettings if the partition needs places and has none, or `protected_tokens` are
-/// not
-///   ascending places
+/// @throws Error kSettings if the partition needs places and has none, or if `protected_tokens` are
+///   not ascending places
 Matching bipartite_soft_matching(const at::Tensor& metric, const MatchOptions& options);
 
 }  // namespace tome

@@ -88,6 +88,11 @@ class Harness : public LoneElement {
   GstFlowReturn push(uint8_t value, int number) { return push(frame(value, number)); }
   GstFlowReturn push(GstBuffer* buffer) { return gst_harness_push(harness_, buffer); }
   bool push_event(GstEvent* event) { return gst_harness_push_event(harness_, event) != FALSE; }
+  /// The answer to a DRAIN query, which comes when all that was pushed has left.
+  gboolean drain() const {
+    const Ptr<GstQuery> query(gst_query_new_drain());
+    return gst_pad_query(sink_.get(), query.get());
+  }
   /// Next buffer out; waits for it.
   Ptr<GstBuffer> pull() { return Ptr<GstBuffer>(gst_harness_pull(harness_)); }
   Ptr<GstStructure> stats() const;

@@ -127,10 +127,7 @@ TEST_F(Flow, AFlushWakesAQueryThatWaits) {
   h.set_caps();
   core_.close_gate();
   ASSERT_EQ(h.push(1, 0), GST_FLOW_OK);
-  auto asked = std::async(std::launch::async, [&] {
-    const Ptr<GstQuery> query(gst_query_new_drain());
-    return gst_pad_query(h.sink(), query.get());
-  });
+  auto asked = std::async(std::launch::async, [&] { return h.drain(); });
   std::this_thread::sleep_for(std::chrono::milliseconds(50));
   EXPECT_TRUE(h.push_event(gst_event_new_flush_start()));
   EXPECT_EQ(asked.get(), FALSE);
@@ -239,8 +236,7 @@ TEST_F(Flow, ATrackOfAnEndedSegmentIsClassifiedAnew) {
   GstFlowReturn flow = GST_FLOW_OK;
   for (int i = 0; i < 500 && flow == GST_FLOW_OK; ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    const Ptr<GstQuery> query(gst_query_new_drain());
-    if (gst_pad_query(h.sink(), query.get()) == FALSE) flow = GST_FLOW_EOS;
+    if (h.drain() == FALSE) flow = GST_FLOW_EOS;
   }
   send_segment(h);
   ASSERT_EQ(h.push(tracked(2)), GST_FLOW_OK);

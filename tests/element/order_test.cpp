@@ -82,10 +82,7 @@ TEST_F(Order, ASerializedQueryIsAnsweredByDownstreamAfterTheBuffersBeforeIt) {
   const PadLog out(h.src());  // before anything can pass
   h.set_caps();
   ASSERT_EQ(h.push(1, 0), GST_FLOW_OK);
-  auto asked = std::async(std::launch::async, [&] {
-    const Ptr<GstQuery> query(gst_query_new_drain());
-    return gst_pad_query(h.sink(), query.get());
-  });
+  auto asked = std::async(std::launch::async, [&] { return h.drain(); });
   EXPECT_EQ(asked.wait_for(std::chrono::milliseconds(50)), std::future_status::timeout);
   core_.open_gate();
   asked.get();
@@ -100,10 +97,7 @@ TEST_F(Order, WhatIsBehindFramesDoesNotWaitForTheirBatchToFill) {
   h.set_caps();
   core_.close_gate();
   ASSERT_EQ(h.push(1, 0), GST_FLOW_OK);
-  auto asked = std::async(std::launch::async, [&] {
-    const Ptr<GstQuery> query(gst_query_new_drain());
-    return gst_pad_query(h.sink(), query.get());
-  });
+  auto asked = std::async(std::launch::async, [&] { return h.drain(); });
   EXPECT_EQ(asked.wait_for(std::chrono::seconds(5)), std::future_status::ready) << "a query";
   core_.open_gate();
   asked.get();

@@ -28,7 +28,8 @@ struct FolderOptions {
 std::vector<int64_t> mirrored_labels(const std::vector<std::string>& labels);
 
 /// The distinct values of the label column of folder/labels.csv, sorted.
-/// @throws Error kNotFound, kFormat if there is no row, or one whose label is empty or not UTF-8
+/// Empty ones are left out: a split may have no labels.
+/// @throws Error kNotFound, kFormat if there is no label, or one that is not UTF-8
 std::vector<std::string> read_label_names(const std::filesystem::path& folder);
 
 /// Samples in a new random order each epoch, the last batch of an epoch filled from the next one.
