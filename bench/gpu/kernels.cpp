@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "cuda/device.h"
+#include "cuda/graph.h"
 #include "cuda/stream.h"
 #include "merging/partition.h"
 #include "vit/fused_cuda.h"

@@ -39,6 +39,17 @@ class CudaContext {
     return __shfl_sync(0xffffffffU, value, source_lane);
   }
 
+  __device__ void launch_dependents() const {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+  }
+  __device__ void wait_for_prerequisites() const {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+  }
+
   __device__ bool any(bool value) const { return __any_sync(0xffffffffU, value) != 0; }
 
   __device__ int warp_wide(int value) const { return __shfl_sync(0xffffffffU, value, 0); }

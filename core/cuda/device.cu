@@ -60,6 +60,10 @@ DeviceInfo open_device(int index) {
   return info;
 }
 
+bool has_dependent_launches() {
+  return device_attribute(cudaDevAttrComputeCapabilityMajor, "asking for dependent launches") >= 9;
+}
+
 DeviceMemory::DeviceMemory(size_t bytes, const char* what) : bytes_(bytes) {
   if (bytes == 0) return;
   const cudaError_t status = cudaMalloc(&data_, bytes);

@@ -21,6 +21,11 @@ struct DeviceInfo {
 ///   both versions), no such device (and how many there are), a device that is too old
 DeviceInfo open_device(int index);
 
+/// Whether kernels of the current device begin beside the one before them where LaunchOrder says
+/// so.
+/// @throws Error kDevice
+bool has_dependent_launches();
+
 /// Memory of one device, freed with the object.
 class DeviceMemory {
  public:

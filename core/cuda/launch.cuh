@@ -6,6 +6,7 @@
 #include <string>
 
 #include "cuda/cuda_context.cuh"
+#include "cuda/types.h"
 #include "error.h"
 
 namespace tome::cuda {
@@ -70,8 +71,10 @@ constexpr int kSharedWithoutAsking = 48 * 1024;
 
 class CudaLauncher {
  public:
-  /// `what` names the operation in errors.
-  CudaLauncher(cudaStream_t stream, const char* what) : stream_(stream), what_(what) {}
+  /// @param what  names the operation in errors
+  /// @param order  kBesideLast: see Note [A kernel beside the one before it]
+  CudaLauncher(cudaStream_t stream, const char* what, LaunchOrder order = LaunchOrder::kInTurn)
+      : stream_(stream), what_(what), order_(order) {}
 
   /// Multiprocessors, for grids that are cut to what runs at once; no result depends on them.
   int processors() const { return device_attribute(cudaDevAttrMultiProcessorCount, what_); }
@@ -83,16 +86,24 @@ class CudaLauncher {
                                  shape.shared_bytes),
             what_);
     }
-    const dim3 grid(static_cast<unsigned>(shape.grid.x), static_cast<unsigned>(shape.grid.y),
-                    static_cast<unsigned>(shape.grid.z));
-    run_body<Body><<<grid, static_cast<unsigned>(shape.threads),
-                     static_cast<size_t>(shape.shared_bytes), stream_>>>(params);
-    check(cudaGetLastError(), what_);
+    cudaLaunchAttribute dependent{};
+    dependent.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    dependent.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t config{};
+    config.gridDim = dim3(static_cast<unsigned>(shape.grid.x), static_cast<unsigned>(shape.grid.y),
+                          static_cast<unsigned>(shape.grid.z));
+    config.blockDim = dim3(static_cast<unsigned>(shape.threads));
+    config.dynamicSmemBytes = static_cast<size_t>(shape.shared_bytes);
+    config.stream = stream_;
+    config.attrs = &dependent;
+    config.numAttrs = order_ == LaunchOrder::kBesideLast ? 1 : 0;
+    check(cudaLaunchKernelEx(&config, run_body<Body>, params), what_);
   }
 
  private:
   cudaStream_t stream_;
   const char* what_;
+  LaunchOrder order_;
 };
 
 }  // namespace tome::cuda

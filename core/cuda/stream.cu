@@ -89,48 +89,4 @@ void clear_on_device(void* memory, size_t bytes, Stream stream) {
   check(cudaMemsetAsync(memory, 0, bytes, stream), "clearing memory");
 }
 
-Graph::Graph(Stream stream, const std::function<void()>& enqueue) {
-  // Of this thread alone: other sessions may allocate meanwhile.
-  check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "capturing a graph");
-  cudaGraph_t graph = nullptr;
-  try {
-    enqueue();
-  } catch (...) {
-    cudaStreamEndCapture(stream, &graph);
-    if (graph != nullptr) cudaGraphDestroy(graph);
-    cudaGetLastError();
-    throw;
-  }
-  cudaError_t status = cudaStreamEndCapture(stream, &graph);
-  if (status == cudaSuccess) status = cudaGraphInstantiate(&graph_, graph, 0);
-  if (graph != nullptr) cudaGraphDestroy(graph);
-  check(status, "capturing a graph");
-}
-
-Graph::~Graph() {
-  if (graph_ != nullptr) cudaGraphExecDestroy(graph_);
-}
-
-void Graph::launch(Stream stream) const {
-  check(cudaGraphLaunch(graph_, stream), "launching a graph");
-}
-
-std::vector<double> time_in_graph(Stream stream, int calls, int launches,
-                                  const std::function<void()>& enqueue) {
-  const Graph graph(stream, [&] {
-    for (int i = 0; i < calls; ++i) enqueue();
-  });
-  graph.launch(stream);
-  std::vector<double> times;
-  for (int i = 0; i < launches; ++i) {
-    Event begin(Event::Kind::kTiming), end(Event::Kind::kTiming);
-    begin.record(stream);
-    graph.launch(stream);
-    end.record(stream);
-    synchronise(stream);
-    times.push_back(1000 * end.milliseconds_since(begin) / calls);
-  }
-  return times;
-}
-
 }  // namespace tome::cuda

@@ -1,16 +1,13 @@
-// Streams, events, page-locked memory, asynchronous copies and graphs of a CUDA device, each owned
-// by an object. No CUDA header.
+// Streams, events, page-locked memory and asynchronous copies of a CUDA device, each owned by an
+// object. No CUDA header.
 #pragma once
 
 #include <cstddef>
-#include <functional>
 #include <utility>
-#include <vector>
 
 #include "cuda/types.h"
 
 struct CUevent_st;
-struct CUgraphExec_st;
 
 namespace tome::cuda {
 
@@ -112,34 +109,5 @@ struct Slices {
 void copy_rows_on_device(const Slices& to, const Slices& from, size_t bytes, size_t rows,
                          size_t slices, Stream stream);
 void clear_on_device(void* memory, size_t bytes, Stream stream);
-
-/// Work captured from a stream, to be enqueued again as one.
-class Graph {
- public:
-  Graph() = default;
-  /// Captures what `enqueue` does to `stream`, and to streams that it forks from there.
-  /// @throws Error kDevice, kOutOfMemory, and what `enqueue` throws; the stream works on
-  Graph(Stream stream, const std::function<void()>& enqueue);
-  ~Graph();
-  Graph(Graph&& other) noexcept : graph_(std::exchange(other.graph_, nullptr)) {}
-  Graph& operator=(Graph&& other) noexcept {
-    std::swap(graph_, other.graph_);
-    return *this;
-  }
-  Graph(const Graph&) = delete;
-  Graph& operator=(const Graph&) = delete;
-  explicit operator bool() const { return graph_ != nullptr; }
-  void launch(Stream stream) const;
-
- private:
-  CUgraphExec_st* graph_ = nullptr;
-};
-
-/// How long what `enqueue` does takes on the device: of a graph of `calls` of it, since the host's
-/// launches would else be timed where work is short.
-/// @return microseconds of one call in each of `launches` launches, after one that does not count
-/// @throws Error as Graph
-std::vector<double> time_in_graph(Stream stream, int calls, int launches,
-                                  const std::function<void()>& enqueue);
 
 }  // namespace tome::cuda

@@ -191,12 +191,13 @@ void CudaSession::gather(const BatchInput& input, const FusedForward& forward) {
 
 void CudaSession::run(Planned& planned) {
   const auto enqueue = [&] {
+    ops_->restart();
     planned.forward->run(*ops_, buffers_.input.data(), buffers_.workspace.data(),
                          buffers_.logits.as<float>());
   };
   if (planned.seen && planned.fits && captures_ && !planned.graph) {
     try {
-      planned.graph = cuda::Graph(stream_, enqueue);
+      planned.graph = cuda::Graph(stream_, enqueue, ops_->counters());
     } catch (const Error& error) {
       if (error.kind() == ErrorKind::kOutOfMemory) {
         planned.fits = false;  // the launches themselves need no memory

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <optional>
 
+#include "cuda/graph.h"
 #include "engine/aten_session.h"
 #include "engine/cuda_model.h"
 #include "engine/cuda_pixels.h"

@@ -102,6 +102,7 @@ TOME_KERNEL void score_block(const Ctx& ctx, const MatchParams<T>& p, int first_
 /// Grid (blocks of rows, splits, batch), 2^p.tile_bits warps for each strip of columns.
 template <class Ctx, class T, int kHeld>
 TOME_KERNEL void match_kernel(Ctx& ctx, const MatchParams<T>& p) {
+  ctx.launch_dependents();  // attention
   const int sample = ctx.block_z(), n_a = p.halves.n_a;
   const int rows = kMatchRows << p.tile_bits;
   const int first_row = ctx.block_x() * rows;
@@ -187,6 +188,7 @@ TOME_KERNEL void group_edges_kernel(Ctx& ctx, const MatchParams<T>& p) {
 /// Fourth launch of many: the plan. Grid (1, 1, batch).
 template <class Ctx, class T>
 TOME_KERNEL void write_plan_kernel(Ctx& ctx, const MatchParams<T>& p) {
+  ctx.launch_dependents();  // attention
   const int sample = ctx.block_z();
   const int64_t kept = static_cast<int64_t>(sample) * p.r;
   const int32_t* rank = p.scratch.rank + static_cast<int64_t>(sample) * p.halves.n_a;

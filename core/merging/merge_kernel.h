@@ -98,6 +98,7 @@ TOME_KERNEL void write_token(const Ctx& ctx, const MergeParams<T>& p, int sample
 /// kFast as in merge_sums.h; kNormOnly if there is nothing but x and its LayerNorm, in quads.
 template <class Ctx, class T, bool kFast, bool kNormOnly>
 TOME_KERNEL void merge_kernel(Ctx& ctx, const MergeParams<T>& p) {
+  if constexpr (kNormOnly) ctx.launch_dependents();  // the split of a clip
   int near = 0;
   if constexpr (!kNormOnly) {
     near = near_member(ctx, p);

@@ -20,6 +20,7 @@ namespace tome::cuda {
 /// shape.threads() threads, kMomentSets * kMomentBytes.
 template <class Ctx, class T>
 TOME_KERNEL void norm_stream_kernel(Ctx& ctx, const MergeParams<T>& p) {
+  ctx.launch_dependents();  // the split of a clip
   const RowThread me = row_thread(ctx, p.shape);
   const RowNorm norm{p.norm_weight, p.norm_bias, p.norm_eps, p.channels};
   NormRows by;

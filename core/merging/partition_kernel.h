@@ -74,6 +74,7 @@ TOME_KERNEL void partition_kernel(Ctx& ctx, const PartitionParams& p) {
     }
     before.add(true, is_even);
   }
+  ctx.wait_for_prerequisites();  // a LayerNorm, where it runs beside
 }
 
 struct PartitionBody {

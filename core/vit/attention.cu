@@ -12,11 +12,11 @@ bool has_warpgroups() {
 
 }  // namespace
 
-void attend(const AttentionRequest& request, Stream stream) {
+void attend(const AttentionRequest& request, Stream stream, LaunchOrder order) {
   check_attention(request);  // before a device is asked for
   if (fits_warpgroups(request) && !request.tiles_only && has_warpgroups())
-    return attend_by_groups(request, stream);
-  CudaLauncher launcher(stream, "attention");
+    return attend_by_groups(request, stream, order);
+  CudaLauncher launcher(stream, "attention", order);
   run_attention(launcher, request);
 }
 

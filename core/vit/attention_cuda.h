@@ -30,8 +30,10 @@ inline bool has_attention_kernel(ElementType type, int dim) {
 }
 
 /// Enqueues one launch. Allocates nothing and waits for nothing.
+/// @param order  kBesideLast only right after what attention needs nothing of
 /// @throws Error kSettings for sizes, strides or types without a kernel, kDevice if the launch
 /// fails
-void attend(const AttentionRequest& request, Stream stream);
+void attend(const AttentionRequest& request, Stream stream,
+            LaunchOrder order = LaunchOrder::kInTurn);
 
 }  // namespace tome::cuda

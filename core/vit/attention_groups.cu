@@ -5,8 +5,8 @@
 
 namespace tome::cuda {
 
-void attend_by_groups(const AttentionRequest& request, Stream stream) {
-  CudaLauncher launcher(stream, "attention");
+void attend_by_groups(const AttentionRequest& request, Stream stream, LaunchOrder order) {
+  CudaLauncher launcher(stream, "attention", order);
   run_group_attention(launcher, request);
 }
 

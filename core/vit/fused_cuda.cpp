@@ -1,30 +1,47 @@
 #include "vit/fused_cuda.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "cuda/device.h"
 
 namespace tome::cuda {
 
-CudaOps::CudaOps(Matching matching) : beside_(matching == Matching::kBeside) {}
+CudaOps::CudaOps(Matching matching) {
+  if (matching == Matching::kInTurn) return;
+  dependent_ = has_dependent_launches();
+  if (!dependent_) side_.emplace();
+}
 
-void CudaOps::product(const ProductRequest& q) { products_.run(q, main_.get()); }
+void CudaOps::product(const ProductRequest& q) {
+  matched_last_ = false;
+  products_.run(q, main_.get());
+}
 void CudaOps::embed(const EmbedRequest& q) { embed_tokens(q, main_.get()); }
-void CudaOps::attend(const AttentionRequest& q) { cuda::attend(q, main_.get()); }
+void CudaOps::attend(const AttentionRequest& q) {
+  const bool beside = dependent_ && std::exchange(matched_last_, false);
+  cuda::attend(q, main_.get(), beside ? LaunchOrder::kBesideLast : LaunchOrder::kInTurn);
+}
 void CudaOps::merge(const MergeRequest& q) { merge_tokens(q, main_.get()); }
 void CudaOps::pool(const PoolRequest& q) { pool_tokens(q, main_.get()); }
 void CudaOps::sources(const SourceParams& q) { merge_sources(q, main_.get()); }
 void CudaOps::clear(void* memory, size_t bytes) { clear_on_device(memory, bytes, main_.get()); }
 
-void CudaOps::fork() {
-  if (beside_) forked_.order(main_.get(), side_.get());
+void CudaOps::split(const PartitionParams& q, LaunchOrder order) {
+  split_by_parity(q, main_.get(), dependent_ ? order : LaunchOrder::kInTurn);
 }
 
-void CudaOps::split(const PartitionParams& q) { split_by_parity(q, side()); }
-void CudaOps::match(const MatchRequest& q) { match_tokens(q, side()); }
+void CudaOps::fork() {
+  if (side_) forked_.order(main_.get(), side_->get());
+}
+
+void CudaOps::match(const MatchRequest& q) {
+  match_tokens(q, side_ ? side_->get() : main_.get());
+  matched_last_ = true;
+}
 
 void CudaOps::join() {
-  if (beside_) joined_.order(side_.get(), main_.get());
+  if (side_) joined_.order(side_->get(), main_.get());
 }
 
 template <class F>
@@ -57,8 +74,8 @@ void TimedOps::sources(const SourceParams& q) {
 void TimedOps::clear(void* memory, size_t bytes) {
   time("clearing counters", [&] { ops_.clear(memory, bytes); });
 }
-void TimedOps::split(const PartitionParams& q) {
-  time("splitting", [&] { ops_.split(q); });
+void TimedOps::split(const PartitionParams& q, LaunchOrder order) {
+  time("splitting", [&] { ops_.split(q, order); });
 }
 void TimedOps::match(const MatchRequest& q) {
   time("matching", [&] { ops_.match(q); });

@@ -1,6 +1,8 @@
 // The fused forward's operations on a CUDA device.
 #pragma once
 
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -14,12 +16,17 @@ namespace tome::cuda {
 /// are that device's memory.
 class CudaOps : public FusedOps {
  public:
-  /// Where matching runs: on a second stream beside attention, or in turn with everything else.
+  /// Where matching runs: beside attention (as its predecessor, or on a second stream where the
+  /// device has no dependent launches), or in turn with everything else.
   enum class Matching { kBeside, kInTurn };
   /// @throws Error kDevice, kOutOfMemory
   explicit CudaOps(Matching matching = Matching::kBeside);
 
   Stream stream() const { return main_.get(); }
+
+  /// Before a forward, whose graph then clears `counters` once (see MatrixProducts).
+  void restart() { products_.restart(); }
+  std::span<unsigned char> counters() const { return products_.counters(); }
 
   /// As MatrixProducts::tune.
   void tune(const ProductRequest& request) { products_.tune(request, main_.get()); }
@@ -31,16 +38,16 @@ class CudaOps : public FusedOps {
   void pool(const PoolRequest& request) override;
   void sources(const SourceParams& request) override;
   void clear(void* memory, size_t bytes) override;
+  void split(const PartitionParams& request, LaunchOrder order) override;
   void fork() override;
-  void split(const PartitionParams& request) override;
   void match(const MatchRequest& request) override;
   void join() override;
 
  private:
-  Stream side() const { return beside_ ? side_.get() : main_.get(); }
-
-  bool beside_;
-  OwnedStream main_, side_;
+  bool dependent_ = false;     ///< kernels may begin beside the one before them
+  bool matched_last_ = false;  ///< nothing was enqueued since the last matching
+  OwnedStream main_;
+  std::optional<OwnedStream> side_;
   Event forked_, joined_;
   MatrixProducts products_;
 };
@@ -57,8 +64,8 @@ class TuningOps : public FusedOps {
   void pool(const PoolRequest&) override {}
   void sources(const SourceParams&) override {}
   void clear(void*, size_t) override {}
+  void split(const PartitionParams&, LaunchOrder) override {}
   void fork() override {}
-  void split(const PartitionParams&) override {}
   void match(const MatchRequest&) override {}
   void join() override {}
 
@@ -85,8 +92,8 @@ class TimedOps : public FusedOps {
   void pool(const PoolRequest& request) override;
   void sources(const SourceParams& request) override;
   void clear(void* memory, size_t bytes) override;
+  void split(const PartitionParams& request, LaunchOrder order) override;
   void fork() override {}
-  void split(const PartitionParams& request) override;
   void match(const MatchRequest& request) override;
   void join() override {}
 

@@ -168,22 +168,31 @@ void FusedForward::embed(FusedOps& ops, State& state, const void* patches) const
     normalise(ops, x, tokens_in(), weights_.blocks.front().norm1, config.norm_eps,
               state.base + at_.norm);
   }
+  // The embedding wrote the parity.
+  split(ops, state, 0, pre_norm ? cuda::LaunchOrder::kBesideLast : cuda::LaunchOrder::kInTurn);
 }
 
-cuda::HalvesView FusedForward::split(FusedOps& ops, const State& state, size_t block) const {
+cuda::HalvesView FusedForward::halves_of(const State& state, size_t block) const {
   cuda::HalvesView halves = halves_view(shape_.partition, prefix_, tokens_[block]);
   if (!by_grid()) return halves;
-  cuda::PartitionParams p;
-  p.parity = state.base + at_.parity[state.parity];
-  halves.a = p.a = reinterpret_cast<int64_t*>(state.base + at_.a);
-  halves.b = p.b = reinterpret_cast<int64_t*>(state.base + at_.b);
+  halves.a = reinterpret_cast<const int64_t*>(state.base + at_.a);
+  halves.b = reinterpret_cast<const int64_t*>(state.base + at_.b);
   halves.a_sample_stride = halves.n_a;
   halves.b_sample_stride = halves.n_b;
+  return halves;
+}
+
+void FusedForward::split(FusedOps& ops, const State& state, size_t block,
+                         cuda::LaunchOrder order) const {
+  if (!by_grid() || r_[block] == 0) return;
+  cuda::PartitionParams p;
+  p.parity = state.base + at_.parity[state.parity];
+  p.a = reinterpret_cast<int64_t*>(state.base + at_.a);
+  p.b = reinterpret_cast<int64_t*>(state.base + at_.b);
   p.batch = static_cast<int>(shape_.batch);
   p.tokens = static_cast<int>(tokens_[block]);
-  p.n_fixed = halves.n_fixed;
-  ops.split(p);
-  return halves;
+  p.n_fixed = static_cast<int>(prefix_);
+  ops.split(p, order);
 }
 
 void FusedForward::match(FusedOps& ops, const State& state, size_t block) const {
@@ -197,7 +206,7 @@ void FusedForward::match(FusedOps& ops, const State& state, size_t block) const 
   q.tokens = static_cast<int>(tokens_[block]);
   q.channels = static_cast<int>(weights_.head_dim());
   q.r = static_cast<int>(r_[block]);
-  q.halves = split(ops, state, block);
+  q.halves = halves_of(state, block);
   q.out = {reinterpret_cast<int64_t*>(state.base + at_.target),
            reinterpret_cast<int64_t*>(state.base + at_.from),
            reinterpret_cast<int64_t*>(state.base + at_.to),
@@ -304,6 +313,7 @@ void FusedForward::run_block(FusedOps& ops, State& state, size_t block) const {
   linear(ops, w.fc2, hidden, rows_out, x, x);
   if (block + 1 < weights_.blocks.size()) {
     normalise(ops, x, tokens_[block + 1], weights_.blocks[block + 1].norm1, eps, norm);
+    split(ops, state, block + 1, cuda::LaunchOrder::kBesideLast);
   }
 }
 

@@ -76,8 +76,9 @@ class FusedForward {
   int qkv_columns(size_t block) const;
   void embed(FusedOps& ops, State& state, const void* patches) const;
   void run_block(FusedOps& ops, State& state, size_t block) const;
-  /// The halves, whose lists are written here where they are not arithmetic.
-  cuda::HalvesView split(FusedOps& ops, const State& state, size_t block) const;
+  cuda::HalvesView halves_of(const State& state, size_t block) const;
+  /// Writes the lists of a block's halves where they are not arithmetic.
+  void split(FusedOps& ops, const State& state, size_t block, cuda::LaunchOrder order) const;
   void match(FusedOps& ops, const State& state, size_t block) const;
   void attend(FusedOps& ops, const State& state, size_t block) const;
   void merge(FusedOps& ops, State& state, size_t block) const;

@@ -31,9 +31,10 @@ struct ProductRequest {
   ProductActivation activation = ProductActivation::kNone;  ///< not together with a residual
 };
 
-/// Operations run in the order in which they are called, with one exception: what is split and
-/// matched between `fork` and `join` may run beside what else is called there. None allocates or
-/// waits, so that a CUDA graph can be captured from a whole forward.
+/// Operations run in the order in which they are called, with two exceptions: what is matched
+/// between `fork` and `join` may run beside what else is called there, and a split beside the
+/// operation before it, where it says so. None allocates or waits, so that a CUDA graph can be
+/// captured from a whole forward.
 /// @throws Error of each operation
 class FusedOps {
  public:
@@ -46,9 +47,10 @@ class FusedOps {
   virtual void sources(const cuda::SourceParams& request) = 0;
   virtual void clear(void* memory, size_t bytes) = 0;
 
-  /// Between these, `split` and then `match` may run beside what else is called.
+  virtual void split(const cuda::PartitionParams& request, cuda::LaunchOrder order) = 0;
+
+  /// Between these, `match` may run beside `attend`; it is called before it.
   virtual void fork() = 0;
-  virtual void split(const cuda::PartitionParams& request) = 0;
   virtual void match(const cuda::MatchRequest& request) = 0;
   virtual void join() = 0;
 };

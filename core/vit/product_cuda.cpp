@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 
+#include "cuda/graph.h"
 #include "cuda/stream.h"
 #include "error.h"
 #include "never_destroyed.h"
@@ -18,6 +19,8 @@ namespace {
 
 /// What cuBLAS recommends for Hopper; earlier devices need less.
 constexpr size_t kWorkspaceBytes = size_t{32} << 20;
+/// For each product; algorithms need 4 or none.
+constexpr size_t kCounterBytes = 256;
 
 struct Deleter {
   lt::Status (*destroy)(void*);
@@ -71,9 +74,9 @@ std::array<uint32_t, 4> alignments_of(const ProductRequest& q) {
   return {alignment_of(q.weight), alignment_of(q.a), alignment_of(added), alignment_of(q.out)};
 }
 
-bool contains(const std::vector<lt::Algo>& algorithms, const lt::Algo& algo) {
-  return std::any_of(algorithms.begin(), algorithms.end(), [&](const lt::Algo& other) {
-    return std::equal(std::begin(algo.data), std::end(algo.data), other.data);
+bool contains(const std::vector<ProductAlgorithm>& algorithms, const lt::Algo& algo) {
+  return std::any_of(algorithms.begin(), algorithms.end(), [&](const ProductAlgorithm& other) {
+    return std::equal(std::begin(algo.data), std::end(algo.data), other.algo.data);
   });
 }
 
@@ -97,34 +100,36 @@ class Product {
     out_ = layout(q.out_type, q.columns, q.rows, q.out_stride);
   }
 
-  void run(lt::Handle handle, const lt::Algo& algo, const DeviceMemory& workspace,
+  void run(lt::Handle handle, const lt::Algo& algo, std::span<unsigned char> workspace,
            Stream stream) const {
     const float one = 1, beta = q_.residual != nullptr ? 1 : 0;
     const void* added = q_.residual != nullptr ? q_.residual : q_.out;
     lt::check(api_.matmul(handle, desc_.get(), &one, q_.weight, weight_.get(), q_.a, a_.get(),
                           &beta, added, out_.get(), q_.out, out_.get(), &algo, workspace.data(),
-                          workspace.bytes(), stream),
+                          workspace.size(), stream),
               text_of(q_));
   }
 
-  lt::Algo first_guess(lt::Handle handle, size_t workspace_bytes) const {
+  ProductAlgorithm first_guess(lt::Handle handle, size_t workspace_bytes) const {
     const Guesses guesses = guesses_for(a_.get(), out_.get(), handle, workspace_bytes, 1);
     lt::check(guesses.status, text_of(q_) + ", choosing an algorithm");
     return guesses.algorithms.front();
   }
 
   /// The guesses for these rows, the first one first, and those for fewer that fit.
-  std::vector<lt::Algo> candidates(lt::Handle handle, size_t workspace_bytes) const {
+  std::vector<ProductAlgorithm> candidates(lt::Handle handle, size_t workspace_bytes) const {
     constexpr int kGuesses = 8, kParts = 8;
-    std::vector<lt::Algo> found{first_guess(handle, workspace_bytes)};
+    std::vector<ProductAlgorithm> found{first_guess(handle, workspace_bytes)};
     for (int part = kParts; part > 0; --part) {
       const int64_t rows = std::max<int64_t>(1, q_.rows * part / kParts);
       const Owned a = layout(q_.type, q_.depth, rows, q_.a_stride);
       const Owned out = layout(q_.out_type, q_.columns, rows, q_.out_stride);
       const Guesses guesses =
           guesses_for(a.get(), out.get(), handle, workspace_bytes, kGuesses);  // none is no matter
-      for (const lt::Algo& algo : guesses.algorithms) {
-        if (!contains(found, algo) && fits(handle, algo, workspace_bytes)) found.push_back(algo);
+      for (const auto& [algo, its_bytes] : guesses.algorithms) {
+        if (contains(found, algo)) continue;
+        const std::optional<size_t> bytes = workspace_of(handle, algo);
+        if (bytes && *bytes <= workspace_bytes) found.push_back({algo, *bytes});
       }
     }
     return found;
@@ -133,7 +138,7 @@ class Product {
  private:
   /// What the heuristic says: the best guess first.
   struct Guesses {
-    std::vector<lt::Algo> algorithms;
+    std::vector<ProductAlgorithm> algorithms;
     lt::Status status;
   };
 
@@ -157,17 +162,21 @@ class Product {
                                     preference.get(), wanted, results.data(), &found);
     if (guesses.status != lt::kSuccess) return guesses;
     for (const lt::HeuristicResult& result : std::span(results).first(static_cast<size_t>(found))) {
-      if (result.state == lt::kSuccess) guesses.algorithms.push_back(result.algo);
+      if (result.state == lt::kSuccess) {
+        guesses.algorithms.push_back({result.algo, result.workspace_size});
+      }
     }
     if (guesses.algorithms.empty()) guesses.status = lt::kNotSupported;
     return guesses;
   }
 
-  bool fits(lt::Handle handle, const lt::Algo& algo, size_t workspace_bytes) const {
+  /// What it needs for these rows; none if it does not do them.
+  std::optional<size_t> workspace_of(lt::Handle handle, const lt::Algo& algo) const {
     lt::HeuristicResult result{};
-    return api_.algo_check(handle, desc_.get(), weight_.get(), a_.get(), out_.get(), out_.get(),
-                           &algo, &result) == lt::kSuccess &&
-           result.state == lt::kSuccess && result.workspace_size <= workspace_bytes;
+    const lt::Status status = api_.algo_check(handle, desc_.get(), weight_.get(), a_.get(),
+                                              out_.get(), out_.get(), &algo, &result);
+    if (status != lt::kSuccess || result.state != lt::kSuccess) return std::nullopt;
+    return result.workspace_size;
   }
 
   template <class Create>
@@ -216,24 +225,24 @@ class Choices {
  public:
   static Choices& all() { return never_destroyed<Choices>(); }
 
-  std::optional<lt::Algo> find(const Key& key, bool tuned) const {
+  std::optional<ProductAlgorithm> find(const Key& key, bool tuned) const {
     const std::lock_guard lock(mutex_);
     const auto found = chosen_.find(key);
     if (found == chosen_.end() || (tuned && !found->second.tuned)) return std::nullopt;
-    return found->second.algo;
+    return found->second.algorithm;
   }
   /// The choice that holds: of two guesses or two measured ones the first, and what was measured
   /// in place of a guess.
-  lt::Algo settle(const Key& key, const lt::Algo& algo, bool tuned) {
+  ProductAlgorithm settle(const Key& key, const ProductAlgorithm& algorithm, bool tuned) {
     const std::lock_guard lock(mutex_);
-    Choice& choice = chosen_.try_emplace(key, Choice{algo, tuned}).first->second;
-    if (tuned && !choice.tuned) choice = {algo, true};
-    return choice.algo;
+    Choice& choice = chosen_.try_emplace(key, Choice{algorithm, tuned}).first->second;
+    if (tuned && !choice.tuned) choice = {algorithm, true};
+    return choice.algorithm;
   }
 
  private:
   struct Choice {
-    lt::Algo algo;
+    ProductAlgorithm algorithm;
     bool tuned;
   };
   mutable std::mutex mutex_;
@@ -246,7 +255,9 @@ constexpr double kClearly = 0.98;
 }  // namespace
 
 MatrixProducts::MatrixProducts()
-    : device_(current_device()), workspace_(kWorkspaceBytes, "scratch memory of products") {
+    : device_(current_device()),
+      workspace_(kWorkspaceBytes, "scratch memory of products"),
+      counters_(kMostProducts * kCounterBytes, "scratch memory of products") {
   lt::check(lt::functions().create(&handle_), "opening cuBLASLt on the device");
 }
 
@@ -254,29 +265,39 @@ MatrixProducts::~MatrixProducts() {
   if (handle_ != nullptr) lt::functions().destroy(handle_);
 }
 
+std::span<unsigned char> MatrixProducts::workspace_for(const ProductAlgorithm& algorithm) {
+  if (algorithm.workspace_bytes > kCounterBytes || next_ == kMostProducts) {
+    return {workspace_.as<unsigned char>(), workspace_.bytes()};
+  }
+  return counters().subspan(kCounterBytes * static_cast<size_t>(next_++), kCounterBytes);
+}
+
 void MatrixProducts::run(const ProductRequest& request, Stream stream) {
   const Product product(request);
   const Key key = key_of(device_, request);
-  std::optional<lt::Algo> algo = Choices::all().find(key, false);
-  if (!algo) {
-    algo = Choices::all().settle(key, product.first_guess(handle_, workspace_.bytes()), false);
+  std::optional<ProductAlgorithm> algorithm = Choices::all().find(key, false);
+  if (!algorithm) {
+    algorithm = Choices::all().settle(key, product.first_guess(handle_, workspace_.bytes()), false);
   }
-  product.run(handle_, *algo, workspace_, stream);
+  product.run(handle_, algorithm->algo, workspace_for(*algorithm), stream);
 }
 
 std::vector<MatrixProducts::Candidate> MatrixProducts::measure(const ProductRequest& request,
                                                                Stream stream) {
   const Product product(request);
-  const auto microseconds = [&](const lt::Algo& algo, int calls, int launches) {
-    const std::vector<double> times = time_in_graph(
-        stream, calls, launches, [&] { product.run(handle_, algo, workspace_, stream); });
+  const auto microseconds = [&](const ProductAlgorithm& algorithm, int calls, int launches) {
+    restart();
+    const auto enqueue = [&] {
+      product.run(handle_, algorithm.algo, workspace_for(algorithm), stream);
+    };
+    const auto times = time_in_graph(stream, calls, launches, enqueue, counters());
     return *std::min_element(times.begin(), times.end());
   };
   constexpr size_t kFinalists = 4;
   std::vector<Candidate> candidates;
-  for (const lt::Algo& algo : product.candidates(handle_, workspace_.bytes())) {
+  for (const ProductAlgorithm& each : product.candidates(handle_, workspace_.bytes())) {
     try {
-      candidates.push_back({algo, microseconds(algo, 2, 1)});
+      candidates.push_back({each, microseconds(each, 2, 1)});
     } catch (const Error&) {
       // The library said that it fits. Without the first guess there is nothing left to run.
       if (candidates.empty()) throw;
@@ -291,7 +312,7 @@ std::vector<MatrixProducts::Candidate> MatrixProducts::measure(const ProductRequ
   for (size_t i = 0; i < order.size(); ++i) {
     double& best = order[i]->microseconds;
     const bool again = i < kFinalists || order[i] == &candidates.front();
-    if (again) best = std::min(best, microseconds(order[i]->algo, 4, 3));
+    if (again) best = std::min(best, microseconds(order[i]->algorithm, 4, 3));
   }
   return candidates;
 }
@@ -304,7 +325,7 @@ void MatrixProducts::tune(const ProductRequest& request, Stream stream) {
       candidates.begin(), candidates.end(),
       [](const auto& a, const auto& b) { return a.microseconds < b.microseconds; });
   const bool clearly = best->microseconds < kClearly * candidates.front().microseconds;
-  Choices::all().settle(key, clearly ? best->algo : candidates.front().algo, true);
+  Choices::all().settle(key, clearly ? best->algorithm : candidates.front().algorithm, true);
 }
 
 }  // namespace tome::cuda

@@ -2,6 +2,7 @@
 // own epilogue.
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "cuda/cublas_lt.h"
@@ -9,6 +10,12 @@
 #include "vit/fused_ops.h"
 
 namespace tome::cuda {
+
+/// How cuBLASLt computes a product.
+struct ProductAlgorithm {
+  lt::Algo algo;
+  size_t workspace_bytes = 0;  ///< that it needs
+};
 
 /// Note [Which algorithm a product takes]
 /// cuBLASLt guesses an order of its algorithms for a shape; the first guess is up to a third slower
@@ -32,6 +39,16 @@ class MatrixProducts {
   MatrixProducts(const MatrixProducts&) = delete;
   MatrixProducts& operator=(const MatrixProducts&) = delete;
 
+  /// Where products' counters are, for the graph that is captured from them: see
+  /// Note [Counters that are cleared once].
+  std::span<unsigned char> counters() const {
+    return {counters_.as<unsigned char>(), counters_.bytes()};
+  }
+  /// The products that are enqueued from here on take their counters anew: before a forward. Beyond
+  /// kMostProducts, they have none of their own.
+  void restart() { next_ = 0; }
+  static constexpr int kMostProducts = 512;
+
   /// Enqueues the product. Equal shapes and alignments get equal algorithms.
   /// @throws Error kDevice, kOutOfMemory; kSettings for the exact GELU, which no epilogue has
   void run(const ProductRequest& request, Stream stream);
@@ -41,7 +58,7 @@ class MatrixProducts {
   void tune(const ProductRequest& request, Stream stream);
 
   struct Candidate {
-    lt::Algo algo;
+    ProductAlgorithm algorithm;
     double microseconds = 0;  ///< of one product among several in a graph
   };
   /// The heuristic's algorithms, its first guess first, measured: the fastest of them best.
@@ -49,9 +66,12 @@ class MatrixProducts {
   std::vector<Candidate> measure(const ProductRequest& request, Stream stream);
 
  private:
+  std::span<unsigned char> workspace_for(const ProductAlgorithm& algorithm);
+
   int device_;
   lt::Handle handle_ = nullptr;
-  DeviceMemory workspace_;
+  DeviceMemory workspace_, counters_;
+  int next_ = 0;  ///< of the counters
 };
 
 }  // namespace tome::cuda

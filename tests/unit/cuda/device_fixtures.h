@@ -83,6 +83,7 @@ struct Model {
     CudaSessionSetup setup;
     setup.config = config;
     setup.preprocess = spec_of(config);
+    setup.type = type;
     setup.model = on_device;
     setup.aten = [this] {
       return std::make_shared<const VisionTransformer>(config, weights, at::Device(at::kCUDA, 0),

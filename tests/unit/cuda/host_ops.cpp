@@ -85,22 +85,22 @@ void HostOps::pool(const cuda::PoolRequest& q) { cuda::run_pool(launcher_, q); }
 void HostOps::sources(const cuda::SourceParams& q) { cuda::run_sources(launcher_, q); }
 void HostOps::clear(void* memory, size_t bytes) { std::memset(memory, 0, bytes); }
 
+void HostOps::split(const cuda::PartitionParams& q, cuda::LaunchOrder /*order*/) {
+  cuda::launch_partition(launcher_, q);
+}
+
 void HostOps::fork() {
   if (forked_) throw std::logic_error("fork after fork");
   forked_ = true;
 }
 
 void HostOps::beside(std::function<void()> operation) {
-  if (!forked_) throw std::logic_error("split or match outside fork and join");
+  if (!forked_) throw std::logic_error("match outside fork and join");
   if (side_ == SideOrder::kLate) {
     waiting_.push_back(std::move(operation));
   } else {
     operation();
   }
-}
-
-void HostOps::split(const cuda::PartitionParams& q) {
-  beside([this, q] { cuda::launch_partition(launcher_, q); });
 }
 
 void HostOps::match(const cuda::MatchRequest& q) {

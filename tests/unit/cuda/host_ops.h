@@ -28,8 +28,8 @@ class HostOps : public FusedOps {
   void pool(const cuda::PoolRequest& request) override;
   void sources(const cuda::SourceParams& request) override;
   void clear(void* memory, size_t bytes) override;
+  void split(const cuda::PartitionParams& request, cuda::LaunchOrder order) override;
   void fork() override;
-  void split(const cuda::PartitionParams& request) override;
   void match(const cuda::MatchRequest& request) override;
   void join() override;
 

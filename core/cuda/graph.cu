@@ -1,0 +1,141 @@
+#include "cuda/graph.h"
+
+#include <memory>
+#include <type_traits>
+
+#include "cuda/device.h"
+#include "cuda/launch.cuh"
+#include "cuda/stream.h"
+
+namespace tome::cuda {
+namespace {
+
+constexpr const char* kCapturing = "capturing a graph";
+
+struct Destroy {
+  void operator()(cudaGraph_t graph) const { cudaGraphDestroy(graph); }
+};
+using Captured = std::unique_ptr<std::remove_pointer_t<cudaGraph_t>, Destroy>;
+
+Captured capture(Stream stream, const std::function<void()>& enqueue) {
+  // Of this thread alone: other sessions may allocate meanwhile.
+  check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), kCapturing);
+  cudaGraph_t graph = nullptr;
+  try {
+    enqueue();
+  } catch (...) {
+    cudaStreamEndCapture(stream, &graph);
+    if (graph != nullptr) cudaGraphDestroy(graph);
+    cudaGetLastError();
+    throw;
+  }
+  const cudaError_t status = cudaStreamEndCapture(stream, &graph);
+  Captured captured(graph);
+  check(status, kCapturing);
+  return captured;
+}
+
+using Nodes = std::vector<cudaGraphNode_t>;
+
+/// What `list(nodes, count)` lists: as CUDA does it, asked for the count first.
+template <class List>
+Nodes listed(List&& list) {
+  size_t count = 0;
+  check(list(nullptr, &count), kCapturing);
+  Nodes nodes(count);
+  if (count > 0) check(list(nodes.data(), &count), kCapturing);
+  return nodes;
+}
+
+void connect(cudaGraph_t graph, cudaGraphNode_t from, cudaGraphNode_t to) {
+  check(cudaGraphAddDependencies(graph, &from, &to, nullptr, 1), kCapturing);
+}
+
+bool clears(cudaGraphNode_t node, std::span<unsigned char> counters) {
+  cudaGraphNodeType type{};
+  check(cudaGraphNodeGetType(node, &type), kCapturing);
+  if (type != cudaGraphNodeTypeMemset) return false;
+  cudaMemsetParams memset{};
+  check(cudaGraphMemsetNodeGetParams(node, &memset), kCapturing);
+  const auto* begin = static_cast<const unsigned char*>(memset.dst);
+  return memset.value == 0 && memset.height == 1 && begin >= counters.data() &&
+         begin + memset.width * memset.elementSize <= counters.data() + counters.size();
+}
+
+/// Takes a node out: what came after it comes after what came before it.
+void take_out(cudaGraph_t graph, cudaGraphNode_t node) {
+  // Such edges are of whole nodes: only kernels have others.
+  const Nodes before = listed([&](cudaGraphNode_t* nodes, size_t* count) {
+    return cudaGraphNodeGetDependencies(node, nodes, nullptr, count);
+  });
+  const Nodes after = listed([&](cudaGraphNode_t* nodes, size_t* count) {
+    return cudaGraphNodeGetDependentNodes(node, nodes, nullptr, count);
+  });
+  check(cudaGraphDestroyNode(node), kCapturing);
+  for (cudaGraphNode_t from : before) {
+    for (cudaGraphNode_t to : after) connect(graph, from, to);
+  }
+}
+
+/// See Note [Counters that are cleared once].
+void clear_once(cudaGraph_t graph, std::span<unsigned char> counters) {
+  bool any = false;
+  for (cudaGraphNode_t node : listed([&](cudaGraphNode_t*nodes, size_t*count) {
+         return cudaGraphGetNodes(graph, nodes, count);
+       })) {
+    if (!clears(node, counters)) continue;
+    take_out(graph, node);
+    any = true;
+  }
+  if (!any) return;
+  const Nodes roots = listed([&](cudaGraphNode_t* nodes, size_t* count) {
+    return cudaGraphGetRootNodes(graph, nodes, count);
+  });
+  cudaMemsetParams all{};
+  all.dst = counters.data();
+  all.elementSize = 1;
+  all.width = counters.size();
+  all.height = 1;
+  cudaGraphNode_t clear = nullptr;
+  check(cudaGraphAddMemsetNode(&clear, graph, nullptr, 0, &all), kCapturing);
+  for (cudaGraphNode_t root : roots) connect(graph, clear, root);
+}
+
+}  // namespace
+
+Graph::Graph(Stream stream, const std::function<void()>& enqueue,
+             std::span<unsigned char> counters) {
+  const Captured graph = capture(stream, enqueue);
+  if (!counters.empty()) clear_once(graph.get(), counters);
+  check(cudaGraphInstantiate(&graph_, graph.get(), 0), kCapturing);
+}
+
+Graph::~Graph() {
+  if (graph_ != nullptr) cudaGraphExecDestroy(graph_);
+}
+
+void Graph::launch(Stream stream) const {
+  check(cudaGraphLaunch(graph_, stream), "launching a graph");
+}
+
+std::vector<double> time_in_graph(Stream stream, int calls, int launches,
+                                  const std::function<void()>& enqueue,
+                                  std::span<unsigned char> counters) {
+  const auto enqueue_all = [&] {
+    for (int i = 0; i < calls; ++i) enqueue();
+  };
+  const Graph graph(stream, enqueue_all, counters);
+  graph.launch(stream);
+  std::vector<double> times;
+  for (int i = 0; i < launches; ++i) {
+    Event begin(Event::Kind::kTiming), end(Event::Kind::kTiming);
+    begin.record(stream);
+    graph.launch(stream);
+    end.record(stream);
+    synchronise(stream);
+    times.push_back(1000 * end.milliseconds_since(begin) / calls);
+  }
+  return times;
+}
+
+}  // namespace tome::cuda

@@ -1,0 +1,56 @@
+// Graphs of a CUDA device: work that is captured once and enqueued again as one. No CUDA header.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "cuda/types.h"
+
+struct CUgraphExec_st;
+
+namespace tome::cuda {
+
+/// Note [Counters that are cleared once]
+/// cuBLASLt's products hand out their tiles by a counter of 4 bytes in their workspace, which a
+/// memset of its own clears before each of them. In a graph that memset is a node, and between two
+/// kernels it takes 2 us, as much as a small product's tenth; a forward has a hundred. So each
+/// product of a forward gets a counter of its own (MatrixProducts), and a graph clears all of them
+/// by one memset at its beginning in place of theirs. Which memsets these are is read from what was
+/// captured: zeros, to that memory alone. A library that clears nothing there loses nothing.
+
+/// Work captured from a stream, to be enqueued again as one.
+class Graph {
+ public:
+  Graph() = default;
+  /// Captures what `enqueue` does to `stream`, and to streams that it forks from there.
+  /// @param counters  device memory of which each byte is one captured operation's: cleared once
+  /// @throws Error kDevice, kOutOfMemory, and what `enqueue` throws; the stream works on
+  Graph(Stream stream, const std::function<void()>& enqueue,
+        std::span<unsigned char> counters = {});
+  ~Graph();
+  Graph(Graph&& other) noexcept : graph_(std::exchange(other.graph_, nullptr)) {}
+  Graph& operator=(Graph&& other) noexcept {
+    std::swap(graph_, other.graph_);
+    return *this;
+  }
+  Graph(const Graph&) = delete;
+  Graph& operator=(const Graph&) = delete;
+  explicit operator bool() const { return graph_ != nullptr; }
+  void launch(Stream stream) const;
+
+ private:
+  CUgraphExec_st* graph_ = nullptr;
+};
+
+/// How long what `enqueue` does takes on the device: of a graph of `calls` of it, since the host's
+/// launches would else be timed where work is short.
+/// @param counters  as Graph takes them
+/// @return microseconds of one call in each of `launches` launches, after one that does not count
+/// @throws Error as Graph
+std::vector<double> time_in_graph(Stream stream, int calls, int launches,
+                                  const std::function<void()>& enqueue,
+                                  std::span<unsigned char> counters = {});
+
+}  // namespace tome::cuda
