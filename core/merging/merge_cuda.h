@@ -27,6 +27,7 @@ struct MergeRequest {
   float norm_eps = 1e-6F;
   int batch = 0, tokens_in = 0, tokens_out = 0, channels = 0;
   MergeCombine combine = MergeCombine::kWeightedMean;
+  bool split_follows = false;  ///< what is enqueued next is a split, with kBesideLast
 };
 
 /// Enqueues one launch. Allocates nothing and waits for nothing.

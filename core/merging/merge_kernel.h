@@ -32,11 +32,7 @@ TOME_KERNEL float several_members(const Ctx& ctx, const MergeParams<T>& p, const
     total = take_sum(ctx, shared_sums(ctx, p.shape), slot, me, row);
   }
   const float factor = 1.0F / divisor_of(p, members.count, total);
-  TOME_UNROLL
-  for (int q = 0; q < kRowQuads; ++q) {
-    TOME_UNROLL
-    for (int i = 0; i < kQuad; ++i) row->value[q][i] *= factor;
-  }
+  multiply_row(factor, row);
   return total;
 }
 
@@ -98,7 +94,7 @@ TOME_KERNEL void write_token(const Ctx& ctx, const MergeParams<T>& p, int sample
 /// kFast as in merge_sums.h; kNormOnly if there is nothing but x and its LayerNorm, in quads.
 template <class Ctx, class T, bool kFast, bool kNormOnly>
 TOME_KERNEL void merge_kernel(Ctx& ctx, const MergeParams<T>& p) {
-  if constexpr (kNormOnly) ctx.launch_dependents();  // the split of a clip
+  if (kNormOnly && p.split_follows) ctx.launch_dependents();
   int near = 0;
   if constexpr (!kNormOnly) {
     near = near_member(ctx, p);

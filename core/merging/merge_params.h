@@ -26,7 +26,8 @@ struct MergeParams {
   float norm_eps = 1e-6F;
   int batch = 0, tokens_in = 0, tokens_out = 0, channels = 0;
   MergeCombine combine = MergeCombine::kWeightedMean;
-  RowShape shape;  ///< set by launch_merge
+  bool split_follows = false;  ///< a LayerNorm alone then says launch_dependents
+  RowShape shape;              ///< set by launch_merge
 };
 
 /// Sources on demand: place now of each of the tokens before block 0 (merge_source of merge.h).

@@ -38,6 +38,7 @@ void run_merge_of(Launcher& launcher, const MergeRequest& q) {
   p.tokens_out = q.tokens_out;
   p.channels = q.channels;
   p.combine = q.combine;
+  p.split_follows = q.split_follows;
   if (!launch_merge(launcher, p)) {
     refuse_merge(q, "at most " + std::to_string(kMergeMaxChannels) + " channels");
   }
