@@ -126,13 +126,19 @@ class Product {
       const Owned out = layout(q_.out_type, q_.columns, rows, q_.out_stride);
       const Guesses guesses =
           guesses_for(a.get(), out.get(), handle, workspace_bytes, kGuesses);  // none is no matter
-      for (const auto& [algo, its_bytes] : guesses.algorithms) {
-        if (contains(found, algo)) continue;
-        const std::optional<size_t> bytes = workspace_of(handle, algo);
-        if (bytes && *bytes <= workspace_bytes) found.push_back({algo, *bytes});
+      for (const ProductAlgorithm& guess : guesses.algorithms) {
+        add(handle, guess.algo, workspace_bytes, found);
       }
     }
     return found;
+  }
+
+  /// Adds an algorithm to others, if it is another one and does these rows.
+  void add(lt::Handle handle, const lt::Algo& algo, size_t workspace_bytes,
+           std::vector<ProductAlgorithm>& to) const {
+    if (contains(to, algo)) return;
+    const std::optional<size_t> bytes = workspace_of(handle, algo);
+    if (bytes && *bytes <= workspace_bytes) to.push_back({algo, *bytes});
   }
 
  private:
@@ -220,33 +226,55 @@ Key key_of(int device, const ProductRequest& q) {
           align[3]};
 }
 
+/// The same product of any number of rows.
+Key family_of(Key key) {
+  key[2] = 0;
+  return key;
+}
+
+/// What a product takes.
+struct Choice {
+  ProductAlgorithm algorithm;
+  bool tuned = false;  ///< measured, not guessed
+  size_t winners = 0;  ///< of its family, as many as it was measured against
+};
+
 /// The process's choices.
 class Choices {
  public:
   static Choices& all() { return never_destroyed<Choices>(); }
 
-  std::optional<ProductAlgorithm> find(const Key& key, bool tuned) const {
+  std::optional<Choice> find(const Key& key) const {
     const std::lock_guard lock(mutex_);
     const auto found = chosen_.find(key);
-    if (found == chosen_.end() || (tuned && !found->second.tuned)) return std::nullopt;
-    return found->second.algorithm;
+    return found == chosen_.end() ? std::nullopt : std::optional(found->second);
   }
-  /// The choice that holds: of two guesses or two measured ones the first, and what was measured
-  /// in place of a guess.
-  ProductAlgorithm settle(const Key& key, const ProductAlgorithm& algorithm, bool tuned) {
+  /// The choice that holds: the first, until one was measured, or against more winners.
+  ProductAlgorithm settle(const Key& key, const Choice& choice) {
     const std::lock_guard lock(mutex_);
-    Choice& choice = chosen_.try_emplace(key, Choice{algorithm, tuned}).first->second;
-    if (tuned && !choice.tuned) choice = {algorithm, true};
-    return choice.algorithm;
+    Choice& holds = chosen_.try_emplace(key, choice).first->second;
+    const bool knows_more = holds.tuned ? choice.winners > holds.winners : choice.tuned;
+    if (knows_more) holds = choice;
+    if (choice.tuned) add_winner(winners_[family_of(key)], choice.algorithm);
+    return holds.algorithm;
+  }
+  /// What was the fastest for some number of rows, in the order in which that was found.
+  std::vector<ProductAlgorithm> winners(const Key& key) const {
+    const std::lock_guard lock(mutex_);
+    const auto found = winners_.find(family_of(key));
+    return found == winners_.end() ? std::vector<ProductAlgorithm>() : found->second;
   }
 
  private:
-  struct Choice {
-    ProductAlgorithm algorithm;
-    bool tuned;
-  };
+  static constexpr size_t kMostWinners = 24;
+
+  static void add_winner(std::vector<ProductAlgorithm>& winners, const ProductAlgorithm& winner) {
+    if (winners.size() < kMostWinners && !contains(winners, winner.algo)) winners.push_back(winner);
+  }
+
   mutable std::mutex mutex_;
   std::map<Key, Choice> chosen_;
+  std::map<Key, std::vector<ProductAlgorithm>> winners_;
 };
 
 /// By how much another algorithm must beat the first guess: less is noise.
@@ -257,7 +285,7 @@ constexpr double kClearly = 0.98;
 MatrixProducts::MatrixProducts()
     : device_(current_device()),
       workspace_(kWorkspaceBytes, "scratch memory of products"),
-      counters_(kMostProducts * kCounterBytes, "scratch memory of products") {
+      counters_(kMostProducts * kCounterBytes, "counters of products") {
   lt::check(lt::functions().create(&handle_), "opening cuBLASLt on the device");
 }
 
@@ -275,18 +303,23 @@ std::span<unsigned char> MatrixProducts::workspace_for(const ProductAlgorithm& a
 void MatrixProducts::run(const ProductRequest& request, Stream stream) {
   const Product product(request);
   const Key key = key_of(device_, request);
-  std::optional<ProductAlgorithm> algorithm = Choices::all().find(key, false);
-  if (!algorithm) {
-    algorithm = Choices::all().settle(key, product.first_guess(handle_, workspace_.bytes()), false);
-  }
-  product.run(handle_, algorithm->algo, workspace_for(*algorithm), stream);
+  const std::optional<Choice> choice = Choices::all().find(key);
+  const ProductAlgorithm algorithm =
+      choice ? choice->algorithm
+             : Choices::all().settle(key, {product.first_guess(handle_, workspace_.bytes())});
+  product.run(handle_, algorithm.algo, workspace_for(algorithm), stream);
 }
 
 std::vector<MatrixProducts::Candidate> MatrixProducts::measure(const ProductRequest& request,
                                                                Stream stream) {
+  return measure(request, Product(request).candidates(handle_, workspace_.bytes()), stream);
+}
+
+std::vector<MatrixProducts::Candidate> MatrixProducts::measure(
+    const ProductRequest& request, std::span<const ProductAlgorithm> algorithms, Stream stream) {
   const Product product(request);
   const auto microseconds = [&](const ProductAlgorithm& algorithm, int calls, int launches) {
-    restart();
+    restart_counters();
     const auto enqueue = [&] {
       product.run(handle_, algorithm.algo, workspace_for(algorithm), stream);
     };
@@ -295,11 +328,11 @@ std::vector<MatrixProducts::Candidate> MatrixProducts::measure(const ProductRequ
   };
   constexpr size_t kFinalists = 4;
   std::vector<Candidate> candidates;
-  for (const ProductAlgorithm& each : product.candidates(handle_, workspace_.bytes())) {
+  for (const ProductAlgorithm& each : algorithms) {
     try {
       candidates.push_back({each, microseconds(each, 2, 1)});
     } catch (const Error&) {
-      // The library said that it fits. Without the first guess there is nothing left to run.
+      // The library said that it fits. Without the first there is nothing left to run.
       if (candidates.empty()) throw;
     }
   }
@@ -318,14 +351,29 @@ std::vector<MatrixProducts::Candidate> MatrixProducts::measure(const ProductRequ
 }
 
 void MatrixProducts::tune(const ProductRequest& request, Stream stream) {
+  const Product product(request);
   const Key key = key_of(device_, request);
-  if (Choices::all().find(key, true)) return;
-  const std::vector<Candidate> candidates = measure(request, stream);
+  const std::optional<Choice> choice = Choices::all().find(key);
+  const bool again = choice && choice->tuned;
+  std::vector<ProductAlgorithm> algorithms;
+  if (again) {
+    algorithms.push_back(choice->algorithm);
+  } else {
+    algorithms = product.candidates(handle_, workspace_.bytes());
+  }
+  const size_t guessed = algorithms.size();
+  const std::vector<ProductAlgorithm> winners = Choices::all().winners(key);
+  for (size_t i = again ? choice->winners : 0; i < winners.size(); ++i) {
+    product.add(handle_, winners[i].algo, workspace_.bytes(), algorithms);
+  }
+  if (again && algorithms.size() == guessed) return;
+  const std::vector<Candidate> candidates = measure(request, algorithms, stream);
   const auto best = std::min_element(
       candidates.begin(), candidates.end(),
       [](const auto& a, const auto& b) { return a.microseconds < b.microseconds; });
   const bool clearly = best->microseconds < kClearly * candidates.front().microseconds;
-  Choices::all().settle(key, clearly ? best->algorithm : candidates.front().algorithm, true);
+  const Candidate& chosen = clearly ? *best : candidates.front();
+  Choices::all().settle(key, {chosen.algorithm, true, winners.size()});
 }
 
 }  // namespace tome::cuda
