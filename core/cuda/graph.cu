@@ -1,11 +1,17 @@
 #include "cuda/graph.h"
 
+#include <algorithm>
+#include <cstdint>
 #include <memory>
 #include <type_traits>
 
 #include "cuda/device.h"
 #include "cuda/launch.cuh"
 #include "cuda/stream.h"
+
+#if CUDART_VERSION < 13000
+#error "expected CUDA 13 or later: dependencies of graphs come with their edges' data"
+#endif
 
 namespace tome::cuda {
 namespace {
@@ -51,15 +57,32 @@ void connect(cudaGraph_t graph, cudaGraphNode_t from, cudaGraphNode_t to) {
   check(cudaGraphAddDependencies(graph, &from, &to, nullptr, 1), kCapturing);
 }
 
-bool clears(cudaGraphNode_t node, std::span<unsigned char> counters) {
-  cudaGraphNodeType type{};
-  check(cudaGraphNodeGetType(node, &type), kCapturing);
-  if (type != cudaGraphNodeTypeMemset) return false;
-  cudaMemsetParams memset{};
-  check(cudaGraphMemsetNodeGetParams(node, &memset), kCapturing);
-  const auto* begin = static_cast<const unsigned char*>(memset.dst);
-  return memset.value == 0 && memset.height == 1 && begin >= counters.data() &&
-         begin + memset.width * memset.elementSize <= counters.data() + counters.size();
+/// Bytes that a memset node of a graph clears.
+struct Cleared {
+  uintptr_t begin = 0, end = 0;
+  cudaGraphNode_t node = nullptr;
+};
+
+/// The memsets of zeros within `counters`, by where they begin.
+std::vector<Cleared> memsets_in(cudaGraph_t graph, std::span<unsigned char> counters) {
+  const Nodes nodes = listed(
+      [&](cudaGraphNode_t* list, size_t* count) { return cudaGraphGetNodes(graph, list, count); });
+  const auto first = reinterpret_cast<uintptr_t>(counters.data());
+  std::vector<Cleared> found;
+  for (cudaGraphNode_t node : nodes) {
+    cudaGraphNodeType type{};
+    check(cudaGraphNodeGetType(node, &type), kCapturing);
+    if (type != cudaGraphNodeTypeMemset) continue;
+    cudaMemsetParams p{};
+    check(cudaGraphMemsetNodeGetParams(node, &p), kCapturing);
+    const auto begin = reinterpret_cast<uintptr_t>(p.dst);
+    const uintptr_t end = begin + p.width * p.elementSize;
+    const bool within = begin >= first && end <= first + counters.size();
+    if (p.value == 0 && p.height == 1 && within) found.push_back({begin, end, node});
+  }
+  std::sort(found.begin(), found.end(),
+            [](const Cleared& a, const Cleared& b) { return a.begin < b.begin; });
+  return found;
 }
 
 /// Takes a node out: what came after it comes after what came before it.
@@ -79,15 +102,13 @@ void take_out(cudaGraph_t graph, cudaGraphNode_t node) {
 
 /// See Note [Counters that are cleared once].
 void clear_once(cudaGraph_t graph, std::span<unsigned char> counters) {
-  bool any = false;
-  for (cudaGraphNode_t node : listed([&](cudaGraphNode_t*nodes, size_t*count) {
-         return cudaGraphGetNodes(graph, nodes, count);
-       })) {
-    if (!clears(node, counters)) continue;
-    take_out(graph, node);
-    any = true;
+  const std::vector<Cleared> memsets = memsets_in(graph, counters);
+  for (size_t i = 0; i < memsets.size(); ++i) {
+    // What is cleared twice has more than one user: such memsets stay where they are.
+    const bool alone = (i == 0 || memsets[i - 1].end <= memsets[i].begin) &&
+                       (i + 1 == memsets.size() || memsets[i].end <= memsets[i + 1].begin);
+    if (alone) take_out(graph, memsets[i].node);
   }
-  if (!any) return;
   const Nodes roots = listed([&](cudaGraphNode_t* nodes, size_t* count) {
     return cudaGraphGetRootNodes(graph, nodes, count);
   });

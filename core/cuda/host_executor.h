@@ -105,12 +105,12 @@ class HostContext {
   /// Note [A kernel beside the one before it]
   /// Two kernels that do not need each other run beside each other if the second is launched as a
   /// dependent (CudaLauncher) and the first says launch_dependents: the second begins when all
-  /// blocks of the first have said so, and takes what places they leave. Before they end, its
-  /// blocks wait_for_prerequisites, the first kernel: so what is enqueued next comes after both,
-  /// and a forward's graph stays a chain. Forking it to a second stream, and joining, makes each
-  /// gap between kernels of the whole graph 2 us longer. Programmatic dependent launch is of
-  /// compute capability 9.0 and later; launched as usual, a kernel ignores both. Here nothing runs
-  /// beside anything else.
+  /// blocks of the first have said so, and takes what places they leave. Its last block, which also
+  /// begins last, ends with wait_for_prerequisites, the first kernel: so what is enqueued next
+  /// comes after both, and a forward's graph stays a chain. Forking it to a second stream, and
+  /// joining, makes each gap between kernels of the whole graph 2 us longer. Programmatic dependent
+  /// launch is of compute capability 9.0 and later; elsewhere neither does anything. Here nothing
+  /// runs beside anything else.
   void launch_dependents() const {}
   void wait_for_prerequisites() const {}
 

@@ -134,7 +134,7 @@ TOME_KERNEL void group_attention_kernel(Ctx& ctx, const AttentionParams<T>& p) {
   enqueue_values<Ctx, T>(ctx, probabilities, place.steps - 1, state);
   ctx.template group_wait<0>(state.out);
   store_attention<Ctx, T, kGroupDim>(ctx, p, place, state);
-  ctx.wait_for_prerequisites();  // matching, where it runs beside
+  end_after_matching(ctx, p);
 }
 
 template <class T, int kDim, bool kWeighted>

@@ -97,7 +97,7 @@ TOME_KERNEL void attention_kernel(Ctx& ctx, const AttentionParams<T>& p) {
   }
   attention_step<Ctx, T, kDim, kWeighted, true>(ctx, p, place, q, place.steps - 1, state);
   store_attention<Ctx, T, kDim>(ctx, p, place, state);
-  ctx.wait_for_prerequisites();  // matching, where it runs beside
+  end_after_matching(ctx, p);
 }
 
 template <class T, int kDim, bool kWeighted>

@@ -321,6 +321,15 @@ TOME_KERNEL void store_attention(const Ctx& ctx, const AttentionParams<T>& p,
   }
 }
 
+/// Where matching runs beside attention: the grid's last block waits for it. Others would keep
+/// their places from blocks that have work.
+template <class Ctx, class T>
+TOME_KERNEL void end_after_matching(const Ctx& ctx, const AttentionParams<T>& p) {
+  const bool last = ctx.block_x() == ctx.grid_x() - 1 && ctx.block_y() == p.heads - 1 &&
+                    ctx.block_z() == p.batch - 1;
+  if (last) ctx.wait_for_prerequisites();
+}
+
 /// What every attention kernel is launched as: grid (ceil(tokens / 64), heads, batch), 128 threads,
 /// kAttentionSharedBytes of shared memory. Body<T, kDim, kWeighted>.
 template <template <class, int, bool> class Body, int kDim, class T, class Launcher>

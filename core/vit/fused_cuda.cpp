@@ -1,7 +1,6 @@
 #include "vit/fused_cuda.h"
 
 #include <algorithm>
-#include <utility>
 
 #include "cuda/device.h"
 
@@ -9,18 +8,18 @@ namespace tome::cuda {
 
 CudaOps::CudaOps(Matching matching) {
   if (matching == Matching::kInTurn) return;
-  dependent_ = has_dependent_launches();
+  dependent_ = matching == Matching::kBeside && has_dependent_launches();
   if (!dependent_) side_.emplace();
 }
 
-void CudaOps::product(const ProductRequest& q) {
-  matched_last_ = false;
-  products_.run(q, main_.get());
+LaunchOrder CudaOps::order_of(LaunchOrder asked) const {
+  return dependent_ ? asked : LaunchOrder::kInTurn;
 }
+
+void CudaOps::product(const ProductRequest& q) { products_.run(q, main_.get()); }
 void CudaOps::embed(const EmbedRequest& q) { embed_tokens(q, main_.get()); }
-void CudaOps::attend(const AttentionRequest& q) {
-  const bool beside = dependent_ && std::exchange(matched_last_, false);
-  cuda::attend(q, main_.get(), beside ? LaunchOrder::kBesideLast : LaunchOrder::kInTurn);
+void CudaOps::attend(const AttentionRequest& q, LaunchOrder order) {
+  cuda::attend(q, main_.get(), order_of(order));
 }
 void CudaOps::merge(const MergeRequest& q) { merge_tokens(q, main_.get()); }
 void CudaOps::pool(const PoolRequest& q) { pool_tokens(q, main_.get()); }
@@ -28,17 +27,16 @@ void CudaOps::sources(const SourceParams& q) { merge_sources(q, main_.get()); }
 void CudaOps::clear(void* memory, size_t bytes) { clear_on_device(memory, bytes, main_.get()); }
 
 void CudaOps::split(const PartitionParams& q, LaunchOrder order) {
-  split_by_parity(q, main_.get(), dependent_ ? order : LaunchOrder::kInTurn);
+  if (!side_) return split_by_parity(q, main_.get(), order_of(order));
+  forked_.order(main_.get(), side_->get());  // the matching that follows is there, too
+  split_by_parity(q, side_->get());
 }
 
 void CudaOps::fork() {
   if (side_) forked_.order(main_.get(), side_->get());
 }
 
-void CudaOps::match(const MatchRequest& q) {
-  match_tokens(q, side_ ? side_->get() : main_.get());
-  matched_last_ = true;
-}
+void CudaOps::match(const MatchRequest& q) { match_tokens(q, side_ ? side_->get() : main_.get()); }
 
 void CudaOps::join() {
   if (side_) joined_.order(side_->get(), main_.get());
@@ -59,8 +57,8 @@ void TimedOps::product(const ProductRequest& q) {
 void TimedOps::embed(const EmbedRequest& q) {
   time("embedding", [&] { ops_.embed(q); });
 }
-void TimedOps::attend(const AttentionRequest& q) {
-  time("attention", [&] { ops_.attend(q); });
+void TimedOps::attend(const AttentionRequest& q, LaunchOrder order) {
+  time("attention", [&] { ops_.attend(q, order); });
 }
 void TimedOps::merge(const MergeRequest& q) {
   time(q.members != nullptr ? "merge and LayerNorm" : "LayerNorm", [&] { ops_.merge(q); });

@@ -16,16 +16,16 @@ namespace tome::cuda {
 /// are that device's memory.
 class CudaOps : public FusedOps {
  public:
-  /// Where matching runs: beside attention (as its predecessor, or on a second stream where the
-  /// device has no dependent launches), or in turn with everything else.
-  enum class Matching { kBeside, kInTurn };
+  /// Where matching runs: beside attention, which is launched as its dependent or, where the device
+  /// has no such launches, meanwhile on another stream; or in turn with everything else.
+  enum class Matching { kBeside, kBesideByStream, kInTurn };
   /// @throws Error kDevice, kOutOfMemory
   explicit CudaOps(Matching matching = Matching::kBeside);
 
   Stream stream() const { return main_.get(); }
 
   /// Before a forward, whose graph then clears `counters` once (see MatrixProducts).
-  void restart() { products_.restart(); }
+  void restart_counters() { products_.restart_counters(); }
   std::span<unsigned char> counters() const { return products_.counters(); }
 
   /// As MatrixProducts::tune.
@@ -33,7 +33,7 @@ class CudaOps : public FusedOps {
 
   void product(const ProductRequest& request) override;
   void embed(const EmbedRequest& request) override;
-  void attend(const AttentionRequest& request) override;
+  void attend(const AttentionRequest& request, LaunchOrder order) override;
   void merge(const MergeRequest& request) override;
   void pool(const PoolRequest& request) override;
   void sources(const SourceParams& request) override;
@@ -44,8 +44,10 @@ class CudaOps : public FusedOps {
   void join() override;
 
  private:
-  bool dependent_ = false;     ///< kernels may begin beside the one before them
-  bool matched_last_ = false;  ///< nothing was enqueued since the last matching
+  /// What is asked for, where the device has it and nothing is to run in turn.
+  LaunchOrder order_of(LaunchOrder asked) const;
+
+  bool dependent_ = false;  ///< kernels may begin beside the one before them
   OwnedStream main_;
   std::optional<OwnedStream> side_;
   Event forked_, joined_;
@@ -59,7 +61,7 @@ class TuningOps : public FusedOps {
 
   void product(const ProductRequest& request) override { ops_.tune(request); }
   void embed(const EmbedRequest&) override {}
-  void attend(const AttentionRequest&) override {}
+  void attend(const AttentionRequest&, LaunchOrder) override {}
   void merge(const MergeRequest&) override {}
   void pool(const PoolRequest&) override {}
   void sources(const SourceParams&) override {}
@@ -87,7 +89,7 @@ class TimedOps : public FusedOps {
 
   void product(const ProductRequest& request) override;
   void embed(const EmbedRequest& request) override;
-  void attend(const AttentionRequest& request) override;
+  void attend(const AttentionRequest& request, LaunchOrder order) override;
   void merge(const MergeRequest& request) override;
   void pool(const PoolRequest& request) override;
   void sources(const SourceParams& request) override;

@@ -44,6 +44,8 @@ bool FusedForward::by_grid() const {
   return knows_grid(shape_.partition) && tokens_.back() < tokens_.front();
 }
 
+bool FusedForward::splits(size_t block) const { return by_grid() && r_[block] > 0; }
+
 int FusedForward::qkv_columns(size_t block) const {
   const auto columns = 3 * weights_.config.dim + (r_[block] > 0 ? weights_.head_dim() : 0);
   return static_cast<int>(columns);
@@ -117,7 +119,7 @@ void FusedForward::linear(FusedOps& ops, const FusedLinear& linear, const void* 
 }
 
 void FusedForward::normalise(FusedOps& ops, const void* x, int64_t tokens, const FusedNorm& norm,
-                             double eps, void* out) const {
+                             double eps, void* out, bool split_follows) const {
   cuda::MergeRequest q;
   q.type = weights_.type;
   q.x = x;
@@ -128,6 +130,7 @@ void FusedForward::normalise(FusedOps& ops, const void* x, int64_t tokens, const
   q.batch = static_cast<int>(shape_.batch);
   q.tokens_in = q.tokens_out = static_cast<int>(tokens);
   q.channels = static_cast<int>(weights_.config.dim);
+  q.split_follows = split_follows;
   ops.merge(q);
 }
 
@@ -166,7 +169,7 @@ void FusedForward::embed(FusedOps& ops, State& state, const void* patches) const
   ops.embed(q);
   if (pre_norm) {
     normalise(ops, x, tokens_in(), weights_.blocks.front().norm1, config.norm_eps,
-              state.base + at_.norm);
+              state.base + at_.norm, splits(0));
   }
   // The embedding wrote the parity.
   split(ops, state, 0, pre_norm ? cuda::LaunchOrder::kBesideLast : cuda::LaunchOrder::kInTurn);
@@ -184,7 +187,7 @@ cuda::HalvesView FusedForward::halves_of(const State& state, size_t block) const
 
 void FusedForward::split(FusedOps& ops, const State& state, size_t block,
                          cuda::LaunchOrder order) const {
-  if (!by_grid() || r_[block] == 0) return;
+  if (!splits(block)) return;
   cuda::PartitionParams p;
   p.parity = state.base + at_.parity[state.parity];
   p.a = reinterpret_cast<int64_t*>(state.base + at_.a);
@@ -240,7 +243,7 @@ void FusedForward::attend(FusedOps& ops, const State& state, size_t block) const
   q.heads = static_cast<int>(config.heads);
   q.dim = static_cast<int>(weights_.head_dim());
   q.scale = static_cast<float>(1 / std::sqrt(static_cast<double>(q.dim)));
-  ops.attend(q);
+  ops.attend(q, r_[block] > 0 ? cuda::LaunchOrder::kBesideLast : cuda::LaunchOrder::kInTurn);
 }
 
 void FusedForward::merge(FusedOps& ops, State& state, size_t block) const {
@@ -312,7 +315,8 @@ void FusedForward::run_block(FusedOps& ops, State& state, size_t block) const {
          activation_of(weights_.config.activation, weights_.type));
   linear(ops, w.fc2, hidden, rows_out, x, x);
   if (block + 1 < weights_.blocks.size()) {
-    normalise(ops, x, tokens_[block + 1], weights_.blocks[block + 1].norm1, eps, norm);
+    normalise(ops, x, tokens_[block + 1], weights_.blocks[block + 1].norm1, eps, norm,
+              splits(block + 1));
     split(ops, state, block + 1, cuda::LaunchOrder::kBesideLast);
   }
 }

@@ -24,13 +24,13 @@ struct FusedShape {
 
 /// Note [The fused forward]
 /// A block that merges is eight launches: the QKV product with the metric's columns; matching,
-/// which needs nothing else and so runs beside attention and projection; attention with token
-/// sizes; the projection with bias and residual; merge and LayerNorm in one pass; fc1 with bias and
-/// GELU; fc2 with bias and residual; the next LayerNorm. The partitions that know a clip's grid
-/// need one launch more, before matching and beside the same attention: it lists the halves by the
-/// parity of the tokens' places, which the embedding writes and each merge hands on. Everything
-/// equals VisionTransformer::forward with keys, cosine and weighted mean up to rounding: 16-bit
-/// products end in GELU's tanh form, which differs from the exact one by less than 5e-4.
+/// which needs nothing else and so runs beside attention; attention with token sizes; the
+/// projection with bias and residual; merge and LayerNorm in one pass; fc1 with bias and GELU; fc2
+/// with bias and residual; the next LayerNorm. The partitions that know a clip's grid need one
+/// launch more, beside the LayerNorm that ends the block before: it lists the halves by the parity
+/// of the tokens' places, which the embedding writes and each merge hands on. Everything equals
+/// VisionTransformer::forward with keys, cosine and weighted mean up to rounding: 16-bit products
+/// end in GELU's tanh form, which differs from the exact one by less than 5e-4.
 class FusedForward {
  public:
   /// @param weights  outlives the plan
@@ -81,10 +81,11 @@ class FusedForward {
   void split(FusedOps& ops, const State& state, size_t block, cuda::LaunchOrder order) const;
   void match(FusedOps& ops, const State& state, size_t block) const;
   void attend(FusedOps& ops, const State& state, size_t block) const;
+  bool splits(size_t block) const;  ///< whether its halves are listed
   void merge(FusedOps& ops, State& state, size_t block) const;
   void classify(FusedOps& ops, const State& state, float* logits) const;
   void normalise(FusedOps& ops, const void* x, int64_t tokens, const FusedNorm& norm, double eps,
-                 void* out) const;
+                 void* out, bool split_follows = false) const;
   void linear(FusedOps& ops, const FusedLinear& linear, const void* a, int64_t rows,
               const void* residual, void* out,
               ProductActivation activation = ProductActivation::kNone) const;

@@ -32,8 +32,8 @@ struct ProductRequest {
 };
 
 /// Operations run in the order in which they are called, with two exceptions: what is matched
-/// between `fork` and `join` may run beside what else is called there, and a split beside the
-/// operation before it, where it says so. None allocates or waits, so that a CUDA graph can be
+/// between `fork` and `join` may run beside what else is called there, and what is called with
+/// kBesideLast beside the operation before it. None allocates or waits, so that a CUDA graph can be
 /// captured from a whole forward.
 /// @throws Error of each operation
 class FusedOps {
@@ -41,15 +41,17 @@ class FusedOps {
   virtual ~FusedOps() = default;
   virtual void product(const ProductRequest& request) = 0;
   virtual void embed(const cuda::EmbedRequest& request) = 0;
-  virtual void attend(const cuda::AttentionRequest& request) = 0;
+  /// kBesideLast: right after `match`.
+  virtual void attend(const cuda::AttentionRequest& request, cuda::LaunchOrder order) = 0;
   virtual void merge(const cuda::MergeRequest& request) = 0;
   virtual void pool(const cuda::PoolRequest& request) = 0;
   virtual void sources(const cuda::SourceParams& request) = 0;
   virtual void clear(void* memory, size_t bytes) = 0;
 
+  /// kBesideLast: right after a LayerNorm that says that a split follows.
   virtual void split(const cuda::PartitionParams& request, cuda::LaunchOrder order) = 0;
 
-  /// Between these, `match` may run beside `attend`; it is called before it.
+  /// Between these, `match` may run beside what else is called; `attend` comes next.
   virtual void fork() = 0;
   virtual void match(const cuda::MatchRequest& request) = 0;
   virtual void join() = 0;

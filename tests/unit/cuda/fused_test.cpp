@@ -160,6 +160,7 @@ TEST_F(Fused, PartitionsThatKnowTheGrid) {
       c.prop_attn = PropAttn::kOn;
       expect_same(c);
       c.config = tiny();  // an image model on a clip, with a class token
+      c.config.pre_norm = true;
       c.config.depth = 4;
       c.config.image_width = width;
       c.frames = 3;

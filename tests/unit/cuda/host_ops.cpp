@@ -41,6 +41,7 @@ void attend_by_definition(const cuda::AttentionRequest& q) {
 }  // namespace
 
 void HostOps::product(const ProductRequest& q) {
+  begin();
   const at::Tensor a = view(q.a, {q.rows, q.depth}, {q.a_stride, 1}, q.type).to(at::kFloat);
   const at::Tensor w = view(q.weight, {q.columns, q.depth}, {q.depth, 1}, q.type).to(at::kFloat);
   at::Tensor y = at::matmul(a, w.t());
@@ -66,9 +67,25 @@ void HostOps::product(const ProductRequest& q) {
   ++products;
 }
 
-void HostOps::embed(const cuda::EmbedRequest& q) { cuda::run_embed(launcher_, q); }
+void HostOps::begin(Last operation) {
+  if (held_back_) std::exchange(held_back_, nullptr)();
+  last_ = operation;
+}
 
-void HostOps::attend(const cuda::AttentionRequest& q) {
+void HostOps::expect_last(Last operation, cuda::LaunchOrder order) const {
+  if (order == cuda::LaunchOrder::kBesideLast && last_ != operation) {
+    throw std::logic_error("kBesideLast after an operation that nothing may run beside");
+  }
+}
+
+void HostOps::embed(const cuda::EmbedRequest& q) {
+  begin();
+  cuda::run_embed(launcher_, q);
+}
+
+void HostOps::attend(const cuda::AttentionRequest& q, cuda::LaunchOrder order) {
+  expect_last(Last::kMatch, order);
+  begin();
   if (q.type == cuda::ElementType::kFloat32) {
     attend_by_definition(q);
   } else if (way_ == AttentionWay::kGroups) {
@@ -80,13 +97,35 @@ void HostOps::attend(const cuda::AttentionRequest& q) {
   }
 }
 
-void HostOps::merge(const cuda::MergeRequest& q) { cuda::run_merge(launcher_, q); }
-void HostOps::pool(const cuda::PoolRequest& q) { cuda::run_pool(launcher_, q); }
-void HostOps::sources(const cuda::SourceParams& q) { cuda::run_sources(launcher_, q); }
-void HostOps::clear(void* memory, size_t bytes) { std::memset(memory, 0, bytes); }
+void HostOps::merge(const cuda::MergeRequest& q) {
+  begin(q.split_follows ? Last::kNorm : Last::kOther);
+  const auto run = [this, q] { cuda::run_merge(launcher_, q); };
+  if (q.split_follows && side_ == SideOrder::kLate) {
+    held_back_ = run;
+  } else {
+    run();
+  }
+}
 
-void HostOps::split(const cuda::PartitionParams& q, cuda::LaunchOrder /*order*/) {
+void HostOps::pool(const cuda::PoolRequest& q) {
+  begin();
+  cuda::run_pool(launcher_, q);
+}
+
+void HostOps::sources(const cuda::SourceParams& q) {
+  begin();
+  cuda::run_sources(launcher_, q);
+}
+
+void HostOps::clear(void* memory, size_t bytes) {
+  begin();
+  std::memset(memory, 0, bytes);
+}
+
+void HostOps::split(const cuda::PartitionParams& q, cuda::LaunchOrder order) {
+  expect_last(Last::kNorm, order);
   cuda::launch_partition(launcher_, q);
+  begin();  // the LayerNorm that was held back, after the split
 }
 
 void HostOps::fork() {
@@ -94,23 +133,20 @@ void HostOps::fork() {
   forked_ = true;
 }
 
-void HostOps::beside(std::function<void()> operation) {
-  if (!forked_) throw std::logic_error("match outside fork and join");
-  if (side_ == SideOrder::kLate) {
-    waiting_.push_back(std::move(operation));
-  } else {
-    operation();
-  }
-}
-
 void HostOps::match(const cuda::MatchRequest& q) {
-  beside([this, q] { cuda::run_match(launcher_, q); });
+  if (!forked_) throw std::logic_error("match outside fork and join");
+  begin(Last::kMatch);
+  const auto run = [this, q] { cuda::run_match(launcher_, q); };
+  if (side_ == SideOrder::kLate) {
+    waiting_ = run;
+  } else {
+    run();
+  }
 }
 
 void HostOps::join() {
   if (!forked_) throw std::logic_error("join without fork");
-  for (const auto& operation : waiting_) operation();
-  waiting_.clear();
+  if (waiting_) std::exchange(waiting_, nullptr)();
   forked_ = false;
 }
 

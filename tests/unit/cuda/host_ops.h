@@ -23,7 +23,7 @@ class HostOps : public FusedOps {
 
   void product(const ProductRequest& request) override;
   void embed(const cuda::EmbedRequest& request) override;
-  void attend(const cuda::AttentionRequest& request) override;
+  void attend(const cuda::AttentionRequest& request, cuda::LaunchOrder order) override;
   void merge(const cuda::MergeRequest& request) override;
   void pool(const cuda::PoolRequest& request) override;
   void sources(const cuda::SourceParams& request) override;
@@ -37,12 +37,16 @@ class HostOps : public FusedOps {
   int launches() const { return launcher_.launches(); }
 
  private:
-  void beside(std::function<void()> operation);
+  enum class Last { kOther, kMatch, kNorm };
+  /// Before each operation: runs a LayerNorm that was held back for a split beside it.
+  void begin(Last operation = Last::kOther);
+  void expect_last(Last operation, cuda::LaunchOrder order) const;
 
   SideOrder side_;
   AttentionWay way_;
   bool forked_ = false;
-  std::vector<std::function<void()>> waiting_;
+  Last last_ = Last::kOther;
+  std::function<void()> held_back_, waiting_;  ///< a LayerNorm; a matching
   cuda::HostLauncher launcher_;
 };
 
