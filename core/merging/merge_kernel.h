@@ -32,7 +32,11 @@ TOME_KERNEL float several_members(const Ctx& ctx, const MergeParams<T>& p, const
     total = take_sum(ctx, shared_sums(ctx, p.shape), slot, me, row);
   }
   const float factor = 1.0F / divisor_of(p, members.count, total);
-  multiply_row(factor, row);
+  TOME_UNROLL
+  for (int q = 0; q < kRowQuads; ++q) {
+    TOME_UNROLL
+    for (int i = 0; i < kQuad; ++i) row->value[q][i] *= factor;
+  }
   return total;
 }
 

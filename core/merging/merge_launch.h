@@ -36,19 +36,14 @@ struct NormStreamBody {
   }
 };
 
-/// Blocks of a multiprocessor, by the groups of a token: as many as have the registers for it.
-constexpr int kMergeStreamBlocks[] = {0, 8, 6, 6, 5, 4, 3};
-
-template <class T, int kGroupsOfToken>
+template <class T>
 struct MergeStreamBody {
   using Params = MergeParams<T>;
-  static constexpr int kGroups = kGroupsOfToken;
-  static constexpr int kThreads = kStreamThreads;
-  static constexpr int kBlocks = kMergeStreamBlocks[kGroups];
-  static constexpr int kSharedBytes = kStreamSharedBytes<kGroups>;
+  static constexpr int kThreads = kMergeBlockWarps * kWarpSize;
+  static constexpr int kBlocks = 4;  // 64 registers
   template <class Ctx>
   static TOME_KERNEL void run(Ctx& ctx, const Params& p) {
-    merge_stream_kernel<kGroups>(ctx, p);
+    merge_stream_kernel(ctx, p);
   }
 };
 
@@ -77,6 +72,8 @@ bool norms_only(const MergeParams<T>& p) {
          p.parity_out == nullptr && p.norm_out != nullptr;
 }
 
+constexpr int kStreamTurns = 3;  ///< of each block, or streaming is not worth its start
+
 /// Blocks to each sample that end soonest together, where `resident` run at once and a sample takes
 /// `turns`; a block's start takes as long as some of them.
 inline int stream_blocks(int turns, int batch, int resident) {
@@ -94,45 +91,22 @@ inline int stream_blocks(int turns, int batch, int resident) {
   return best;
 }
 
-/// Turns of each block, or streaming is not worth its start.
-constexpr int kNormStreamTurns = 3, kMergeStreamTurns = 1;
-
 /// @return false if a GPU holds most of the tokens at once, which does without
-template <class T, class Launcher>
-bool launch_norm_stream(Launcher& launcher, const MergeParams<T>& p) {
-  using Body = NormStreamBody<T>;
+template <class Body, class T, class Launcher>
+bool launch_stream(Launcher& launcher, const MergeParams<T>& p) {
   const int warps = Body::kBlocks * kMergeBlockWarps;
   const int resident = max_of(1, launcher.processors() * (warps / (p.shape.threads() / kWarpSize)));
   const int turns = ceil_div(p.tokens_out, p.shape.tokens);
-  if (turns < int64_t{kNormStreamTurns} * resident) return false;
+  if (static_cast<int64_t>(turns) * p.batch < static_cast<int64_t>(kStreamTurns) * resident) {
+    return false;
+  }
   LaunchShape shape;
-  shape.grid = {stream_blocks(turns, 1, resident), 1, 1};
+  shape.grid = {stream_blocks(turns, p.batch, resident), 1, p.batch};
   shape.threads = p.shape.threads();
-  shape.shared_bytes = kMomentSets * kMomentBytes;
+  shape.shared_bytes =
+      p.members != nullptr ? merge_shared_bytes(p.shape) : kMomentSets * kMomentBytes;
   launcher.template run<Body>(shape, p);
   return true;
-}
-
-/// Of 16-bit tokens, which is what forwards have.
-/// @return false as launch_norm_stream, and for tokens that no stream is for
-template <int kGroups = 1, class T, class Launcher>
-bool launch_merge_stream(Launcher& launcher, const MergeParams<T>& p) {
-  if constexpr (kGroups > kStreamMaxGroups || sizeof(T) != 2) {
-    return false;
-  } else if (p.shape.warps != kGroups) {
-    return launch_merge_stream<kGroups + 1>(launcher, p);
-  } else {
-    using Body = MergeStreamBody<T, kGroups>;
-    const int resident = launcher.processors() * Body::kBlocks;
-    const int turns = ceil_div(p.tokens_out, kStreamTokens);
-    if (int64_t{turns} * p.batch < int64_t{kMergeStreamTurns} * resident) return false;
-    LaunchShape shape;
-    shape.grid = {stream_blocks(turns, p.batch, resident), 1, p.batch};
-    shape.threads = kStreamThreads;
-    shape.shared_bytes = Body::kSharedBytes;
-    launcher.template run<Body>(shape, p);
-    return true;
-  }
 }
 
 /// @return false if the tokens have too many channels for this kernel
@@ -148,8 +122,8 @@ bool launch_merge(Launcher& launcher, MergeParams<T> p) {
   const bool quads = moves_in_quads(p);
   const bool norm_only = quads && norms_only(p);
   const bool fast = quads && p.combine != MergeCombine::kMax;
-  if (norm_only && launch_norm_stream(launcher, p)) return true;
-  if (fast && merges && p.norm_out != nullptr && launch_merge_stream(launcher, p)) {
+  if (norm_only && launch_stream<NormStreamBody<T>>(launcher, p)) return true;
+  if (fast && merges && p.norm_out != nullptr && launch_stream<MergeStreamBody<T>>(launcher, p)) {
     return true;
   }
   const int64_t warps = static_cast<int64_t>(p.batch) * p.tokens_out * p.shape.warps;

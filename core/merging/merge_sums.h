@@ -20,13 +20,16 @@ struct SharedSums {
   static TOME_DEVICE int token(int i) { return kMergeParts + i; }
 };
 
+constexpr int kMomentSets = 2;  ///< one to read from while the next token's are written
+
 TOME_DEVICE constexpr int merge_shared_bytes(const RowShape& shape) {
-  return kMomentBytes + (kMergeParts + shape.tokens) * shape.warps * (kRowWarpChannels + 1) * 4;
+  return kMomentSets * kMomentBytes +
+         (kMergeParts + shape.tokens) * shape.warps * (kRowWarpChannels + 1) * 4;
 }
 
 template <class Ctx>
 TOME_KERNEL SharedSums shared_sums(const Ctx& ctx, const RowShape& shape) {
-  constexpr int kFirst = kMomentBytes;
+  constexpr int kFirst = kMomentSets * kMomentBytes;
   const int warps = (kMergeParts + shape.tokens) * shape.warps;
   return {ctx.template shared<Quad<float>>(kFirst),
           ctx.template shared<float>(kFirst + warps * kRowWarpChannels * 4), shape.warps};
@@ -91,39 +94,6 @@ TOME_DEVICE void combine_into(const MergeParams<T>& p, float value, float share,
   }
 }
 
-/// Adds a member's row, as it lies in memory.
-template <bool kFast, class T>
-TOME_DEVICE void add_row(const MergeParams<T>& p, const RawRow<T>& member, float share,
-                         TokenRow* sum) {
-  TOME_UNROLL
-  for (int q = 0; q < kRowQuads; ++q) {
-    float value[kQuad];
-    unpack(member.quad[q], value);
-    TOME_UNROLL
-    for (int i = 0; i < kQuad; ++i) combine_into<kFast>(p, value[i], share, &sum->value[q][i]);
-  }
-}
-
-/// Adds the sum of other members.
-template <bool kFast, class T>
-TOME_DEVICE void add_part(const MergeParams<T>& p, const TokenRow& part, TokenRow* sum) {
-  TOME_UNROLL
-  for (int q = 0; q < kRowQuads; ++q) {
-    TOME_UNROLL
-    for (int i = 0; i < kQuad; ++i) {
-      combine_into<kFast>(p, part.value[q][i], 1.0F, &sum->value[q][i]);
-    }
-  }
-}
-
-TOME_DEVICE void multiply_row(float factor, TokenRow* row) {
-  TOME_UNROLL
-  for (int q = 0; q < kRowQuads; ++q) {
-    TOME_UNROLL
-    for (int i = 0; i < kQuad; ++i) row->value[q][i] *= factor;
-  }
-}
-
 /// Adds `n` <= 32 members: lane i knows the token and the share of the i-th. Several members' rows
 /// are on their way together, and shares are not needed before the rows.
 template <bool kFast, class Ctx, class T>
@@ -142,7 +112,16 @@ TOME_KERNEL void add_members(const Ctx& ctx, const MergeParams<T>& p, const RowT
     TOME_UNROLL
     for (int j = 0; j < kTogether; ++j) {
       const float its_share = ctx.shuffle(share, first + j);
-      if (first + j < n) add_row<kFast>(p, member[j], its_share, row);
+      if (first + j >= n) continue;
+      TOME_UNROLL
+      for (int q = 0; q < kRowQuads; ++q) {
+        float value[kQuad];
+        unpack(member[j].quad[q], value);
+        TOME_UNROLL
+        for (int i = 0; i < kQuad; ++i) {
+          combine_into<kFast>(p, value[i], its_share, &row->value[q][i]);
+        }
+      }
     }
   }
 }
@@ -258,7 +237,13 @@ TOME_KERNEL void sum_many(const Ctx& ctx, const MergeParams<T>& p, int first) {
       for (int part = 0; part < kMergeParts; ++part) {
         TokenRow value;
         total += take_sum(ctx, shared, SharedSums::part(part), me, &value);
-        add_part<kFast>(p, value, &sum);
+        TOME_UNROLL
+        for (int q = 0; q < kRowQuads; ++q) {
+          TOME_UNROLL
+          for (int i = 0; i < kQuad; ++i) {
+            combine_into<kFast>(p, value.value[q][i], 1.0F, &sum.value[q][i]);
+          }
+        }
       }
       put_sum(ctx, shared, SharedSums::token(t), me, sum, total);
     }

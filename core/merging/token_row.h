@@ -212,18 +212,18 @@ TOME_KERNEL Moments warp_moments(const Ctx& ctx, const RowShape& shape, int chan
   return {mean, sum_over_warp(ctx, squares)};
 }
 
-/// Of a whole token, from those of its groups of kRowWarpChannels: squares move from the groups'
-/// means to the token's by adding what is never negative, so nothing cancels here either.
-/// @param part  of the lane's group, lane() % 8; of any where there is no such group
-/// @param base  the first group's mean
+/// Of a whole token, from its warps' in shared memory: squares move from the warps' means to the
+/// token's by adding what is never negative, so nothing cancels here either.
 template <class Ctx>
-TOME_KERNEL Moments row_moments(const Ctx& ctx, const Moments& part, float base,
-                                const RowShape& shape, int channels) {
+TOME_KERNEL Moments row_moments(const Ctx& ctx, const Moments* of_warp, const RowShape& shape,
+                                int channels) {
   static_assert(kRowMaxChannels <= 8 * kRowWarpChannels);
   const int w = ctx.lane() % 8;
   const bool has = w < shape.warps;
+  const Moments part = of_warp[has ? w : 0];
   const int own = has ? min_of(kRowWarpChannels, channels - w * kRowWarpChannels) : 0;
   const auto weight = static_cast<float>(own);
+  const float base = of_warp[0].mean;
   const float shift = sum_over_warp<8>(ctx, weight * (part.mean - base));
   const float mean = base + shift * shape.of_channels;
   const float d = part.mean - mean;
@@ -242,17 +242,6 @@ TOME_DEVICE void load_norm(const RowNorm& p, const RowThread& me, NormRows* rows
   load_row<kAligned>(p.bias, p.channels, me, &rows->bias);
 }
 
-TOME_DEVICE void scale_row(float mean, float scale, const NormRows& by, TokenRow* row) {
-  TOME_UNROLL
-  for (int q = 0; q < kRowQuads; ++q) {
-    TOME_UNROLL
-    for (int i = 0; i < kQuad; ++i) {
-      const float centred = row->value[q][i] - mean;
-      row->value[q][i] = centred * scale * by.weight.value[q][i] + by.bias.value[q][i];
-    }
-  }
-}
-
 /// LayerNorm of a row in registers. All threads of a block call this together; uses kMomentBytes of
 /// shared memory. Who calls it again needs another set of them, or a barrier between.
 template <bool kAligned, class Ctx>
@@ -263,20 +252,26 @@ TOME_KERNEL void normalise_by(const Ctx& ctx, const RowShape& shape, const RowTh
     auto* shared = ctx.template shared<Moments>(set * kMomentBytes) + me.token * shape.warps;
     if (ctx.lane() == 0) shared[me.warp] = moments;
     ctx.sync_block();
-    const int group = ctx.lane() % 8;
-    const Moments part = shared[group < shape.warps ? group : 0];
-    moments = row_moments(ctx, part, shared[0].mean, shape, p.channels);
+    moments = row_moments(ctx, shared, shape, p.channels);
   }
-  scale_row(moments.mean, inverse_root(moments.squares * shape.of_channels + p.eps), by, row);
+  const float scale = inverse_root(moments.squares * shape.of_channels + p.eps);
+  TOME_UNROLL
+  for (int q = 0; q < kRowQuads; ++q) {
+    TOME_UNROLL
+    for (int i = 0; i < kQuad; ++i) {
+      const float centred = row->value[q][i] - moments.mean;
+      row->value[q][i] = centred * scale * by.weight.value[q][i] + by.bias.value[q][i];
+    }
+  }
 }
 
-/// The same, once in a block, with parameters asked for here: they come while moments are summed.
+/// The same with parameters asked for here, so that they come while the moments are summed.
 template <bool kAligned, class Ctx>
 TOME_KERNEL void normalise_row(const Ctx& ctx, const RowShape& shape, const RowThread& me,
-                               const RowNorm& p, TokenRow* row) {
+                               const RowNorm& p, TokenRow* row, int set = 0) {
   NormRows by;
   load_norm<kAligned>(p, me, &by);
-  normalise_by<kAligned>(ctx, shape, me, p, by, 0, row);
+  normalise_by<kAligned>(ctx, shape, me, p, by, set, row);
 }
 
 }  // namespace tome::cuda

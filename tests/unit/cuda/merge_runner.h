@@ -247,20 +247,6 @@ struct MergeBuffers {
   }
 };
 
-/// Runs the stream for tokens of that many groups.
-template <class T, int kGroups = 1>
-void run_merge_stream(const cuda::MergeParams<T>& p, int blocks, cuda::ThreadOrder order) {
-  if constexpr (kGroups > cuda::kStreamMaxGroups) {
-    throw std::logic_error("more channels than streams are for");
-  } else if (p.shape.warps != kGroups) {
-    run_merge_stream<T, kGroups + 1>(p, blocks, order);
-  } else {
-    using Body = cuda::MergeStreamBody<T, kGroups>;
-    cuda::HostLauncher(order).run<Body>(
-        {{blocks, 1, p.batch}, cuda::kStreamThreads, Body::kSharedBytes}, p);
-  }
-}
-
 /// By blocks that take turns, however many of them share a sample, as by one block to each tokens.
 template <class T>
 void expect_the_same_in_turns(const KernelMatching& plan, int64_t channels) {
@@ -270,9 +256,9 @@ void expect_the_same_in_turns(const KernelMatching& plan, int64_t channels) {
   const MergeBuffers<T> expected(in, plan);
   cuda::MergeParams<T> p = expected.params;
   p.shape = cuda::row_shape(p.channels, cuda::kMergeBlockWarps);
-  const cuda::LaunchShape shape{{cuda::ceil_div(p.tokens_out, p.shape.tokens), 1, 2},
-                                p.shape.threads(),
-                                cuda::merge_shared_bytes(p.shape)};
+  cuda::LaunchShape shape{{cuda::ceil_div(p.tokens_out, p.shape.tokens), 1, 2},
+                          p.shape.threads(),
+                          cuda::merge_shared_bytes(p.shape)};
   cuda::HostLauncher().run<cuda::MergeBody<T, true, false>>(shape, p);
   EXPECT_FALSE(at::isnan(expected.x).any().item().toBool());
   EXPECT_FALSE(at::isnan(expected.size).any().item().toBool());
@@ -281,7 +267,8 @@ void expect_the_same_in_turns(const KernelMatching& plan, int64_t channels) {
       const MergeBuffers<T> got(in, plan);
       cuda::MergeParams<T> q = got.params;
       q.shape = p.shape;
-      run_merge_stream(q, blocks, order);
+      shape.grid.x = blocks;
+      cuda::HostLauncher(order).run<cuda::MergeStreamBody<T>>(shape, q);
       EXPECT_TRUE(got.same(expected)) << blocks << " blocks";
     }
   }
@@ -316,8 +303,8 @@ struct PlanLauncher {
   void run(const cuda::LaunchShape& launched, const cuda::MergeParams<T>& /*params*/) {
     shape = launched;
     threads = Body::kThreads;
-    streams = requires { Body::kGroups; }
-    || std::is_same_v<Body, cuda::NormStreamBody<T>>;
+    streams = std::is_same_v<Body, cuda::MergeStreamBody<T>> ||
+              std::is_same_v<Body, cuda::NormStreamBody<T>>;
     general = std::is_same_v<Body, cuda::MergeBody<T, false, false>>;
   }
 };
