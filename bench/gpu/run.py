@@ -121,6 +121,11 @@ def error_row(cell, engine, r, error):
             "r": r, "error": str(error)}
 
 
+def say(cell, what):
+    """What a run that is cut short has to show."""
+    print(f"gpu.sh: {cell['model']}:{cell['batch']} {what}", file=sys.stderr, flush=True)
+
+
 def start_peer(cell, kind, seconds):
     """A peer that is ready, or the row that says why it is not."""
     peer = Peer(kind, [sys.executable, str(HERE / "peer.py"), kind, cell["model"], str(cell["batch"]),
@@ -130,6 +135,7 @@ def start_peer(cell, kind, seconds):
     started = time.monotonic()
     try:
         peer.ready()
+        say(cell, f"{kind} ready after {time.monotonic() - started:.0f} s")
         return peer
     except PeerFailed as error:
         late = time.monotonic() - started >= seconds
@@ -158,6 +164,7 @@ def measure(cell, started, tome, rounds, repeats):
         for _ in range(rounds):
             for peer in peers:
                 peer.run(repeats)
+                say(cell, f"{peer.engine} {peer.times[-1]:.3f} ms")
             run_ours(tome, cell, repeats, ours)
     except (PeerFailed, OSError, ValueError) as error:  # a peer that ended answers nothing
         rows.append(error_row(cell, "a round", "all", error))
