@@ -145,7 +145,8 @@ install_torch_cuda() {
 find_toolkit() {
   local nvcc
   for nvcc in "$(command -v nvcc)" /usr/local/cuda/bin/nvcc "$(site_packages)/nvidia/cu13/bin/nvcc"; do
-    if [ -x "$nvcc" ]; then
+    # Of another major version, the driver's demands and the wheels' libraries would be others.
+    if [ -x "$nvcc" ] && "$nvcc" --version | grep -q "release ${CUDA_VERSION%%.*}\."; then
       dirname "$(dirname "$(readlink -f "$nvcc")")"
       return
     fi

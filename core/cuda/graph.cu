@@ -103,10 +103,13 @@ void take_out(cudaGraph_t graph, cudaGraphNode_t node) {
 /// See Note [Counters that are cleared once].
 void clear_once(cudaGraph_t graph, std::span<unsigned char> counters) {
   const std::vector<Cleared> memsets = memsets_in(graph, counters);
+  uintptr_t reached = 0;
   for (size_t i = 0; i < memsets.size(); ++i) {
     // What is cleared twice has more than one user: such memsets stay where they are.
-    const bool alone = (i == 0 || memsets[i - 1].end <= memsets[i].begin) &&
-                       (i + 1 == memsets.size() || memsets[i].end <= memsets[i + 1].begin);
+    const bool last = i + 1 == memsets.size();
+    const bool alone =
+        reached <= memsets[i].begin && (last || memsets[i].end <= memsets[i + 1].begin);
+    reached = std::max(reached, memsets[i].end);
     if (alone) take_out(graph, memsets[i].node);
   }
   const Nodes roots = listed([&](cudaGraphNode_t* nodes, size_t* count) {

@@ -111,6 +111,7 @@ class HostBlock {
   unsigned char* shared() { return static_cast<unsigned char*>(shared_.get()); }
   const LaunchShape& shape() const { return shape_; }
   const Extent& place() const { return place_; }
+  SaidByBlocks& said() { return said_; }  ///< since this was made
 
  private:
   static void enter(unsigned low, unsigned high, unsigned thread);
@@ -127,6 +128,7 @@ class HostBlock {
   const std::function<void(HostContext&)>& body_;
   ThreadOrder order_;
   Extent place_;
+  SaidByBlocks said_;
   std::vector<Fiber> fibers_;
   std::vector<Meeting> warps_;
   Meeting all_;

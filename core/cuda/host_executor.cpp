@@ -193,6 +193,14 @@ void HostContext::sync_block() const {
   block_->meet(thread_, block_->all(), thread_, "sync_block", nullptr, [](void* const*) {});
 }
 
+// Of a block, what its first thread says: its threads say it together.
+void HostContext::launch_dependents() const {
+  if (thread_ == 0) ++block_->said().launched;
+}
+void HostContext::wait_for_prerequisites() const {
+  if (thread_ == 0) ++block_->said().waited;
+}
+
 bool HostContext::arrive_last(unsigned* counter, unsigned expected) const {
   struct Arrival {
     unsigned* counter;
@@ -289,8 +297,8 @@ void check_shape(const LaunchShape& shape) {
 
 }  // namespace
 
-void launch_on_host(const LaunchShape& shape, const std::function<void(HostContext&)>& body,
-                    ThreadOrder order) {
+SaidByBlocks launch_on_host(const LaunchShape& shape, const std::function<void(HostContext&)>& body,
+                            ThreadOrder order) {
   check_shape(shape);
   HostBlock block(shape, body, order);
   const int64_t blocks = static_cast<int64_t>(shape.grid.x) * shape.grid.y * shape.grid.z;
@@ -300,6 +308,8 @@ void launch_on_host(const LaunchShape& shape, const std::function<void(HostConte
                static_cast<int>(at / shape.grid.x % shape.grid.y),
                static_cast<int>(at / shape.grid.x / shape.grid.y)});
   }
+  block.said().blocks = blocks;
+  return block.said();
 }
 
 }  // namespace tome::cuda

@@ -51,7 +51,8 @@ class FusedOps {
   /// kBesideLast: right after a LayerNorm that says that a split follows.
   virtual void split(const cuda::PartitionParams& request, cuda::LaunchOrder order) = 0;
 
-  /// Between these, `match` may run beside what else is called; `attend` comes next.
+  /// Between these, `match` may run beside what else is called; `attend` must come directly after
+  /// it.
   virtual void fork() = 0;
   virtual void match(const cuda::MatchRequest& request) = 0;
   virtual void join() = 0;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -74,12 +73,6 @@ std::array<uint32_t, 4> alignments_of(const ProductRequest& q) {
   return {alignment_of(q.weight), alignment_of(q.a), alignment_of(added), alignment_of(q.out)};
 }
 
-bool contains(const std::vector<ProductAlgorithm>& algorithms, const lt::Algo& algo) {
-  return std::any_of(algorithms.begin(), algorithms.end(), [&](const ProductAlgorithm& other) {
-    return std::equal(std::begin(algo.data), std::end(algo.data), other.algo.data);
-  });
-}
-
 /// Note [Row-major products in a column-major library]
 /// A row-major [rows, columns] matrix is a column-major [columns, rows] one in the same memory. So
 /// out^T = weight a^T is computed, with `weight` [columns, depth] row-major read as [depth,
@@ -136,7 +129,7 @@ class Product {
   /// Adds an algorithm to others, if it is another one and does these rows.
   void add(lt::Handle handle, const lt::Algo& algo, size_t workspace_bytes,
            std::vector<ProductAlgorithm>& to) const {
-    if (contains(to, algo)) return;
+    if (std::find(to.begin(), to.end(), ProductAlgorithm{algo}) != to.end()) return;
     const std::optional<size_t> bytes = workspace_of(handle, algo);
     if (bytes && *bytes <= workspace_bytes) to.push_back({algo, *bytes});
   }
@@ -211,71 +204,20 @@ class Product {
   Owned a_{nullptr, Deleter{nullptr}}, out_{nullptr, Deleter{nullptr}};
 };
 
-/// What the choice of an algorithm depends on.
-using Key = std::array<int64_t, 15>;
-
-Key key_of(int device, const ProductRequest& q) {
+ProductKey key_of(int device, const ProductRequest& q) {
   const auto align = alignments_of(q);
-  return {device,       static_cast<int64_t>(q.type),
-          q.rows,       static_cast<int64_t>(q.out_type),
-          q.columns,    static_cast<int64_t>(q.activation),
-          q.depth,      q.bias != nullptr ? 1 : 0,
-          q.a_stride,   q.residual == nullptr ? 0 : (q.residual == q.out ? 1 : 2),
-          q.out_stride, align[0],
-          align[1],     align[2],
-          align[3]};
+  return {{device, static_cast<int64_t>(q.type), static_cast<int64_t>(q.out_type), q.columns,
+           static_cast<int64_t>(q.activation), q.depth, q.bias != nullptr ? 1 : 0, q.a_stride,
+           q.residual == nullptr ? 0 : (q.residual == q.out ? 1 : 2), q.out_stride, align[0],
+           align[1], align[2], align[3]},
+          q.rows};
 }
 
-/// The same product of any number of rows.
-Key family_of(Key key) {
-  key[2] = 0;
-  return key;
-}
+/// The process's.
+ProductChoices& choices() { return never_destroyed<ProductChoices>(); }
 
-/// What a product takes.
-struct Choice {
-  ProductAlgorithm algorithm;
-  bool tuned = false;  ///< measured, not guessed
-  size_t winners = 0;  ///< of its family, as many as it was measured against
-};
-
-/// The process's choices.
-class Choices {
- public:
-  static Choices& all() { return never_destroyed<Choices>(); }
-
-  std::optional<Choice> find(const Key& key) const {
-    const std::lock_guard lock(mutex_);
-    const auto found = chosen_.find(key);
-    return found == chosen_.end() ? std::nullopt : std::optional(found->second);
-  }
-  /// The choice that holds: the first, until one was measured, or against more winners.
-  ProductAlgorithm settle(const Key& key, const Choice& choice) {
-    const std::lock_guard lock(mutex_);
-    Choice& holds = chosen_.try_emplace(key, choice).first->second;
-    const bool knows_more = holds.tuned ? choice.winners > holds.winners : choice.tuned;
-    if (knows_more) holds = choice;
-    if (choice.tuned) add_winner(winners_[family_of(key)], choice.algorithm);
-    return holds.algorithm;
-  }
-  /// What was the fastest for some number of rows, in the order in which that was found.
-  std::vector<ProductAlgorithm> winners(const Key& key) const {
-    const std::lock_guard lock(mutex_);
-    const auto found = winners_.find(family_of(key));
-    return found == winners_.end() ? std::vector<ProductAlgorithm>() : found->second;
-  }
-
- private:
-  static constexpr size_t kMostWinners = 24;
-
-  static void add_winner(std::vector<ProductAlgorithm>& winners, const ProductAlgorithm& winner) {
-    if (winners.size() < kMostWinners && !contains(winners, winner.algo)) winners.push_back(winner);
-  }
-
-  mutable std::mutex mutex_;
-  std::map<Key, Choice> chosen_;
-  std::map<Key, std::vector<ProductAlgorithm>> winners_;
-};
+/// One product is measured at a time: two would time each other.
+std::mutex& measuring() { return never_destroyed<std::mutex>(); }
 
 /// By how much another algorithm must beat the first guess: less is noise.
 constexpr double kClearly = 0.98;
@@ -302,11 +244,11 @@ std::span<unsigned char> MatrixProducts::workspace_for(const ProductAlgorithm& a
 
 void MatrixProducts::run(const ProductRequest& request, Stream stream) {
   const Product product(request);
-  const Key key = key_of(device_, request);
-  const std::optional<Choice> choice = Choices::all().find(key);
+  const ProductKey key = key_of(device_, request);
+  const std::optional<ProductChoice> choice = choices().find(key);
   const ProductAlgorithm algorithm =
       choice ? choice->algorithm
-             : Choices::all().settle(key, {product.first_guess(handle_, workspace_.bytes())});
+             : choices().settle(key, {product.first_guess(handle_, workspace_.bytes())});
   product.run(handle_, algorithm.algo, workspace_for(algorithm), stream);
 }
 
@@ -345,35 +287,44 @@ std::vector<MatrixProducts::Candidate> MatrixProducts::measure(
   for (size_t i = 0; i < order.size(); ++i) {
     double& best = order[i]->microseconds;
     const bool again = i < kFinalists || order[i] == &candidates.front();
-    if (again) best = std::min(best, microseconds(order[i]->algorithm, 4, 3));
+    if (!again) continue;
+    try {
+      best = std::min(best, microseconds(order[i]->algorithm, 4, 3));
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::kOutOfMemory) throw;  // a larger graph; the first time counts
+    }
   }
   return candidates;
 }
 
 void MatrixProducts::tune(const ProductRequest& request, Stream stream) {
+  const std::lock_guard lock(measuring());
   const Product product(request);
-  const Key key = key_of(device_, request);
-  const std::optional<Choice> choice = Choices::all().find(key);
+  const ProductKey key = key_of(device_, request);
+  const std::optional<ProductChoice> choice = choices().find(key);
   const bool again = choice && choice->tuned;
+  const auto [winners, known] = choices().winners(key, again ? choice->winners : 0);
   std::vector<ProductAlgorithm> algorithms;
   if (again) {
     algorithms.push_back(choice->algorithm);
   } else {
     algorithms = product.candidates(handle_, workspace_.bytes());
   }
-  const size_t guessed = algorithms.size();
-  const std::vector<ProductAlgorithm> winners = Choices::all().winners(key);
-  for (size_t i = again ? choice->winners : 0; i < winners.size(); ++i) {
-    product.add(handle_, winners[i].algo, workspace_.bytes(), algorithms);
+  for (const ProductAlgorithm& winner : winners) {
+    product.add(handle_, winner.algo, workspace_.bytes(), algorithms);
   }
-  if (again && algorithms.size() == guessed) return;
+  const bool nothing_new = again && algorithms.size() == 1;
+  if (nothing_new) {
+    choices().settle(key, {choice->algorithm, true, known});
+    return;
+  }
   const std::vector<Candidate> candidates = measure(request, algorithms, stream);
   const auto best = std::min_element(
       candidates.begin(), candidates.end(),
       [](const auto& a, const auto& b) { return a.microseconds < b.microseconds; });
   const bool clearly = best->microseconds < kClearly * candidates.front().microseconds;
   const Candidate& chosen = clearly ? *best : candidates.front();
-  Choices::all().settle(key, {chosen.algorithm, true, winners.size()});
+  choices().settle(key, {chosen.algorithm, true, known});
 }
 
 }  // namespace tome::cuda

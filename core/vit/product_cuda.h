@@ -5,34 +5,29 @@
 #include <span>
 #include <vector>
 
-#include "cuda/cublas_lt.h"
 #include "cuda/device.h"
 #include "vit/fused_ops.h"
+#include "vit/product_choices.h"
 
 namespace tome::cuda {
-
-/// How cuBLASLt computes a product.
-struct ProductAlgorithm {
-  lt::Algo algo;
-  size_t workspace_bytes = 0;  ///< that it needs
-};
 
 /// Note [Which algorithm a product takes]
 /// cuBLASLt guesses an order of its algorithms for a shape; the first guess is up to a third slower
 /// than the best. The warm-up of a model, and of a schedule when a stream opens, therefore measures
-/// some thirty, at most 65, for each shape of one request and of a full batch (`tune`), and the
+/// some thirty, at most 77, for each shape of one request and of a full batch (`tune`), and the
 /// fastest is kept for the process and the device. Other shapes (batches that did not fill, a
 /// schedule that changes while its stream runs) take the first guess, and a graph keeps what it was
-/// captured with. Two processes may choose differently and then differ in the last bits.
+/// captured with. Two processes may choose differently and then differ in the last bits; so may two
+/// graphs of one process, between whose captures another schedule was tuned.
 ///
 /// What is guessed for a number of rows are tiles that divide it well, and often none of those
 /// whose epilogue hides behind the next tile's products, which matters more: with GELU, a tenth.
 /// Where tokens merge, each block has another number of rows, and each its own luck. So the
 /// guesses for fewer rows (eighths of them) are measured too, wherever the library says that they
-/// fit: all once, then the best of them again. And so is what was the fastest for other rows, the
-/// winners of the product's family: in ViT-L at batch 128, r=8, the best tiles for fc1 were guessed
-/// in 17 blocks, and the other seven took a fifth longer without them. A forward is tuned twice,
-/// so that the first blocks meet the winners of the last.
+/// fit: all once, then the best of them again. And so is what was the fastest for about as many
+/// rows, the winners of the product's family (ProductChoices): in ViT-L at batch 128, r=8, the best
+/// tiles for fc1 were not guessed in seven of the blocks, which took a fifth longer without them. A
+/// forward is tuned twice, so that the first blocks meet the winners of the last.
 class MatrixProducts {
  public:
   /// On the current device; for one stream at a time, since its scratch memory is one.
@@ -52,7 +47,8 @@ class MatrixProducts {
   void restart_counters() { next_ = 0; }
   static constexpr int kMostProducts = 512;
 
-  /// Enqueues the product. Equal shapes and alignments get equal algorithms.
+  /// Enqueues the product. Equal shapes and alignments get equal algorithms until one is tuned
+  /// anew.
   /// @throws Error kDevice, kOutOfMemory; kSettings for the exact GELU, which no epilogue has
   void run(const ProductRequest& request, Stream stream);
 

@@ -78,6 +78,17 @@ void HostOps::expect_last(Last operation, cuda::LaunchOrder order) const {
   }
 }
 
+void HostOps::expect_launched() const {
+  const cuda::SaidByBlocks& said = launcher_.last_said();
+  if (said.launched < said.blocks) throw std::logic_error("blocks without launch_dependents");
+}
+
+void HostOps::expect_waited() const {
+  if (launcher_.last_said().waited == 0) {
+    throw std::logic_error("a kernel beside another that does not wait for it");
+  }
+}
+
 void HostOps::embed(const cuda::EmbedRequest& q) {
   begin();
   cuda::run_embed(launcher_, q);
@@ -95,11 +106,15 @@ void HostOps::attend(const cuda::AttentionRequest& q, cuda::LaunchOrder order) {
   } else {
     cuda::run_attention(launcher_, q);
   }
+  if (q.type != cuda::ElementType::kFloat32) expect_waited();
 }
 
 void HostOps::merge(const cuda::MergeRequest& q) {
   begin(q.split_follows ? Last::kNorm : Last::kOther);
-  const auto run = [this, q] { cuda::run_merge(launcher_, q); };
+  const auto run = [this, q] {
+    cuda::run_merge(launcher_, q);
+    if (q.split_follows) expect_launched();
+  };
   if (q.split_follows && side_ == SideOrder::kLate) {
     held_back_ = run;
   } else {
@@ -125,6 +140,7 @@ void HostOps::clear(void* memory, size_t bytes) {
 void HostOps::split(const cuda::PartitionParams& q, cuda::LaunchOrder order) {
   expect_last(Last::kNorm, order);
   cuda::launch_partition(launcher_, q);
+  expect_waited();
   begin();  // the LayerNorm that was held back, after the split
 }
 
@@ -136,7 +152,10 @@ void HostOps::fork() {
 void HostOps::match(const cuda::MatchRequest& q) {
   if (!forked_) throw std::logic_error("match outside fork and join");
   begin(Last::kMatch);
-  const auto run = [this, q] { cuda::run_match(launcher_, q); };
+  const auto run = [this, q] {
+    cuda::run_match(launcher_, q);
+    expect_launched();
+  };
   if (side_ == SideOrder::kLate) {
     waiting_ = run;
   } else {

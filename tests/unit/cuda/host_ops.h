@@ -41,6 +41,9 @@ class HostOps : public FusedOps {
   /// Before each operation: runs a LayerNorm that was held back for a split beside it.
   void begin(Last operation = Last::kOther);
   void expect_last(Last operation, cuda::LaunchOrder order) const;
+  /// See Note [A kernel beside the one before it]; of the last launch.
+  void expect_launched() const;
+  void expect_waited() const;
 
   SideOrder side_;
   AttentionWay way_;
