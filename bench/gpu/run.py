@@ -90,7 +90,8 @@ def device_facts(arguments, tests):
                            capture_output=True, text=True)
     driver = query.stdout.splitlines()[0].strip() if query.returncode == 0 else "unknown"
     return {"device": device, "torch": torch.__version__, "timm": timm.__version__, "driver": driver,
-            "precision": arguments.precision, "peak_tflops": arguments.peak_tflops or peak_of(device), "tests": tests}
+            "precision": arguments.precision, "peak_tflops": arguments.peak_tflops or peak_of(device), "tests": tests,
+            "rounds": arguments.rounds, "repeats": arguments.repeats}
 
 
 def run_ours(tome, cell, repeats, runs):

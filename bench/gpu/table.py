@@ -39,9 +39,11 @@ def table(rows, facts):
     lines = [f"# {facts['device']}", "",
              f"{facts['precision']}, torch {facts['torch']}, timm {facts['timm']}, driver {facts['driver']}; dense peak taken "
              f"as {facts['peak_tflops'] or 'unknown'} TFLOP/s.",
-             "Random weights; ms are medians of interleaved runs that end with the logits on the host. eager and",
-             "compile (max-autotune) are timm's models with fused attention, for clips plain PyTorch's; they begin "
-             "with pixels, ours with the same pixels as patch rows, both on the device.",
+             f"Random weights; ms are medians of runs that end with the logits on the host: in {facts['rounds']} rounds of "
+             f"{facts['repeats']} runs",
+             "of each engine in turn, our schedules interleaved. eager and compile (max-autotune) are timm's models with "
+             "fused attention,",
+             "for clips plain PyTorch's; they begin with pixels, ours with the same pixels as patch rows, both on the device.",
              f"Correctness before it: {facts['tests']}.", "",
              "| model | batch | engine | r | ms | min..max | x own r=0 | x eager | x compile | TFLOP/s | of peak | speed-up over FLOPs saved |",
              "|---|---|---|---|---|---|---|---|---|---|---|---|"]

@@ -154,7 +154,7 @@ def test_table():
     rows = made_up_rows()
     add_ratios(rows, 1000)
     facts = {"device": "a made-up device", "precision": "bf16", "torch": "0", "timm": "0", "driver": "0",
-             "peak_tflops": 1000, "tests": "none"}
+             "peak_tflops": 1000, "tests": "none", "rounds": 2, "repeats": 12}
     text = table(rows, facts)
     assert "| video_vit_large | 8 | gst-tome | 65 | 20.000 | 19.000..21.000 | 2.00 | 2.50 | 2.10 | 220 | 22 % | 0.91 |" in text, text
     assert "| video_vit_large | 256 | eager | 0 | out of memory |" in text
