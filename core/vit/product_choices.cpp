@@ -23,15 +23,13 @@ std::optional<ProductChoice> ProductChoices::find(const ProductKey& key) const {
 ProductAlgorithm ProductChoices::settle(const ProductKey& key, const ProductChoice& choice) {
   const std::lock_guard lock(mutex_);
   ProductChoice& holds = chosen_.try_emplace(key, choice).first->second;
-  const bool knows_more = holds.tuned ? choice.winners > holds.winners : choice.tuned;
-  if (choice.tuned && knows_more) holds = choice;
-  if (choice.tuned) {
-    std::vector<Winner>& winners = winners_[key.family];
-    const bool there = std::any_of(winners.begin(), winners.end(), [&](const Winner& winner) {
-      return winner.rows == key.rows && winner.algorithm == choice.algorithm;
-    });
-    if (!there && winners.size() < kMostWinners) winners.push_back({choice.algorithm, key.rows});
-  }
+  if (!choice.tuned) return holds.algorithm;
+  if (!holds.tuned || choice.winners > holds.winners) holds = choice;
+  std::vector<Winner>& winners = winners_[key.family];
+  const bool there = std::any_of(winners.begin(), winners.end(), [&](const Winner& winner) {
+    return winner.rows == key.rows && winner.algorithm == choice.algorithm;
+  });
+  if (!there && winners.size() < kMostWinners) winners.push_back({choice.algorithm, key.rows});
   return holds.algorithm;
 }
 

@@ -219,33 +219,50 @@ TEST_F(Mqtt, TheWaitAtTheEndEndsWithTheElement) {
   streaming.join();
 }
 
-/// A port whose queue of connections is full: nobody accepts, and nobody refuses.
-class SilentPort {
+/// A port of this machine's own, on which somebody listens.
+class ListeningPort {
  public:
-  SilentPort() : listening_(socket(AF_INET, SOCK_STREAM, 0)) {
+  explicit ListeningPort(int waiting) : socket_(socket(AF_INET, SOCK_STREAM, 0)) {
     address_.sin_family = AF_INET;
     address_.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     auto* any = reinterpret_cast<sockaddr*>(&address_);
     socklen_t size = sizeof address_;
-    bind(listening_, any, size);
-    listen(listening_, 0);
-    getsockname(listening_, any, &size);
-    for (int& caller : callers_) {
-      caller = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-      [[maybe_unused]] const int connected = connect(caller, any, size);
-    }
+    bind(socket_, any, size);
+    listen(socket_, waiting);
+    getsockname(socket_, any, &size);
   }
-  ~SilentPort() {
-    for (const int caller : callers_) close(caller);
-    close(listening_);
-  }
-  SilentPort(const SilentPort&) = delete;
-  SilentPort& operator=(const SilentPort&) = delete;
+  ~ListeningPort() { close(socket_); }
+  ListeningPort(const ListeningPort&) = delete;
+  ListeningPort& operator=(const ListeningPort&) = delete;
+
+  int socket_number() const { return socket_; }
+  const sockaddr_in& where() const { return address_; }
   std::string address() const { return "127.0.0.1:" + std::to_string(ntohs(address_.sin_port)); }
 
  private:
   sockaddr_in address_{};
-  int listening_;
+  int socket_;
+};
+
+/// A port whose queue of connections is full: nobody accepts, and nobody refuses.
+class SilentPort {
+ public:
+  SilentPort() : port_(0) {
+    for (int& caller : callers_) {
+      caller = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+      [[maybe_unused]] const int connected =
+          connect(caller, reinterpret_cast<const sockaddr*>(&port_.where()), sizeof port_.where());
+    }
+  }
+  ~SilentPort() {
+    for (const int caller : callers_) close(caller);
+  }
+  SilentPort(const SilentPort&) = delete;
+  SilentPort& operator=(const SilentPort&) = delete;
+  std::string address() const { return port_.address(); }
+
+ private:
+  ListeningPort port_;
   std::array<int, 8> callers_{};
 };
 
@@ -263,25 +280,17 @@ TEST_F(Mqtt, ABrokerThatNeverAnswersIsLeftAtOnce) {
 /// A broker that lets everybody in, and closes the connection when the first message comes.
 class RudeBroker {
  public:
-  RudeBroker() : listening_(socket(AF_INET, SOCK_STREAM, 0)) {
-    address_.sin_family = AF_INET;
-    address_.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    auto* any = reinterpret_cast<sockaddr*>(&address_);
-    socklen_t size = sizeof address_;
-    bind(listening_, any, size);
-    listen(listening_, 8);
-    getsockname(listening_, any, &size);
+  RudeBroker() : port_(8) {
     serving_ = std::jthread([this] { serve(); });
   }
   ~RudeBroker() {
-    shutdown(listening_, SHUT_RDWR);  // ends the accept
+    shutdown(port_.socket_number(), SHUT_RDWR);  // ends the accept
     serving_.join();
-    close(listening_);
   }
   RudeBroker(const RudeBroker&) = delete;
   RudeBroker& operator=(const RudeBroker&) = delete;
 
-  std::string address() const { return "127.0.0.1:" + std::to_string(ntohs(address_.sin_port)); }
+  std::string address() const { return port_.address(); }
   std::vector<steady_clock::time_point> callers() {
     const std::scoped_lock lock(mutex_);
     return callers_;
@@ -289,7 +298,8 @@ class RudeBroker {
 
  private:
   void serve() {
-    for (int caller = 0; (caller = accept(listening_, nullptr, nullptr)) >= 0; close(caller)) {
+    const int port = port_.socket_number();
+    for (int caller = 0; (caller = accept(port, nullptr, nullptr)) >= 0; close(caller)) {
       {
         const std::scoped_lock lock(mutex_);
         callers_.push_back(steady_clock::now());
@@ -302,8 +312,7 @@ class RudeBroker {
     }
   }
 
-  sockaddr_in address_{};
-  int listening_;
+  ListeningPort port_;
   std::mutex mutex_;
   std::vector<steady_clock::time_point> callers_;
   std::jthread serving_;
