@@ -42,6 +42,27 @@ std::string changed(unsigned value, unsigned usual) {
   return value == usual ? "" : std::to_string(value);
 }
 
+void expect_together(const char* name, const std::string& value, const char* other_name,
+                     const std::string& other) {
+  if (value.empty() || !other.empty()) return;
+  refuse(std::string(name) + ": found '" + value + "', expected a " + other_name + " with it");
+}
+
+void check_certificates(const PublishSettings& settings) {
+  expect_together("cert-file", settings.cert_file, "key-file", settings.key_file);
+  expect_together("key-file", settings.key_file, "cert-file", settings.cert_file);
+  expect_together("cert-file", settings.cert_file, "ca-file", settings.ca_file);
+  const std::array<std::pair<const char*, const std::string&>, 3> files = {{
+      {"ca-file", settings.ca_file},
+      {"cert-file", settings.cert_file},
+      {"key-file", settings.key_file},
+  }};
+  for (const auto& [name, file] : files) {
+    if (file.empty() || std::ifstream(file)) continue;
+    refuse(std::string(name) + ": found '" + file + "', expected a file that can be read");
+  }
+}
+
 }  // namespace
 
 BrokerAddress parse_address(const std::string& text, uint16_t default_port) {
@@ -110,25 +131,23 @@ void check_method(const PublishSettings& settings) {
   expect_method(changed(settings.qos, usual.qos), "qos", settings.method == PublishMethod::kMqtt,
                 "mqtt");
   expect_method(settings.config, "config", settings.method == PublishMethod::kKafka, "kafka");
-  const std::array<std::pair<const char*, std::string>, 8> of_brokers = {{
+  const std::array<std::pair<const char*, std::string>, 10> of_brokers = {{
       {"address", settings.address},
       {"topic", settings.topic},
       {"client-id", settings.client_id},
       {"username", settings.username},
       {"password-file", settings.password_file},
       {"ca-file", settings.ca_file},
+      {"cert-file", settings.cert_file},
+      {"key-file", settings.key_file},
       {"queue-size", changed(settings.queue_size, usual.queue_size)},
       {"drain-timeout", changed(settings.drain_timeout, usual.drain_timeout)},
   }};
   for (const auto& [name, value] : of_brokers) {
     expect_method(value, name, !is_file, "mqtt or kafka");
   }
-  if (settings.username.empty() && !settings.password_file.empty()) {
-    refuse("password-file: found '" + settings.password_file + "', expected a username with it");
-  }
-  if (!settings.ca_file.empty() && !std::ifstream(settings.ca_file)) {
-    refuse("ca-file: found '" + settings.ca_file + "', expected a file that can be read");
-  }
+  expect_together("password-file", settings.password_file, "username", settings.username);
+  check_certificates(settings);
 }
 
 }  // namespace tome::gst

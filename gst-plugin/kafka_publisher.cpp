@@ -156,6 +156,10 @@ void set_defaults(rd_kafka_conf_t* config, const PublishSettings& settings) {
   if (!settings.client_id.empty()) set(config, "client.id", settings.client_id);
   const bool tls = !settings.ca_file.empty(), sasl = !settings.username.empty();
   if (tls) set(config, "ssl.ca.location", settings.ca_file);
+  if (!settings.cert_file.empty()) {
+    set(config, "ssl.certificate.location", settings.cert_file);
+    set(config, "ssl.key.location", settings.key_file);
+  }
   if (sasl) {
     set(config, "sasl.mechanisms", "PLAIN");
     set(config, "sasl.username", settings.username);

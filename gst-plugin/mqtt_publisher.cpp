@@ -30,7 +30,7 @@ constexpr milliseconds kFirstDelay{500}, kLongestDelay{10000};
 
 struct MqttSettings {
   BrokerAddress address;
-  std::string topic, client_id, username, password, ca_file;
+  std::string topic, client_id, username, password, ca_file, cert_file, key_file;
   int qos = 1;
 };
 
@@ -38,6 +38,9 @@ std::string text_of(int code) {
   const int error = errno;
   return code == MOSQ_ERR_ERRNO ? std::generic_category().message(error) : mosquitto_strerror(code);
 }
+
+/// For a key that is encrypted; OpenSSL would ask at the terminal, if there is one.
+int no_passphrase(char*, int, int, void*) { return 0; }
 
 /// One connection, from its begin to its end.
 class MqttSession {
@@ -90,7 +93,10 @@ void MqttSession::set_up() {
                               settings_.password.empty() ? nullptr : settings_.password.c_str());
   }
   if (!settings_.ca_file.empty()) {
-    mosquitto_tls_set(client, settings_.ca_file.c_str(), nullptr, nullptr, nullptr, nullptr);
+    const bool shows = !settings_.cert_file.empty();
+    mosquitto_tls_set(client, settings_.ca_file.c_str(), nullptr,
+                      shows ? settings_.cert_file.c_str() : nullptr,
+                      shows ? settings_.key_file.c_str() : nullptr, no_passphrase);
   }
 }
 
@@ -213,6 +219,8 @@ std::unique_ptr<BrokerLink> make_mqtt_link(const PublishSettings& settings) {
   made.username = settings.username;
   made.password = read_password(settings);
   made.ca_file = settings.ca_file;
+  made.cert_file = settings.cert_file;
+  made.key_file = settings.key_file;
   made.qos = static_cast<int>(settings.qos);
   return std::make_unique<MqttLink>(std::move(made));
 }

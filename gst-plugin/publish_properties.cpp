@@ -40,6 +40,10 @@ constexpr std::array kTexts = {
                  "File whose first line is the user's password"},
     TextProperty{"ca-file", &PublishSettings::ca_file,
                  "Certificates (PEM) that the broker's is signed by; unset: no TLS"},
+    TextProperty{"cert-file", &PublishSettings::cert_file,
+                 "Certificate (PEM) that this client shows to the broker; unset: none"},
+    TextProperty{"key-file", &PublishSettings::key_file,
+                 "Private key (PEM, not encrypted) of cert-file; may be the same file"},
     TextProperty{"config", &PublishSettings::config,
                  "Further settings of librdkafka, as key=value,key=value"},
 };

@@ -24,6 +24,7 @@ struct PublishSettings {
   std::string username;
   std::string password_file;
   std::string ca_file;
+  std::string cert_file, key_file;
   unsigned queue_size = 1000;
   unsigned drain_timeout = 5000;  ///< ms
 

@@ -100,22 +100,25 @@ MosquittoBroker::MosquittoBroker(const std::string& user, const std::string& pas
   start();
 }
 
-std::unique_ptr<MosquittoBroker> MosquittoBroker::with_tls() {
+std::unique_ptr<MosquittoBroker> MosquittoBroker::with_tls(bool clients_known) {
   if (!fs::exists("/usr/bin/openssl")) return nullptr;
   auto broker = std::make_unique<MosquittoBroker>();
   broker->stop();
   const fs::path& folder = broker->folder_;
-  // Each signs itself; "other" is for a client that trusts somebody else.
-  for (const std::string name : {"ca", "other"}) {
+  // Each signs itself; "other" is for a client that trusts, or is, somebody else.
+  for (const std::string name : {"ca", "other", "client"}) {
     if (!succeeds({"/usr/bin/openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-batch",
                    "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days",
                    "2", "-out", folder / (name + ".pem"), "-keyout", folder / (name + ".key")})) {
       throw std::runtime_error("openssl failed");
     }
   }
-  broker->write_config("allow_anonymous true\nlistener " + std::to_string(broker->tls_port_) +
-                       " 127.0.0.1\ncertfile " + (folder / "ca.pem").string() + "\nkeyfile " +
-                       (folder / "ca.key").string() + "\n");
+  broker->write_config(
+      "allow_anonymous true\nlistener " + std::to_string(broker->tls_port_) +
+      " 127.0.0.1\ncertfile " + (folder / "ca.pem").string() + "\nkeyfile " +
+      (folder / "ca.key").string() + "\n" +
+      (clients_known ? "require_certificate true\ncafile " + (folder / "client.pem").string() + "\n"
+                     : ""));
   broker->start();
   return broker;
 }

@@ -18,9 +18,10 @@ class MosquittoBroker {
 
   /// With a `user`, nobody else is let in.
   explicit MosquittoBroker(const std::string& user = "", const std::string& password = "");
-  /// With a TLS port besides, whose certificate is signed by ca.pem, and not by other.pem. Null
-  /// where there is no openssl to make them.
-  static std::unique_ptr<MosquittoBroker> with_tls();
+  /// With a TLS port besides, whose certificate is signed by ca.pem, and not by other.pem; with
+  /// `clients_known` it lets in only who shows client.pem (of client.key). Null where there is no
+  /// openssl to make them.
+  static std::unique_ptr<MosquittoBroker> with_tls(bool clients_known = false);
   ~MosquittoBroker();
   MosquittoBroker(const MosquittoBroker&) = delete;
   MosquittoBroker& operator=(const MosquittoBroker&) = delete;

@@ -387,5 +387,33 @@ TEST_F(Mqtt, TlsTrustsTheGivenCertificatesOnly) {
   }
 }
 
+TEST_F(Mqtt, ABrokerThatKnowsItsClientsTakesTheirCertificateOnly) {
+  const auto made = MosquittoBroker::with_tls(/*clients_known=*/true);
+  if (!made) GTEST_SKIP() << "no openssl here";
+  const std::string address = "localhost:" + std::to_string(made->tls_port());
+  const std::string ca = made->folder() / "ca.pem";
+  for (const std::string name : {"client", "other"}) {
+    const std::string cert = made->folder() / (name + ".pem");
+    const std::string key = made->folder() / (name + ".key");
+    Harness h({{"method", "mqtt"},
+               {"address", address.c_str()},
+               {"topic", kTopic},
+               {"ca-file", ca.c_str()},
+               {"cert-file", cert.c_str()},
+               {"key-file", key.c_str()},
+               {"drain-timeout", "500"}},
+              "tomepublish");
+    h.set_caps();
+    push(h, 0, 10);
+    if (name == "client") {
+      EXPECT_TRUE(comes([&] { return count(h, "published") == 10; }));
+      EXPECT_TRUE(warnings(h).empty());
+    } else {
+      EXPECT_NE(h.error_text(nullptr, GST_MESSAGE_WARNING), "");
+      EXPECT_EQ(count(h, "published"), 0U);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace tome::testing

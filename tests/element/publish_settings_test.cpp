@@ -75,6 +75,16 @@ TEST(BrokerSettings, WhatAnotherMethodHasIsAnError) {
            {{{"method", "mqtt"}, {"config", "a=b"}}, {"config", "method=kafka"}},
            {{{"method", "mqtt"}, {"password-file", "/dev/null"}}, {"username"}},
            {{{"method", "mqtt"}, {"ca-file", "/nonexistent"}}, {"ca-file", "/nonexistent"}},
+           {{{"cert-file", "/dev/null"}}, {"cert-file", "method=mqtt or kafka"}},
+           {{{"method", "mqtt"}, {"cert-file", "/dev/null"}}, {"cert-file", "a key-file"}},
+           {{{"method", "mqtt"}, {"key-file", "/dev/null"}}, {"key-file", "a cert-file"}},
+           {{{"method", "mqtt"}, {"cert-file", "/dev/null"}, {"key-file", "/dev/null"}},
+            {"cert-file", "a ca-file"}},
+           {{{"method", "mqtt"},
+             {"ca-file", "/dev/null"},
+             {"cert-file", "/dev/null"},
+             {"key-file", "/nonexistent"}},
+            {"key-file: found '/nonexistent'"}},
        }) {
     expect_error(mistake);
   }
@@ -123,6 +133,14 @@ TEST(BrokerSettings, MistakesOfKafka) {
              {"topic", "t"},
              {"config", "security.protocol=ssl,ssl.ca.location=/nonexistent"}},
             {"ssl.ca.location"}},
+           {{{"method", "kafka"},
+             {"address", "a"},
+             {"topic", "t"},
+             {"ca-file", "/dev/null"},
+             {"cert-file", "/dev/null"},
+             {"key-file", "/dev/null"},
+             {"config", "ssl.ca.location=probe"}},
+            {"ssl.certificate.location"}},
        }) {
     expect_error(mistake);
   }
