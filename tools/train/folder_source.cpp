@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <numeric>
 #include <opencv2/imgproc.hpp>
@@ -11,6 +12,8 @@
 #include "checkpoint/labels.h"
 #include "dataset.h"
 #include "error.h"
+#include "media/colour.h"
+#include "media/geometry.h"
 #include "media_reader.h"
 
 namespace tome::train {
@@ -33,13 +36,52 @@ cv::Mat to_rgb(const Frame& frame, int short_side) {
   return rgb;
 }
 
-/// The part of a frame that evaluation looks at: everything, or the centre in the model's shape.
-cv::Rect centre_part(cv::Size size, const PreprocessSpec& spec) {
-  if (spec.crop_mode != CropMode::kCenter) return {0, 0, size.width, size.height};
-  const double share = static_cast<double>(std::min(spec.width, spec.height)) / spec.resize_short;
-  const int side =
-      std::max(static_cast<int>(std::min(size.width, size.height) * std::min(share, 1.0)), 1);
-  return {(size.width - side) / 2, (size.height - side) / 2, side, side};
+/// What of a frame is looked at, and where in the model's input that lies.
+struct View {
+  cv::Rect part, target;
+};
+
+/// All that inference sees of `part`, placed as inference places it.
+View placed(const cv::Rect& part, const PreprocessSpec& spec) {
+  const Placement placement = place(part.width, part.height, spec);
+  const auto axis = [](const AxisPlacement& of, int offset, int& start, int& length) {
+    const double scale = static_cast<double>(of.source) / static_cast<double>(of.resized);
+    const auto most = static_cast<int>(of.source);
+    length = std::clamp(static_cast<int>(std::lround(of.count * scale)), 1, most);
+    const auto first = static_cast<int>(std::lround(static_cast<double>(of.first) * scale));
+    start = offset + std::min(first, most - length);
+  };
+  View view;
+  axis(placement.x, part.x, view.part.x, view.part.width);
+  axis(placement.y, part.y, view.part.y, view.part.height);
+  view.target = {placement.x.target, placement.y.target, placement.x.count, placement.y.count};
+  return view;
+}
+
+/// A random part, as timm's RandomResizedCrop stretches it into the input; where inference never
+/// stretches (kBorder), it keeps its shape.
+View draw_view(cv::Size size, const FolderOptions& options, const PreprocessSpec& spec,
+               Random& random) {
+  const double share = std::sqrt(random.uniform(options.smallest_crop, 1.0));
+  const double shape = std::sqrt(random.log_uniform(0.8, 1.25));
+  cv::Rect part;
+  part.width = std::clamp(static_cast<int>(size.width * share * shape), 1, size.width);
+  part.height = std::clamp(static_cast<int>(size.height * share / shape), 1, size.height);
+  part.x = static_cast<int>(random.index(size.width - part.width + 1));
+  part.y = static_cast<int>(random.index(size.height - part.height + 1));
+  if (spec.crop_mode == CropMode::kBorder) return placed(part, spec);
+  return {part, {0, 0, spec.width, spec.height}};
+}
+
+/// RGB of what no picture covers, 0 .. 255.
+cv::Scalar fill_colour(const PreprocessSpec& spec) {
+  const Normalisation normalisation = normalisation_of(spec);
+  const std::array<float, 3> fill = fill_of(spec, normalisation);
+  cv::Scalar colour;
+  for (int c = 0; c < 3; ++c) {
+    colour[c] = std::nearbyint(fill[c] / normalisation.scale[c] + normalisation.mean[c]);
+  }
+  return colour;
 }
 
 /// A random change of brightness, contrast and saturation (one sample in eight grey), as a 3 x 4
@@ -104,7 +146,8 @@ FolderSource::FolderSource(FolderOptions options, std::vector<std::string> label
       config_(config),
       preprocess_(preprocess),
       batch_size_(batch_size),
-      seed_(seed) {
+      seed_(seed),
+      fill_(fill_colour(preprocess)) {
   for (const cli::Sample& sample :
        cli::read_dataset(options_.folder, labels_, options_.split, 0, cli::ClassColumn::kLabel)) {
     files_.push_back(sample.file);
@@ -127,7 +170,8 @@ std::shared_ptr<const FolderSource::Video> FolderSource::load(size_t sample) con
     const std::lock_guard lock(mutex_);
     if (const auto found = videos_.find(sample); found != videos_.end()) return found->second;
   }
-  const int side = std::max(preprocess_.width, preprocess_.height) * 8 / 7;
+  int side = std::max(preprocess_.width, preprocess_.height) * 8 / 7;
+  if (preprocess_.crop_mode == CropMode::kCenter) side = std::max(side, preprocess_.resize_short);
   auto video = std::make_shared<Video>();
   if (cli::is_picture(files_[sample])) {
     video->frames.push_back(to_rgb(cli::read_picture(files_[sample]), side));
@@ -144,40 +188,42 @@ std::shared_ptr<const FolderSource::Video> FolderSource::load(size_t sample) con
   return videos_.emplace(sample, std::move(video)).first->second;
 }
 
+int64_t FolderSource::draw_first(int64_t length, Random& random) const {
+  const int64_t stride = std::max<int64_t>(options_.frame_stride, 1);
+  const int64_t spare = length - ((config_.frames - 1) * stride + 1);
+  if (options_.augment) return random.index(std::max<int64_t>(spare + 1, 1));
+  return std::max<int64_t>(spare / 2, 0);
+}
+
+int64_t FolderSource::draw_frame(int64_t i, int64_t first, int64_t length, Random& random) const {
+  int64_t at = first + i * options_.frame_stride;
+  if (options_.frame_stride == 0) {  // one frame from each of as many equal parts
+    const double place = options_.augment ? random.unit() : 0.5;
+    at = static_cast<int64_t>((static_cast<double>(i) + place) * static_cast<double>(length) /
+                              static_cast<double>(config_.frames));
+  }
+  return std::min(at, length - 1);
+}
+
 std::vector<cv::Mat> FolderSource::draw_clip(const Video& video, Random& random,
                                              bool mirror) const {
-  const auto length = static_cast<int64_t>(video.frames.size());
-  const int64_t frames = config_.frames;
   const cv::Size size = video.frames[0].size();
-  cv::Rect part = centre_part(size, preprocess_);
-  int64_t stride = std::max<int64_t>(options_.frame_stride, 1);
-  const bool spread = options_.frame_stride == 0;
-  int64_t first = std::max<int64_t>((length - ((frames - 1) * stride + 1)) / 2, 0);
-  if (options_.augment) {
-    const double share = std::sqrt(random.uniform(options_.smallest_crop, 1.0));
-    const double shape = std::sqrt(random.log_uniform(0.8, 1.25));
-    part.width = std::clamp(static_cast<int>(size.width * share * shape), 1, size.width);
-    part.height = std::clamp(static_cast<int>(size.height * share / shape), 1, size.height);
-    part.x = static_cast<int>(random.index(size.width - part.width + 1));
-    part.y = static_cast<int>(random.index(size.height - part.height + 1));
-    first = random.index(std::max<int64_t>(length - (frames - 1) * stride, 1));
-  }
+  const View view = options_.augment ? draw_view(size, options_, preprocess_, random)
+                                     : placed({{0, 0}, size}, preprocess_);
+  const auto length = static_cast<int64_t>(video.frames.size());
+  const int64_t first = draw_first(length, random);
   const bool recolour = options_.augment && options_.jitter > 0;
   const cv::Matx34f colours =
       recolour ? draw_colours(std::min(options_.jitter, 1.0), random) : cv::Matx34f();
   std::vector<cv::Mat> out;
-  for (int64_t i = 0; i < frames; ++i) {
-    int64_t at = first + i * stride;
-    if (spread) {  // one frame from each of `frames` equal parts
-      const double place = options_.augment ? random.unit() : 0.5;
-      at = static_cast<int64_t>((static_cast<double>(i) + place) * static_cast<double>(length) /
-                                static_cast<double>(frames));
-    }
-    cv::Mat frame;
-    cv::resize(video.frames[static_cast<size_t>(std::min(at, length - 1))](part), frame,
-               {preprocess_.width, preprocess_.height}, 0, 0, cv::INTER_AREA);
-    if (mirror) cv::flip(frame, frame, 1);
-    if (recolour) cv::transform(frame, frame, colours);
+  for (int64_t i = 0; i < config_.frames; ++i) {
+    const auto at = static_cast<size_t>(draw_frame(i, first, length, random));
+    cv::Mat shown;
+    cv::resize(video.frames[at](view.part), shown, view.target.size(), 0, 0, cv::INTER_AREA);
+    if (mirror) cv::flip(shown, shown, 1);
+    if (recolour) cv::transform(shown, shown, colours);
+    cv::Mat frame(preprocess_.height, preprocess_.width, CV_8UC3, fill_);
+    shown.copyTo(frame(view.target));
     out.push_back(frame);
   }
   return out;

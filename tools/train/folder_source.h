@@ -50,6 +50,9 @@ class FolderSource : public BatchSource {
     std::vector<cv::Mat> frames;  // RGB
   };
   std::shared_ptr<const Video> load(size_t sample) const;
+  /// Of a video of `length` frames: the first of a clip, and its i-th.
+  int64_t draw_first(int64_t length, Random& random) const;
+  int64_t draw_frame(int64_t i, int64_t first, int64_t length, Random& random) const;
   std::vector<cv::Mat> draw_clip(const Video& video, Random& random, bool mirror) const;
   std::shared_ptr<const std::vector<size_t>> order_of(int64_t epoch) const;
   size_t sample_at(int64_t position) const;
@@ -61,6 +64,7 @@ class FolderSource : public BatchSource {
   PreprocessSpec preprocess_;
   int64_t batch_size_;
   uint64_t seed_;
+  cv::Scalar fill_;  // RGB, 0 .. 255
   std::vector<std::filesystem::path> files_;
   std::vector<int64_t> classes_;
   mutable std::mutex mutex_;

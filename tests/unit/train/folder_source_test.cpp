@@ -135,6 +135,65 @@ TEST_F(FolderTest, APictureOfOnePixelHasACentre) {
   EXPECT_NEAR(make(false, {"x"}).batch(0).patches.mean().item<double>(), 200 / 127.5 - 1, 1e-4);
 }
 
+class PlacementTest : public FolderTest, public ::testing::WithParamInterface<CropMode> {
+ protected:
+  void SetUp() override {
+    FolderTest::SetUp();
+    config_.frames = config_.tubelet = 1;
+    preprocess_.crop_mode = GetParam();
+    preprocess_.resize_short = 20;
+    preprocess_.mean = {0.25F, 0.5F, 0.75F};
+  }
+
+  /// A picture of broad vertical bars, each redder than the one before it.
+  at::Tensor inferred(cv::Size size) {
+    cv::Mat picture(size, CV_8UC3, cv::Scalar(40, 90, 0));
+    for (int x = 0; x < size.width; ++x)
+      picture.col(x).setTo(cv::Scalar(40, 90, 255 * x / size.width));
+    cv::imwrite((folder_ / "p.png").string(), picture);  // BGR
+    Frame frame;
+    frame.width = size.width;
+    frame.height = size.height;
+    frame.format = PixelFormat::kBgr;
+    frame.planes[0] = {picture.data, static_cast<int64_t>(picture.step),
+                       static_cast<size_t>(picture.step) * picture.rows};
+    const at::Tensor patches = at::empty({1, 1, 4, 192});
+    preprocess_to_patches(frame, preprocess_, 8, patches.data_ptr<float>());
+    return patches;
+  }
+};
+
+TEST_P(PlacementTest, EvaluationSeesWhatInferenceSees) {
+  write_labels("file,label,split\np.png,x,train\n");
+  for (const cv::Size size : {cv::Size(64, 32), cv::Size(32, 80), cv::Size(48, 48)}) {
+    const at::Tensor wanted = inferred(size);
+    const at::Tensor found = make(false, {"x"}).batch(0).patches;
+    // Resized by area in place of a triangle; a pixel of the smallest picture is 0.06.
+    EXPECT_LT((found - wanted).abs().max().item<double>(), 0.03) << size;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Modes, PlacementTest,
+                         ::testing::Values(CropMode::kCenter, CropMode::kSquash,
+                                           CropMode::kBorder));
+
+TEST_F(FolderTest, WhereInferenceKeepsTheShapeTrainingDoesToo) {
+  cv::imwrite((folder_ / "p.png").string(), cv::Mat(32, 96, CV_8UC3, cv::Scalar::all(255)));
+  write_labels("file,label,split\np.png,x,train\n");
+  config_.frames = config_.tubelet = 1;
+  preprocess_.crop_mode = CropMode::kBorder;
+  const FolderSource source = make(true, {"x"});
+  for (int64_t index = 0; index < 8; ++index) {
+    // A white part at least 1.5 times as wide as high, between stripes of the mean, grey.
+    const at::Tensor cells = source.batch(index).patches[0][0].view({2, 2, 3, 8, 8});
+    const at::Tensor rows = cells.permute({0, 3, 1, 2, 4}).reshape({16, -1}).mean(1);
+    EXPECT_NEAR(rows[0].item<double>(), 0, 0.01);
+    EXPECT_NEAR(rows[15].item<double>(), 0, 0.01);
+    EXPECT_NEAR(rows[8].item<double>(), 1, 0.01);
+    EXPECT_LT((rows > 0.5).sum().item<int64_t>(), 12);
+  }
+}
+
 TEST_F(FolderTest, PatchesAreNormalisedAsInferenceDoes) {
   cv::Mat picture(16, 16, CV_8UC3);
   cv::randu(picture, 0, 255);
