@@ -137,13 +137,25 @@ void trim(int64_t& first, std::vector<int32_t>& fixed) {
   first += static_cast<int64_t>(zeros);
 }
 
+// Where a picture is enlarged, an output that lies on a sample has nothing but zeros beside it, and
+// would begin behind the output after it. Gives back as many as it takes for `first` never to fall.
+void keep_in_order(std::vector<int64_t>& first, std::vector<std::vector<int32_t>>& fixed) {
+  for (size_t i = fixed.size(); i-- > 1;) {
+    const int64_t early = first[i - 1] - first[i];
+    if (early <= 0) continue;
+    fixed[i - 1].insert(fixed[i - 1].begin(), static_cast<size_t>(early), 0);
+    first[i - 1] = first[i];
+  }
+}
+
 // Fills everything but the weights.
 void lay_out(Taps& taps, std::vector<int64_t>& first, std::vector<std::vector<int32_t>>& fixed,
              int group) {
   taps.count = static_cast<int32_t>(fixed.size());
   int64_t begin = INT64_MAX, end = 0;
+  for (size_t i = 0; i < fixed.size(); ++i) trim(first[i], fixed[i]);
+  keep_in_order(first, fixed);
   for (size_t i = 0; i < fixed.size(); ++i) {
-    trim(first[i], fixed[i]);
     const auto used = static_cast<int32_t>(fixed[i].size());
     taps.used.push_back(used);
     taps.length = std::max(taps.length, (used + group - 1) / group * group);

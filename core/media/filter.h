@@ -19,7 +19,7 @@ struct FilterAxis {
 };
 
 /// For each wanted output, which samples it is made of. Tap t of output i weighs sample
-/// begin + first[i] + t, for t < used[i].
+/// begin + first[i] + t, for t < used[i]. `first` never falls.
 struct Taps {
   int32_t count = 0;
   int32_t length = 0;  ///< weights stored for each output; those from used[i] on are zero
