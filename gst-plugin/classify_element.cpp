@@ -75,7 +75,7 @@ bool ClassifyElement::open() {
     post_error(*failure);
     return false;
   }
-  cuda_.open(session_.info().device);
+  cuda_.open(session_.info().device, session_.info().takes_cuda_frames != 0);
   return true;
 }
 

@@ -37,6 +37,15 @@ CudaFrames* load_module(std::string& error) {
     error = "this gst-tome was built without GStreamer's CUDA library (gstreamer-cuda-1.0)";
     return nullptr;
   }
+  guint major = 0, minor = 0, micro = 0, nano = 0;
+  gst_version(&major, &minor, &micro, &nano);
+  // What a memory's flags promise changed with 1.24, under the same name of the library.
+  if ((minor >= 24) != (GST_VERSION_MINOR >= 24)) {
+    error = "this gst-tome was built with GStreamer 1." + std::to_string(GST_VERSION_MINOR) +
+            ", whose CUDA memory is another than that of 1." + std::to_string(minor) +
+            ", which runs here";
+    return nullptr;
+  }
   void* handle = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
   const auto make = handle != nullptr
                         ? reinterpret_cast<CudaFramesFunction>(dlsym(handle, kCudaFramesSymbol))
@@ -69,7 +78,7 @@ void CudaInput::offer(GstContext* context) {
   offered_.reset(gst_context_ref(context));
 }
 
-void CudaInput::open(const std::string& device) {
+void CudaInput::open(const std::string& device, bool core_takes_them) {
   if (opened_for_ == device) return;
   close();
   opened_for_ = device;
@@ -78,6 +87,8 @@ void CudaInput::open(const std::string& device) {
   CudaFrames* module = nullptr;
   if (index < 0) {
     error = "the model runs on the " + device + ", not on a CUDA device";
+  } else if (!core_takes_them) {
+    error = "this gst-tome was built without CUDA kernels";
   } else {
     module = load_module(error);
   }

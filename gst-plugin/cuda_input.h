@@ -25,10 +25,11 @@ class CudaInput {
   /// context of the model's device.
   void offer(GstContext* context);
 
-  /// For a model on `device` ("cuda:0", "cpu"), as the core chose it. Where it is a CUDA device,
-  /// loads the module, gets a context and tells the bin. Never fails: refusal() then says why
-  /// frames in CUDA memory cannot be taken. Once more with the same device, nothing happens.
-  void open(const std::string& device);
+  /// For a model on `device` ("cuda:0", "cpu"), as the core chose it. Where it is a CUDA device and
+  /// the core takes frames in its memory, loads the module, gets a context and tells the bin. Never
+  /// fails: refusal() then says why frames in CUDA memory cannot be taken. Once more with the same
+  /// device, nothing happens.
+  void open(const std::string& device, bool core_takes_them);
   void close();
 
   /// Why caps with memory:CUDAMemory cannot be taken; empty if they can, or if the model is not

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <vector>
 
+#include "cuda/device.h"
 #include "error.h"
 
 namespace tome::cuda::lt {
@@ -73,9 +74,9 @@ const Functions& functions() {
 void check(Status status, const std::string& what) {
   if (status == kSuccess) return;
   const bool memory = status == kAllocFailed;
-  throw Error(
-      memory ? ErrorKind::kOutOfMemory : ErrorKind::kDevice,
-      what + ": cuBLAS status " + std::to_string(status) + (memory ? " (allocation failed)" : ""));
+  throw Error(memory ? ErrorKind::kOutOfMemory : ErrorKind::kDevice,
+              what + ": cuBLAS status " + std::to_string(status) +
+                  (memory ? " (allocation failed)" : "") + device_report());
 }
 
 }  // namespace tome::cuda::lt

@@ -64,17 +64,24 @@ bool has_dependent_launches() {
   return device_attribute(cudaDevAttrComputeCapabilityMajor, "asking for dependent launches") >= 9;
 }
 
+std::string device_report() {
+  const cudaError_t status = cudaGetLastError();
+  std::string text = on_current_device();
+  if (status != cudaSuccess) {
+    text += std::string(": CUDA error ") + cudaGetErrorName(status) +
+            (is_lost(status) ? "; the device is lost to this process" : "");
+  }
+  const std::string memory = free_memory();
+  return text + (memory.empty() ? "" : "; " + memory);
+}
+
 DeviceMemory::DeviceMemory(size_t bytes, const char* what) : bytes_(bytes) {
   if (bytes == 0) return;
   const cudaError_t status = cudaMalloc(&data_, bytes);
   if (status == cudaErrorMemoryAllocation) {
     cudaGetLastError();  // the process goes on
-    size_t free = 0, total = 0;
-    cudaMemGetInfo(&free, &total);
-    throw Error(ErrorKind::kOutOfMemory, std::string(what) + ": asked for " +
-                                             std::to_string(bytes) + " bytes of device memory, " +
-                                             std::to_string(free) + " of " + std::to_string(total) +
-                                             " are free");
+    throw Error(ErrorKind::kOutOfMemory, std::string(what) + on_current_device() + ": asked for " +
+                                             std::to_string(bytes) + " bytes; " + free_memory());
   }
   check(status, what);
   cudaError_t cleared = cudaMemset(data_, 0, bytes);

@@ -26,6 +26,10 @@ DeviceInfo open_device(int index);
 /// @throws Error kDevice
 bool has_dependent_launches();
 
+/// What is known of a call into a library that failed with a number alone: CUDA's last error on the
+/// calling thread, if there is one, and the current device's free memory. " on cuda:0: …" or "".
+std::string device_report();
+
 /// Memory of one device, freed with the object.
 class DeviceMemory {
  public:

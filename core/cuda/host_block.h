@@ -18,6 +18,9 @@
 namespace tome::cuda {
 
 constexpr size_t kStackBytes = size_t{256} * 1024;
+/// Behind a block's shared memory, where nothing may be written.
+constexpr size_t kGuardBytes = 1024;
+constexpr unsigned char kGuard = 0xa5;
 
 /// Threads that meet: a warp, or the whole block.
 struct Meeting {
@@ -123,6 +126,7 @@ class HostBlock {
   void clear();
   VectorState& state_of(const void* at);
   void check_warpgroups() const;
+  void check_guard() const;
 
   LaunchShape shape_;
   const std::function<void(HostContext&)>& body_;

@@ -22,9 +22,28 @@ HostBlock::HostBlock(const LaunchShape& shape, const std::function<void(HostCont
   all_.arguments.resize(shape.threads);
   for (Fiber& fiber : fibers_)
     fiber.stack = std::make_unique_for_overwrite<unsigned char[]>(kStackBytes);
-  const size_t bytes = (static_cast<size_t>(shape.shared_bytes) / 1024 + 1) * 1024;
+  const size_t bytes = (static_cast<size_t>(shape.shared_bytes) / 1024 + 1) * 1024 + kGuardBytes;
   shared_.reset(std::aligned_alloc(1024, bytes));
   if (shared_ == nullptr) throw std::bad_alloc();
+#if defined(__SANITIZE_ADDRESS__)
+  const auto used = static_cast<size_t>(shape.shared_bytes);
+  ASAN_POISON_MEMORY_REGION(shared() + used, bytes - used);
+#else
+  memset(shared() + shape.shared_bytes, kGuard, kGuardBytes);
+#endif
+}
+
+/// @throws std::logic_error if the block wrote behind its shared memory
+void HostBlock::check_guard() const {
+#if !defined(__SANITIZE_ADDRESS__)  // which has seen it itself
+  const auto* guard = static_cast<const unsigned char*>(shared_.get()) + shape_.shared_bytes;
+  for (size_t i = 0; i < kGuardBytes; ++i) {
+    if (guard[i] == kGuard) continue;
+    throw std::logic_error("a block of " + std::to_string(shape_.shared_bytes) +
+                           " bytes of shared memory writes " + std::to_string(i) +
+                           " bytes behind them");
+  }
+#endif
 }
 
 void HostBlock::enter(unsigned low, unsigned high, unsigned thread) {
@@ -142,6 +161,7 @@ void HostBlock::run(Extent place) {
     if (!any) report_stuck();
   }
   check_warpgroups();
+  check_guard();
 }
 
 void HostBlock::report_stuck() const {

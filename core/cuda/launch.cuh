@@ -27,20 +27,43 @@ inline bool is_lost(cudaError_t status) {
     case cudaErrorECCUncorrectable:
     case cudaErrorNvlinkUncorrectable:
     case cudaErrorAssert:
+    case cudaErrorContained:
+    case cudaErrorExternalDevice:
+    case cudaErrorTensorMemoryLeak:
+    case cudaErrorMpsClientTerminated:
       return true;
     default:
       return false;
   }
 }
 
-/// @throws Error kOutOfMemory or kDevice that names what was being done and CUDA's own words
+/// " on cuda:0", the calling thread's device; empty if CUDA does not say.
+inline std::string on_current_device() {
+  int device = 0;
+  if (cudaGetDevice(&device) == cudaSuccess) return " on cuda:" + std::to_string(device);
+  cudaGetLastError();
+  return "";
+}
+
+/// "N of M bytes of device memory are free"; empty if CUDA does not say.
+inline std::string free_memory() {
+  size_t free = 0, total = 0;
+  if (cudaMemGetInfo(&free, &total) != cudaSuccess) {
+    cudaGetLastError();
+    return "";
+  }
+  return std::to_string(free) + " of " + std::to_string(total) + " bytes of device memory are free";
+}
+
+/// @throws Error kOutOfMemory or kDevice that names what was being done and where, and CUDA's own
+///   words
 inline void check(cudaError_t status, const char* what) {
   if (status == cudaSuccess) return;
   cudaGetLastError();  // else the next launch would be blamed for it; a lost device stays lost
   const bool memory = status == cudaErrorMemoryAllocation;
   throw Error(memory ? ErrorKind::kOutOfMemory : ErrorKind::kDevice,
-              std::string(what) + ": CUDA error " + cudaGetErrorName(status) + " (" +
-                  cudaGetErrorString(status) + ")" +
+              std::string(what) + on_current_device() + ": CUDA error " + cudaGetErrorName(status) +
+                  " (" + cudaGetErrorString(status) + ")" + (memory ? "; " + free_memory() : "") +
                   (is_lost(status) ? "; the device is lost to this process" : ""));
 }
 

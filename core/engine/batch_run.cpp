@@ -4,6 +4,7 @@
 
 #include "engine/batcher.h"
 #include "engine/failure.h"
+#include "engine/log.h"
 
 namespace tome {
 
@@ -13,7 +14,7 @@ void Batcher::run_batch(const BatchKey& key) {
   const size_t requests = running_.size();
   std::vector<std::exception_ptr> errors(requests);
   if (requests > 0) {
-    forward(key, 0, requests, preprocess_ms, started, errors);
+    forward_all(key, preprocess_ms, started, errors);
   } else {
     session_->finish_reading();
   }
@@ -70,6 +71,14 @@ Batcher::SettledList Batcher::drop_unusable(const std::vector<std::exception_ptr
   return list;
 }
 
+void Batcher::forward_all(const BatchKey& key, double preprocess_ms, TimePoint started,
+                          std::vector<std::exception_ptr>& errors) {
+  for (size_t begin = 0, end = 0; begin < running_.size(); begin = end) {
+    end = std::min(running_.size(), begin + memory_.most(Clock::now()));
+    forward(key, begin, end, preprocess_ms, started, errors);
+  }
+}
+
 void Batcher::forward(const BatchKey& key, size_t begin, size_t end, double preprocess_ms,
                       TimePoint started, std::vector<std::exception_ptr>& errors) {
   try {
@@ -89,8 +98,11 @@ void Batcher::forward(const BatchKey& key, size_t begin, size_t end, double prep
                  started);
   } catch (...) {
     const std::exception_ptr error = std::current_exception();
-    // Halves may fit where the whole did not.
-    if (describe_failure(error).kind == ErrorKind::kOutOfMemory && end - begin > 1) {
+    const Failure failure = describe_failure(error);
+    if (failure.kind == ErrorKind::kOutOfMemory && end - begin > 1) {
+      log(LogLevel::kWarning, "a forward of " + std::to_string(end - begin) +
+                                  " requests runs in halves: " + failure.text);
+      memory_.refuse(end - begin, Clock::now());
       const size_t middle = begin + (end - begin) / 2;
       forward(key, begin, middle, preprocess_ms, started, errors);
       forward(key, middle, end, preprocess_ms, started, errors);

@@ -67,7 +67,8 @@ class LiveBatchers {
 
 }  // namespace
 
-Batcher::Batcher(BatchLimits limits, const std::function<OpenedSession()>& open) : policy_(limits) {
+Batcher::Batcher(BatchLimits limits, const std::function<OpenedSession()>& open)
+    : policy_(limits), memory_(limits.batch_size) {
   std::promise<std::optional<Failure>> opened;
   std::future<std::optional<Failure>> result = opened.get_future();
   // The worker owns the promise: it may still be inside set_value when this function returns.
@@ -310,6 +311,7 @@ void Batcher::work(const std::function<OpenedSession()>& open,
     session_ = std::move(session.session);
     warm_up_ = std::move(session.warm_up);
     batch_duration_ = session.batch_duration.count();
+    if (session.most_requests > 0) memory_.refuse(2 * session.most_requests, Clock::now());
   } catch (...) {
     failure = describe_failure(std::current_exception());
   }

@@ -15,6 +15,7 @@
 
 #include "engine/batch_policy.h"
 #include "engine/failure.h"
+#include "engine/memory_limit.h"
 #include "engine/session.h"
 
 namespace tome {
@@ -23,6 +24,7 @@ namespace tome {
 struct OpenedSession {
   std::unique_ptr<DeviceSession> session;
   Clock::duration batch_duration{};  ///< of a full batch, as warm-up measured it
+  size_t most_requests = 0;          ///< that a forward had memory for; 0: it had for a full batch
   /// Does what is done once for requests of this key; empty where that is nothing.
   std::function<void(const BatchKey&)> warm_up;
 };
@@ -110,6 +112,8 @@ class Batcher {
   void run_batch(const BatchKey& key);
   double preprocess();
   SettledList drop_unusable(const std::vector<std::exception_ptr>& errors);
+  void forward_all(const BatchKey& key, double preprocess_ms, TimePoint started,
+                   std::vector<std::exception_ptr>& errors);
   void forward(const BatchKey& key, size_t begin, size_t end, double preprocess_ms,
                TimePoint started, std::vector<std::exception_ptr>& errors);
   void keep_results(const BatchOutput& output, size_t begin, size_t end, double preprocess_ms,
@@ -128,6 +132,7 @@ class Batcher {
   std::function<void(const BatchKey&)> warm_up_;
   std::vector<std::pair<BatchKey, std::shared_future<void>>> warm_;  // done, or asked for
   std::deque<WarmUp> warm_ups_;
+  MemoryLimit memory_;         // the worker's
   std::vector<Slot> running_;  // changed by the worker, with the lock; read by others with it
   uint64_t batch_number_ = 0;
   int visitors_ = 0;  // threads in preprocess_one

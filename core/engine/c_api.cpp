@@ -164,6 +164,7 @@ void model_info(TomeModel* model, TomeModelInfo* info) {
     out.tubelet = static_cast<uint32_t>(known.tubelet);
     out.tokens = static_cast<uint32_t>(known.geometry.tokens);
     out.is_clip_model = known.is_clip_model ? 1 : 0;
+    out.takes_cuda_frames = known.takes_cuda_frames ? 1 : 0;
   });
 }
 

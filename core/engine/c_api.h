@@ -15,7 +15,7 @@
 extern "C" {
 #endif
 
-#define TOME_CORE_API_VERSION 3u
+#define TOME_CORE_API_VERSION 4u
 
 typedef enum {
   TOME_OK = 0,
@@ -62,8 +62,9 @@ typedef struct {
   uint32_t width, height; /* input, pixels */
   uint32_t clip_length;   /* frames in one window: 1 for an image model without clip_length */
   uint32_t tubelet;
-  uint32_t tokens;        /* unmerged tokens of one request */
-  uint32_t is_clip_model; /* 1 if trained on clips */
+  uint32_t tokens;            /* unmerged tokens of one request */
+  uint32_t is_clip_model;     /* 1 if trained on clips */
+  uint32_t takes_cuda_frames; /* 1 if pixels may lie in memory of its CUDA device */
 } TomeModelInfo;
 
 /* ---- frames ---------------------------------------------------------------------------------- */

@@ -11,6 +11,7 @@ constexpr const char* kAbsent = "CUDA: this build has no CUDA kernels";
 
 struct CudaModel {};
 
+bool built_with_cuda() { return false; }
 std::string why_no_cuda_kernels(int) { return kAbsent; }
 std::string cuda_device_name(int) { return {}; }
 

@@ -12,8 +12,12 @@
 
 namespace tome {
 
-/// Empty if the CUDA kernels of this build can run on this device, else what is missing: a build
-/// with CUDA, a driver, a device, cuBLASLt.
+/// Whether this build has CUDA kernels at all.
+bool built_with_cuda();
+
+/// Empty if the CUDA kernels of this build can run on this device now, else what is missing: a
+/// build with CUDA, a driver, a device that is new enough, cuBLASLt, a context on the device (which
+/// this makes: another process may have the device for itself, or all of its memory).
 std::string why_no_cuda_kernels(int device);
 
 /// The device's own name, "NVIDIA H100 80GB HBM3"; empty where why_no_cuda_kernels has a reason.

@@ -99,15 +99,23 @@ void CudaPixels::admit(PreprocessJob& job, cuda::Stream stream) {
   staging_.add(frame);  // last: a frame that fails must leave nothing among those that are read
 }
 
+void CudaPixels::allocate(size_t bytes) {
+  host_ = {};
+  block_ = {};
+  host_ = cuda::PinnedMemory(bytes, "frames");
+  block_ = cuda::DeviceMemory(bytes, "frames");
+}
+
 void CudaPixels::upload(cuda::Stream stream, bool parallel) {
   const size_t bytes = staging_.lay_out();
   if (host_.bytes() < bytes || block_.bytes() < bytes) {
-    // A little more than asked, so that frames that grow do not allocate each time.
-    const size_t larger = bytes + bytes / 4;
-    host_ = {};
-    block_ = {};
-    host_ = cuda::PinnedMemory(larger, "frames");
-    block_ = cuda::DeviceMemory(larger, "frames");
+    try {
+      // A little more than asked, so that frames that grow do not allocate each time.
+      allocate(bytes + bytes / 4);
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::kOutOfMemory) throw;
+      allocate(bytes);
+    }
   }
   staging_.fill(host_.data(), block_.as<unsigned char>(), parallel);
   cuda::copy_to_device(block_.data(), host_.data(), bytes, stream);

@@ -61,6 +61,7 @@ class CudaPixels {
 
  private:
   void admit(PreprocessJob& job, cuda::Stream stream);
+  void allocate(size_t bytes);
   void upload(cuda::Stream stream, bool parallel);
   void launch(const unsigned char* patches, cuda::Stream stream) const;
 

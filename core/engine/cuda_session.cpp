@@ -209,10 +209,15 @@ void CudaSession::run(Planned& planned) {
   }
   if (planned.graph) {
     planned.graph.launch(stream_);
-  } else {
-    enqueue();
-    planned.seen = true;
+    return;
   }
+  try {
+    enqueue();
+  } catch (...) {
+    ops_->rejoin();
+    throw;
+  }
+  planned.seen = true;
 }
 
 BatchOutput CudaSession::forward_fused(const BatchInput& input) {
@@ -303,10 +308,13 @@ size_t CudaSession::graphs() const {
   }));
 }
 
+bool built_with_cuda() { return true; }
+
 std::string why_no_cuda_kernels(int device) {
   try {
     cuda::open_device(device);
     cuda::lt::functions();
+    const cuda::CurrentDevice context(device);
     return {};
   } catch (const Error& error) {
     return error.what();

@@ -1,9 +1,10 @@
 #include "engine/device.h"
 
-#include <ATen/Context.h>
+#include <ATen/ATen.h>
 #include <dlfcn.h>
 
 #include <charconv>
+#include <exception>
 
 #include "engine/cuda_model.h"
 #include "engine/log.h"
@@ -12,14 +13,12 @@
 namespace tome {
 namespace {
 
-constexpr const char* kNoDriver = "no NVIDIA driver (libcuda.so.1) was found";
-
 /// Empty if LibTorch's CUDA half works here, else why it does not. LibTorch keeps the answer to the
 /// first at::hasCUDA() of the process, which its random numbers ask too: the half that answers must
 /// have been loaded by then.
 std::string probe_libtorch() {
   if (dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL) == nullptr) {
-    return kNoDriver;
+    return "no NVIDIA driver (libcuda.so.1) was found";
   }
   // LibTorch's CUDA half registers itself when it is loaded; a build that does not link it can
   // still use it where it lies beside the CPU half.
@@ -32,24 +31,44 @@ std::string probe_libtorch() {
   return {};
 }
 
-/// Empty if this device can run models in one way or the other. Our kernels come first: LibTorch's
-/// CUDA half is large, and loaded where it is needed.
+/// Empty if LibTorch's operators run on this device: it may be too old for them, or taken.
+std::string why_not_libtorch(int index) {
+  if (const std::string& reason = why_no_libtorch_cuda(); !reason.empty()) return reason;
+  const auto count = static_cast<int>(at::getNumGPUs());
+  if (index >= count) {
+    return "this machine has " + std::to_string(count) + " CUDA device(s), cuda:0 first";
+  }
+  try {
+    const at::Device device(at::kCUDA, static_cast<at::DeviceIndex>(index));
+    at::ones({1}, device).add(1).item<float>();
+    return {};
+  } catch (const std::exception& error) {
+    const std::string text = error.what();
+    return "LibTorch cannot use cuda:" + std::to_string(index) + ": " +
+           text.substr(0, text.find('\n'));
+  }
+}
+
+/// Empty if this device can run models. What our kernels are too new for, LibTorch's need not try:
+/// models would run there, but not as the documentation says. A build without kernels has LibTorch
+/// alone.
 std::string why_not(int index) {
   const std::string ours = why_no_cuda_kernels(index);
-  if (ours.empty()) return {};
-  const std::string& theirs = why_no_libtorch_cuda();
-  // Without a driver both say the same.
-  if (theirs == kNoDriver && ours.find("driver") != std::string::npos) return ours;
-  if (!theirs.empty()) return ours + "; " + theirs;
-  const auto count = static_cast<int>(at::getNumGPUs());
-  if (index < count) return {};
-  return "this machine has " + std::to_string(count) + " CUDA device(s), cuda:0 first";
+  if (built_with_cuda()) return ours;
+  const std::string theirs = why_not_libtorch(index);
+  return theirs.empty() ? theirs : ours + "; " + theirs;
+}
+
+/// The device's name, where our kernels know it.
+std::string described(int index) {
+  const std::string name = cuda_device_name(index);
+  return "cuda:" + std::to_string(index) + (name.empty() ? "" : ", " + name);
 }
 
 at::Device choose_automatically() {
   const std::string reason = why_not(0);
-  log(LogLevel::kInfo, reason.empty() ? "device=auto: cuda:0, " + cuda_device_name(0)
-                                      : "device=auto: the CPU (" + reason + ")");
+  log(LogLevel::kInfo,
+      reason.empty() ? "device=auto: " + described(0) : "device=auto: the CPU (" + reason + ")");
   return reason.empty() ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
 }
 

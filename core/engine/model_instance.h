@@ -39,6 +39,7 @@ struct ModelDescription {
   int64_t width = 0, height = 0;
   int64_t clip_length = 1, tubelet = 1;
   bool is_clip_model = false;
+  bool takes_cuda_frames = false;  ///< pixels may lie in the memory of its CUDA device
   TokenGeometry geometry;
 };
 

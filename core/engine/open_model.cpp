@@ -10,6 +10,7 @@
 #include "engine/aten_session.h"
 #include "engine/cuda_model.h"
 #include "engine/device.h"
+#include "engine/failure.h"
 #include "engine/log.h"
 #include "engine/shared_cache.h"
 #include "error.h"
@@ -23,8 +24,9 @@ namespace {
 struct LoadedModel {
   at::Device device = at::kCPU;
   at::ScalarType precision = at::kFloat;
-  Checkpoint checkpoint;  // its weights moved out
-  /// On a CUDA device; null where the fused forward cannot run the model.
+  Checkpoint checkpoint;     // its weights moved out
+  bool own_kernels = false;  ///< on a CUDA device that our kernels run on
+  /// With own kernels; null where the fused forward cannot run the model.
   std::shared_ptr<const CudaModel> cuda;
   /// In LibTorch's operators; on a CUDA device made when it is first needed.
   std::shared_ptr<const VisionTransformer> transformer;
@@ -104,10 +106,6 @@ std::shared_ptr<const VisionTransformer> aten_model(LoadedModel& loaded,
   return loaded.transformer;
 }
 
-bool has_cuda_kernels(at::Device device) {
-  return device.is_cuda() && why_no_cuda_kernels(device.index()).empty();
-}
-
 void load_on_cuda(LoadedModel& loaded, const InstanceConfig& config, at::ScalarType precision) {
   const Checkpoint& checkpoint = loaded.checkpoint;
   const cuda::ElementType type = element_type(precision);
@@ -126,7 +124,8 @@ std::shared_ptr<LoadedModel> make_loaded(const InstanceConfig& config, at::Devic
   auto loaded = std::make_shared<LoadedModel>();
   loaded->checkpoint = load(config);
   loaded->device = device;
-  if (has_cuda_kernels(device)) {
+  loaded->own_kernels = device.is_cuda() && built_with_cuda();
+  if (loaded->own_kernels) {
     const bool automatic = precision == at::ScalarType::Undefined;
     load_on_cuda(*loaded, config, automatic ? at::kBFloat16 : precision);
     loaded->checkpoint.weights = ViTWeights{};
@@ -166,6 +165,7 @@ ModelDescription describe_model(const InstanceConfig& config, const LoadedModel&
   model.name = vit.name;
   model.device = device_name(loaded.device);
   model.precision = precision_name(loaded.precision);
+  model.takes_cuda_frames = loaded.own_kernels;
   model.default_schedule = checkpoint.default_schedule;
   model.labels = std::make_shared<const std::vector<std::string>>(checkpoint.labels);
   model.activation = checkpoint.activation;
@@ -217,10 +217,16 @@ std::vector<int64_t> default_r(const ModelDescription& model) {
   return Schedule::parse(model.default_schedule).resolve(model.geometry);
 }
 
+struct WarmedUp {
+  Clock::duration full_batch{};
+  int64_t fits = 0;  ///< requests that a forward had memory for
+};
+
 /// Runs the model as it will be used, so that the first frames of a stream do not pay for what is
-/// done once, and measures a full batch.
-Clock::duration warm_up(DeviceSession& session, int64_t clip_length, const BatchKey& key,
-                        int64_t batch_size) {
+/// done once, and measures a full batch, or one half as large where that does not fit, and so on.
+/// @throws Error kOutOfMemory if one request does not
+WarmedUp warm_up(DeviceSession& session, int64_t clip_length, const BatchKey& key,
+                 int64_t batch_size) {
   BatchInput input;
   input.frames_per_request = clip_length;
   input.r = key.r;
@@ -234,8 +240,20 @@ Clock::duration warm_up(DeviceSession& session, int64_t clip_length, const Batch
   };
   const Clock::duration one = time_warm(1);
   // A batch that would take seconds is not worth the wait: its duration is learnt from real ones.
-  if (batch_size == 1 || one * batch_size > std::chrono::seconds(2)) return one * batch_size;
-  return time_warm(batch_size);
+  if (batch_size == 1 || one * batch_size > std::chrono::seconds(2)) {
+    return {one * batch_size, batch_size};
+  }
+  for (int64_t fits = batch_size; fits > 1; fits = (fits + 1) / 2) {
+    try {
+      return {time_warm(fits) * batch_size / fits, fits};
+    } catch (...) {
+      const Failure failure = describe_failure(std::current_exception());
+      if (failure.kind != ErrorKind::kOutOfMemory) throw;
+      log(LogLevel::kWarning,
+          "a forward of " + std::to_string(fits) + " requests has no memory: " + failure.text);
+    }
+  }
+  return {one * batch_size, 1};
 }
 
 /// LibTorch keeps the number of threads by calling thread, so it is set on the worker. 0 means the
@@ -258,7 +276,7 @@ class LoadedSession : public AtenSession {
 
 std::unique_ptr<DeviceSession> make_session(const std::shared_ptr<LoadedModel>& loaded,
                                             const InstanceConfig& config) {
-  if (!has_cuda_kernels(loaded->device)) return std::make_unique<LoadedSession>(loaded);
+  if (!loaded->own_kernels) return std::make_unique<LoadedSession>(loaded);
   CudaSessionSetup setup;
   setup.config = loaded->checkpoint.config;
   setup.preprocess = loaded->checkpoint.preprocess;
@@ -280,7 +298,11 @@ OpenedModel open_model(const InstanceConfig& config) {
   const BatchKey defaults{default_r(opened.description), PropAttn::kAuto, -1};
   DeviceSession& session = *opened.session.session;
   const int64_t clip_length = opened.description.clip_length;
-  opened.session.batch_duration = warm_up(session, clip_length, defaults, config.batch_size);
+  const WarmedUp warm = warm_up(session, clip_length, defaults, config.batch_size);
+  opened.session.batch_duration = warm.full_batch;
+  if (warm.fits < config.batch_size) {
+    opened.session.most_requests = static_cast<size_t>(warm.fits);
+  }
   if (loaded->cuda) {
     opened.session.warm_up = [&session, defaults, clip_length, config](const BatchKey& key) {
       const bool merges_static = key.static_threshold >= 0 && clip_length > 1;

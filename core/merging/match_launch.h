@@ -78,7 +78,7 @@ LaunchShape match_shape(MatchParams<T>& p, int threads) {
   const int groups = ceil_div(p.halves.n_b, kMatchColumns);
   int warps = threads / kWarpSize;
   // Two groups of columns for each warp take no longer than meeting other blocks does.
-  const bool fits = tiles * groups <= 2 * warps;
+  const bool fits = power_of_two_from(tiles) <= warps && tiles * groups <= 2 * warps;
   const bool many = tiles <= 4 && p.batch * tiles > kMatchProcessors;
   const bool whole = p.one_launch && (fits || many);
   p.order_size = power_of_two_from(p.halves.n_a);
@@ -93,7 +93,9 @@ LaunchShape match_shape(MatchParams<T>& p, int threads) {
   shape.threads = kWarpSize * strips << p.tile_bits;
   const int score_bytes = score_shared_bytes(shape.threads, kMatchRows << p.tile_bits);
   const int order_bytes = p.one_launch ? order_shared_bytes(p.halves.n_a) : 0;
-  shape.shared_bytes = whole ? score_bytes + order_bytes : max_of(score_bytes, order_bytes);
+  // A block that has a sample for itself orders what it has scored, see match_kernel.
+  const bool alone = shape.grid.x * p.splits == 1;
+  shape.shared_bytes = alone ? score_bytes + order_bytes : max_of(score_bytes, order_bytes);
   return shape;
 }
 

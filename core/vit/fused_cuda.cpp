@@ -1,6 +1,7 @@
 #include "vit/fused_cuda.h"
 
 #include <algorithm>
+#include <exception>
 
 #include "cuda/device.h"
 
@@ -40,6 +41,13 @@ void CudaOps::match(const MatchRequest& q) { match_tokens(q, side_ ? side_->get(
 
 void CudaOps::join() {
   if (side_) joined_.order(side_->get(), main_.get());
+}
+
+void CudaOps::rejoin() noexcept {
+  try {
+    join();
+  } catch (const std::exception&) {  // a lost device runs nothing any more
+  }
 }
 
 template <class F>

@@ -28,6 +28,9 @@ class CudaOps : public FusedOps {
   void restart_counters() { products_.restart_counters(); }
   std::span<unsigned char> counters() const { return products_.counters(); }
 
+  /// After a forward that threw: what it enqueued on another stream is waited for by what comes.
+  void rejoin() noexcept;
+
   /// As MatrixProducts::tune.
   void tune(const ProductRequest& request) { products_.tune(request, main_.get()); }
 

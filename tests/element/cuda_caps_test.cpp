@@ -62,6 +62,17 @@ TEST_F(CudaCaps, AreRefusedWithTheReasonWhereTheModelRunsOnTheCpu) {
   EXPECT_NE(text.find("device=cuda"), std::string::npos) << text;
 }
 
+TEST_F(CudaCaps, AreNotOfferedWhereTheCoreHasNoKernelsForThem) {
+  core_.set({.device = "cuda:0", .takes_cuda_frames = false});
+  Harness h({{"model", "m"}});
+  EXPECT_FALSE(takes_cuda_memory(h.sink()));
+  EXPECT_TRUE(takes_system_memory(h.sink()));
+  h.set_caps(kCudaCaps);
+  EXPECT_EQ(h.push(1, 0), GST_FLOW_NOT_NEGOTIATED);
+  const std::string text = h.error_text();
+  EXPECT_NE(text.find("without CUDA kernels"), std::string::npos) << text;
+}
+
 TEST_F(CudaCaps, AreRefusedWithTheReasonWhereThereIsNoDriver) {
   if (dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL) != nullptr) GTEST_SKIP() << "there is a driver";
   core_.set({.device = "cuda:0"});

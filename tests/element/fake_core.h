@@ -35,7 +35,8 @@ struct SeenFrame {
 
 /// How the next models and streams behave.
 struct FakeBehaviour {
-  std::string device = "cpu";  ///< where models say they run
+  std::string device = "cpu";     ///< where models say they run
+  bool takes_cuda_frames = true;  ///< where that is a CUDA device
   uint32_t clip_length = 1;
   int64_t batch_duration = 10'000'000;  ///< nanoseconds, as model_batch_duration says
   int delay_ms = 0;                     ///< what a forward really takes

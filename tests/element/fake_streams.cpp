@@ -161,6 +161,8 @@ void model_info(TomeModel* model, TomeModelInfo* info) {
   info->tubelet = 1;
   info->tokens = model->behaviour.tokens_in;
   info->is_clip_model = model->behaviour.clip_length > 1 ? 1 : 0;
+  const bool on_cuda = model->behaviour.device.starts_with("cuda");
+  info->takes_cuda_frames = on_cuda && model->behaviour.takes_cuda_frames ? 1 : 0;
 }
 
 int64_t model_batch_duration(TomeModel* model) {

@@ -51,6 +51,20 @@ TEST(HostExecutor, EveryThreadOfEveryBlockRunsOnce) {
   for (const int v : visits) EXPECT_EQ(v, 1);
 }
 
+#if !defined(__SANITIZE_ADDRESS__)  // which ends the process
+TEST(HostExecutor, WritingBehindSharedMemoryIsFound) {
+  for (const int bytes : {0, 128, 1024}) {
+    for (const int beyond : {0, 4, 512, 1023}) {
+      EXPECT_THROW(launch_on_host(
+                       shape_of({1, 1, 1}, 32, bytes),
+                       [&](HostContext& ctx) { ctx.shared<unsigned char>()[bytes + beyond] = 1; }),
+                   std::logic_error)
+          << bytes << " + " << beyond;
+    }
+  }
+}
+#endif
+
 TEST(HostExecutor, BarrierMakesSharedMemoryVisible) {
   for (const auto order : {ThreadOrder::kForwards, ThreadOrder::kBackwards}) {
     std::vector<int> out(256);

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "cuda/match_runner.h"
+#include "merging/match_launch.h"
 
 namespace tome::testing {
 namespace {
@@ -222,6 +223,31 @@ TEST(MatchKernel, LargeBatches) {
     SCOPED_TRACE(std::to_string(tokens) + " tokens");
     expect_right(random_keys(46, tokens, 8, 98, at::kBFloat16), options_of(12));
     expect_right(random_keys(46, tokens, 8, 99), options_of(20));
+  }
+}
+
+/// A partition of one's own may leave halves of very different size.
+TEST(MatchKernel, BlocksSuitHalvesOfAnySize) {
+  for (const int batch : {1, 3, 100, 300}) {
+    for (const int n_a : {1, 16, 20, 100, 129, 300, 1000, 2048}) {
+      for (const int n_b : {1, 8, 20, 100, 400, 2048}) {
+        cuda::MatchParams<cuda::Bf16> p;
+        p.batch = batch;
+        p.halves.n_a = n_a;
+        p.halves.n_b = n_b;
+        p.one_launch = true;
+        const int most = cuda::MatchBody<cuda::Bf16, 2>::kThreads;
+        const cuda::LaunchShape shape = cuda::match_shape(p, most);
+        SCOPED_TRACE(::testing::Message() << batch << " x " << n_a << ":" << n_b);
+        EXPECT_LE(shape.threads, most);
+        EXPECT_EQ(shape.threads % (cuda::kWarpSize << p.tile_bits), 0);
+        // What the kernel uses: scores, and the order behind them where a block is a sample's only.
+        const int scores = cuda::score_shared_bytes(shape.threads, cuda::kMatchRows << p.tile_bits);
+        const int order = cuda::order_shared_bytes(n_a);
+        const bool alone = shape.grid.x * shape.grid.y == 1;
+        EXPECT_GE(shape.shared_bytes, alone ? scores + order : std::max(scores, order));
+      }
+    }
   }
 }
 

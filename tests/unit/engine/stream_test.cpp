@@ -402,6 +402,12 @@ TEST(Stream, ABatchTooLargeForTheMemoryIsHalved) {
     EXPECT_EQ(tickets[i]->results()[0].scores[0].id, i % 4);
     EXPECT_EQ(tickets[i]->results()[0].batch, 2U);
   }
+  // What does not fit is not tried again with the next batch.
+  const int before = model.device->forward_door.arrivals();
+  tickets.clear();
+  for (int i = 0; i < 8; ++i) tickets.push_back(submit(*stream, i));
+  for (const auto& ticket : tickets) EXPECT_EQ(ticket->wait(), Outcome::kResult);
+  EXPECT_EQ(model.device->forward_door.arrivals(), before + 4);
   model.device->most_in_memory = 0;
   std::vector<std::shared_ptr<Ticket>> hopeless;
   for (int i = 0; i < 8; ++i) hopeless.push_back(submit(*stream, i));
