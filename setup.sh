@@ -5,7 +5,7 @@
 #   ./setup.sh [meson options]      e.g. ./setup.sh -Dcuda=disabled -Dbuildtype=debug
 #
 # LibTorch comes from the torch wheel, into .venv/. LIBTORCH=DIR or -Dlibtorch=DIR takes one that is
-# there already (a folder with include/ and lib/).
+# there already (a folder with include/ and lib/), in later runs too; -Dlibtorch= goes back to the wheel.
 #
 # CUDA: the kernels are compiled wherever nvcc is; where there is no CUDA toolkit, nvcc comes from its
 # wheels, into .venv/ too (271 MB). LibTorch comes with its CUDA libraries (4.6 GB) if this machine
@@ -14,7 +14,9 @@
 # gstreamer1.0-plugins-bad), tomeclassify takes frames in CUDA memory.
 set -euo pipefail
 
+readonly CALLED_FROM=$PWD
 cd "$(dirname "$(readlink -f "$0")")"
+. ./build_jobs.sh
 readonly TORCH_VERSION=2.11.0
 readonly CUDA_VERSION=13.0
 readonly VENV=.venv
@@ -30,20 +32,29 @@ die() {
 
 # ---- what was asked ------------------------------------------------------------------------------
 
-libtorch=${LIBTORCH:-}
-# A build folder keeps the choice that it was made with.
-cuda=$(sed -n 's/^cuda = //p' "$BUILD/meson-private/cmd_line.txt" 2>/dev/null || true)
+# A build folder keeps the choices that it was made with.
+kept() { sed -n "s/^$1 = //p" "$BUILD/meson-private/cmd_line.txt" 2>/dev/null || true; }
+
+cuda=$(kept cuda)
 cuda=${cuda:-auto}
+libtorch=${LIBTORCH:-}
+libtorch_asked=$libtorch
+arguments=()
 for argument in "$@"; do
   case $argument in
     -h | --help)
-      sed -n '2,14s/^# \{0,1\}//p' "$0"
+      sed -n '2,/^set /s/^# \{0,1\}//p' "$0"
       exit 0
       ;;
-    -Dlibtorch=*) libtorch=${argument#-Dlibtorch=} ;;
+    -Dlibtorch=*)
+      libtorch=${argument#-Dlibtorch=}
+      libtorch_asked=yes
+      continue # it is passed on as a path that does not depend on where one is
+      ;;
     -Dcuda=auto | -Dcuda=enabled | -Dcuda=disabled) cuda=${argument#-Dcuda=} ;;
     -Dcuda=*) die "found $argument, expected -Dcuda=auto, -Dcuda=enabled or -Dcuda=disabled" ;;
   esac
+  arguments+=("$argument")
 done
 
 has_nvidia_driver() { [ -e /proc/driver/nvidia/version ] || [ -e /dev/nvidiactl ]; }
@@ -108,15 +119,18 @@ fi
 site_packages() { echo "$VENV"/lib/python3.*/site-packages; }
 venv_torch() { echo "$(site_packages)/torch"; }
 
+# RECORD is what pip writes last.
 has_wheel() { # name, start of the version
-  compgen -G "$(site_packages)/${1//-/_}-$2*.dist-info" >/dev/null
+  compgen -G "$(site_packages)/${1//-/_}-$2*.dist-info/RECORD" >/dev/null
 }
 
 pip_install() { "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check "$@"; }
 
 make_venv() {
-  [ -x "$VENV/bin/python" ] && return
+  # Not by its python, which is there before pip: an interrupted run has left only that.
+  if "$VENV/bin/python" -m pip --version >/dev/null 2>&1; then return; fi
   say "Python environment for LibTorch's wheel: $VENV/"
+  rm -rf "$VENV"
   "$PYTHON" -m venv "$VENV"
 }
 
@@ -141,10 +155,16 @@ install_torch_cuda() {
   pip_install "torch==$TORCH_VERSION"
 }
 
+readonly NVCC_WHEELS=(nvidia-cuda-{nvcc,crt,runtime,cccl} nvidia-nvvm)
+
 # Prints the folder of a CUDA toolkit.
 find_toolkit() {
-  local nvcc
-  for nvcc in "$(command -v nvcc)" /usr/local/cuda/bin/nvcc "$(site_packages)/nvidia/cu13/bin/nvcc"; do
+  local nvcc wheel ours
+  ours=$(site_packages)/nvidia/cu13/bin/nvcc
+  for wheel in "${NVCC_WHEELS[@]}"; do
+    has_wheel "$wheel" "$CUDA_VERSION" || ours=
+  done
+  for nvcc in "$(command -v nvcc)" /usr/local/cuda/bin/nvcc "$ours"; do
     # Of another major version, the driver's demands and the wheels' libraries would be others.
     if [ -x "$nvcc" ] && "$nvcc" --version | grep -q "release ${CUDA_VERSION%%.*}\."; then
       dirname "$(dirname "$(readlink -f "$nvcc")")"
@@ -160,18 +180,27 @@ install_nvcc() {
   else
     make_venv
     say "No CUDA toolkit here: nvcc $CUDA_VERSION from its wheels (271 MB)"
-    local wheels=() name
-    for name in nvcc crt runtime cccl; do wheels+=("nvidia-cuda-$name==$CUDA_VERSION.*"); done
-    pip_install --no-deps "${wheels[@]}" "nvidia-nvvm==$CUDA_VERSION.*"
+    pip_install --no-deps "${NVCC_WHEELS[@]/%/==$CUDA_VERSION.*}"
     toolkit=$(find_toolkit) || die "nvcc is missing after installing its wheels"
   fi
   export PATH=$toolkit/bin:$PATH
 }
 
+is_libtorch() { [ -d "$1/include" ] && [ -d "$1/lib" ]; }
+
 if [ -n "$libtorch" ]; then
-  if ! [ -d "$libtorch/include" ] || ! [ -d "$libtorch/lib" ]; then
-    die "LIBTORCH: found no include/ and lib/ in '$libtorch'"
+  [[ $libtorch == /* ]] || libtorch=$CALLED_FROM/$libtorch
+  is_libtorch "$libtorch" || die "LIBTORCH: found no include/ and lib/ in '$libtorch'"
+elif [ -z "$libtorch_asked" ]; then
+  # One that is gone, and the wheel, which may want another version or its CUDA libraries, are looked
+  # for anew.
+  libtorch=$(kept libtorch)
+  if ! is_libtorch "$libtorch" || [ "$(readlink -f "$libtorch")" = "$(readlink -f "$(venv_torch)")" ]; then
+    libtorch=
   fi
+fi
+
+if [ -n "$libtorch" ]; then
   libtorch=$(readlink -f "$libtorch")
   say "LibTorch: $libtorch"
 else
@@ -238,8 +267,7 @@ fi
 # ---- build ---------------------------------------------------------------------------------------
 
 # What was not asked for keeps the value that an earlier run gave it, but for a LibTorch that is gone.
-arguments=("$@")
-[[ " $* " == *" -Dlibtorch="* ]] || arguments+=("-Dlibtorch=$libtorch")
+arguments+=("-Dlibtorch=$libtorch")
 if [ -d "$GST_CUDA/pkgconfig" ] && [[ " $* " != *" -Dpkg_config_path="* ]]; then
   arguments+=("-Dpkg_config_path=$GST_CUDA/pkgconfig${PKG_CONFIG_PATH:+,${PKG_CONFIG_PATH//:/,}}")
 fi
@@ -252,11 +280,7 @@ else
   meson setup "$BUILD" "${arguments[@]}" >&2
 fi
 
-# A compiler that includes LibTorch takes 1.5 GB: more at a time than memory holds would only swap.
-memory_gb=$(awk '/MemAvailable/ {print int($2 / 1048576)}' /proc/meminfo)
-jobs=$(nproc)
-[ "$jobs" -le $((memory_gb / 2 + 1)) ] || jobs=$((memory_gb / 2 + 1))
-say "Building with $jobs jobs"
+say "Building with $(count_jobs) jobs"
 # Without the tests, which tests/run.sh builds.
-ninja -C "$BUILD" -j "$jobs" programs >&2
+build_targets "$BUILD" programs
 say "Done: $BUILD/tools/tome, and the plugins in $BUILD/gst-plugin"

@@ -5,9 +5,9 @@ usage: clip_tokens.py MODEL VIDEO... [--r 0,49,98] [--static -1,0,2] [--partitio
        [--clip-length 8] [--frame-stride 4] [--still 64]
 
 Each video counts twice: as it is (moving), and as its first frame repeated (still). Printed for
-each: the mean of the tokens after the last block, also as a multiple of one frame's, the share of
-windows whose best tag is that of r=0 without static patches, and the share of the scores (total
-variation) that merging moved. Needs gst-launch-1.0 with decoders; --still 0 leaves still clips out.
+each: the mean of the tokens after the last block, of an image model also as a multiple of one
+frame's, the share of windows whose best tag is that of r=0 without static patches, and the share of
+the scores (total variation) that merging moved. Needs gst-launch-1.0 with decoders; --still 0 leaves still clips out.
 """
 import argparse
 import json
@@ -18,14 +18,20 @@ from pathlib import Path
 TOME = Path(__file__).parent.parent / "build" / "tools" / "tome"
 
 
+def quote(path):
+    """A path in gst-launch's syntax, whatever characters it has."""
+    text = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
+
+
 def freeze(video, folder, frames):
     """The first frame of a video, repeated, as a file in which the copies are equal to the bit."""
     still = folder / (video.stem + "-still.avi")
-    pipeline = (
-        f"filesrc location={video} ! decodebin ! videoconvert ! imagefreeze num-buffers={frames} ! "
-        f"videoconvert ! jpegenc quality=95 ! avimux ! filesink location={still}"
-    )
-    subprocess.run(["gst-launch-1.0", "-q", *pipeline.split()], check=True)
+    pipeline = ["filesrc", f"location={quote(video)}"]
+    pipeline += f"! decodebin ! videoconvert ! imagefreeze num-buffers={frames} !".split()
+    pipeline += "videoconvert ! jpegenc quality=95 ! avimux ! filesink".split()
+    pipeline += [f"location={quote(still)}"]
+    subprocess.run(["gst-launch-1.0", "-q", *pipeline], check=True)
     return still
 
 
@@ -58,12 +64,22 @@ def print_rows(options, kind, files):
                 agreed = sum(a[1] == b[1] for a, b in zip(found, reference)) / len(found)
                 moved = sum(distance(a[2], b[2]) for a, b in zip(found, reference)) / len(found)
                 threshold = "off" if float(static) < 0 else static
+                of_one = f" {tokens / options.one_frame:.2f} |" if options.one_frame else ""
                 print(
-                    f"| {kind} | {threshold} | {partition} | {r} | {tokens:.0f} "
-                    f"| {tokens / options.one_frame:.2f} | {100 * agreed:.1f} | {100 * moved:.1f} |",
+                    f"| {kind} | {threshold} | {partition} | {r} | {tokens:.0f} |{of_one}"
+                    f" {100 * agreed:.1f} | {100 * moved:.1f} |",
                     flush=True,
                 )
     return len(reference)
+
+
+def tokens_of_one_frame(options):
+    """None for a clip model, to which one frame is a clip, too."""
+    one = [options.tome, "classify", "--model", options.model, "--json", "--r", "0"]
+    one += ["--interval", "1000000", options.videos[0]]
+    first = subprocess.run([str(part) for part in one], stdout=subprocess.PIPE, check=True)
+    line = json.loads(first.stdout.splitlines()[0])
+    return None if line["clip"] else line["tokens_out"]
 
 
 def main():
@@ -78,12 +94,10 @@ def main():
     parser.add_argument("--still", default=64, type=int)
     parser.add_argument("--tome", default=TOME)
     options = parser.parse_args()
-    one = [options.tome, "classify", "--model", options.model, "--json", "--r", "0"]
-    one += ["--interval", "1000000", options.videos[0]]
-    first = subprocess.run([str(part) for part in one], stdout=subprocess.PIPE, check=True)
-    options.one_frame = json.loads(first.stdout.splitlines()[0])["tokens_out"]
-    print("| clips | tome-static | partition | r | tokens | of one frame's | top tag as r=0, % | scores moved, % |")
-    print("|---|---|---|---|---|---|---|---|")
+    options.one_frame = tokens_of_one_frame(options)
+    of_one = " of one frame's |" if options.one_frame else ""
+    print(f"| clips | tome-static | partition | r | tokens |{of_one} top tag as r=0, % | scores moved, % |")
+    print("|---|---|---|---|---|---|---|" + ("---|" if options.one_frame else ""))
     with tempfile.TemporaryDirectory() as folder:
         moving = print_rows(options, "moving", options.videos)
         still = 0

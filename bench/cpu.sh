@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/bin/bash
 # Forward passes of gst-tome beside PyTorch, timm, OpenVINO and ONNX Runtime, interleaved: JSON Lines
 # on stdout; JSON Lines, a table and a plot in bench/results/.
 #   bench/cpu.sh --quick     ViT-Ti, ViT-B and video ViT-B at batch 1, in minutes
@@ -6,24 +6,31 @@
 #                [--engines A,B] [--rounds N] [--repeats N] [--out NAME] [--append]
 #   bench/cpu.sh --end-to-end    a 1080p H.264 file through gst-launch, beside OpenCV + timm and
 #                                OpenCV + OpenVINO; --help has its options
-# The first run installs the peers from PyPI into build/peers.
-set -eu
+# The first run installs the peers from PyPI into build/peers, or into PEERS=DIR; a Python environment that
+# is there already is taken as it is.
+set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
+. "$root/build_jobs.sh"
 build=${BUILD:-$root/build}
 peers=${PEERS:-$root/build/peers}
 if [ -z "${BUILD:-}" ]; then
   [ -f "$build/build.ninja" ] || "$root/setup.sh" >&2
-  ninja -C "$build" tools/tome >&2
+  build_targets "$build" tools/tome
 fi
-if [ ! -x "$peers/bin/python" ]; then
-  python3 -m venv "$peers"
+# The stamp comes last: without it, a run was interrupted, or PEERS is somebody's own.
+if [ ! -e "$peers/installed" ] && { [ -z "${PEERS:-}" ] || [ ! -x "$peers/bin/python" ]; }; then
+  if ! "$peers/bin/python" -m pip --version >/dev/null 2>&1; then
+    [ -n "${PEERS:-}" ] || rm -rf "$peers"
+    python3 -m venv "$peers"
+  fi
+  # What is there already stays.
   "$peers/bin/python" -m pip install --quiet --disable-pip-version-check \
-    -r "$root/bench/cpu/requirements.txt" >&2 || { rm -rf "$peers"; exit 2; }
+    -r "$root/bench/cpu/requirements.txt" >&2 || exit 2
+  touch "$peers/installed"
 fi
 if [ "${1-}" = --end-to-end ]; then
   shift
-  [ -n "${BUILD:-}" ] ||
-    ninja -C "$build" bench/streams gst-plugin/libgsttomeclassify.so >&2
+  [ -n "${BUILD:-}" ] || build_targets "$build" bench/streams gst-plugin/libgsttomeclassify.so
   exec "$peers/bin/python" "$root/bench/cpu/end_to_end.py" --build "$build" "$@"
 fi
 exec "$peers/bin/python" "$root/bench/cpu/measure.py" --tome "$build/tools/tome" "$@"

@@ -23,12 +23,5 @@
 # rtsp:// is received over TCP; rtspu:// asks for UDP.
 set -euo pipefail
 
-root=$(dirname "$(dirname "$(readlink -f "$0")")")
-case ${1-} in
-  -h | --help)
-    sed -n '2,/^set /s/^# \{0,1\}//p' "$0"
-    exit 0
-    ;;
-esac
-. "$root/pipelines/environment.sh"
-exec "$python" "$root/pipelines/streams.py" cameras.sh "$@"
+. "$(dirname "$(readlink -f "$0")")/environment.sh"
+run_python streams.py "$@"

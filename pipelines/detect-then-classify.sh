@@ -2,9 +2,10 @@
 # Finds regions in a video and classifies each of them: one JSON object a line on stdout for each
 # region, with its rectangle in `region`.
 #
-#   pipelines/detect-then-classify.sh --model DIR [options] [SOURCE]
+#   pipelines/detect-then-classify.sh --model DIR [options] [[NAME=]SOURCE]
 #
 #   SOURCE               a file, or an address such as rtsp://camera/stream; default: a moving ball
+#   NAME                 what `stream` says in the lines; default: the file's name, or host and path
 #   --model DIR          folder of an image model, such as google/vit-base-patch16-224: a region has
 #                        no history, so a clip model such as camera-state cannot judge it
 #   --detector ELEMENTS  whatever finds the regions, in gst-launch's syntax: anything that attaches
@@ -18,12 +19,5 @@
 #   --batch-size N       most regions in one forward; default: 8
 set -euo pipefail
 
-root=$(dirname "$(dirname "$(readlink -f "$0")")")
-case ${1-} in
-  -h | --help)
-    sed -n '2,/^set /s/^# \{0,1\}//p' "$0"
-    exit 0
-    ;;
-esac
-. "$root/pipelines/environment.sh"
-exec "$python" "$root/pipelines/detect_then_classify.py" "$@"
+. "$(dirname "$(readlink -f "$0")")/environment.sh"
+run_python detect_then_classify.py "$@"

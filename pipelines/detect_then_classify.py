@@ -1,5 +1,4 @@
 """Regions from a detector, each classified; detect-then-classify.sh starts it."""
-import argparse
 import sys
 from pathlib import Path
 
@@ -8,23 +7,12 @@ gi.require_version("Gst", "1.0")
 from gi.repository import Gst
 
 import motion_detector
+from sources import Parser, name_sources
 
-PROGRAM = "detect-then-classify.sh"
 BALL = "videotestsrc pattern=ball num-buffers=90 ! video/x-raw,width=640,height=480,framerate=30/1"
 
 
-class Parser(argparse.ArgumentParser):
-    def error(self, message):
-        sys.exit(fail(message))
-
-
-def fail(message):
-    print(f"{PROGRAM}: {message}", file=sys.stderr)
-    return 2
-
-
-def parse_arguments():
-    parser = Parser(prog=PROGRAM, add_help=False, allow_abbrev=False)
+def parse_arguments(parser, arguments):
     parser.add_argument("source", nargs="?")
     parser.add_argument("--model")
     parser.add_argument("--detector")
@@ -33,7 +21,7 @@ def parse_arguments():
     parser.add_argument("--r")
     parser.add_argument("--top-k", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=8)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.model is None:
         parser.error("--model is missing: expected the folder of an image model, such as "
                      "google/vit-base-patch16-224 (README.md, Models)")
@@ -44,11 +32,9 @@ def parse_arguments():
         if getattr(options, name) < least:
             parser.error(f"--{name.replace('_', '-')}: found {getattr(options, name)}, expected "
                          f"{least} or more")
-    source = options.source
-    if source is not None and not Gst.uri_is_valid(source):
-        if not Path(source).is_file():
-            parser.error(f"there is no file '{source}'")
-        options.source = Path(source).resolve().as_uri()
+    options.name = "ball"
+    if options.source is not None:
+        options.name, options.source = name_sources([options.source], parser)[0]
     return options
 
 
@@ -64,8 +50,7 @@ def make_pipeline(options):
         decoder.props.uri = options.source
         decoder.props.caps = Gst.Caps.from_string("video/x-raw(ANY)")
         decoder.set_property("expose-all-streams", False)
-    pipeline.get_by_name("publish").props.stream = \
-        "ball" if options.source is None else options.source.rsplit("/", 1)[-1]
+    pipeline.get_by_name("publish").props.stream = options.name
     classify = pipeline.get_by_name("classify")
     classify.props.model = str(Path(options.model).resolve())
     classify.set_property("object-class", options.object_class)
@@ -76,13 +61,14 @@ def make_pipeline(options):
     return pipeline
 
 
-def main():
+def main(program, arguments):
     Gst.init(None)
-    options = parse_arguments()
+    parser = Parser(program)
+    options = parse_arguments(parser, arguments)
     try:
         pipeline = make_pipeline(options)
     except gi.repository.GLib.Error as error:
-        return fail(f"--detector: {error.message}")
+        parser.error(f"--detector: {error.message}")
     if motion := pipeline.get_by_name("motion"):
         motion_detector.MotionDetector(motion)
     bus = pipeline.get_bus()
@@ -95,9 +81,9 @@ def main():
         pass
     pipeline.set_state(Gst.State.NULL)
     if end is not None and end.type == Gst.MessageType.ERROR:
-        return fail(end.parse_error()[0].message)
+        parser.error(end.parse_error()[0].message)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1], sys.argv[2:]))

@@ -16,12 +16,5 @@
 # Ctrl-C ends it, with status 0. rtsp:// is received over TCP; rtspu:// asks for UDP.
 set -euo pipefail
 
-root=$(dirname "$(dirname "$(readlink -f "$0")")")
-case ${1-} in
-  -h | --help)
-    sed -n '2,/^set /s/^# \{0,1\}//p' "$0"
-    exit 0
-    ;;
-esac
-. "$root/pipelines/environment.sh"
-exec "$python" "$root/pipelines/streams.py" rtsp-camera.sh "$@"
+. "$(dirname "$(readlink -f "$0")")/environment.sh"
+run_python streams.py "$@"

@@ -10,26 +10,20 @@ in which tomeclassify keeps the model open.
 import argparse
 import os
 import queue
-import re
 import signal
 import sys
 import threading
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import gi
 gi.require_version("Gst", "1.0")
 from gi.repository import GLib, Gst
 
+from sources import Parser, name_sources, scheme_of
+
 LIVE_SCHEMES = ("rtsp", "rtspt", "rtspu", "rtsps", "rtspst", "rtmp", "srt", "udp")
 FIRST_DELAY, LONGEST_DELAY = 1, 10  # seconds between two attempts to connect
 JITTER_BUFFER_MS = 200
-
-
-class Parser(argparse.ArgumentParser):
-    def error(self, message):
-        print(f"{self.prog}: {message}", file=sys.stderr)
-        sys.exit(2)
 
 
 def positive(text):
@@ -40,7 +34,7 @@ def positive(text):
 
 
 def parse_arguments(program, arguments):
-    parser = Parser(prog=program, add_help=False, allow_abbrev=False)
+    parser = Parser(program)
     parser.add_argument("sources", nargs="+", metavar="SOURCE")
     parser.add_argument("--model")
     parser.add_argument("--r")
@@ -64,31 +58,7 @@ def parse_arguments(program, arguments):
 
 
 def is_live(uri):
-    return urlsplit(uri).scheme in LIVE_SCHEMES
-
-
-def name_sources(texts, parser):
-    """(name, URI) of each source; a name that is taken gets a number."""
-    named, taken = [], set()
-    for text in texts:
-        name, place = None, text
-        given = re.fullmatch(r"([^/:=]+)=(.+)", text)
-        if given and not Path(text).exists():
-            name, place = given.groups()
-        if Gst.uri_is_valid(place):
-            uri, parts = place, urlsplit(place)
-            # Not all of the address: it may hold a password.
-            name = name or f"{parts.hostname or ''}{parts.path}"
-        elif Path(place).is_file():
-            uri, name = Path(place).resolve().as_uri(), name or Path(place).name
-        else:
-            parser.error(f"there is no file '{place}'")
-        unique, number = name, 2
-        while unique in taken:
-            unique, number = f"{name}-{number}", number + 1
-        taken.add(unique)
-        named.append((unique, uri))
-    return named
+    return scheme_of(uri) in LIVE_SCHEMES
 
 
 class Source:
@@ -163,7 +133,7 @@ class Source:
         if source.get_factory().get_name() != "rtspsrc":
             return
         source.props.latency = JITTER_BUFFER_MS
-        if urlsplit(self.uri).scheme in ("rtsp", "rtsps"):
+        if scheme_of(self.uri) in ("rtsp", "rtsps"):
             # Nothing is lost on the way, and a camera that goes is noticed at once.
             Gst.util_set_object_arg(source, "protocols", "tcp")
 

@@ -10,7 +10,7 @@
 #                 virtual camera pans, tilts, zooms, rolls, shakes, is covered, defocused, frozen
 set -euo pipefail
 
-root=$(dirname "$(dirname "$(readlink -f "$0")")")
+. "$(dirname "$(readlink -f "$0")")/environment.sh"
 die() {
   printf 'tag-video.sh: %s\n' "$*" >&2
   exit 2
@@ -23,7 +23,7 @@ file=
 while [ $# -gt 0 ]; do
   case $1 in
     -h | --help)
-      sed -n '2,10s/^# \{0,1\}//p' "$0"
+      show_help
       exit 0
       ;;
     --model | --r | --top-k)
@@ -49,8 +49,7 @@ done
 [ -n "$model" ] || [ -d "$root/models/camera-state" ] ||
   die "models/camera-state is not there; name a model with --model DIR"
 
-. "$root/pipelines/environment.sh"
-
+find_elements
 scratch=
 trap '[ -z "$scratch" ] || rm -rf "$scratch"' EXIT
 if [ -z "$file" ]; then

@@ -4,15 +4,20 @@
 #   tests/run.sh [--gpu] [arguments of meson test]     e.g. tests/run.sh --suite unit
 #
 #   --gpu   also the tests that need a CUDA device (suite gpu)
+#
+# Tests on real weights and clips take them from TOME_SHARED_DATA=DIR, which the build folder keeps (as
+# its option test_data); at first from ../shared/data. Without them they are skipped.
 set -euo pipefail
 
+[ -z "${TOME_SHARED_DATA:-}" ] || TOME_SHARED_DATA=$(readlink -m "$TOME_SHARED_DATA")
 cd "$(dirname "$(dirname "$(readlink -f "$0")")")"
+. ./build_jobs.sh
 arguments=()
 gpu=
 for argument in "$@"; do
   case $argument in
     -h | --help)
-      sed -n '2,6s/^# \{0,1\}//p' "$0"
+      sed -n '2,/^set /s/^# \{0,1\}//p' "$0"
       exit 0
       ;;
     --gpu) gpu=1 ;;
@@ -22,11 +27,12 @@ done
 [ -n "$gpu" ] || arguments=(--no-suite gpu "${arguments[@]}")
 
 [ -e build/build.ninja ] || ./setup.sh
-# As few compilers at a time as memory allows, see setup.sh.
-memory_gb=$(awk '/MemAvailable/ {print int($2 / 1048576)}' /proc/meminfo)
-jobs=$(nproc)
-[ "$jobs" -le $((memory_gb / 2 + 1)) ] || jobs=$((memory_gb / 2 + 1))
-ninja -C build -j "$jobs"
+build_targets build all
+if [ -n "${TOME_SHARED_DATA:-}" ] &&
+  ! grep -qxF "test_data = $TOME_SHARED_DATA" build/meson-private/cmd_line.txt; then
+  meson configure build "-Dtest_data=$TOME_SHARED_DATA"
+  build_targets build build.ninja
+fi
 
 # Results of an earlier run must not be counted again.
 rm -f build/meson-logs/testlog* build/*.xml

@@ -40,7 +40,7 @@ def run(command, environment=None):
 def launch(pipeline, environment):
     """Frames per second of a pipeline after its first frames, by what its sink counts; memory."""
     sink = "fpsdisplaysink video-sink=fakesink text-overlay=false sync=false fps-update-interval=100"
-    lines, memory = run(["gst-launch-1.0", "-v", *pipeline.split(), "!", *sink.split()], environment)
+    lines, memory = run(["gst-launch-1.0", "-v", *pipeline, "!", *sink.split()], environment)
     counts = [(at, int(found[1])) for at, line in lines
               if (found := re.search(r"rendered: (\d+), dropped: 0", line))]
     counts = [one for one in counts if one[1] >= WARM_UP]
@@ -70,7 +70,7 @@ class Contest:
             raise SystemExit(f"end_to_end.py: {program} failed")
 
     def decoder(self):
-        return launch(f"filesrc location={self.film} ! decodebin", self.environment)
+        return launch(["filesrc", f"location={self.film}", "!", "decodebin"], self.environment)
 
     def core(self):
         lines, memory = run([f"{self.options.build}/bench/streams", "--core-only", "--streams", "1",
@@ -79,8 +79,9 @@ class Contest:
         return json.loads(lines[-1][1])["core_frames_per_s"], memory
 
     def tomeclassify(self):
-        return launch(f"filesrc location={self.film} ! decodebin ! tomeclassify model={self.model} "
-                      f"tome-r={self.options.r} batch-size={self.options.batch}", self.environment)
+        return launch(["filesrc", f"location={self.film}", "!", "decodebin", "!", "tomeclassify",
+                       f"model={self.model}", f"tome-r={self.options.r}",
+                       f"batch-size={self.options.batch}"], self.environment)
 
     def script(self, engine):
         lines, memory = run([sys.executable, str(HERE / "tag_clip.py"), engine, str(self.film),

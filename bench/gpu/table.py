@@ -1,13 +1,22 @@
 """Rows of a GPU measurement: ratios between them, and the table."""
 
-# Dense bf16 TFLOP/s of the data sheets, by a part of the device's name; the first that fits counts.
-PEAKS = [("H200", 989), ("H100 PCIe", 756), ("H100 NVL", 835), ("H100", 989), ("GH200", 989), ("B200", 2250),
-         ("A100", 312), ("A800", 312), ("L40S", 362), ("L4", 121), ("A10", 125), ("RTX 5090", 209),
-         ("RTX 4090", 165), ("RTX A6000", 155)]
+import re
+
+# Dense bf16 TFLOP/s of the data sheets, by whole words of the device's name; the first that fits counts.
+PEAKS = [("H200 NVL", 835), ("H200", 989), ("H100 PCIe", 756), ("H100 NVL", 835), ("H100", 989), ("GH200", 989),
+         ("B200", 2250), ("A100", 312), ("A800", 312), ("L40S", 362), ("L40", 181), ("L4", 121), ("A10G", 70),
+         ("A10", 125), ("RTX 5090", 209), ("RTX 4090", 165), ("RTX A6000", 155)]
+# A part of a card, and smaller cards of the same name.
+OTHERS = ("MIG", "Laptop", "D")
 
 
 def peak_of(device):
-    return next((peak for part, peak in PEAKS if part in device), None)
+    def has(words):
+        return re.search(rf"\b{words}\b", device)
+
+    if any(has(word) for word in OTHERS):
+        return None
+    return next((peak for words, peak in PEAKS if has(words)), None)
 
 
 def add_ratios(rows, peak):

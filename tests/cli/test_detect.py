@@ -74,7 +74,7 @@ def test_a_live_camera():
         with Running(SCRIPT, "--model", VIT_TINY, "--top-k", "1", server.url("/live")) as running:
             for _ in range(5):
                 line = running.next_result()
-                assert line["stream"] == "live" and line["region"] is not None, line
+                assert line["stream"] == "127.0.0.1/live" and line["region"] is not None, line
                 assert line["region"][2] < 100, "a small part of the 160 pixels moves"
             assert running.stop() == 0, running.said()
 

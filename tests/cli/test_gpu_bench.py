@@ -150,6 +150,16 @@ def test_ratios():
     assert peak_of("a device of the future") is None
 
 
+def test_a_peak_is_that_of_the_whole_name():
+    for device, peak in (
+        ("NVIDIA L40", 181), ("NVIDIA L40S", 362), ("NVIDIA L4", 121), ("NVIDIA A10", 125), ("NVIDIA A10G", 70),
+        ("NVIDIA A100-SXM4-80GB", 312), ("NVIDIA H200", 989), ("NVIDIA H200 NVL", 835), ("NVIDIA GH200 480GB", 989),
+        ("NVIDIA GeForce RTX 4090", 165), ("NVIDIA GeForce RTX 4090 D", None), ("NVIDIA A1000", None),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", None), ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", None),
+    ):
+        assert peak_of(device) == peak, (device, peak_of(device))
+
+
 def test_table():
     rows = made_up_rows()
     add_ratios(rows, 1000)

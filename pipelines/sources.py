@@ -1,0 +1,89 @@
+"""Arguments that name sources: files and addresses, and what their results are called."""
+import argparse
+import re
+import sys
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import gi
+gi.require_version("Gst", "1.0")
+from gi.repository import GLib, Gst
+
+PLUGINS_BAD = "gstreamer1.0-plugins-bad"
+# Of protocols that a usual installation may lack, Debian's package.
+PACKAGES = {"srt": PLUGINS_BAD, "rtmp": PLUGINS_BAD, "rtmps": PLUGINS_BAD}
+
+
+class Parser(argparse.ArgumentParser):
+    """Errors are one line on stderr, and status 2."""
+
+    def __init__(self, program):
+        super().__init__(prog=program, add_help=False, allow_abbrev=False)
+
+    def error(self, message):
+        print(f"{self.prog}: {message}", file=sys.stderr)
+        sys.exit(2)
+
+
+def name_sources(texts, parser):
+    """(name, URI) of each [NAME=]SOURCE; a name that is taken gets a number."""
+    named, taken = [], set()
+    for text in texts:
+        name, place = None, text
+        given = re.fullmatch(r"([^/:=]+)=(.+)", text)
+        if given and not Path(text).exists():
+            name, place = given.groups()
+        if Path(place).is_file():
+            uri = Path(place).resolve().as_uri()
+        elif Gst.uri_is_valid(place):
+            uri = place
+            if why := why_not(uri):
+                parser.error(f"{name or name_of(uri)}: {why}")
+        else:
+            parser.error(f"there is no file '{place}'")
+        name = name or name_of(uri)
+        unique, number = name, 2
+        while unique in taken:
+            unique, number = f"{name}-{number}", number + 1
+        taken.add(unique)
+        named.append((unique, uri))
+    return named
+
+
+def scheme_of(uri):
+    return uri.partition(":")[0].lower()
+
+
+def name_of(uri):
+    """A file's name; of an address host and path, not all of it: the rest may hold a password."""
+    try:
+        parts = urlsplit(uri)
+        host = parts.hostname or ""
+    except ValueError:
+        return scheme_of(uri)
+    if parts.scheme == "file":
+        return Path(unquote(parts.path)).name
+    # A password with a slash in it reaches into the path, and some recorders want user=…&password=…
+    # there.
+    path = parts.path.rpartition("@")[2] if "@" in parts.path else host + parts.path
+    return re.split(r"/?[^/]*=", path)[0] or host or parts.scheme
+
+
+def why_not(uri):
+    """What this installation lacks to open an address, or is wrong with it; None if nothing. Nothing of
+    that would mend while a camera is connected to again and again."""
+    scheme = scheme_of(uri)
+    try:
+        Gst.Element.make_from_uri(Gst.URIType.SRC, uri, None)
+    except GLib.Error as error:
+        if error.matches(Gst.uri_error_quark(), Gst.URIError.UNSUPPORTED_PROTOCOL):
+            return missing(f"no GStreamer plugin for {scheme}://", PACKAGES.get(scheme))
+        return f"this is no address that GStreamer's plugin for {scheme}:// takes"
+    # All that comes over UDP without RTP.
+    if scheme == "udp" and Gst.ElementFactory.find("tsdemux") is None:
+        return missing("no GStreamer plugin for MPEG-TS (tsdemux)", PLUGINS_BAD)
+    return None
+
+
+def missing(what, package):
+    return f"{what}; Debian has it in {package}" if package else what

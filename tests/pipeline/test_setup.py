@@ -1,0 +1,91 @@
+"""What setup.sh and the scripts that build do again, and where a build fails: on copies, with stand-ins for
+meson and ninja."""
+
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(os.environ["TOME_SOURCE_ROOT"])
+sys.path.insert(0, str(ROOT / "tests" / "cli"))
+import tap  # noqa: E402
+from program import assert_one_error_line, run  # noqa: E402
+
+# Without apt-get, setup.sh installs nothing.
+TOOLS = "bash sh sed awk nproc readlink dirname basename rm mkdir cat touch env pkg-config".split()
+# Keeps what it was asked in the file in which meson does.
+MESON = """#!/bin/bash
+mkdir -p "$2/meson-private"
+touch "$2/build.ninja"
+printf '%s\\n' "${@:3}" | sed 's/^-D//; s/=/ = /' >"$2/meson-private/cmd_line.txt"
+"""
+
+
+class Clone:
+    """A folder with setup.sh, and a PATH in which it finds little else."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder).resolve()
+        self.path, self.clone = self.folder / "bin", self.folder / "clone"
+        self.path.mkdir()
+        self.clone.mkdir()
+        for tool in TOOLS:
+            if found := shutil.which(tool):
+                (self.path / tool).symlink_to(found)
+        self.stand_in("meson", MESON)
+        self.stand_in("ninja", "#!/bin/bash\n")
+        for name in ("setup.sh", "build_jobs.sh"):
+            shutil.copy(ROOT / name, self.clone)
+
+    def stand_in(self, name, text):
+        (self.path / name).write_text(text)
+        (self.path / name).chmod(0o755)
+
+    def libtorch(self, name):
+        for part in ("include", "lib"):
+            (self.folder / name / part).mkdir(parents=True)
+        return str(self.folder / name)
+
+    def setup(self, *arguments, **environment):
+        return run(self.clone / "setup.sh", *arguments, cwd=self.folder, env={"PATH": str(self.path), **environment})
+
+    def kept(self):
+        lines = (self.clone / "build" / "meson-private" / "cmd_line.txt").read_text().splitlines()
+        return dict(line.split(" = ") for line in lines)
+
+
+def test_a_libtorch_is_kept():
+    with tempfile.TemporaryDirectory() as folder:
+        clone = Clone(folder)
+        first, second = clone.libtorch("first one"), clone.libtorch("second")
+        for arguments, environment, expected in (
+            (["-Dcuda=disabled"], {"LIBTORCH": "first one"}, first),
+            (["-Dcuda=disabled"], {}, first),
+            (["-Dcuda=disabled", "-Dlibtorch=clone/../second"], {}, second),
+            (["-Dcuda=disabled"], {}, second),
+        ):
+            status, _, err = clone.setup(*arguments, **environment)
+            assert status == 0, err
+            assert clone.kept()["libtorch"] == expected, (arguments, environment, clone.kept())
+        result = clone.setup("-Dcuda=disabled", "-Dlibtorch=third")
+        assert result[0] == 2 and "found no include/ and lib/ in" in result[2], result
+
+
+def test_a_build_that_fails_is_said_once():
+    with tempfile.TemporaryDirectory() as folder:
+        clone = Clone(folder)
+        clone.stand_in("ninja", "#!/bin/bash\nexit 1\n")
+        clone.libtorch("torch")
+        status, _, err = clone.setup("-Dcuda=disabled", LIBTORCH="torch")
+        assert status == 2 and err.endswith("setup.sh: the build in build failed, see above\n"), err
+        (clone.folder / "other").mkdir()
+        (clone.folder / "other" / "build.ninja").touch()
+        environment = {"PATH": str(clone.path), "TOME_BUILD": str(clone.folder / "other")}
+        for script in ("cameras.sh", "tag-video.sh"):
+            result = run(ROOT / "pipelines" / script, env=environment)
+            assert_one_error_line(result, f"{script}: the build in {clone.folder}/other failed")
+
+
+if __name__ == "__main__":
+    tap.main(globals())
