@@ -128,8 +128,8 @@ void check_method(const PublishSettings& settings) {
   const PublishSettings usual;
   expect_method(settings.location, "location", is_file, "file");
   expect_method(settings.append ? "true" : "", "append", is_file, "file");
-  expect_method(changed(settings.qos, usual.qos), "qos", settings.method == PublishMethod::kMqtt,
-                "mqtt");
+  expect_method(changed(settings.qos, usual.qos), "mqtt-qos",
+                settings.method == PublishMethod::kMqtt, "mqtt");
   expect_method(settings.config, "config", settings.method == PublishMethod::kKafka, "kafka");
   const std::array<std::pair<const char*, std::string>, 10> of_brokers = {{
       {"address", settings.address},

@@ -143,7 +143,7 @@ void install_stream_properties(Installer& add) {
              "without a tracking id are always classified",
              0, G_MAXUINT, kDefaults.reclassify_interval, kReady);
   add.number(kPropClipLength, "clip-length",
-             "Frames in one window; 0: the model's own (1 for an image model)", 0, 4096,
+             "Frames in one window; 0: the model's own (1 for an image model)", 0, 1024,
              kDefaults.clip_length, kReady);
   add.number(kPropClipStride, "clip-stride",
              "Frames between the starts of two windows; 0: windows follow without overlap", 0,

@@ -32,6 +32,7 @@ bool ClassifyElement::answer_latency(GstQuery* query) {
   const GstClockTime duration = frame_duration_;
   const GstClockTime held = GST_CLOCK_TIME_IS_VALID(duration) ? depth_ * duration : 0;
   if (GST_CLOCK_TIME_IS_VALID(max)) max += std::max(own, held);
+  lateness_.set_asked_latency(min + own);
   gst_query_set_latency(query, live, min + own, max);
   return true;
 }

@@ -42,6 +42,11 @@ void Lateness::set_pipeline_latency(GstClockTime latency) {
   pipeline_latency_ = latency;
 }
 
+void Lateness::set_asked_latency(GstClockTime latency) {
+  const std::scoped_lock lock(mutex_);
+  asked_latency_ = latency;
+}
+
 void Lateness::set_live(bool live) {
   const std::scoped_lock lock(mutex_);
   live_ = live;
@@ -60,7 +65,8 @@ Urgency Lateness::judge(GstElement* element, GstClockTime running_time, int64_t 
     if (GST_CLOCK_TIME_IS_VALID(earliest_) && running_time <= earliest_) {
       urgency.no_inference = true;
     }
-    const auto time = live_ && pipeline_latency_ ? current_running_time(element) : std::nullopt;
+    const bool timed = live_ && pipeline_latency_ && *pipeline_latency_ >= asked_latency_;
+    const auto time = timed ? current_running_time(element) : std::nullopt;
     if (time && *time > running_time + *pipeline_latency_) urgency.no_inference = true;
   }
   if (live_) urgency.deadline = now + patience;

@@ -19,7 +19,8 @@ struct Urgency {
 // Only inference is skipped, never a buffer. A frame is too late when
 //  - downstream's QoS events say that frames of its running time arrive late at the sink, or
 //  - the stream is live and its time at the sink (base time + running time + pipeline latency) has
-//    passed already when it arrives here, or
+//    passed already when it arrives here, unless that latency is less than what was asked for
+//    (nobody waits for the clock then: sinks with sync=false), or
 //  - the stream is live and its inference has not begun batch-timeout plus one batch after it
 //    arrived: it would leave later than the LATENCY query promised (Note [Latency]). This bounds
 //    the latency of a stream that is faster than the machine, or
@@ -35,6 +36,8 @@ class Lateness {
   void observe(GstEvent* qos_event);
   /// The pipeline's latency, from the LATENCY event.
   void set_pipeline_latency(GstClockTime latency);
+  /// The least that our last answer to a LATENCY query said it must be.
+  void set_asked_latency(GstClockTime latency);
   void set_live(bool live);
   bool live() const;
 
@@ -48,6 +51,7 @@ class Lateness {
   mutable std::mutex mutex_;
   bool live_ = false;
   std::optional<GstClockTime> pipeline_latency_;
+  GstClockTime asked_latency_ = 0;
   GstClockTime earliest_ = GST_CLOCK_TIME_NONE;  // running time from which frames are in time
 };
 

@@ -101,14 +101,19 @@ void LineWriter::open() {
   if (error == ENXIO && !S_ISFIFO(file.st_mode)) {
     fail("open", GST_RESOURCE_ERROR_OPEN_WRITE, error);
   }
-  turn_ = OutputTurn::of(file);
+  bool first = false;
+  turn_ = OutputTurn::of(file, &first);
+  // Not before it is known that nobody's lines are lost.
+  if (first && !append_ && S_ISREG(file.st_mode) && ::ftruncate(descriptor_, 0) != 0) {
+    fail("empty", GST_RESOURCE_ERROR_OPEN_WRITE, errno);
+  }
 }
 
 /// @return errno of the failure, or 0
 int LineWriter::try_to_open() {
   // Always O_APPEND: two writers of one file would overwrite each other's lines.
   const int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
-  descriptor_ = ::open(location_.c_str(), flags | (append_ ? 0 : O_TRUNC), 0666);
+  descriptor_ = ::open(location_.c_str(), flags, 0666);
   if (descriptor_ < 0) return errno;
   owned_ = non_blocking_ = true;
   return 0;

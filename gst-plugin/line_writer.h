@@ -17,7 +17,8 @@ namespace tome::gst {
 /// read holds write() up until it is interrupted, and nothing else.
 class LineWriter : public PublishBackend {
  public:
-  /// Of `location`, emptied when opened unless `append`; empty: standard output.
+  /// Of `location`, emptied when opened unless `append` or another writer of this process has it;
+  /// empty: standard output.
   LineWriter(std::string location, bool append);
   ~LineWriter() override;
 

@@ -59,7 +59,7 @@ class MqttSession {
 
   static void on_connect(mosquitto* client, void* self, int code);
   static void on_publish(mosquitto* client, void* self, int id);
-  void set_up();
+  std::string set_up();
   int send_waiting();
   int send(const Message& message);
   int exchange_packets();
@@ -68,7 +68,7 @@ class MqttSession {
   MessageQueue& queue_;
   std::unique_ptr<mosquitto, Destroy> client_;
   bool accepted_ = false, delivered_ = false;
-  std::string refusal_;
+  std::string refusal_;  // why not to go on, by the broker or by set_up()
   // Message numbers by the library's identifiers; the one that is being sent may arrive before its
   // sending returns.
   std::unordered_map<int, uint64_t> numbers_;
@@ -81,26 +81,36 @@ MqttSession::MqttSession(const MqttSettings& settings, MessageQueue& queue)
   const char* id = settings.client_id.empty() ? nullptr : settings.client_id.c_str();
   client_.reset(mosquitto_new(id, true, this));
   if (!client_) throw std::system_error(errno, std::generic_category(), "mosquitto_new");
-  set_up();
+  refusal_ = set_up();
 }
 
-void MqttSession::set_up() {
+/// @return what is wrong with the settings now; they were checked, but files come and go. A session
+///   goes no further then: it would go on without TLS, and send the password in the clear.
+std::string MqttSession::set_up() {
   mosquitto* client = client_.get();
   mosquitto_connect_callback_set(client, on_connect);
   mosquitto_publish_callback_set(client, on_publish);
   if (!settings_.username.empty()) {
-    mosquitto_username_pw_set(client, settings_.username.c_str(),
-                              settings_.password.empty() ? nullptr : settings_.password.c_str());
+    const int code = mosquitto_username_pw_set(
+        client, settings_.username.c_str(),
+        settings_.password.empty() ? nullptr : settings_.password.c_str());
+    if (code != MOSQ_ERR_SUCCESS) return "username: " + text_of(code);
   }
   if (!settings_.ca_file.empty()) {
     const bool shows = !settings_.cert_file.empty();
-    mosquitto_tls_set(client, settings_.ca_file.c_str(), nullptr,
-                      shows ? settings_.cert_file.c_str() : nullptr,
-                      shows ? settings_.key_file.c_str() : nullptr, no_passphrase);
+    const int code = mosquitto_tls_set(client, settings_.ca_file.c_str(), nullptr,
+                                       shows ? settings_.cert_file.c_str() : nullptr,
+                                       shows ? settings_.key_file.c_str() : nullptr, no_passphrase);
+    if (code != MOSQ_ERR_SUCCESS) {
+      return "TLS with the certificates in ca-file, cert-file and key-file is not to be had: " +
+             text_of(code);
+    }
   }
+  return "";
 }
 
 std::string MqttSession::run() {
+  if (!refusal_.empty()) return refusal_;
   errno = 0;
   int code = mosquitto_connect(client_.get(), settings_.address.host.c_str(),
                                settings_.address.port, kKeepAlive);

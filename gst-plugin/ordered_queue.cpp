@@ -31,6 +31,11 @@ void OrderedQueue::set_depth(unsigned depth) {
   depth_ = depth;
 }
 
+bool OrderedQueue::has_room() const {
+  const std::scoped_lock lock(mutex_);
+  return buffers_ < depth_;
+}
+
 GstFlowReturn OrderedQueue::wait_for_room() {
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return flow_ != GST_FLOW_OK || refusing_ || buffers_ < depth_; });

@@ -54,7 +54,9 @@ class OrderedQueue {
   /// Most buffers between entry and the end of their inference.
   void set_depth(unsigned depth);
 
-  /// Upstream side. Blocks until there is room for one more buffer.
+  /// Upstream side. Whether there is room for one more buffer now.
+  bool has_room() const;
+  /// Blocks until there is.
   GstFlowReturn wait_for_room();
   /// Appends; on another result than GST_FLOW_OK `item` is left as it was.
   GstFlowReturn append(Item& item);

@@ -5,13 +5,14 @@
 
 namespace tome::gst {
 
-std::shared_ptr<OutputTurn> OutputTurn::of(const struct stat& file) {
+std::shared_ptr<OutputTurn> OutputTurn::of(const struct stat& file, bool* first) {
   static std::mutex mutex;
   static std::map<std::pair<dev_t, ino_t>, std::weak_ptr<OutputTurn>> turns;
   const std::scoped_lock lock(mutex);
   std::erase_if(turns, [](const auto& turn) { return turn.second.expired(); });
   auto& known = turns[{file.st_dev, file.st_ino}];
   auto turn = known.lock();
+  if (first != nullptr) *first = turn == nullptr;
   if (!turn) known = turn = std::make_shared<OutputTurn>();
   return turn;
 }

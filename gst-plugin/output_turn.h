@@ -16,7 +16,8 @@ namespace tome::gst {
 class OutputTurn {
  public:
   /// The same for all descriptors of one file, as long as somebody has it.
-  static std::shared_ptr<OutputTurn> of(const struct stat& file);
+  /// @param first  set to whether nobody else has it; null: not asked
+  static std::shared_ptr<OutputTurn> of(const struct stat& file, bool* first = nullptr);
   /// That of standard output, which is kept: a writer that comes later knows of a torn line.
   static std::shared_ptr<OutputTurn> of_standard_output(const struct stat& file);
 

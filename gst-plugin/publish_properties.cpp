@@ -58,7 +58,7 @@ constexpr std::array kFlags = {
 };
 
 constexpr std::array kNumbers = {
-    NumberProperty{"qos", &PublishSettings::qos, 0, 2,
+    NumberProperty{"mqtt-qos", &PublishSettings::qos, 0, 2,
                    "MQTT's quality of service: 0 at most once, 1 at least once, 2 exactly once "
                    "while the connection lasts"},
     NumberProperty{"queue-size", &PublishSettings::queue_size, 1, 1000000,

@@ -216,7 +216,8 @@ gboolean sink_event(GstBaseTransform* self, GstEvent* event) {
   const GstStructure* structure = gst_event_get_structure(event);
   switch (GST_EVENT_TYPE(event)) {
     case GST_EVENT_CUSTOM_DOWNSTREAM:
-      if (gst_structure_has_name(structure, tome::gst::kClassificationName)) {
+      if (structure != nullptr &&
+          gst_structure_has_name(structure, tome::gst::kClassificationName) != FALSE) {
         publish(self, tome::gst::results_of(structure), GST_CLOCK_TIME_NONE);
       }
       break;

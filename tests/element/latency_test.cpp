@@ -165,6 +165,26 @@ TEST_F(Latency, QosOfALateSinkSkipsUntilInTimeAgain) {
   ASSERT_NE(forwarded, nullptr);
 }
 
+TEST_F(Latency, ALiveFrameWhoseTimeHasPassedIsSkippedIfTheSinkWaitsForTheClock) {
+  Harness h({{"model", "m"}, {"late-policy", "skip"}});
+  make_upstream(h, true);
+  h.set_caps();
+  const Ptr<GstClock> clock(gst_system_clock_obtain());
+  gst_element_set_clock(h.element(), clock.get());
+  gst_element_set_base_time(h.element(), gst_clock_get_time(clock.get()) - 10 * GST_SECOND);
+  const auto skips_with = [&](GstClockTime latency) {
+    gst_harness_push_upstream_event(h.get(), gst_event_new_latency(latency));
+    EXPECT_EQ(h.push(1, 0), GST_FLOW_OK);
+    h.pull();
+    return core_.frames().back().no_inference;
+  };
+  const GstClockTime asked = ask(h).min;
+  EXPECT_TRUE(skips_with(asked));
+  EXPECT_TRUE(skips_with(2 * asked));
+  // Sinks with sync=false ask for no latency, and show frames whenever they come.
+  EXPECT_FALSE(skips_with(0));
+}
+
 TEST_F(Latency, QosChangesNothingWithoutSkip) {
   Harness h({{"model", "m"}});
   h.set_caps();

@@ -91,6 +91,19 @@ TEST_F(Order, ASerializedQueryIsAnsweredByDownstreamAfterTheBuffersBeforeIt) {
                                                      "event segment", "buffer 0", "query drain"}));
 }
 
+TEST_F(Order, AFullElementDoesNotWaitForABatchThatItCannotFill) {
+  core_.set({.batches_fill = true});
+  Harness h({{"model", "m"}, {"batch-size", "4"}, {"batch-timeout", "6000"}});
+  h.set_caps();
+  core_.close_gate();
+  constexpr int kDepth = 9;  // 2 x 4 + 1
+  for (int i = 0; i < kDepth; ++i) ASSERT_EQ(h.push(1, i), GST_FLOW_OK);
+  auto next = std::async(std::launch::async, [&] { return h.push(1, kDepth); });
+  EXPECT_EQ(next.wait_for(std::chrono::seconds(5)), std::future_status::ready);
+  core_.open_gate();
+  EXPECT_EQ(next.get(), GST_FLOW_OK);
+}
+
 TEST_F(Order, WhatIsBehindFramesDoesNotWaitForTheirBatchToFill) {
   core_.set({.batches_fill = true});
   Harness h({{"model", "m"}, {"batch-size", "4"}, {"batch-timeout", "6000"}});

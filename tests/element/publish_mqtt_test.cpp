@@ -121,7 +121,7 @@ TEST_F(Mqtt, EveryLineArrivesAsInTheFile) {
     Harness h({{"method", "mqtt"},
                {"address", broker.address().c_str()},
                {"topic", kTopic},
-               {"qos", qos},
+               {"mqtt-qos", qos},
                {"stream", "door"}},
               "tomepublish");
     Harness same({{"location", file.c_str()}, {"stream", "door"}}, "tomepublish");
@@ -413,6 +413,68 @@ TEST_F(Mqtt, ABrokerThatKnowsItsClientsTakesTheirCertificateOnly) {
       EXPECT_EQ(count(h, "published"), 0U);
     }
   }
+}
+
+/// A broker without TLS that keeps the first byte of each caller and hangs up.
+class Eavesdropper {
+ public:
+  Eavesdropper() : port_(8) {
+    serving_ = std::jthread([this] { serve(); });
+  }
+  ~Eavesdropper() {
+    shutdown(port_.socket_number(), SHUT_RDWR);  // ends the accept
+    serving_.join();
+  }
+  Eavesdropper(const Eavesdropper&) = delete;
+  Eavesdropper& operator=(const Eavesdropper&) = delete;
+
+  std::string address() const { return port_.address(); }
+  std::vector<unsigned char> heard() {
+    const std::scoped_lock lock(mutex_);
+    return heard_;
+  }
+
+ private:
+  void serve() {
+    int caller = 0;
+    while ((caller = accept(port_.socket_number(), nullptr, nullptr)) >= 0) {
+      unsigned char first = 0;
+      if (read(caller, &first, 1) == 1) {
+        const std::scoped_lock lock(mutex_);
+        heard_.push_back(first);
+      }
+      close(caller);
+    }
+  }
+
+  ListeningPort port_;
+  std::mutex mutex_;
+  std::vector<unsigned char> heard_;
+  std::jthread serving_;
+};
+
+TEST_F(Mqtt, WithoutItsCertificatesItSaysNothingInTheClear) {
+  const auto made = MosquittoBroker::with_tls();
+  if (!made) GTEST_SKIP() << "no openssl here";
+  Eavesdropper listener;
+  const std::string ca = made->folder() / "ca.pem", password = made->folder() / "password";
+  std::ofstream(password) << "secret\n";
+  Harness h({{"method", "mqtt"},
+             {"address", listener.address().c_str()},
+             {"topic", kTopic},
+             {"username", "door"},
+             {"password-file", password.c_str()},
+             {"ca-file", ca.c_str()},
+             {"drain-timeout", "100"}},
+            "tomepublish");
+  h.set_caps();
+  ASSERT_TRUE(comes([&] { return !listener.heard().empty(); }));
+  std::filesystem::remove(ca);
+  push(h, 0, 1);
+  // One more may have been under way; then they come after 1 s and 2 s, or not at all.
+  std::this_thread::sleep_for(milliseconds(3500));
+  constexpr unsigned char kHandshake = 0x16;  // of TLS; MQTT's CONNECT is 0x10
+  for (const unsigned char first : listener.heard()) EXPECT_EQ(first, kHandshake);
 }
 
 }  // namespace

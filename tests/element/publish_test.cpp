@@ -132,6 +132,33 @@ TEST_F(Publish, TwoWritersOfOneFileKeepEachOthersLines) {
   EXPECT_EQ(lines().size(), 20U);
 }
 
+TEST_F(Publish, AWriterThatComesLaterLosesNobodysLines) {
+  std::ofstream(file_) << "of an earlier run\n";
+  Harness one({{"location", file_.c_str()}, {"stream", "one"}}, "tomepublish");
+  one.set_caps();
+  ASSERT_EQ(one.push(fresh_frame(1)), GST_FLOW_OK);
+  Harness later({{"location", file_.c_str()}, {"stream", "later"}}, "tomepublish");
+  later.set_caps();
+  ASSERT_EQ(later.push(fresh_frame(1)), GST_FLOW_OK);
+  EXPECT_EQ(lines().size(), 2U);
+}
+
+TEST_F(Publish, HasTheQosOfEveryTransform) {
+  const LoneElement e({}, "tomepublish");
+  g_object_set(e.element(), "qos", FALSE, nullptr);
+  gboolean qos = TRUE;
+  g_object_get(e.element(), "qos", &qos, nullptr);
+  EXPECT_FALSE(qos);
+  EXPECT_EQ(g_object_class_find_property(G_OBJECT_GET_CLASS(e.element()), "qos")->value_type,
+            G_TYPE_BOOLEAN);
+}
+
+TEST_F(Publish, ForeignEventsPass) {
+  Harness h({{"location", file_.c_str()}}, "tomepublish");
+  h.set_caps();
+  EXPECT_TRUE(h.push_event(gst_event_new_custom(GST_EVENT_CUSTOM_DOWNSTREAM, nullptr)));
+}
+
 TEST_F(Publish, TimesAreThoseOfTheStreamAndNotOfTheSource) {
   Harness h({{"location", file_.c_str()}}, "tomepublish");
   h.set_caps();
