@@ -7,14 +7,15 @@
 namespace tome::gst {
 
 // Note [Latency]
-// A live frame waits at most batch-timeout for its batch to fill (not at all with batch-size 1) and
-// at most one batch duration for the forward that is under way when it comes; its own forward takes
-// another. The batch duration is measured by the core. A clip window adds nothing, for its frames
-// leave at once. The maximum grows by what can be held back without losing anything: `depth`
+// A live frame waits at most batch-timeout for its batch to fill (not at all with batch-size 1),
+// then for the forward that is under way when it comes, and, where the model has more streams than
+// a batch has places, for those that serve the others; its own forward takes another batch
+// duration. All of this is measured and counted by the core. A clip window adds nothing, for its
+// frames leave at once. The maximum grows by what can be held back without losing anything: `depth`
 // frames, or, where the caps do not say how long a frame lasts, our own latency, which is the
 // least.
 
-int64_t ClassifyElement::patience() const { return fill_wait_ + session_.batch_duration(); }
+int64_t ClassifyElement::patience() const { return fill_wait_ + session_.longest_wait(); }
 
 GstClockTime ClassifyElement::own_latency() const {
   return static_cast<GstClockTime>(patience() + session_.batch_duration());

@@ -173,6 +173,11 @@ int64_t CoreSession::batch_duration() const {
   return model_ != nullptr ? api_->model_batch_duration(model_) : 0;
 }
 
+int64_t CoreSession::longest_wait() const {
+  const std::scoped_lock lock(mutex_);
+  return model_ != nullptr ? api_->model_longest_wait(model_) : 0;
+}
+
 Outcome CoreSession::check_schedule(const std::string& spec) const {
   if (spec.empty()) return std::nullopt;
   TomeError error{};

@@ -63,6 +63,7 @@ class CoreSession {
   std::string model_name() const { return model_name_; }
   /// Nanoseconds one full batch takes; 0 with no model open.
   int64_t batch_duration() const;
+  int64_t longest_wait() const;
 
  private:
   Outcome check_schedule(const std::string& spec) const;

@@ -21,8 +21,8 @@ struct Urgency {
 //  - the stream is live and its time at the sink (base time + running time + pipeline latency) has
 //    passed already when it arrives here, unless that latency is less than what was asked for
 //    (nobody waits for the clock then: sinks with sync=false), or
-//  - the stream is live and its inference has not begun batch-timeout plus one batch after it
-//    arrived: it would leave later than the LATENCY query promised (Note [Latency]). This bounds
+//  - the stream is live and its inference has not begun when the wait that the LATENCY query
+//    allows for is over (Note [Latency]): it would leave later than was promised. This bounds
 //    the latency of a stream that is faster than the machine, or
 //  - the stream is live and the core, given that deadline, prefers a newer frame of it (Note
 //    [Overload] in the core).

@@ -108,18 +108,42 @@ Slot BatchPolicy::take_one(StreamQueue& stream) {
   return slot;
 }
 
-/// How many requests of each stream the next batch of `key` takes.
+size_t BatchPolicy::round_length() const {
+  std::vector<std::pair<const BatchKey*, size_t>> streams;  // of each key
+  for (const auto& stream : round_) {
+    const BatchKey* key = stream->key.get();
+    auto found = std::find_if(streams.begin(), streams.end(),
+                              [key](const auto& entry) { return same_key(entry.first, key); });
+    if (found == streams.end()) found = streams.insert(streams.end(), {key, 0});
+    ++found->second;
+  }
+  size_t batches = 0;
+  for (const auto& [key, count] : streams) {
+    batches += (count + limits_.batch_size - 1) / limits_.batch_size;
+  }
+  return std::max<size_t>(batches, 1);
+}
+
+/// In the batches of `key` that serve each stream that waits for one once.
+size_t BatchPolicy::places(const BatchKey& key) const {
+  size_t streams = 0;
+  for (const auto& stream : round_) streams += waiting(*stream, key) > 0 ? 1 : 0;
+  const size_t batches = (streams + limits_.batch_size - 1) / limits_.batch_size;
+  return std::max<size_t>(batches, 1) * limits_.batch_size;
+}
+
+/// How many requests of each stream these batches take.
 std::vector<size_t> BatchPolicy::shares(const BatchKey& key) const {
   std::vector<size_t> left;
   size_t all = 0;
   for (const auto& stream : round_) all += left.emplace_back(waiting(*stream, key));
   std::vector<size_t> share(round_.size(), 0);
-  size_t places = std::min(all, limits_.batch_size);
-  for (size_t i = first_; places > 0; i = (i + 1) % round_.size()) {
+  size_t free = std::min(all, places(key));
+  for (size_t i = first_; free > 0; i = (i + 1) % round_.size()) {
     if (left[i] == 0) continue;
     --left[i];
     ++share[i];
-    --places;
+    --free;
   }
   return share;
 }
@@ -138,9 +162,10 @@ bool BatchPolicy::note_crowded(const BatchKey& key, bool crowded) {
 std::vector<std::shared_ptr<Task>> BatchPolicy::take_surplus(const BatchKey& key) {
   size_t urgent = 0;
   for (const auto& stream : round_) urgent += waiting(*stream, key, has_deadline);
-  const bool crowded_before = note_crowded(key, urgent > limits_.batch_size);
+  const bool crowded = urgent > places(key);
+  const bool crowded_before = note_crowded(key, crowded);
   std::vector<std::shared_ptr<Task>> surplus;
-  if (!crowded_before || urgent <= limits_.batch_size) return surplus;
+  if (!crowded_before || !crowded) return surplus;
   const std::vector<size_t> share = shares(key);
   for (size_t i = 0; i < round_.size(); ++i) {
     size_t left = waiting(*round_[i], key);

@@ -37,6 +37,8 @@ struct BatchLimits {
 /// a key in a row finds more requests with deadlines than it holds, each stream keeps its newest,
 /// as many as are its share of this batch, and the older ones are skipped. As many are inferred as
 /// before, and a frame's latency is the rest of the batch under way when it came, and its own.
+/// Where more streams wait than a batch has places, as many batches as serve each once count as
+/// one.
 /// Requests without a deadline are left alone and crowd nobody out.
 class BatchPolicy {
  public:
@@ -61,6 +63,9 @@ class BatchPolicy {
   /// room for. See Note [Overload].
   std::vector<std::shared_ptr<Task>> take_surplus(const BatchKey& key);
 
+  /// Batches that it takes to serve each stream once: Note [Fairness].
+  size_t round_length() const;
+
   /// Removes and returns the tasks, not yet begun, whose deadline is not after `when`.
   std::vector<std::shared_ptr<Task>> take_expired(TimePoint when);
 
@@ -69,6 +74,7 @@ class BatchPolicy {
  private:
   TimePoint start_time(const BatchKey& key, uint64_t batch_number, Clock::duration duration) const;
   std::vector<size_t> shares(const BatchKey& key) const;
+  size_t places(const BatchKey& key) const;
   bool note_crowded(const BatchKey& key, bool crowded);
   static Slot take_one(StreamQueue& stream);
 

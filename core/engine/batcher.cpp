@@ -137,6 +137,7 @@ std::shared_ptr<StreamQueue> Batcher::open_stream(const std::string& name, size_
   const std::lock_guard lock(mutex_);
   if (stopping_) throw Error(ErrorKind::kFailed, "the process is ending");
   policy_.add(stream);
+  count_round();
   return stream;
 }
 
@@ -181,6 +182,7 @@ void Batcher::close_stream(const std::shared_ptr<StreamQueue>& stream) {
     stream->open = false;
     cancel_pending(*stream, list);
     policy_.remove(stream);
+    count_round();
   }
   wake_.notify_one();
   carry_out(list);
@@ -220,6 +222,7 @@ void Batcher::set_key(StreamQueue& stream, BatchKey key) {
   {
     const std::lock_guard lock(mutex_);
     stream.key.swap(shared);
+    count_round();
   }
   wake_.notify_one();
 }

@@ -83,6 +83,9 @@ class Batcher {
   /// The session's, on the calling thread. @throws Error as it, and kFailed once the process ends
   PatchesPtr preprocess_one(const Frame& frame);
   const BatchLimits& limits() const { return policy_.limits(); }
+  /// That a request of a stream with nothing else queued waits at most for its forward to begin,
+  /// with the streams that are open now.
+  Clock::duration longest_wait() const { return batch_duration() * round_length_.load(); }
   /// An average over the last full batches, pre-processing included.
   Clock::duration batch_duration() const {
     return Clock::duration(batch_duration_.load(std::memory_order_relaxed));
@@ -102,6 +105,7 @@ class Batcher {
     std::promise<void> done;
   };
 
+  void count_round() { round_length_ = static_cast<Clock::rep>(policy_.round_length()); }
   void warm_up_for(const BatchKey& key);
   void run_warm_up(std::unique_lock<std::mutex>& lock);
   void work(const std::function<OpenedSession()>& open,
@@ -139,6 +143,7 @@ class Batcher {
   bool stopping_ = false, stopped_ = false;
   std::condition_variable stopped_changed_;
   std::atomic<Clock::rep> batch_duration_ = 0;
+  std::atomic<Clock::rep> round_length_ = 1;  // the policy's; read without the lock
   std::thread worker_;
 };
 

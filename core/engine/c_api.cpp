@@ -168,14 +168,22 @@ void model_info(TomeModel* model, TomeModelInfo* info) {
   });
 }
 
-int64_t model_batch_duration(TomeModel* model) {
+/// Nanoseconds of one of the batcher's durations.
+int64_t duration_of(TomeModel* model, tome::Clock::duration (tome::Batcher::*which)() const) {
   int64_t duration = 0;
   guarded(nullptr, [&] {
-    duration = std::chrono::duration_cast<std::chrono::nanoseconds>(
-                   need(model, "model").instance->batcher().batch_duration())
-                   .count();
+    const tome::Batcher& batcher = need(model, "model").instance->batcher();
+    duration = std::chrono::duration_cast<std::chrono::nanoseconds>((batcher.*which)()).count();
   });
   return duration;
+}
+
+int64_t model_batch_duration(TomeModel* model) {
+  return duration_of(model, &tome::Batcher::batch_duration);
+}
+
+int64_t model_longest_wait(TomeModel* model) {
+  return duration_of(model, &tome::Batcher::longest_wait);
 }
 
 TomeStatus stream_open(TomeModel* model, const TomeStreamConfig* config, TomeStream** stream,
@@ -375,6 +383,7 @@ constexpr TomeCoreApi kApi{TOME_CORE_API_VERSION,
                            model_release,
                            model_info,
                            model_batch_duration,
+                           model_longest_wait,
                            stream_open,
                            stream_close,
                            stream_set_schedule,

@@ -189,6 +189,10 @@ typedef struct {
   /* Nanoseconds that one full batch takes, preprocessing included: measured, at first by warm-up.
    */
   int64_t (*model_batch_duration)(TomeModel* model);
+  /* Nanoseconds that a request of a stream with nothing else queued waits at most for its forward
+   * to begin, with the streams that are open now: as many full batches as serve each of them once.
+   */
+  int64_t (*model_longest_wait)(TomeModel* model);
 
   /* Blocks while the device measures what it has not yet for the stream's schedule, unless other
    * streams of the model run: on a CUDA device up to seconds. */

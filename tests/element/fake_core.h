@@ -39,6 +39,7 @@ struct FakeBehaviour {
   bool takes_cuda_frames = true;  ///< where that is a CUDA device
   uint32_t clip_length = 1;
   int64_t batch_duration = 10'000'000;  ///< nanoseconds, as model_batch_duration says
+  int64_t round_length = 1;             ///< batches, of model_longest_wait
   int delay_ms = 0;                     ///< what a forward really takes
   bool late_after_first = false;        ///< deadlines of all but the first frame have passed
   bool batches_fill = false;            ///< they do not yet: hurry() opens the gate

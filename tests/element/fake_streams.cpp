@@ -165,6 +165,11 @@ void model_info(TomeModel* model, TomeModelInfo* info) {
   info->takes_cuda_frames = on_cuda && model->behaviour.takes_cuda_frames ? 1 : 0;
 }
 
+int64_t model_longest_wait(TomeModel*) {
+  const std::scoped_lock lock(state().mutex);
+  return state().behaviour.batch_duration * state().behaviour.round_length;
+}
+
 int64_t model_batch_duration(TomeModel* model) {
   const std::scoped_lock lock(state().mutex);
   return state().behaviour.batch_duration;
@@ -386,6 +391,7 @@ const TomeCoreApi kFakeApi = {
     .model_release = model_release,
     .model_info = model_info,
     .model_batch_duration = model_batch_duration,
+    .model_longest_wait = model_longest_wait,
     .stream_open = stream_open,
     .stream_close = stream_close,
     .stream_set_schedule = stream_set_schedule,

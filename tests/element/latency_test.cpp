@@ -48,6 +48,13 @@ TEST_F(Latency, IsBatchTimeoutPlusTwoBatchesAndBoundedByTheDepth) {
   EXPECT_EQ(answer.max, 50 * GST_MSECOND + 9 * kFrame);
 }
 
+TEST_F(Latency, StreamsThatShareAModelMayAllBeServedBefore) {
+  core_.set({.batch_duration = 30'000'000, .round_length = 4});
+  Harness h({{"model", "m"}});
+  make_upstream(h, true);
+  EXPECT_EQ(ask(h).min, (5 + (4 + 1) * 30) * GST_MSECOND);
+}
+
 TEST_F(Latency, WithBatchSizeOneNothingWaitsForABatchToFill) {
   Harness h({{"model", "m"}, {"batch-timeout", "1000"}});
   make_upstream(h, true);
