@@ -1,5 +1,6 @@
 #include "checkpoint/checkpoint.h"
 
+#include "checkpoint/excerpt.h"
 #include "checkpoint/json_text.h"
 #include "checkpoint/labels.h"
 #include "checkpoint/model_spec.h"
@@ -9,6 +10,7 @@
 #include "checkpoint/tensor_reader.h"
 #include "checkpoint/weight_reader.h"
 #include "error.h"
+#include "merging/schedule.h"
 
 namespace tome {
 namespace {
@@ -70,7 +72,7 @@ ViTConfig asked_config(const ViTConfig& native, const LoadOptions& options) {
   if (frames && *frames != native.frames) {
     if (is_image_model) {
       throw Error(ErrorKind::kSettings, "clip length " + std::to_string(*frames) + ": " +
-                                            native.name +
+                                            excerpt(native.name) +
                                             " is an image model, whose tensors are "
                                             "the same for clips of any length");
     }
@@ -79,15 +81,15 @@ ViTConfig asked_config(const ViTConfig& native, const LoadOptions& options) {
                                             ", expected 1 to " + std::to_string(kMaxFrames));
     }
     if (*frames % native.tubelet != 0) {
-      throw Error(ErrorKind::kSettings, "clip-length: found " + std::to_string(*frames) +
-                                            ", expected a multiple of " +
-                                            std::to_string(native.tubelet) +
-                                            ", the frames of one tubelet of " + native.name);
+      throw Error(ErrorKind::kSettings,
+                  "clip-length: found " + std::to_string(*frames) + ", expected a multiple of " +
+                      std::to_string(native.tubelet) + ", the frames of one tubelet of " +
+                      excerpt(native.name));
     }
     config.frames = *frames;
   }
   try {
-    check_geometry(config, native.name);
+    check_geometry(config, excerpt(native.name));
   } catch (const Error& error) {  // here it is the caller's size that does not fit
     throw Error(ErrorKind::kSettings, error.what());
   }
@@ -133,12 +135,21 @@ ScoreActivation read_activation(const ConfigObject& config) {
                "single_label_classification, multi_label_classification or regression");
 }
 
-std::string read_schedule(const ConfigObject& config) {
+std::string read_schedule(const ConfigObject& config, const ViTConfig& native) {
   const auto* value = config.find("tome_r");
   if (value == nullptr) return "0";
-  if (value->is_number_integer()) return value->dump();
-  if (!value->is_string()) config.wrong("tome_r", "a number or the spec string of a schedule");
-  return value->get<std::string>();
+  if (!value->is_number_integer() && !value->is_string()) {
+    config.wrong("tome_r", "a number or the spec string of a schedule");
+  }
+  std::string spec = value->is_string() ? value->get<std::string>() : value->dump();
+  try {
+    // For the model as it is shipped, so that it is the folder that is refused, not a setting.
+    Schedule::parse(spec).resolve(
+        {native.depth, native.tokens(), native.prefix_tokens(), native.dim, native.mlp_hidden});
+  } catch (const Error& error) {
+    throw Error(ErrorKind::kFormat, config.what() + ": tome_r: " + excerpt(error.what(), 500));
+  }
+  return spec;
 }
 
 }  // namespace
@@ -149,7 +160,8 @@ Checkpoint load_checkpoint(const fs::path& folder, const LoadOptions& options) {
   const ConfigObject config(json, (folder / "config.json").string());
   ModelSpec spec = read_model_spec(config);
   if (spec.config.name.empty()) {
-    spec.config.name = (fs::absolute(folder).lexically_normal() / "").parent_path().filename();
+    const fs::path last = (fs::absolute(folder).lexically_normal() / "").parent_path().filename();
+    spec.config.name = excerpt(last.string(), 255);  // a folder's name may hold any byte
   }
 
   Checkpoint out;
@@ -165,7 +177,7 @@ Checkpoint load_checkpoint(const fs::path& folder, const LoadOptions& options) {
   out.preprocess = read_preprocess(folder, config, spec, out.config);
   out.labels = read_labels(folder, config, options.labels_file, out.config.classes);
   out.activation = read_activation(config);
-  out.default_schedule = read_schedule(config);
+  out.default_schedule = read_schedule(config, spec.config);
   return out;
 }
 

@@ -2,19 +2,10 @@
 
 #include <cmath>
 
+#include "checkpoint/excerpt.h"
 #include "error.h"
 
 namespace tome {
-namespace {
-
-// Long values are cut: a message is one line.
-std::string excerpt(const nlohmann::json& value) {
-  std::string text = value.dump(-1, ' ', true);
-  if (text.size() > 60) text = text.substr(0, 57) + "...";
-  return text;
-}
-
-}  // namespace
 
 ConfigObject::ConfigObject(const Json& json, std::string what)
     : json_(&json), what_(std::move(what)) {
@@ -37,8 +28,14 @@ std::optional<ConfigObject> ConfigObject::object(const char* key) const {
 
 void ConfigObject::wrong(const std::string& key, const std::string& expected) const {
   const auto found = json_->find(key);
-  throw Error(ErrorKind::kFormat, what_ + ": " + key + " is " +
-                                      (found == json_->end() ? "missing" : excerpt(*found)) +
+  if (found != json_->end()) wrong(key, *found, expected);
+  throw Error(ErrorKind::kFormat,
+              what_ + ": " + excerpt(key) + " is missing, expected " + expected);
+}
+
+void ConfigObject::wrong(const std::string& name, const Json& found,
+                         const std::string& expected) const {
+  throw Error(ErrorKind::kFormat, what_ + ": " + excerpt(name) + " is " + excerpt(found.dump()) +
                                       ", expected " + expected);
 }
 
@@ -92,6 +89,12 @@ std::string ConfigObject::text(const char* key, const std::string& fallback) con
   if (value == nullptr) return fallback;
   if (!value->is_string()) wrong(key, "a string");
   return value->get<std::string>();
+}
+
+std::string ConfigObject::line(const char* key, const std::string& fallback) const {
+  std::string value = text(key, fallback);
+  if (!is_one_line(value)) wrong(key, "text without control characters");
+  return value;
 }
 
 std::pair<int64_t, int64_t> ConfigObject::height_width(const char* key,

@@ -33,6 +33,8 @@ class ConfigObject {
   double number(const char* key, std::optional<double> fallback, double least, double most) const;
   bool boolean(const char* key, bool fallback) const;
   std::string text(const char* key, const std::string& fallback) const;
+  /// Text that results and messages show: see is_one_line.
+  std::string line(const char* key, const std::string& fallback) const;
   /// One integer for both, or a list [height, width].
   std::pair<int64_t, int64_t> height_width(const char* key, std::pair<int64_t, int64_t> fallback,
                                            int64_t most) const;
@@ -42,8 +44,11 @@ class ConfigObject {
   /// `value` as an integer, if it is one that fits; 3072.0 is.
   static std::optional<int64_t> integer_of(const Json& value);
 
-  /// Throws: `key` is `found` (its value unless given), expected `expected`.
+  /// Throws: `key` is the value it has here or "missing", expected `expected`.
   [[noreturn]] void wrong(const std::string& key, const std::string& expected) const;
+  /// The same for a value inside another; `name` says where, as "label_names[3]" does.
+  [[noreturn]] void wrong(const std::string& name, const Json& found,
+                          const std::string& expected) const;
 
  private:
   const Json* json_;

@@ -104,7 +104,7 @@ ModelSpec read_mae_st_spec(const ConfigObject& json) {
   spec.naming = Naming::kMaeSt;
   ViTConfig& config = spec.config;
   config.family = "mae_st";
-  config.name = json.text("architecture", "mae_st");
+  config.name = json.line("architecture", "mae_st");
   const auto image = json.height_width("img_size", {224, 224}, kMaxImageSide);
   config.image_height = image.first;
   config.image_width = image.second;

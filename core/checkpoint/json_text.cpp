@@ -4,6 +4,7 @@
 #include <set>
 #include <vector>
 
+#include "checkpoint/excerpt.h"
 #include "error.h"
 
 namespace tome {
@@ -36,10 +37,11 @@ class LimitCheck : public nlohmann::json_sax<Json> {
   bool key(std::string& name) override {
     if (name.size() > kMaxKey) refuse("a key of " + std::to_string(name.size()) + " bytes");
     if (keys_.back().insert(name).second) return true;
-    refuse("key \"" + name + "\" occurs twice in one JSON object");
+    refuse("key \"" + excerpt(name) + "\" occurs twice in one JSON object");
   }
   bool parse_error(size_t, const std::string&, const nlohmann::detail::exception& error) override {
-    refuse(std::string("not valid JSON: ") + error.what());
+    // It ends with the last token, which may be the whole file.
+    refuse("not valid JSON: " + excerpt(error.what(), 200));
   }
 
  private:

@@ -1,5 +1,8 @@
 #include "checkpoint/labels.h"
 
+#include <algorithm>
+
+#include "checkpoint/excerpt.h"
 #include "checkpoint/json_text.h"
 #include "error.h"
 
@@ -15,13 +18,30 @@ void check_count(const std::string& source, size_t found, int64_t classes) {
                                       ", one for each class of the model");
 }
 
-std::vector<std::string> labels_of_list(const ConfigObject& config, const char* key) {
-  std::vector<std::string> labels;
+std::string class_name(int64_t index) { return "class " + std::to_string(index); }
+
+constexpr const char* kLabelText = "a string without control characters";
+
+// One label of config.json, `name` in `config`.
+std::string label_of(const Json& value, const ConfigObject& config, const std::string& name,
+                     int64_t index) {
+  if (!value.is_string()) config.wrong(name, value, kLabelText);
+  auto label = value.get<std::string>();
+  if (!is_utf8(label)) config.wrong(name, value, kLabelText);
+  return label.empty() ? class_name(index) : label;
+}
+
+std::vector<std::string> labels_of_list(const ConfigObject& config, int64_t classes) {
+  const char* key = "label_names";
   const Json* list = config.find(key);
   if (!list->is_array()) config.wrong(key, "a list of strings");
+  check_count(config.what() + ": " + key, list->size(), classes);
+  std::vector<std::string> labels;
   for (const Json& label : *list) {
-    if (!label.is_string()) config.wrong(key, "a list of strings");
-    labels.push_back(label.get<std::string>());
+    const auto index = static_cast<int64_t>(labels.size());
+    std::string name = key;
+    name.append("[").append(std::to_string(index)).append("]");
+    labels.push_back(label_of(label, config, name, index));
   }
   return labels;
 }
@@ -34,48 +54,57 @@ std::vector<std::string> labels_of_map(const ConfigObject& config, int64_t class
   for (int64_t i = 0; i < classes; ++i) {
     const std::string key = std::to_string(i);
     const Json* label = map.find(key.c_str());
-    if (label == nullptr || !label->is_string()) map.wrong(key, "a string");
-    labels.push_back(label->get<std::string>());
+    if (label == nullptr) map.wrong(key, kLabelText);
+    labels.push_back(label_of(*label, map, key, i));
   }
   return labels;
 }
 
-}  // namespace
-
-bool is_utf8(const std::string& text) {
-  if (text.find('\0') != std::string::npos) return false;
-  try {
-    static_cast<void>(Json(text).dump());
-  } catch (const Json::exception&) {
-    return false;
-  }
-  return true;
+std::string_view without_mark_and_end(std::string_view text) {
+  if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
+  while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.remove_suffix(1);
+  return text;
 }
 
-std::vector<std::string> read_labels_file(const std::filesystem::path& path) {
-  std::string text = read_text_file(path);
-  if (text.compare(0, 3, "\xEF\xBB\xBF") == 0) text.erase(0, 3);
-  if (!is_utf8(text)) {
-    throw Error(ErrorKind::kFormat, path.string() + ": not UTF-8 text, expected one label a line");
-  }
-  std::vector<std::string> labels;
-  for (size_t begin = 0; begin < text.size();) {
+// Calls with each line and its number, from 1 on.
+template <class Function>
+void for_each_line(std::string_view text, Function&& f) {
+  size_t number = 0;
+  for (size_t begin = 0; begin <= text.size();) {
     const size_t end = std::min(text.find('\n', begin), text.size());
-    std::string line = text.substr(begin, end - begin);
-    if (!line.empty() && line.back() == '\r') line.pop_back();
-    labels.push_back(std::move(line));
+    std::string_view line = text.substr(begin, end - begin);
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    f(line, ++number);
     begin = end + 1;
   }
-  while (!labels.empty() && labels.back().empty()) labels.pop_back();
-  if (labels.empty()) {
+}
+
+}  // namespace
+
+bool is_utf8(std::string_view text) { return is_one_line(text); }
+
+std::vector<std::string> read_labels_file(const std::filesystem::path& path, int64_t classes) {
+  const auto bad_line = [&](size_t number, const char* what) {
+    throw Error(ErrorKind::kFormat, path.string() + ": line " + std::to_string(number) + what +
+                                        ", expected one label a line");
+  };
+  const std::string whole = read_text_file(path);
+  const std::string_view text = without_mark_and_end(whole);
+  if (text.empty()) {
     throw Error(ErrorKind::kFormat, path.string() + ": empty, expected one label a line");
   }
-  for (size_t i = 0; i < labels.size(); ++i) {
-    if (labels[i].empty()) {
-      throw Error(ErrorKind::kFormat, path.string() + ": line " + std::to_string(i + 1) +
-                                          " is empty, expected one label a line");
-    }
-  }
+  size_t count = 0;
+  for_each_line(text, [&](std::string_view line, size_t number) {
+    if (!is_utf8(line)) bad_line(number, " is not UTF-8 text or has control characters");
+    count = number;
+  });
+  check_count(path.string(), count, classes);
+  std::vector<std::string> labels;
+  labels.reserve(count);
+  for_each_line(text, [&](std::string_view line, size_t number) {
+    if (line.empty()) bad_line(number, " is empty");
+    labels.emplace_back(line);
+  });
   return labels;
 }
 
@@ -83,27 +112,17 @@ std::vector<std::string> read_labels(const std::filesystem::path& folder,
                                      const ConfigObject& config,
                                      const std::optional<std::filesystem::path>& labels_file,
                                      int64_t classes) {
-  std::vector<std::string> labels;
-  if (labels_file) {
-    labels = read_labels_file(*labels_file);
-    check_count(labels_file->string(), labels.size(), classes);
-    return labels;
-  }
+  if (labels_file) return read_labels_file(*labels_file, classes);
   if (config.has("id2label")) return labels_of_map(config, classes);
+  if (config.has("label_names")) return labels_of_list(config, classes);
   const auto pretrained = config.object("pretrained_cfg");
+  if (pretrained && pretrained->has("label_names")) return labels_of_list(*pretrained, classes);
   const std::filesystem::path file = folder / "labels.txt";
-  if (config.has("label_names")) {
-    labels = labels_of_list(config, "label_names");
-    check_count(config.what() + ": label_names", labels.size(), classes);
-  } else if (pretrained && pretrained->has("label_names")) {
-    labels = labels_of_list(*pretrained, "label_names");
-    check_count(pretrained->what() + ": label_names", labels.size(), classes);
-  } else if (std::error_code ignored; std::filesystem::exists(file, ignored)) {
-    labels = read_labels_file(file);
-    check_count(file.string(), labels.size(), classes);
-  } else {
-    for (int64_t i = 0; i < classes; ++i) labels.push_back("class " + std::to_string(i));
+  if (std::error_code ignored; std::filesystem::exists(file, ignored)) {
+    return read_labels_file(file, classes);
   }
+  std::vector<std::string> labels;
+  for (int64_t i = 0; i < classes; ++i) labels.push_back(class_name(i));
   return labels;
 }
 

@@ -13,6 +13,7 @@
 #include <fstream>
 #include <utility>
 
+#include "checkpoint/excerpt.h"
 #include "checkpoint/json_text.h"
 #include "error.h"
 
@@ -97,7 +98,7 @@ at::ScalarType dtype_of(const Json& value, const std::string& what) {
     for (const auto& [known, type] : kDtypes) {
       if (name == known) return type;
     }
-    throw Error(ErrorKind::kFormat, what + ": unknown dtype \"" + name +
+    throw Error(ErrorKind::kFormat, what + ": unknown dtype \"" + excerpt(name) +
                                         "\", expected F64, F32, F16, BF16, I64, I32, I16, I8, U8 "
                                         "or BOOL");
   }
@@ -176,8 +177,9 @@ void check_layout(const std::map<std::string, TensorEntry, std::less<>>& entries
   for (const auto& [name, entry] : order) {
     if (entry->begin != place) {
       throw Error(ErrorKind::kFormat,
-                  file + ": tensor " + *name + " starts at byte " + std::to_string(entry->begin) +
-                      " of the data, expected " + std::to_string(place) +
+                  file + ": tensor " + excerpt(*name) + " starts at byte " +
+                      std::to_string(entry->begin) + " of the data, expected " +
+                      std::to_string(place) +
                       (entry->begin < place ? ": tensors overlap" : ": a hole in the data"));
     }
     place = entry->end;
@@ -248,7 +250,7 @@ SafetensorsFile SafetensorsFile::open(const std::filesystem::path& path) {
       }
       continue;
     }
-    out.entries_[name] = parse_entry(value, file + ": tensor " + name, data_size);
+    out.entries_[name] = parse_entry(value, file + ": tensor " + excerpt(name), data_size);
   }
   check_layout(out.entries_, file, data_size);
   out.data_ = std::shared_ptr<const std::byte>(map.bytes, map.bytes.get() + 8 + length);
@@ -264,18 +266,21 @@ std::vector<std::string> SafetensorsFile::names() const {
 const TensorEntry& SafetensorsFile::entry(std::string_view name) const {
   const auto found = entries_.find(name);
   if (found == entries_.end()) {
-    throw Error(ErrorKind::kFormat,
-                path_.string() + ": tensor " + std::string(name) + " is missing");
+    throw Error(ErrorKind::kFormat, path_.string() + ": tensor " + excerpt(name) + " is missing");
   }
   return found->second;
+}
+
+std::span<const std::byte> SafetensorsFile::bytes(std::string_view name) const {
+  const TensorEntry& found = entry(name);
+  return {data_.get() + found.begin, found.end - found.begin};
 }
 
 at::Tensor SafetensorsFile::tensor(std::string_view name) const {
   const TensorEntry& found = entry(name);
   at::Tensor out = at::empty(found.shape, at::TensorOptions().dtype(found.dtype));
   // memcpy: the format promises no alignment.
-  if (out.nbytes() > 0)
-    std::memcpy(out.mutable_data_ptr(), data_.get() + found.begin, out.nbytes());
+  if (out.nbytes() > 0) std::memcpy(out.mutable_data_ptr(), bytes(name).data(), out.nbytes());
   return out;
 }
 

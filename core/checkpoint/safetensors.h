@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -32,10 +33,13 @@ class SafetensorsFile {
   const std::filesystem::path& path() const { return path_; }
   std::vector<std::string> names() const;  ///< sorted
   bool has(std::string_view name) const { return entries_.find(name) != entries_.end(); }
-  /// @throws Error kFormat that names the tensor if there is none of that name; so does tensor()
+  /// @throws Error kFormat that names the tensor if there is none of that name; so do bytes() and
+  /// tensor()
   const TensorEntry& entry(std::string_view name) const;
   at::ScalarType dtype(std::string_view name) const { return entry(name).dtype; }
   const std::vector<int64_t>& shape(std::string_view name) const { return entry(name).shape; }
+  /// A tensor's bytes in the file, at any alignment; valid as long as this.
+  std::span<const std::byte> bytes(std::string_view name) const;
   /// A contiguous CPU copy that does not need the file any more.
   at::Tensor tensor(std::string_view name) const;
   /// The header's `__metadata__`.

@@ -18,13 +18,16 @@ class TensorReader {
   explicit TensorReader(const SafetensorsFile& file) : file_(&file) {}
 
   /// A float32 copy. A size of -1 in `shape` takes any.
-  /// @throws Error kFormat if the tensor is missing, not floating point, or of another shape
+  /// @throws Error kFormat if the tensor is missing, not floating point, of another shape, or holds
+  ///   a NaN or what float32 has no number for: then every result would be without tags
   at::Tensor take(const std::string& name, const std::vector<int64_t>& shape);
   bool has(const std::string& name) const { return file_->has(name); }
   /// @throws Error kFormat that names the tensors nobody took
   void finish() const;
 
  private:
+  at::Tensor floats(const std::string& name, const TensorEntry& entry) const;
+
   const SafetensorsFile* file_;
   std::set<std::string, std::less<>> taken_;
 };

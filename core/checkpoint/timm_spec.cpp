@@ -3,6 +3,7 @@
 #include <array>
 #include <string_view>
 
+#include "checkpoint/excerpt.h"
 #include "checkpoint/model_spec.h"
 #include "error.h"
 
@@ -41,7 +42,10 @@ void check_keys(const ConfigObject& args) {
     if (value.is_null() || holds(kIgnored, key) || holds(kKnown, key)) continue;
     const auto* fixed = std::find_if(kFixed.begin(), kFixed.end(),
                                      [&key = key](const Fixed& each) { return each.key == key; });
-    if (fixed == kFixed.end()) args.wrong(key, "no such argument: it is not supported");
+    if (fixed == kFixed.end()) {
+      throw Error(ErrorKind::kFormat, args.what() + ": found " + excerpt(key) +
+                                          ", expected only arguments that are supported");
+    }
     if (value.dump() != fixed->value) args.wrong(key, fixed->value);
   }
 }
@@ -51,8 +55,8 @@ void read_head(const ConfigObject& args, const std::string& global_pool, ModelSp
   ViTConfig& config = spec.config;
   if (!global_pool.empty()) {
     if (global_pool != "token" && global_pool != "avg") {
-      throw Error(ErrorKind::kFormat,
-                  args.what() + ": global_pool is \"" + global_pool + "\", expected token or avg");
+      throw Error(ErrorKind::kFormat, args.what() + ": global_pool is \"" + excerpt(global_pool) +
+                                          "\", expected token or avg");
     }
     const Pooling pooling = global_pool == "avg" ? Pooling::kMean : Pooling::kToken;
     if (pooling != config.pooling) {

@@ -34,8 +34,8 @@ ModelSpec read_tome_spec(const ConfigObject& json) {
   ModelSpec spec;
   spec.naming = Naming::kTimm;
   ViTConfig& config = spec.config;
-  config.family = json.text("family", config.family);
-  config.name = json.text("name", "");
+  config.family = json.line("family", config.family);
+  config.name = json.line("name", "");
   read_shape(json, config);
   config.norm_eps = json.number("norm_eps", 1e-6, 0, 1);
   config.fc_norm_eps = json.number("fc_norm_eps", config.norm_eps, 0, 1);

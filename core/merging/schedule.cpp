@@ -13,9 +13,21 @@ namespace {
 
 constexpr int64_t kMaxR = 1'000'000;  // far beyond any sequence; keeps the arithmetic in range
 
+/// A spec may come from a file, and be of any length.
+std::string in_quotes(std::string_view spec) {
+  static constexpr size_t kMost = 64;
+  size_t end = std::min(spec.size(), kMost);
+  if (end < spec.size()) {  // not within a character of UTF-8
+    while (end > kMost - 4 && (static_cast<uint8_t>(spec[end]) & 0xC0U) == 0x80) --end;
+  }
+  std::string text = "'";
+  text.append(spec.substr(0, end)).append(end < spec.size() ? "…'" : "'");
+  return text;
+}
+
 [[noreturn]] void bad_spec(std::string_view spec, const std::string& why) {
   throw Error(ErrorKind::kSettings,
-              "r schedule '" + std::string(spec) + "': " + why +
+              "r schedule " + in_quotes(spec) + ": " + why +
                   " (expected a number '13', 'r:inflection' with inflection in [-1, 1] such as "
                   "'16:-1', a list '16,16,8,0', or 'keep=0.5')");
 }
@@ -38,7 +50,7 @@ std::optional<T> parse_number(std::string_view text) {
 
 int64_t parse_r(std::string_view spec, std::string_view text) {
   const auto r = parse_number<int64_t>(text);
-  if (!r) bad_spec(spec, "'" + std::string(text) + "' is not a whole number");
+  if (!r) bad_spec(spec, in_quotes(text) + " is not a whole number");
   if (*r < 0) bad_spec(spec, "r must not be negative");
   if (*r > kMaxR) bad_spec(spec, "r is too large");
   return *r;
@@ -62,9 +74,9 @@ int64_t smallest_r_keeping(double share, const std::string& spec, const TokenGeo
   int64_t low = 0;
   int64_t high = std::max<int64_t>(0, (geometry.tokens - geometry.protected_tokens) / 2);
   if (const double least = share_of(high); least > share) {
-    throw Error(ErrorKind::kSettings, "r schedule '" + spec + "': no r reaches this share; the " +
-                                          "least that this model can keep is " +
-                                          format_share(least));
+    throw Error(ErrorKind::kSettings,
+                "r schedule " + in_quotes(spec) + ": no r reaches this share; the " +
+                    "least that this model can keep is " + format_share(least));
   }
   while (low < high) {  // the share falls as r grows
     const int64_t middle = (low + high) / 2;
@@ -113,7 +125,7 @@ std::vector<int64_t> Schedule::resolve(const TokenGeometry& geometry) const {
   if (const auto* list = std::get_if<List>(&kind_)) {
     if (list->r.size() > depth) {
       throw Error(ErrorKind::kSettings,
-                  "r schedule '" + spec_ + "': " + std::to_string(list->r.size()) +
+                  "r schedule " + in_quotes(spec_) + ": " + std::to_string(list->r.size()) +
                       " values, but the model has " + std::to_string(depth) + " blocks");
     }
     std::vector<int64_t> r = list->r;

@@ -1,28 +1,50 @@
 #include "vit/cpu_forward.h"
 
 #include <algorithm>
+#include <string>
 #include <utility>
 
+#include "error.h"
 #include "vit/cpu_pass.h"
 #include "vit/cpu_profile.h"
 #include "vit/cpu_team.h"
 #include "vit/cpu_workspace.h"
 
 namespace tome {
+namespace {
+
+/// Why the kernels cannot run a model, or null.
+const char* obstacle(const ViTConfig& config, const CpuKernels& kernels) {
+  if (config.prefix_tokens() > CpuForward::kMostPrefixTokens) return "too many prefix tokens";
+  const int64_t head_dim = config.dim / config.heads;
+  const bool whole_steps =
+      !kernels.bf16 || (head_dim % 2 == 0 && config.mlp_hidden % 2 == 0 &&
+                        config.channels * config.patch * config.patch % 2 == 0);
+  return whole_steps ? nullptr : "sizes that are no whole steps of bfloat16";
+}
+
+const ViTConfig& checked(const ViTConfig& config, const CpuKernels& kernels) {
+  if (const char* found = obstacle(config, kernels)) {
+    throw Error(ErrorKind::kFailed,
+                std::string("CpuForward: found ") + found + ", expected a model for " +
+                    kernels.name + " with at most " +
+                    std::to_string(CpuForward::kMostPrefixTokens) + " prefix tokens");
+  }
+  return config;
+}
+
+}  // namespace
 
 std::unique_ptr<CpuForward> CpuForward::make(const ViTConfig& config, const ViTWeights& weights,
                                              bool bf16) {
   const CpuKernels* kernels = best_cpu_kernels(bf16);
-  const int64_t head_dim = config.dim / config.heads;
-  const bool whole_steps = !bf16 || (head_dim % 2 == 0 && config.mlp_hidden % 2 == 0 &&
-                                     config.channels * config.patch * config.patch % 2 == 0);
-  if (kernels == nullptr || !whole_steps || config.prefix_tokens() > 64) return nullptr;
+  if (kernels == nullptr || obstacle(config, *kernels) != nullptr) return nullptr;
   return std::make_unique<CpuForward>(config, weights, *kernels);
 }
 
 CpuForward::CpuForward(const ViTConfig& config, const ViTWeights& weights,
                        const CpuKernels& kernels)
-    : config_(config), kernels_(kernels), weights_(config, weights, kernels) {}
+    : config_(checked(config, kernels)), kernels_(kernels), weights_(config, weights, kernels) {}
 
 CpuForward::~CpuForward() = default;
 

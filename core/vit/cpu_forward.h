@@ -37,9 +37,14 @@ struct CpuRun {
 
 class CpuForward {
  public:
+  /// A pass lists them on its stack.
+  static constexpr int64_t kMostPrefixTokens = 64;
+
   /// Null where this processor or this model needs LibTorch's operators.
   static std::unique_ptr<CpuForward> make(const ViTConfig& config, const ViTWeights& weights,
                                           bool bf16);
+  /// @throws Error kFailed if the model has more than kMostPrefixTokens, or sizes that are no whole
+  ///   steps of the kernels
   CpuForward(const ViTConfig& config, const ViTWeights& weights, const CpuKernels& kernels);
   ~CpuForward();
 

@@ -25,6 +25,10 @@ enum class Epilogue {
   kFloat,  ///< out = sum + bias, out float32
 };
 
+/// Steps of an inner dimension that are summed at once where sums are added up in memory: with the
+/// block's rows, that part of a panel stays in the second-level cache.
+inline constexpr int64_t kMostPartSteps = 1024;
+
 /// The score of a key that is not there. Finite: infinities have no difference.
 inline constexpr float kNoKey = -1e30F;
 

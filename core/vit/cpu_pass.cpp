@@ -10,7 +10,6 @@ namespace {
 
 /// Rows of a product's chunk: with two panels of weights they stay in the second-level cache.
 constexpr int64_t kChunkBytes = 640 << 10;
-constexpr int64_t kPartSteps = 1024;  // as in cpu_product_body.h
 
 }  // namespace
 
@@ -74,7 +73,7 @@ void CpuPass::linear(const CpuLinear& layer, const CpuBuffer& from, int64_t from
 void CpuPass::product(const ProductArgs& args) {
   const int64_t threads = team_.threads();
   const int64_t panels = kernels_.panels(args.columns);
-  const int64_t part_bytes = std::min(args.steps, kPartSteps) * 4;
+  const int64_t part_bytes = std::min(args.steps, kMostPartSteps) * 4;
   const int64_t most_rows = std::max(2 * kernels_.block_rows, kChunkBytes / part_bytes);
   int64_t chunks = (args.rows + most_rows - 1) / most_rows;
   if (chunks * panels < 3 * threads) {
@@ -82,7 +81,7 @@ void CpuPass::product(const ProductArgs& args) {
     chunks = std::max(chunks, std::min(wanted, args.rows / kernels_.block_rows + 1));
   }
   // Parts of a long inner dimension are gone through for a group of panels at once.
-  const bool parts = args.steps > kPartSteps && args.epilogue == Epilogue::kAdd;
+  const bool parts = args.steps > kMostPartSteps && args.epilogue == Epilogue::kAdd;
   const int64_t groups =
       parts ? std::min(panels, std::max<int64_t>(1, (4 * threads + chunks - 1) / chunks)) : panels;
   team_.for_each(chunks * groups, [&](int64_t item, int) {

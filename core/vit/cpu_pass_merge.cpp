@@ -90,8 +90,7 @@ void CpuPass::match(int64_t b, int64_t r, int thread) {
 }
 
 void CpuPass::plan(SampleTokens& sample, int64_t r) const {
-  static constexpr int64_t kMostPrefix = 64;
-  int64_t protected_tokens[kMostPrefix];
+  int64_t protected_tokens[CpuForward::kMostPrefixTokens];
   std::iota(protected_tokens, protected_tokens + prefix_, 0);
   PlanView view;
   view.score = sample.score.data();

@@ -216,8 +216,6 @@ const BlockFunction* blocks_of(Epilogue epilogue) {
   return kBlocks<E, Epilogue::kFloat>.data();
 }
 
-// A panel's part that is summed at once: with the block's rows it stays in the second-level cache.
-constexpr int64_t kMostSteps = 1024;
 constexpr float kNoBias[kPanel] = {};
 
 /// The products of one panel group: the inner dimension in parts where it is long and sums can be
@@ -226,7 +224,7 @@ template <class E>
 void product(const ProductArgs& args, int64_t first, int64_t last) {
   const BlockFunction* blocks = blocks_of<E>(args.epilogue);
   const bool parts = args.epilogue == Epilogue::kAdd;
-  const int64_t count = parts ? (args.steps + kMostSteps - 1) / kMostSteps : 1;
+  const int64_t count = parts ? (args.steps + kMostPartSteps - 1) / kMostPartSteps : 1;
   const int64_t row_blocks = (args.rows + kBlockRows - 1) / kBlockRows;
   const int64_t out_bytes = args.epilogue == Epilogue::kStore || args.epilogue == Epilogue::kAct
                                 ? sizeof(typename E::T)

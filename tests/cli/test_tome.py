@@ -118,15 +118,21 @@ def test_classify_clip_model_at_another_length():
 
 
 def test_scores_that_are_no_numbers():
-    """A model whose head gives NaN has no tags, and none of its answers is right."""
+    """A NaN in a file is refused. A model that overflows has no tags, and no right answers."""
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "model"
         shutil.copytree(CAMERA_STATE, model)
         weights = bytearray((model / "model.safetensors").read_bytes())
         size = int.from_bytes(weights[:8], "little")
         header = json.loads(weights[8 : 8 + size])
-        begin, end = (8 + size + offset for offset in header["head.bias"]["data_offsets"])
+        assert header["head.weight"]["dtype"] == "BF16"
+        begin, end = (8 + size + offset for offset in header["head.weight"]["data_offsets"])
         weights[begin:end] = b"\xff" * (end - begin)
+        (model / "model.safetensors").write_bytes(weights)
+        refused = tome("classify", "--model", model, demo_clip(folder, 8))
+        assert_one_error_line(refused, "model.safetensors", "head.weight", "nan", "finite")
+        largest = b"\x7f\x7f"  # sums of its products are infinite, either way
+        weights[begin:end] = largest * ((end - begin) // len(largest))
         (model / "model.safetensors").write_bytes(weights)
         out = tome_ok("classify", "--model", model, "--json", demo_clip(folder, 8))
         assert [json.loads(line)["tags"] for line in out.splitlines()] == [[]]

@@ -1,6 +1,9 @@
 // Model folders: what is read from them, and one clear error for each way they can be wrong.
 #include "checkpoint/checkpoint.h"
 
+#include <cmath>
+#include <limits>
+
 #include "checkpoint/positions.h"
 #include "checkpoint_test_util.h"
 #include "shared_data.h"
@@ -81,7 +84,7 @@ TEST(LoadCheckpoint, RefusesLabelsThatDoNotFit) {
   model.config["label_names"] = {"a", "b"};
   refuses(model.write(), ErrorKind::kFormat, {"config.json", "label_names", "2 labels", "5"});
   model.config["label_names"] = {"a", "b", "c", "d", 5};
-  refuses(model.write(), ErrorKind::kFormat, {"label_names", "strings"});
+  refuses(model.write(), ErrorKind::kFormat, {"label_names[4] is 5", "a string"});
   model.config["id2label"] = {{"0", "p"}, {"1", "q"}, {"2", "r"}, {"3", "s"}, {"5", "t"}};
   refuses(model.write(), ErrorKind::kFormat, {"id2label", "4", "missing"});
   model.config["id2label"] = {{"0", "p"}};
@@ -164,6 +167,61 @@ TEST_P(EveryTensor, IsFloatingPoint) {
   for (const auto type : {at::kHalf, at::kBFloat16, at::kDouble}) {
     model.tensors[first.first] = first.second.to(type);
     load_checkpoint(model.write());
+  }
+}
+
+TEST_P(EveryTensor, IsFinite) {
+  ModelFolder model(GetParam());
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (const auto& [name, tensor] : testing::Tensors(model.tensors)) {
+    SCOPED_TRACE(name);
+    at::Tensor spoilt = tensor.clone();
+    spoilt.view(-1)[-1] = std::nan("");
+    model.tensors[name] = spoilt;
+    const std::string last = " at place " + std::to_string(tensor.numel() - 1);
+    refuses(model.write(), ErrorKind::kFormat, {"model.safetensors: tensor " + name, "nan" + last});
+    spoilt.view(-1)[-1] = -infinity;
+    model.tensors[name] = spoilt.to(at::kHalf);
+    refuses(model.write(), ErrorKind::kFormat, {name + " holds -inf" + last, "finite"});
+    model.tensors[name] = tensor;
+  }
+}
+
+// What float32 has no number for, among numbers that a sum or a maximum would hide it in.
+TEST(LoadCheckpoint, RefusesNumbersBeyondFloat32) {
+  ModelFolder model("vit");
+  at::Tensor& weight = model.tensors.at("vit.encoder.layer.0.intermediate.dense.weight");
+  const auto most = static_cast<double>(std::numeric_limits<float>::max());
+  weight = weight.to(at::kDouble);
+  weight[0][0] = most;
+  weight[0][1] = -most;
+  EXPECT_EQ(load_checkpoint(model.write()).weights.blocks[0].fc1.weight[0][1].item<double>(),
+            -most);
+  weight[1][0] = 1e300;
+  refuses(model.write(), ErrorKind::kFormat,
+          {"intermediate.dense.weight", "1e+300 at place 32", "float32"});
+  weight = weight.to(at::kFloat);
+  refuses(model.write(), ErrorKind::kFormat, {"intermediate.dense.weight", "inf at place 32"});
+}
+
+// Tensors are read in blocks.
+TEST(LoadCheckpoint, ReadsLongTensorsWhole) {
+  ModelFolder model("timm_registers");
+  at::Tensor& weight = model.tensors.at("head.weight");
+  const int64_t classes = 1500;  // 48000 numbers: two blocks and a part
+  model.config["num_classes"] = classes;
+  model.tensors["head.bias"] = at::randn({classes});
+  for (const auto type : {at::kFloat, at::kHalf, at::kBFloat16, at::kDouble}) {
+    weight = at::randn({classes, 32}).to(type);
+    EXPECT_TRUE(
+        at::equal(load_checkpoint(model.write()).weights.head.weight, weight.to(at::kFloat)));
+    for (const int64_t row : {int64_t{0}, int64_t{511}, int64_t{512}, classes - 1}) {
+      const at::Tensor kept = weight.clone();
+      weight[row][31] = std::nan("");
+      refuses(model.write(), ErrorKind::kFormat,
+              {"head.weight", "nan at place " + std::to_string(32 * row + 31)});
+      weight = kept;
+    }
   }
 }
 

@@ -166,5 +166,22 @@ TEST(Mutations, HugeSizesAllocateNothing) {
   EXPECT_LT(after.ru_maxrss - before.ru_maxrss, 64 * 1024) << "KiB";
 }
 
+// Nor must a labels file: 16 million labels are counted before one of them becomes a string.
+TEST(Mutations, ManyLabelsAllocateNothing) {
+  testing::ModelFolder model("vit");
+  LoadOptions options;
+  options.labels_file = model.write() / "many.txt";
+  std::string text;
+  for (int i = 0; i < 1 << 24; ++i) text += "a\n";
+  write_file(*options.labels_file, text);
+  rusage before{};
+  ::getrusage(RUSAGE_SELF, &before);
+  testing::expect_error([&] { load_checkpoint(model.path(), options); }, ErrorKind::kFormat,
+                        {"many.txt", "16777216 labels, expected 3"});
+  rusage after{};
+  ::getrusage(RUSAGE_SELF, &after);
+  EXPECT_LT(after.ru_maxrss - before.ru_maxrss, 64 * 1024) << "KiB";
+}
+
 }  // namespace
 }  // namespace tome

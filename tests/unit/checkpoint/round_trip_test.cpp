@@ -74,7 +74,7 @@ class RoundTrip : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(RoundTrip, LoadsBackEqual) {
   Checkpoint saved = load_checkpoint(fixtures() / "hf" / GetParam());
-  saved.default_schedule = "16,8,0";
+  saved.default_schedule = "16,8";
   saved.activation = ScoreActivation::kSigmoid;
   saved.labels[0] = "ein \"Kätzchen\"\\";
   const TempFolder folder;

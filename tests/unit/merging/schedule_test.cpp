@@ -112,6 +112,29 @@ TEST(Schedule, MacsByHand) {
   EXPECT_EQ(block_macs({1}, {1, 4, 0, 2, 3}), 48 + 64 + 16 + 36);
 }
 
+// A spec may come from a file.
+TEST(Schedule, QuotesLittleOfALongSpec) {
+  const auto refusal = [](const std::string& spec) -> std::string {
+    try {
+      resolve(spec);
+      return "accepted";
+    } catch (const Error& error) {
+      return error.what();
+    }
+  };
+  std::string list = "1";
+  for (int i = 0; i < 10000; ++i) list += ",1";
+  for (const std::string& spec :
+       {std::string(100000, 'x'), std::string(100000, '1'), "keep=" + std::string(100000, '9'),
+        "0:" + std::string(100000, '7'), list}) {
+    const std::string text = refusal(spec);
+    EXPECT_LT(text.size(), 400U);
+    EXPECT_EQ(text.find(spec.substr(0, 64) + "…'"), std::string("r schedule '").size()) << text;
+  }
+  // Nor is it cut within a character.
+  EXPECT_NE(refusal(std::string(63, 'x') + "猫猫").find("xxx…'"), std::string::npos);
+}
+
 TEST(Schedule, RejectsNonsense) {
   for (const char* spec :
        {"",       " ",        "abc",      "-1",      "1.5", "13:",  ":1",

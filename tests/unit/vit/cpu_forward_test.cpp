@@ -12,6 +12,7 @@
 #include <string>
 #include <thread>
 
+#include "error.h"
 #include "vit/cpu_team.h"
 #include "vit/model.h"
 #include "vit_fixtures.h"
@@ -171,6 +172,23 @@ TEST_P(CpuKernelSets, OptionsOfTheArchitecture) {
   config.weighted_pool = true;
   config.mlp_hidden = 2200;  // longer than what is summed in one part
   expect_same(config, 1, {20, 20, 20, 20}, 4);
+}
+
+TEST_P(CpuKernelSets, AsManyPrefixTokensAsAPassHasPlaceFor) {
+  ViTConfig config = parity_config();
+  config.registers = CpuForward::kMostPrefixTokens - 1;  // and the class token
+  expect_same(config, 2, {8, 8, 8, 8});
+  config.registers += 1;
+  const ViTWeights weights = random_weights(config);
+  EXPECT_THROW(CpuForward(config, weights, *kernels_), Error);
+  EXPECT_EQ(CpuForward::make(config, weights, kernels_->bf16), nullptr);
+}
+
+TEST_P(CpuKernelSets, RefuseWhatIsNoWholeSteps) {
+  ViTConfig config = parity_config();
+  config.mlp_hidden = 107;
+  if (!kernels_->bf16) return expect_same(config, 2, {});
+  EXPECT_THROW(CpuForward(config, random_weights(config), *kernels_), Error);
 }
 
 TEST_P(CpuKernelSets, EqualOnAnyNumberOfThreads) {
