@@ -93,6 +93,10 @@ void set_property(GObject* object, guint id, const GValue* value, GParamSpec* sp
   if (!impl_of(object).set_property(id, value)) {
     G_OBJECT_WARN_INVALID_PROPERTY_ID(object, id, spec);
   }
+  const bool at_once = (spec->flags & GST_PARAM_MUTABLE_PLAYING) != 0;
+  if (!at_once && GST_STATE(object) > GST_STATE_READY) {
+    GST_WARNING_OBJECT(object, "%s has no effect before the element was in READY", spec->name);
+  }
 }
 
 void get_property(GObject* object, guint id, GValue* value, GParamSpec* spec) {
