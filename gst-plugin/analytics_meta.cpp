@@ -28,7 +28,13 @@ std::optional<Detection> read(const GstAnalyticsODMtd& od) {
   if (gst_analytics_od_mtd_get_location(&od, &x, &y, &width, &height, &confidence) == FALSE) {
     return std::nullopt;
   }
-  return Detection{gst_analytics_od_mtd_get_obj_type(&od), x, y, width, height, std::nullopt};
+  return Detection{gst_analytics_od_mtd_get_obj_type(&od),
+                   x,
+                   y,
+                   width,
+                   height,
+                   std::nullopt,
+                   static_cast<int>(od.id)};
 }
 
 std::optional<int64_t> track_of(GstAnalyticsRelationMeta* meta, const GstAnalyticsODMtd& od) {

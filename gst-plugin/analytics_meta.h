@@ -28,6 +28,7 @@ struct Detection {
   GQuark type = 0;
   int64_t x = 0, y = 0, width = 0, height = 0;
   std::optional<int64_t> track;  ///< of a related GstAnalyticsTrackingMtd
+  int id = 0;                    ///< of the GstAnalyticsODMtd in its relation meta
 
   /// What makes two of them the same.
   auto place() const { return std::tuple(type, x, y, width, height); }

@@ -59,6 +59,23 @@ std::optional<std::array<int, 4>> read_region(const GstStructure* structure) {
   return region;
 }
 
+/// Nothing where an older producer did not write the fields.
+std::optional<std::array<int, 2>> read_frame_size(const GstStructure* structure) {
+  std::array<int, 2> size{};
+  if (gst_structure_get_int(structure, "frame-width", size.data()) == FALSE ||
+      gst_structure_get_int(structure, "frame-height", &size[1]) == FALSE) {
+    return std::nullopt;
+  }
+  return size;
+}
+
+std::optional<DetectedObject> read_object(const GstStructure* structure) {
+  const char* type = gst_structure_get_string(structure, "region-type");
+  DetectedObject object{type != nullptr ? type : "", 0};
+  const bool has_id = gst_structure_get_int(structure, "region-id", &object.id) != FALSE;
+  return type != nullptr || has_id ? std::optional(object) : std::nullopt;
+}
+
 std::vector<Tag> read_tags(const GstStructure* structure) {
   const GValue* ids = array_field(structure, "label-ids");
   const GValue* labels = array_field(structure, "labels");
@@ -95,6 +112,14 @@ Ptr<GstStructure> to_structure(const Classification& result, const char* name) {
   if (result.region) {
     for (const int number : *result.region) append_int(region, number);
   }
+  if (result.frame_size) {
+    gst_structure_set(structure.get(), "frame-width", G_TYPE_INT, (*result.frame_size)[0],
+                      "frame-height", G_TYPE_INT, (*result.frame_size)[1], nullptr);
+  }
+  if (result.object) {
+    gst_structure_set(structure.get(), "region-type", G_TYPE_STRING, result.object->type.c_str(),
+                      "region-id", G_TYPE_INT, result.object->id, nullptr);
+  }
   Value ids(GST_TYPE_ARRAY);
   Value labels(GST_TYPE_ARRAY);
   Value scores(GST_TYPE_ARRAY);
@@ -114,6 +139,8 @@ Classification from_structure(const GstStructure* structure) {
   Classification result;
   if (const char* model = gst_structure_get_string(structure, "model")) result.model = model;
   result.region = read_region(structure);
+  result.frame_size = read_frame_size(structure);
+  result.object = read_object(structure);
   gst_structure_get_uint64(structure, "clip-start-pts", &result.clip_start);
   gst_structure_get_uint64(structure, "clip-end-pts", &result.clip_end);
   gst_structure_get_uint(structure, "n-frames", &result.frames);

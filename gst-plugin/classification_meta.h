@@ -23,10 +23,21 @@ struct Tag {
   double score = 0;
 };
 
+/// What a detector calls a region: type and id of its GstVideoRegionOfInterestMeta or
+/// GstAnalyticsODMtd.
+struct DetectedObject {
+  std::string type;
+  int id = 0;
+
+  bool operator==(const DetectedObject&) const = default;
+};
+
 /// One result: one model's view of one region.
 struct Classification {
   std::string model;
   std::optional<std::array<int, 4>> region;  ///< x, y, width, height in pixels; none: full frame
+  std::optional<std::array<int, 2>> frame_size;  ///< of the picture in which `region` counts
+  std::optional<DetectedObject> object;          ///< of a region; none: not known
   GstClockTime clip_start = GST_CLOCK_TIME_NONE;
   GstClockTime clip_end = GST_CLOCK_TIME_NONE;
   unsigned frames = 1;

@@ -4,8 +4,10 @@
 #include <gst/gst.h>
 #include <gst/video/video.h>
 
+#include <array>
 #include <atomic>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -79,6 +81,7 @@ class ClassifyElement {
   void notice_direction(double rate);
   bool is_backwards_clip();
   Outcome submit(BufferItem& item);
+  Outcome submit_nothing(BufferItem& item);
   std::optional<TomeFrame> map(GstBuffer* buffer, std::vector<TomeRegion> regions,
                                std::string& error);
   void judge_urgency(GstBuffer* buffer, int64_t arrival, TomeFrame& frame);
@@ -168,7 +171,8 @@ class ClassifyElement {
   bool undrained_ = false;  // frames were submitted since the last drain
 
   // The source pad's task.
-  std::vector<Classification> held_;  // the last results, with their age
+  std::vector<Classification> held_;              // the last results, with their age
+  std::optional<std::array<int, 2>> frame_size_;  // of the picture that was looked at last
 };
 
 }  // namespace tome::gst

@@ -60,7 +60,7 @@ GstFlowReturn ClassifyElement::chain(Ptr<GstBuffer> buffer) {
   if (!live_known_) find_out_if_live();
   notice_jump(buffer.get());
   item.restart = std::exchange(restart_, false);
-  if (item.restart) regions_.reset();
+  if (item.restart) regions_.restart();
   item.buffer = std::move(buffer);
   if (auto failure = submit(item)) {
     if (queue_.flow() != GST_FLOW_OK) return queue_.flow();
@@ -79,7 +79,10 @@ GstFlowReturn ClassifyElement::refused_buffer(GstFlowReturn flow) {
 GstFlowReturn ClassifyElement::enqueue(Item& item) {
   const GstFlowReturn flow = queue_.append(item);
   // A flush came between submission and here; without this its ticket would be waited for.
-  if (flow != GST_FLOW_OK) session_.flush();
+  if (flow != GST_FLOW_OK) {
+    session_.flush();
+    regions_.recount();
+  }
   return flow;
 }
 
@@ -90,18 +93,39 @@ Outcome ClassifyElement::submit(BufferItem& item) {
   if (running_.region == InferenceRegion::kRoiList) {
     const auto picture = picture_of(item.buffer.get(), info_, error);
     if (!picture) return Failure{TOME_ERROR_FORMAT, error};
-    item.regions = regions_.plan(item.buffer.get(), picture->width, picture->height);
+    item.regions = regions_.plan(item.buffer.get(), picture->width, picture->height,
+                                 running_.inference_interval);
     regions = item.regions.submitted();
-    if (regions.empty()) return std::nullopt;
+    if (regions.empty()) return submit_nothing(item);
   }
   auto frame = map(item.buffer.get(), std::move(regions), error);
   if (!frame) return Failure{TOME_ERROR_FORMAT, error};
+  item.regions.width = frame->width;
+  item.regions.height = frame->height;
   frame->discont = item.restart ? 1 : 0;
   if (skip_late_) judge_urgency(item.buffer.get(), item.arrival, *frame);
   undrained_ = true;
   if (auto failure = session_.submit(*frame, item.ticket)) return failure;
   if (running_.batch_size > 1 && pool_is_dry(item.buffer.get())) hurry();
   return std::nullopt;
+}
+
+/// A frame without a region counts for inference-interval like any other, so the core is given one:
+/// a single pixel, because nobody looks at it.
+Outcome ClassifyElement::submit_nothing(BufferItem& item) {
+  if (running_.inference_interval <= 1) return std::nullopt;
+  static constexpr uint8_t kPixel = 0;
+  TomeFrame frame{};
+  frame.format = TOME_FORMAT_GRAY8;
+  frame.width = frame.height = 1;
+  frame.plane[0] = &kPixel;
+  frame.stride[0] = 1;
+  frame.plane_size[0] = 1;
+  frame.pts = frame.duration = -1;
+  frame.discont = item.restart ? 1 : 0;
+  frame.no_inference = 1;
+  frame.release = [](void*) {};
+  return session_.submit(frame, item.ticket);
 }
 
 std::optional<TomeFrame> ClassifyElement::map(GstBuffer* buffer, std::vector<TomeRegion> regions,
@@ -161,7 +185,8 @@ GstFlowReturn ClassifyElement::flush_stop(Ptr<GstEvent> event) {
   const bool pushed = gst_pad_push_event(src_, event.release());
   session_.flush();
   queue_.clear(src_);
-  regions_.reset();
+  regions_.forget();
+  regions_.recount();
   lateness_.reset();
   held_.clear();
   restart_ = true;

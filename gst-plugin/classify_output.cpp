@@ -53,7 +53,7 @@ void ClassifyElement::loop() {
 /// only what is dropped is given up, and none of it holds for what follows.
 void ClassifyElement::skip_segment() {
   held_.clear();
-  regions_.reset();
+  regions_.forget();
   // Inferences of dropped frames end before their tickets are freed.
   hurry();
   queue_.skip_to_restart(src_);
@@ -93,6 +93,7 @@ TomeOutcome ClassifyElement::wait_for(TicketPtr& ticket, std::vector<Classificat
   if (outcome == TOME_TICKET_RESULT) {
     for (uint32_t i = 0; i < count; ++i) {
       results.push_back(to_classification(raw[i], session_.model_name()));
+      results.back().frame_size = frame_size_;
       stats_.count_inference(raw[i]);
     }
   } else if (outcome == TOME_TICKET_FAILED && queue_.flow() == GST_FLOW_OK) {
@@ -106,12 +107,13 @@ TomeOutcome ClassifyElement::wait_for(TicketPtr& ticket, std::vector<Classificat
 
 GstFlowReturn ClassifyElement::handle(BufferItem& item) {
   std::vector<Classification> fresh;
+  if (item.regions.width > 0) frame_size_ = {item.regions.width, item.regions.height};
   const TomeOutcome outcome = wait_for(item.ticket, fresh);
   queue_.finished_buffer();
   if (outcome == TOME_TICKET_FAILED) return kOwnError;
   // Cancelled by a flush: what the flush left behind must not be pushed after it.
   if (const GstFlowReturn flow = queue_.flow(); flow != GST_FLOW_OK) return flow;
-  if (outcome == TOME_TICKET_SKIPPED) {
+  if (outcome == TOME_TICKET_SKIPPED && item.regions.asks()) {
     stats_.count_skipped();
     post_skip(item.buffer.get());
   }
@@ -166,6 +168,7 @@ void ClassifyElement::attach(BufferItem& item, std::vector<Classification> fresh
 }
 
 void ClassifyElement::attach_regions(BufferItem& item, std::vector<Classification> fresh) {
+  name_objects(item.regions, fresh);
   post_results(fresh);
   const auto results = regions_.resolve(item.regions, std::move(fresh));
   if (results.empty()) return;

@@ -1,7 +1,9 @@
 #include "overlay_labels.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <cstdio>
+#include <limits>
 
 #include "printable.h"
 
@@ -33,7 +35,31 @@ OverlayLabel& block_of(std::vector<OverlayLabel>& labels,
   return found != labels.end() ? *found : labels.emplace_back(OverlayLabel{"", region});
 }
 
+/// `at` of `from` pixels, in `to` pixels, to the nearest; 64 bits and bounds for hostile metas.
+int scaled(int64_t at, int from, int to) {
+  const int64_t exact = at * to;
+  const int64_t nearest = (exact + (exact < 0 ? -from : from) / 2) / from;
+  return static_cast<int>(std::clamp<int64_t>(nearest, std::numeric_limits<int>::min() / 2,
+                                              std::numeric_limits<int>::max() / 2));
+}
+
 }  // namespace
+
+void scale_regions(std::span<Classification> results, int width, int height) {
+  for (Classification& result : results) {
+    if (!result.region || !result.frame_size) continue;
+    const auto [from_width, from_height] = *result.frame_size;
+    if (from_width <= 0 || from_height <= 0) continue;
+    // Both edges, so that neighbours still touch.
+    auto& [x, y, w, h] = *result.region;
+    const int right = scaled(int64_t{x} + w, from_width, width);
+    const int bottom = scaled(int64_t{y} + h, from_height, height);
+    x = scaled(x, from_width, width);
+    y = scaled(y, from_height, height);
+    w = right - x;
+    h = bottom - y;
+  }
+}
 
 std::vector<OverlayLabel> overlay_labels(std::span<const Classification> results, unsigned top_k) {
   const auto full_frames = std::count_if(results.begin(), results.end(),

@@ -19,6 +19,11 @@ struct OverlayLabel {
   bool operator==(const OverlayLabel&) const = default;
 };
 
+/// Scales regions from the frames that were classified to a frame of width x height pixels: a
+/// scaler in between copies metas as they are. Results that do not say how large their frame was
+/// stay as they are.
+void scale_regions(std::span<Classification> results, int width, int height);
+
 /// The best `top_k` tags of each result as "label 0.97", all full-frame results in one block (under
 /// their models' names if there are several), a region's results in one block each. Control
 /// characters become spaces, bytes that are no UTF-8 are replaced.

@@ -4,7 +4,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
 #include <functional>
+#include <sstream>
+#include <string>
 #include <utility>
 
 #include "gst_ptr.h"
@@ -61,6 +64,14 @@ DrawingPtr<GstVideoOverlayRectangle> rectangle(int x, int y, Size size,
       GST_VIDEO_OVERLAY_FORMAT_FLAG_PREMULTIPLIED_ALPHA));
 }
 
+/// The height of a font as Pango takes it, in pixels; 0 if the description has no size.
+double font_pixels(const PangoFontDescription& font) {
+  const double size = pango_font_description_get_size(&font) / double{PANGO_SCALE};
+  if (pango_font_description_get_size_is_absolute(&font) != FALSE) return size;
+  auto* fonts = PANGO_CAIRO_FONT_MAP(pango_cairo_font_map_get_default());
+  return size * pango_cairo_font_map_get_resolution(fonts) / 72;
+}
+
 /// One frame's drawing.
 class Canvas {
  public:
@@ -71,10 +82,10 @@ class Canvas {
         scratch_(cairo_image_surface_create(CAIRO_FORMAT_ARGB32, 1, 1)),
         cairo_(cairo_create(scratch_.get())) {
     font_.reset(pango_font_description_from_string(style.font.c_str()));
-    if ((pango_font_description_get_set_fields(font_.get()) & PANGO_FONT_MASK_SIZE) == 0) {
-      pango_font_description_set_absolute_size(font_.get(),
-                                               std::max(10, height / 24) * PANGO_SCALE);
-    }
+    const double size = font_pixels(*font_);
+    pango_font_description_set_absolute_size(
+        font_.get(),
+        (size > 0 ? std::min<double>(size, height) : std::max(10, height / 24)) * PANGO_SCALE);
     line_ = std::max(1, std::min(width, height) / 240);
   }
 
@@ -89,11 +100,42 @@ class Canvas {
   DrawingPtr<PangoLayout> layout_of(const std::string& text) {
     DrawingPtr<PangoLayout> layout(pango_cairo_create_layout(cairo_.get()));
     pango_layout_set_font_description(layout.get(), font_.get());
-    // Longer lines end in dots.
-    pango_layout_set_width(layout.get(), std::max(1, width_ - 4 * padding()) * PANGO_SCALE);
+    std::string fitted;
+    std::istringstream lines(text);
+    for (std::string line; std::getline(lines, line);) {
+      if (!fitted.empty()) fitted += '\n';
+      fitted += shortened(*layout, line);
+    }
+    // Where not even the score has room.
+    pango_layout_set_width(layout.get(), most_width() * PANGO_SCALE);
     pango_layout_set_ellipsize(layout.get(), PANGO_ELLIPSIZE_END);
-    pango_layout_set_text(layout.get(), text.c_str(), static_cast<int>(text.size()));
+    pango_layout_set_text(layout.get(), fitted.c_str(), static_cast<int>(fitted.size()));
     return layout;
+  }
+
+  int most_width() const { return std::max(1, width_ - 4 * padding()); }
+
+  bool fits(PangoLayout& layout, const std::string& line) const {
+    pango_layout_set_text(&layout, line.c_str(), static_cast<int>(line.size()));
+    int width = 0;
+    pango_layout_get_pixel_size(&layout, &width, nullptr);
+    return width <= most_width();
+  }
+
+  /// A line that is too long loses the end of its name, never the score behind it.
+  std::string shortened(PangoLayout& layout, const std::string& line) const {
+    const size_t score = line.rfind(' ');
+    if (score == std::string::npos || fits(layout, line)) return line;
+    const auto cut = [&](glong letters) {
+      const char* end = g_utf8_offset_to_pointer(line.c_str(), letters);
+      return std::string(line.c_str(), end) + "\u2026" + line.substr(score);
+    };
+    glong least = 0, most = g_utf8_strlen(line.c_str(), static_cast<gssize>(score));
+    while (least < most) {
+      const glong middle = (least + most + 1) / 2;
+      fits(layout, cut(middle)) ? least = middle : most = middle - 1;
+    }
+    return cut(least);
   }
 
   int padding() const { return 2 * line_ + 2; }
@@ -102,7 +144,9 @@ class Canvas {
     const auto layout = layout_of(label.text);
     PangoRectangle extents;
     pango_layout_get_pixel_extents(layout.get(), nullptr, &extents);
-    const Size size{extents.width + 2 * padding(), extents.height + 2 * padding()};
+    // What is larger than the frame is cut off at its edge, before there is memory for it.
+    const Size size{std::clamp(extents.width + 2 * padding(), 1, width_),
+                    std::clamp(extents.height + 2 * padding(), 1, height_)};
     const auto [x, y] = label.region ? beside(*label.region, size) : in_corner(size);
     append(rectangle(x, y, size, [&](cairo_t* cairo) {
       if (style_.shaded) {
@@ -117,25 +161,28 @@ class Canvas {
 
   std::pair<int, int> in_corner(Size size) const {
     const int margin = padding();
+    const Size room{width_ - size.width, height_ - size.height};
     int x = margin;
-    if (style_.horizontal == HorizontalAlign::kCenter) x = (width_ - size.width) / 2;
-    if (style_.horizontal == HorizontalAlign::kRight) x = width_ - size.width - margin;
-    const bool top = style_.vertical == VerticalAlign::kTop;
-    return {std::max(0, x), std::max(0, top ? margin : height_ - size.height - margin)};
+    if (style_.horizontal == HorizontalAlign::kCenter) x = room.width / 2;
+    if (style_.horizontal == HorizontalAlign::kRight) x = room.width - margin;
+    const int y = style_.vertical == VerticalAlign::kTop ? margin : room.height - margin;
+    return {std::clamp(x, 0, room.width), std::clamp(y, 0, room.height)};
   }
 
   /// Above the box, or inside it at its top where there is no room above.
   std::pair<int, int> beside(const std::array<int, 4>& box, Size size) const {
     const int y = box[1] >= size.height ? box[1] - size.height : box[1];
-    return {std::clamp(box[0], 0, std::max(0, width_ - size.width)), std::max(0, y)};
+    return {std::clamp(box[0], 0, width_ - size.width), std::clamp(y, 0, height_ - size.height)};
   }
 
   /// Four thin rectangles: a picture as large as the box would be blended as a whole.
   void add_box(const std::array<int, 4>& box) {
     const int left = std::clamp(box[0], 0, width_);
     const int top = std::clamp(box[1], 0, height_);
-    const int right = std::clamp(box[0] + box[2], left, width_);
-    const int bottom = std::clamp(box[1] + box[3], top, height_);
+    // 64 bits: x + width of a hostile meta wraps around in 32.
+    const int right = static_cast<int>(std::clamp<int64_t>(int64_t{box[0]} + box[2], left, width_));
+    const int bottom =
+        static_cast<int>(std::clamp<int64_t>(int64_t{box[1]} + box[3], top, height_));
     const int across = std::min(line_, bottom - top), down = std::min(line_, right - left);
     add_bar(left, top, {right - left, across});
     add_bar(left, bottom - across, {right - left, across});

@@ -29,11 +29,17 @@ std::optional<int64_t> tracking_id(GstVideoRegionOfInterestMeta* roi) {
 }
 
 Detection detection_of(const GstVideoRegionOfInterestMeta& roi) {
-  return {roi.roi_type, roi.x, roi.y, roi.w, roi.h, std::nullopt};
+  return {roi.roi_type, roi.x, roi.y, roi.w, roi.h, std::nullopt, roi.id};
 }
 
 bool matches(const RegionTarget& target, const GstVideoRegionOfInterestMeta& roi) {
-  return target.id == roi.id && target.found.place() == detection_of(roi).place();
+  return target.found.id == roi.id && target.found.place() == detection_of(roi).place();
+}
+
+/// By the tracker's id, where there is one: trackers may leave the region's own at zero.
+DetectedObject object_of(const Detection& found) {
+  const char* type = g_quark_to_string(found.type);
+  return {type != nullptr ? type : "", static_cast<int>(found.track.value_or(found.id))};
 }
 
 Ptr<GstStructure> region_param(const Classification& result) {
@@ -57,6 +63,11 @@ std::vector<TomeRegion> RegionPlan::submitted() const {
   return regions;
 }
 
+bool RegionPlan::asks() const {
+  return !active || std::any_of(targets.begin(), targets.end(),
+                                [](const RegionTarget& target) { return target.submitted; });
+}
+
 void RegionTracker::configure(const std::string& object_classes, unsigned reclassify_interval) {
   const std::scoped_lock lock(mutex_);
   types_.clear();
@@ -68,12 +79,26 @@ void RegionTracker::configure(const std::string& object_classes, unsigned reclas
     types_.push_back(g_quark_from_string(name.c_str()));
   }
   interval_ = reclassify_interval;
-  tracks_.clear();
+  counted_ = 0;
+  start_tracks();
 }
 
-void RegionTracker::reset() {
+void RegionTracker::start_tracks() { tracks_ = std::make_shared<RegionTracks>(); }
+
+void RegionTracker::restart() {
   const std::scoped_lock lock(mutex_);
-  tracks_.clear();
+  start_tracks();
+}
+
+void RegionTracker::forget() {
+  const std::scoped_lock lock(mutex_);
+  start_tracks();
+  ++era_;
+}
+
+void RegionTracker::recount() {
+  const std::scoped_lock lock(mutex_);
+  counted_ = 0;
 }
 
 bool RegionTracker::wanted(GQuark type) const {
@@ -81,54 +106,69 @@ bool RegionTracker::wanted(GQuark type) const {
 }
 
 bool RegionTracker::due(RegionTarget& target) {
-  if (!target.found.track || interval_ == 1) return true;
-  Track& track = tracks_[*target.found.track];
+  if (!target.found.track) return true;
+  RegionTrack& track = (*tracks_)[*target.found.track];
   if (std::exchange(track.seen, frame_) == frame_) {
     target.found.track.reset();
     return true;
   }
   const bool now = !track.submitted || (interval_ > 0 && frame_ - *track.submitted >= interval_);
-  if (now) track.submitted = frame_;
+  if (now && due_frame_) track.submitted = frame_;
   return now;
 }
 
 void RegionTracker::forget_old() {
   if (frame_ % kForgetAfter != 0) return;
-  std::erase_if(tracks_,
+  std::erase_if(*tracks_,
                 [&](const auto& entry) { return frame_ - entry.second.seen > kForgetAfter; });
 }
 
-RegionPlan RegionTracker::plan(GstBuffer* buffer, int width, int height) {
+RegionPlan RegionTracker::plan(GstBuffer* buffer, int width, int height,
+                               unsigned inference_interval) {
   const std::scoped_lock lock(mutex_);
-  RegionPlan plan;
-  plan.active = true;
-  plan.frame = ++frame_;
+  due_frame_ = counted_++ % inference_interval == 0;
   forget_old();
+  RegionPlan plan{true, width, height, ++frame_, {}, tracks_};
   gpointer state = nullptr;
   while (GstMeta* meta = gst_buffer_iterate_meta_filtered(
              buffer, &state, GST_VIDEO_REGION_OF_INTEREST_META_API_TYPE)) {
     auto* roi = reinterpret_cast<GstVideoRegionOfInterestMeta*>(meta);
     Detection found = detection_of(*roi);
     found.track = tracking_id(roi);
-    add_target(plan, found, roi->id, width, height);
+    add_target(plan, found);
   }
   const std::vector<Detection> detections = detections_on(buffer);
   if (detections.empty()) return plan;
   std::set<decltype(Detection().place())> known;
   for (const RegionTarget& target : plan.targets) known.insert(target.found.place());
   for (const Detection& found : detections) {
-    if (!known.contains(found.place())) add_target(plan, found, 0, width, height);
+    if (!known.contains(found.place())) add_target(plan, found);
   }
   return plan;
 }
 
-void RegionTracker::add_target(RegionPlan& plan, Detection found, int id, int width, int height) {
+void RegionTracker::add_target(RegionPlan& plan, const Detection& found) {
   if (!wanted(found.type)) return;
-  const auto clipped = clip(found, width, height);
+  const auto clipped = clip(found, plan.width, plan.height);
   if (!clipped) return;
-  RegionTarget target{found, id, *clipped, false};
+  RegionTarget target{found, *clipped, false};
   target.submitted = due(target);
   plan.targets.push_back(target);
+}
+
+/// The track's last result as it stands on a frame on which it was not classified.
+std::optional<Classification> RegionTracker::held(const RegionPlan& plan,
+                                                  const RegionTarget& target,
+                                                  RegionTrack& track) const {
+  // Did not take place: due again.
+  if (target.submitted && track.submitted == plan.frame) track.submitted.reset();
+  if (!track.result || track.era != era_) return std::nullopt;
+  Classification result = *track.result;
+  result.age = static_cast<unsigned>(plan.frame - track.classified);
+  result.region = {target.clipped.x, target.clipped.y, target.clipped.width, target.clipped.height};
+  result.frame_size = {plan.width, plan.height};
+  result.object = object_of(target.found);
+  return result;
 }
 
 std::vector<RegionResult> RegionTracker::resolve(const RegionPlan& plan,
@@ -138,27 +178,31 @@ std::vector<RegionResult> RegionTracker::resolve(const RegionPlan& plan,
   size_t next_fresh = 0;
   for (size_t i = 0; i < plan.targets.size(); ++i) {
     const RegionTarget& target = plan.targets[i];
-    const auto track_id = target.found.track;
-    const auto found = track_id && interval_ != 1 ? tracks_.find(*track_id) : tracks_.end();
-    Track* track = found != tracks_.end() ? &found->second : nullptr;
+    const auto found =
+        target.found.track ? plan.tracks->find(*target.found.track) : plan.tracks->end();
+    RegionTrack* track = found != plan.tracks->end() ? &found->second : nullptr;
     if (target.submitted && next_fresh < fresh.size()) {
       Classification& result = fresh[next_fresh++];
       if (track != nullptr) {
         track->result = result;
         track->classified = plan.frame;
+        track->era = era_;
+        track->submitted = std::max(track->submitted, std::optional(plan.frame));
       }
       results.push_back({i, std::move(result)});
-      continue;
+    } else if (track != nullptr) {
+      if (auto result = held(plan, target, *track)) results.push_back({i, std::move(*result)});
     }
-    if (track == nullptr) continue;
-    if (target.submitted) track->submitted.reset();  // did not take place: due again
-    if (!track->result) continue;
-    Classification held = *track->result;
-    held.age = static_cast<unsigned>(plan.frame - track->classified);
-    held.region = {target.clipped.x, target.clipped.y, target.clipped.width, target.clipped.height};
-    results.push_back({i, std::move(held)});
   }
   return results;
+}
+
+void name_objects(const RegionPlan& plan, std::vector<Classification>& fresh) {
+  size_t next = 0;
+  for (const RegionTarget& target : plan.targets) {
+    if (next == fresh.size()) return;
+    if (target.submitted) fresh[next++].object = object_of(target.found);
+  }
 }
 
 void attach_region_classes(GstBuffer* buffer, const RegionPlan& plan,

@@ -29,6 +29,11 @@ Json tags_of(const Classification& result) {
   return tags;
 }
 
+Json object_of(const Classification& result) {
+  if (!result.object) return nullptr;
+  return {{"type", result.object->type}, {"id", result.object->id}};
+}
+
 Json clip_of(const Classification& result) {
   if (result.frames <= 1) return nullptr;
   return {{"start", seconds(result.clip_start)},
@@ -59,6 +64,10 @@ std::string result_line(const Classification& result, GstClockTime pts, const st
   line["stream"] = stream;
   line["model"] = result.model;
   line["region"] = result.region ? Json(*result.region) : Json(nullptr);
+  if (result.region) {
+    line["frame"] = result.frame_size ? Json(*result.frame_size) : Json(nullptr);
+  }
+  line["object"] = object_of(result);
   line["clip"] = clip_of(result);
   line["age"] = result.age;
   line["tags"] = tags_of(result);

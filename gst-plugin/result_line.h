@@ -14,9 +14,11 @@ namespace tome::gst {
 std::string rfc3339(std::chrono::system_clock::time_point time);
 
 /// The object without a line end. Keys, in this order: time (RFC 3339), pts (seconds or null),
-/// stream, model, region (null for the full frame, or [x, y, w, h]), clip (null for a single frame,
-/// or {start, end, frames} in seconds), age, tags ([{id, label, score}], best first), tokens_in,
-/// tokens_out. Text that is not UTF-8 has its bad bytes replaced.
+/// stream, model, region (null for the full frame, or [x, y, w, h]), frame (of a region only: the
+/// size [w, h] of the picture in which it counts, or null), object (a region's {type, id}, or
+/// null), clip (null for a single frame, or {start, end, frames} in seconds), age, tags ([{id,
+/// label, score}], best first), tokens_in, tokens_out. Text that is not UTF-8 has its bad bytes
+/// replaced.
 std::string result_line(const Classification& result, GstClockTime pts, const std::string& stream,
                         std::chrono::system_clock::time_point time);
 

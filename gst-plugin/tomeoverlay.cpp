@@ -7,8 +7,8 @@
  * Draws what tomeclassify recognised: the best tags in a corner, and each region's beside its box.
  * Where downstream composes overlays itself (GstVideoOverlayCompositionMeta, as OpenGL and Wayland
  * sinks do) the text travels as that meta and the pixels stay as they are, in any memory; elsewhere
- * it is blended into the frames. Regions are in pixels of the frame that was classified, so put it
- * before any scaling.
+ * it is blended into the frames. Boxes follow a scaler that stands in between, but not a crop or
+ * the borders that a scaler adds: where those are, put it before them.
  *
  * ## Example pipeline
  * |[
@@ -216,16 +216,17 @@ std::string draw(Overlay& impl, GstBuffer* buffer) {
     const std::scoped_lock lock(impl.mutex);
     options = impl.options;
   }
-  std::vector<tome::gst::OverlayLabel> labels;
-  if (!options.silent) {
-    labels = tome::gst::overlay_labels(tome::gst::results_of(buffer), options.top_k);
-  }
+  std::vector<tome::gst::Classification> results;
+  if (!options.silent) results = tome::gst::results_of(buffer);
   // Nothing of ours, and what came with the buffer goes on as it came.
   const bool came_with = gst_buffer_get_video_overlay_composition_meta(buffer) != nullptr;
-  if (labels.empty() && (impl.attach || !came_with)) return "";
+  if (results.empty() && (impl.attach || !came_with)) return "";
   std::string problem;
   const auto picture = tome::gst::picture_of(buffer, impl.info, problem);
   if (!picture) return problem;
+  tome::gst::scale_regions(results, picture->width, picture->height);
+  const auto labels = tome::gst::overlay_labels(results, options.top_k);
+  if (labels.empty() && (impl.attach || !came_with)) return "";
   auto composition =
       joined(buffer, impl.painter.paint(labels, options.style, picture->width, picture->height));
   if (!composition) return "";
@@ -344,7 +345,7 @@ void install_properties(GObjectClass* klass) {
   add(kPropFontDesc,
       g_param_spec_string("font-desc", "font-desc",
                           "Pango font description, as \"Sans Bold 18\"; without a size, it follows "
-                          "the frame's height",
+                          "the frame's height, which it never exceeds",
                           style.font.c_str(), kPlaying));
   add(kPropColor, g_param_spec_uint("color", "color", "Color of text and boxes (ARGB)", 0,
                                     G_MAXUINT32, style.color, kPlaying));

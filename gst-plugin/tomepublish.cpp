@@ -12,8 +12,9 @@
  * too.
  *
  * Keys: time (wall clock, RFC 3339), pts (seconds of the stream), stream, model, region (null for
- * the full frame, or [x, y, w, h]), clip (null, or start, end in seconds, and frames), age, tags
- * (array of id, label, score, best first), tokens_in, tokens_out.
+ * the full frame, or [x, y, w, h]), frame (only of regions: [w, h] of the picture they count in),
+ * object (null, or the detector's type and id of the region), clip (null, or start, end in seconds,
+ * and frames), age, tags (array of id, label, score, best first), tokens_in, tokens_out.
  *
  * ## Example pipeline
  * |[

@@ -127,6 +127,7 @@ TEST_F(Analytics, DetectionsAreClassifiedAndRelated) {
   const auto results = gst::results_of(out.get());
   ASSERT_EQ(results.size(), 2U);
   EXPECT_EQ(results[1].region, (std::array<int, 4>{0, 3, 5, 4})) << "the part inside the frame";
+  EXPECT_EQ(results[1].object, (gst::DetectedObject{"car", static_cast<int>(car.id)}));
 }
 
 TEST_F(Analytics, RegionsOfInterestBecomeDetections) {

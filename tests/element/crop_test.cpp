@@ -106,6 +106,7 @@ TEST_F(Crop, RegionsCountFromTheCroppedPicture) {
   ASSERT_EQ(results.size(), 2U);
   EXPECT_EQ(results[0].tags[0].id, 32 * (1 + 2) + 8 + 3);
   EXPECT_EQ(results[1].region, (std::array<int, 4>{10, 4, 6, 2})) << "ends with the picture";
+  EXPECT_EQ(results[0].frame_size, (std::array<int, 2>{16, 6})) << "what is left of it";
 }
 
 TEST_F(Crop, WithoutAVideoMetaLiesInThePictureOfTheCaps) {

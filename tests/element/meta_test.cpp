@@ -47,7 +47,31 @@ TEST_F(Meta, HoldsEveryFieldWithTypesThatBindingsKnow) {
   EXPECT_STREQ(g_value_get_string(gst_value_array_get_value(labels, 0)), "value-51");
   EXPECT_FLOAT_EQ(g_value_get_double(gst_value_array_get_value(scores, 0)), 51.0F / 255.0F);
   EXPECT_EQ(gst_value_array_get_size(gst_structure_get_value(one, "region")), 0U) << "full frame";
+  gint width = 0;
+  gint height = 0;
+  EXPECT_TRUE(gst_structure_get(one, "frame-width", G_TYPE_INT, &width, "frame-height", G_TYPE_INT,
+                                &height, nullptr));
+  EXPECT_EQ(width, 16);
+  EXPECT_EQ(height, 8);
+  EXPECT_FALSE(gst_structure_has_field(one, "region-type"));
+  EXPECT_FALSE(gst_structure_has_field(one, "region-id"));
   EXPECT_EQ(gst_meta_api_type_get_tags(meta->meta.info->api), nullptr) << "untagged";
+}
+
+TEST_F(Meta, OfAnOlderProducerIsReadWithoutWhatItLacks) {
+  Classification full;
+  full.region = {1, 2, 3, 4};
+  full.frame_size = {16, 8};
+  full.object = {"person", 5};
+  const auto structure = gst::to_structure(full);
+  Classification read = gst::from_structure(structure.get());
+  EXPECT_EQ(read.frame_size, full.frame_size);
+  EXPECT_EQ(read.object, full.object);
+  gst_structure_remove_fields(structure.get(), "frame-width", "region-type", "region-id", nullptr);
+  read = gst::from_structure(structure.get());
+  EXPECT_EQ(read.region, full.region);
+  EXPECT_FALSE(read.frame_size);
+  EXPECT_FALSE(read.object);
 }
 
 TEST_F(Meta, ASecondElementAppends) {

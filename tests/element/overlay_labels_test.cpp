@@ -42,6 +42,23 @@ TEST(OverlayLabels, AreValidTextWhateverTheLabelHolds) {
   EXPECT_EQ(labels[0].text.substr(0, 17), "a b  1.00\n7 1.00\n");
 }
 
+TEST(OverlayLabels, RegionsFollowTheScaler) {
+  std::vector<Classification> results{
+      result({}, std::array{64, 48, 320, 240}), result({}, std::array{1, 2, 3, 4}),
+      result({}, std::array{2000000000, -7, 2000000000, 4}), result({})};
+  results[0].frame_size = {640, 480};
+  results[2].frame_size = {1, 1};
+  results[3].frame_size = {640, 480};
+  gst::scale_regions(results, 320, 120);
+  EXPECT_EQ(results[0].region, (std::array{32, 12, 160, 60}));
+  EXPECT_EQ(results[1].region, (std::array{1, 2, 3, 4})) << "does not say";
+  EXPECT_EQ((*results[2].region)[1], -7 * 120);
+  EXPECT_FALSE(results[3].region);
+  results[0].frame_size = {0, -1};
+  gst::scale_regions(results, 640, 480);
+  EXPECT_EQ(results[0].region, (std::array{32, 12, 160, 60}));
+}
+
 TEST(OverlayPainter, PutsTextWhereTheStyleSays) {
   const std::vector<OverlayLabel> labels{{"pan-left 0.98", std::nullopt}};
   for (const bool right : {false, true}) {
@@ -88,6 +105,7 @@ TEST(OverlayPainter, StaysInTheFrameWhateverItsSizeAndTheBoxes) {
                                          {-5, -5, 8, 8},
                                          {3, 3, 0, 0},
                                          {kHuge, kHuge, 5, 5},
+                                         {kHuge, kHuge, kHuge, kHuge},
                                          {0, 0, kHuge, kHuge}}) {
       const auto composition =
           painter.paint({{std::string(500, 'W'), box}, {"a", std::nullopt}}, {}, width, height);
@@ -95,11 +113,73 @@ TEST(OverlayPainter, StaysInTheFrameWhateverItsSizeAndTheBoxes) {
       for (const Rectangle& one : rectangles_of(composition.get())) {
         EXPECT_GE(one.x, 0);
         EXPECT_GE(one.y, 0);
-        EXPECT_LE(one.width, static_cast<unsigned>(width) + 64);
-        EXPECT_LE(one.height, static_cast<unsigned>(height) + 64);
+        EXPECT_LE(one.x + int64_t{one.width}, width);
+        EXPECT_LE(one.y + int64_t{one.height}, height);
       }
     }
   }
+}
+
+TEST(OverlayPainter, AHugeFontIsAsHighAsTheFrameAtMost) {
+  for (const char* font : {"Sans 200000", "Sans 200000px", "Sans 999999999"}) {
+    OverlayStyle style;
+    style.font = font;
+    OverlayPainter painter;
+    const auto composition = painter.paint(
+        {{"cat 0.50\ndog 0.25", std::nullopt}, {"dog 0.25", std::array{9, 9, 50, 50}}}, style, 64,
+        48);
+    ASSERT_NE(composition, nullptr) << font;
+    for (const Rectangle& one : rectangles_of(composition.get())) {
+      EXPECT_LE(one.x + static_cast<int>(one.width), 64) << font;
+      EXPECT_LE(one.y + static_cast<int>(one.height), 48) << font;
+    }
+  }
+}
+
+TEST(OverlayPainter, AFontsSizeCountsUpToThat) {
+  unsigned before = 0;
+  for (const char* font : {"Sans 10", "Sans 20", "Sans 40px"}) {
+    OverlayStyle style;
+    style.font = font;
+    const auto all =
+        rectangles_of(OverlayPainter().paint({{"cat", std::nullopt}}, style, 640, 480).get());
+    ASSERT_EQ(all.size(), 1U);
+    EXPECT_GT(all[0].height, before) << font;
+    before = all[0].height;
+  }
+}
+
+/// What the composition's only rectangle shows in its last `width` columns.
+std::vector<uint8_t> right_end(GstVideoOverlayComposition* composition, guint width) {
+  std::vector<uint8_t> bytes;
+  GstBuffer* pixels = gst_video_overlay_rectangle_get_pixels_unscaled_argb(
+      gst_video_overlay_composition_get_rectangle(composition, 0),
+      GST_VIDEO_OVERLAY_FORMAT_FLAG_PREMULTIPLIED_ALPHA);
+  const GstVideoMeta* meta = gst_buffer_get_video_meta(pixels);
+  GstMapInfo map;
+  EXPECT_TRUE(gst_buffer_map(pixels, &map, GST_MAP_READ));
+  for (guint y = 0; y < meta->height; ++y) {
+    const uint8_t* end = map.data + y * static_cast<gsize>(meta->stride[0]) + 4 * meta->width;
+    bytes.insert(bytes.end(), end - 4 * width, end);
+  }
+  gst_buffer_unmap(pixels, &map);
+  return bytes;
+}
+
+TEST(OverlayPainter, ALongNameLosesItsEndAndNeverItsScore) {
+  OverlayStyle style;
+  style.font = "Sans 10";
+  // Its right end is that of any line with this score, and differs with the score.
+  constexpr guint kScore = 25;
+  const auto drawn = [&](const std::string& text) {
+    OverlayPainter painter;
+    const auto composition = painter.paint({{text, std::nullopt}}, style, 160, 120);
+    EXPECT_LE(rectangles_of(composition.get())[0].width, 160U);
+    return right_end(composition.get(), kScore);
+  };
+  const std::string name = "Greater Swiss Mountain dog, of the great Swiss mountains";
+  EXPECT_EQ(drawn(name + " 0.97"), drawn("Greater 0.97"));
+  EXPECT_NE(drawn(name + " 0.97"), drawn(name + " 0.12"));
 }
 
 TEST(OverlayPainter, KeepsWhatItDrewUntilSomethingChanges) {

@@ -99,6 +99,27 @@ TEST_F(Overlay, DrawsABoxAroundItsRegion) {
   EXPECT_EQ(*drawn.columns.rbegin(), 149);
 }
 
+TEST_F(Overlay, ABoxBehindAScalerIsAroundWhatWasClassified) {
+  GstHarness* h = gst_harness_new_parse(
+      "tomeclassify model=m inference-region=roi-list ! videoscale ! "
+      "video/x-raw,width=320,height=240 ! tomeoverlay top-k=0");
+  gst_harness_set_src_caps_str(h,
+                               "video/x-raw,format=GRAY8,width=640,height=960,framerate=10/1,"
+                               "pixel-aspect-ratio=2/1");
+  GstBuffer* buffer = gst_buffer_new_allocate(nullptr, 640 * 960, nullptr);
+  gst_buffer_memset(buffer, 0, 100, 640 * 960);
+  GST_BUFFER_PTS(buffer) = 0;
+  gst_buffer_add_video_region_of_interest_meta(buffer, "cat", 100, 240, 200, 320);
+  EXPECT_EQ(gst_harness_push(h, buffer), GST_FLOW_OK);
+  const Drawn drawn = drawn_on(Ptr<GstBuffer>(gst_harness_pull(h)).get());
+  gst_harness_teardown(h);
+  ASSERT_FALSE(drawn.rows.empty());
+  EXPECT_EQ(*drawn.rows.begin(), 60);
+  EXPECT_EQ(*drawn.rows.rbegin(), 139);
+  EXPECT_EQ(*drawn.columns.begin(), 50);
+  EXPECT_EQ(*drawn.columns.rbegin(), 149);
+}
+
 TEST_F(Overlay, ASharedFramesPixelsStayAsTheyAre) {
   Harness h({}, "tomeoverlay");
   h.set_caps(kCaps);

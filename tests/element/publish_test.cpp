@@ -27,7 +27,7 @@ TEST_F(Publish, WritesEveryKeyForAFrame) {
   EXPECT_EQ(time.back(), 'Z');
   line.erase("time");
   EXPECT_EQ(line, Json::parse(R"({"pts": 0.2, "stream": "door", "model": "fake", "region": null,
-      "clip": null, "age": 0, "tags": [{"id": 7, "label": "water bottle", "score": 0.75},
+      "object": null, "clip": null, "age": 0, "tags": [{"id": 7, "label": "water bottle", "score": 0.75},
       {"id": 3, "label": "ski", "score": 0.125}], "tokens_in": 197, "tokens_out": 41})"));
 }
 
@@ -36,13 +36,20 @@ TEST_F(Publish, RegionAndClipAreSpelledOut) {
   h.set_caps();
   Classification one = result();
   one.region = {1, 2, 3, 4};
+  one.frame_size = {640, 480};
+  one.object = {"person", 5};
   Classification clip = result();
   clip.frames = 16;
   clip.clip_start = 0;
+  clip.frame_size = {640, 480};
   ASSERT_EQ(h.push(frame_with({one, clip})), GST_FLOW_OK);
   const auto found = lines();
   ASSERT_EQ(found.size(), 2U);
   EXPECT_EQ(found[0]["region"], Json::parse("[1, 2, 3, 4]"));
+  EXPECT_EQ(found[0]["frame"], Json::parse("[640, 480]"));
+  EXPECT_EQ(found[0]["object"], Json::parse(R"({"type": "person", "id": 5})"));
+  EXPECT_FALSE(found[1].contains("frame"));
+  EXPECT_TRUE(found[1]["object"].is_null());
   EXPECT_EQ(found[1]["clip"], Json::parse(R"({"start": 0.0, "end": 0.2, "frames": 16})"));
   EXPECT_EQ(found[0]["stream"], GST_ELEMENT_NAME(h.element()));
 }
@@ -315,11 +322,28 @@ TEST(ResultLine, SurvivesBadTextAndBadNumbers) {
 }
 
 TEST(ResultLine, KeysStandInTheDocumentedOrder) {
-  const auto line = nlohmann::ordered_json::parse(gst::result_line(result(), 0, "s", {}));
-  std::vector<std::string> keys;
-  for (const auto& [key, value] : line.items()) keys.push_back(key);
-  EXPECT_EQ(keys, (std::vector<std::string>{"time", "pts", "stream", "model", "region", "clip",
-                                            "age", "tags", "tokens_in", "tokens_out"}));
+  const auto keys_of = [](const Classification& one) {
+    const auto line = nlohmann::ordered_json::parse(gst::result_line(one, 0, "s", {}));
+    std::vector<std::string> keys;
+    for (const auto& [key, value] : line.items()) keys.push_back(key);
+    return keys;
+  };
+  EXPECT_EQ(keys_of(result()),
+            (std::vector<std::string>{"time", "pts", "stream", "model", "region", "object", "clip",
+                                      "age", "tags", "tokens_in", "tokens_out"}));
+  Classification region = result();
+  region.region = {1, 2, 3, 4};
+  EXPECT_EQ(keys_of(region),
+            (std::vector<std::string>{"time", "pts", "stream", "model", "region", "frame", "object",
+                                      "clip", "age", "tags", "tokens_in", "tokens_out"}));
+}
+
+TEST(ResultLine, WhatAnOlderProducerDidNotSayIsNull) {
+  Classification old = result();
+  old.region = {1, 2, 3, 4};
+  const Json line = Json::parse(gst::result_line(old, 0, "s", {}));
+  EXPECT_TRUE(line["frame"].is_null());
+  EXPECT_TRUE(line["object"].is_null());
 }
 
 }  // namespace
