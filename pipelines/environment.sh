@@ -24,6 +24,7 @@ find_elements() {
   done
   export GST_PLUGIN_PATH=$build/gst-plugin${GST_PLUGIN_PATH:+:$GST_PLUGIN_PATH}
   export GST_REGISTRY=$build/gst-registry.bin
+  export TOME_BUILD=$build
 }
 
 # All of a script whose work is done in Python: help, or the program, which hears the script's name

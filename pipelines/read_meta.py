@@ -24,6 +24,7 @@ Gst.init(None)
 if len(sys.argv) < 2:
     sys.exit(__doc__)
 pipeline = Gst.parse_launch("filesrc name=file ! decodebin ! videoconvert ! "
+                            "videoflip video-direction=auto ! "  # upright, whatever the phone
                             "tomeclassify name=tome top-k=3 ! fakesink name=sink sync=false")
 pipeline.get_by_name("file").set_property("location", sys.argv[1])
 pipeline.get_by_name("tome").set_property("model", sys.argv[2] if len(sys.argv) > 2 else None)

@@ -7,13 +7,18 @@
 #   NAME                 what `stream` says in the lines; default: host and path
 #   --model DIR          model folder in Hugging Face layout; default: models/camera-state
 #   --r SPEC             tokens to merge in each block: 0, 13, 16:-1, keep=0.5; default: the model's
+#   --labels-file FILE   one label a line, in class order; default: the model's
+#   --device WHERE       auto, cpu, cuda, cuda:N; default: auto, CUDA where it is usable
+#   --precision WHAT     auto, fp32, bf16, fp16; default: auto, the fastest that keeps the accuracy
 #   --top-k N            tags of each result; default: 5
+#   --threshold SCORE    leaves out tags with a lower score; default: 0
 #   --interval N         every n-th frame, or window of a clip model; default: 1
 #   --late-policy WHAT   skip (default) leaves out the inference of frames that are late, process
 #                        does all and lets the latency grow
 #   --timeout SECONDS    a camera that sends nothing for so long is lost; default: 10
 #
-# Ctrl-C ends it, with status 0. rtsp:// is received over TCP; rtspu:// asks for UDP.
+# rtmp, srt, udp, http (MJPEG, HLS) and a camera of this machine (/dev/video0) do as well; cameras.sh
+# --help has all. Ctrl-C ends it, with status 0. rtsp:// is received over TCP; rtspu:// asks for UDP.
 set -euo pipefail
 
 . "$(dirname "$(readlink -f "$0")")/environment.sh"

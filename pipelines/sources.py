@@ -9,9 +9,14 @@ import gi
 gi.require_version("Gst", "1.0")
 from gi.repository import GLib, Gst
 
-PLUGINS_BAD = "gstreamer1.0-plugins-bad"
+PLUGINS_BAD, PLUGINS_GOOD = "gstreamer1.0-plugins-bad", "gstreamer1.0-plugins-good"
 # Of protocols that a usual installation may lack, Debian's package.
-PACKAGES = {"srt": PLUGINS_BAD, "rtmp": PLUGINS_BAD, "rtmps": PLUGINS_BAD}
+PACKAGES = {"srt": PLUGINS_BAD, "rtmp": PLUGINS_BAD, "rtmps": PLUGINS_BAD,
+            "http": PLUGINS_GOOD, "https": PLUGINS_GOOD, "v4l2": PLUGINS_GOOD}
+LIVE_SCHEMES = ("rtsp", "rtspt", "rtspu", "rtsps", "rtspst", "rtmp", "rtmps", "srt", "udp", "v4l2")
+# What a web server has that ends one day; anything else there is a camera's (MJPEG) or a playlist (HLS).
+FILE_SUFFIXES = (".mp4", ".m4v", ".mkv", ".webm", ".avi", ".mov", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg",
+                 ".wmv", ".flv", ".ogv", ".ogg", ".3gp", ".jpg", ".jpeg", ".png")
 
 
 class Parser(argparse.ArgumentParser):
@@ -20,8 +25,11 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, program):
         super().__init__(prog=program, add_help=False, allow_abbrev=False)
 
-    def error(self, message):
+    def say(self, message):
         print(f"{self.prog}: {message}", file=sys.stderr)
+
+    def error(self, message):
+        self.say(message)
         sys.exit(2)
 
 
@@ -33,15 +41,17 @@ def name_sources(texts, parser):
         given = re.fullmatch(r"([^/:=]+)=(.+)", text)
         if given and not Path(text).exists():
             name, place = given.groups()
+        if re.fullmatch(r"/dev/(video\d+|v4l/.+)", place):
+            place = f"v4l2://{place}"
         if Path(place).is_file():
             uri = Path(place).resolve().as_uri()
-        elif Gst.uri_is_valid(place):
+        elif is_utf8(place) and Gst.uri_is_valid(place):
             uri = place
             if why := why_not(uri):
                 parser.error(f"{name or name_of(uri)}: {why}")
         else:
             parser.error(f"there is no file '{place}'")
-        name = name or name_of(uri)
+        name = (name or name_of(uri)).encode(errors="replace").decode()
         unique, number = name, 2
         while unique in taken:
             unique, number = f"{name}-{number}", number + 1
@@ -50,8 +60,26 @@ def name_sources(texts, parser):
     return named
 
 
+def is_utf8(text):
+    """False for what Python keeps of arguments in other encodings."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def scheme_of(uri):
     return uri.partition(":")[0].lower()
+
+
+def is_live(uri):
+    """True for what is connected to again when it ends."""
+    scheme = scheme_of(uri)
+    if scheme in ("http", "https"):
+        path = re.sub(r"^[^:]*:(//[^/?#]*)?|[?#].*", "", uri)
+        return not path.lower().endswith(FILE_SUFFIXES)
+    return scheme in LIVE_SCHEMES
 
 
 def name_of(uri):

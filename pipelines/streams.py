@@ -1,17 +1,18 @@
-"""Tags any number of sources with one model; cameras.sh and rtsp-camera.sh start it.
+"""Tags any number of sources with one model; tag-video.sh, cameras.sh and rtsp-camera.sh start it.
 
 Each source is a pipeline of its own, so that one that fails takes nothing with it:
 
-    uridecodebin ! videoconvert ! tomeclassify model-instance-id=cameras ! tomepublish ! fakesink
+    Decoder ! videoconvert ! tomeclassify model-instance-id=cameras ! tomepublish ! fakesink
 
-A live source that is lost gets a new uridecodebin. The rest of its pipeline goes down to READY only,
+A live source that is lost gets a new Decoder. The rest of its pipeline goes down to READY only,
 in which tomeclassify keeps the model open.
 """
-import argparse
 import os
 import queue
 import signal
+import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -19,37 +20,42 @@ import gi
 gi.require_version("Gst", "1.0")
 from gi.repository import GLib, Gst
 
-from sources import Parser, name_sources, scheme_of
+from decoder import Decoder
+from model import add_model_options, check_model_options, frames_of, positive, set_model_options
+from output import (NOBODY_READS, count_frames, count_results, nobody_reads, number_of,
+                    status_for_exit)
+from sources import Parser, is_live, name_of, name_sources, scheme_of
 
-LIVE_SCHEMES = ("rtsp", "rtspt", "rtspu", "rtsps", "rtspst", "rtmp", "srt", "udp")
 FIRST_DELAY, LONGEST_DELAY = 1, 10  # seconds between two attempts to connect
 JITTER_BUFFER_MS = 200
-
-
-def positive(text):
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"found {text}, expected 1 or more")
-    return number
+TAG_VIDEO, CAMERA = "tag-video.sh", "rtsp-camera.sh"
 
 
 def parse_arguments(program, arguments):
     parser = Parser(program)
-    parser.add_argument("sources", nargs="+", metavar="SOURCE")
-    parser.add_argument("--model")
-    parser.add_argument("--r")
-    parser.add_argument("--top-k", type=positive, default=5)
+    add_model_options(parser)
     parser.add_argument("--interval", type=positive, default=1)
-    parser.add_argument("--batch-size", type=positive)
-    parser.add_argument("--late-policy", choices=["skip", "process"], default="skip")
-    parser.add_argument("--timeout", type=positive, default=10)
-    parser.add_argument("--loop", action="store_true")
+    if program == TAG_VIDEO:
+        parser.add_argument("sources", nargs="*", metavar="FILE")
+        parser.set_defaults(batch_size=1, late_policy="process", timeout=None, loop=False)
+    else:
+        parser.add_argument("sources", nargs="+", metavar="SOURCE")
+        parser.add_argument("--batch-size", type=positive)
+        parser.add_argument("--late-policy", choices=["skip", "process"], default="skip")
+        parser.add_argument("--timeout", type=positive, default=10)
+        parser.add_argument("--loop", action="store_true")
     options = parser.parse_args(arguments)
-    if options.model is not None and not Path(options.model).is_dir():
-        parser.error(f"--model: there is no folder '{options.model}'")
+    check_model_options(options, parser)
     given = options.sources
+    if program == TAG_VIDEO:
+        if len(given) > 1:
+            parser.error(f"found a second file, '{given[1]}', expected one")
+        if given and not Path(given[0]).is_file():
+            parser.error(f"there is no file '{given[0]}'")
+        options.sources = [named_file(file) for file in given]
+        return options
     options.sources = name_sources(given, parser)
-    if program == "rtsp-camera.sh":
+    if program == CAMERA:
         if len(given) > 1:
             parser.error(f"found {len(given)} sources, expected one camera")
         if not is_live(options.sources[0][1]):
@@ -57,8 +63,9 @@ def parse_arguments(program, arguments):
     return options
 
 
-def is_live(uri):
-    return scheme_of(uri) in LIVE_SCHEMES
+def named_file(file):
+    # Not resolved for the name: that of a link is its own.
+    return name_of(Path(file).absolute().as_uri()), Path(file).resolve().as_uri()
 
 
 class Source:
@@ -85,17 +92,14 @@ class Source:
 
     def set_up(self, options, out):
         classify = self.classify
-        if options.model:
-            classify.props.model = str(Path(options.model).resolve())
-        if options.r:
-            classify.set_property("tome-r", options.r)
-        classify.set_property("top-k", options.top_k)
+        set_model_options(classify, options)
         classify.set_property("inference-interval", options.interval)
         classify.set_property("batch-size",
                               options.batch_size or min(len(options.sources), 8))
         if self.live:
             Gst.util_set_object_arg(classify, "late-policy", options.late_policy)
         self.publish.props.stream = self.name
+        self.publish.props.progress = self.program.name == TAG_VIDEO
         out.props.sync = out.props.qos = self.live or options.loop
 
     def open_model(self):
@@ -110,14 +114,9 @@ class Source:
         self.retry = None
         self.frames = self.quiet_for = 0
         self.remove_decoder()
-        self.decoder = Gst.ElementFactory.make("uridecodebin")
-        self.decoder.props.uri = self.uri
-        # Sound is not even decoded.
-        self.decoder.props.caps = Gst.Caps.from_string("video/x-raw(ANY)")
-        self.decoder.set_property("expose-all-streams", False)
-        self.decoder.connect("source-setup", self.set_up_rtsp)
-        self.decoder.connect("pad-added", self.link)
-        self.pipeline.add(self.decoder)
+        sink = self.pipeline.get_by_name("in").get_static_pad("sink")
+        self.decoder = Decoder(self.pipeline, self.uri, sink)
+        self.decoder.element.connect("source-setup", self.set_up_rtsp)
         self.pipeline.set_state(Gst.State.PLAYING)
         return GLib.SOURCE_REMOVE
 
@@ -125,8 +124,7 @@ class Source:
         if self.decoder is None:
             return
         self.pipeline.set_state(Gst.State.READY)
-        self.decoder.set_state(Gst.State.NULL)
-        self.pipeline.remove(self.decoder)
+        self.decoder.remove()
         self.decoder = None
 
     def set_up_rtsp(self, _decoder, source):
@@ -137,18 +135,15 @@ class Source:
             # Nothing is lost on the way, and a camera that goes is noticed at once.
             Gst.util_set_object_arg(source, "protocols", "tcp")
 
-    def link(self, _decoder, pad):
-        sink = self.pipeline.get_by_name("in").get_static_pad("sink")
-        if not sink.is_linked():
-            pad.link(sink)
-
     def on_error(self, _bus, message):
         error = message.parse_error()[0]
         ours = message.src in (self.classify, self.publish)
-        if ours and not error.matches(Gst.stream_error_quark(), error.code):
+        if message.src == self.publish and nobody_reads():
+            self.program.end(NOBODY_READS)
+        elif ours and not error.matches(Gst.stream_error_quark(), error.code):
             self.program.fail(f"{self.name}: {error.message}")
         elif self.decoder is not None:
-            self.lost(error.message)
+            self.lost(self.decoder.why(error))
 
     def on_end(self, _bus, _message):
         if self.decoder is None:
@@ -164,16 +159,28 @@ class Source:
         if not self.live:
             self.finish(why)
             return
-        if self.count_frames() > 0:
+        if count_frames(self.classify) > 0:
             self.delay = FIRST_DELAY
-        self.program.say(f"{self.name}: {why.rstrip('.')}; connecting again in {self.delay} s")
+        self.program.say(f"{self.name}: {why}; connecting again in {self.delay} s")
         self.remove_decoder()
         self.retry = GLib.timeout_add_seconds(self.delay, self.start)
         self.delay = min(2 * self.delay, LONGEST_DELAY)
 
     def finish(self, why):
-        self.stop()
+        empty = why is None and count_results(self.publish) == 0
+        note = self.why_no_result() if empty else None
+        self.stop()  # which ends a line of progress
+        if note is not None:
+            self.program.say(f"{self.name}: {note}")
         self.program.finished(self, why)
+
+    def why_no_result(self):
+        found = f"no result: found {number_of(count_frames(self.classify), 'frame')}"
+        window = frames_of(self.options)
+        if window == 1:
+            return found
+        return (f"{found}, expected at least {(window + 1) // 2} of the {window} that this model takes as "
+                "a clip")
 
     def stop(self):
         if self.retry is not None:
@@ -183,14 +190,11 @@ class Source:
         self.pipeline.set_state(Gst.State.NULL)
         self.pipeline.get_bus().remove_signal_watch()
 
-    def count_frames(self):
-        return self.classify.props.stats.get_uint64("frames").value
-
     def watch(self):
         """Once a second: a live source that is connected and silent is lost too."""
         if not self.live or self.decoder is None:
             return
-        frames = self.count_frames()
+        frames = count_frames(self.classify)
         if frames and not self.frames:
             self.program.say(f"{self.name}: connected")
         self.quiet_for = 0 if frames != self.frames else self.quiet_for + 1
@@ -226,7 +230,7 @@ class Words:
 
 class Program:
     def __init__(self, name, options):
-        self.name, self.status = name, 0
+        self.name, self.status, self.failure = name, 0, None
         self.words = Words()
         self.loop = GLib.MainLoop()
         self.sources = [Source(*source, options, self) for source in options.sources]
@@ -234,16 +238,19 @@ class Program:
     def say(self, text):
         self.words.say(f"{self.name}: {text}\n")
 
+    def end(self, status):
+        self.status = status
+        self.loop.quit()
+
     def fail(self, text):
         """What no source could mend, such as a model that does not open."""
-        self.say(text)
-        self.status = 2
-        self.loop.quit()
+        self.failure = self.failure or text
+        self.end(2)
 
     def finished(self, source, why):
         if why is not None:
             self.say(f"{source.name}: {why}")
-            self.status = 1
+            self.status = 2 if self.name == TAG_VIDEO else 1
         self.sources.remove(source)
         if not self.sources:
             self.loop.quit()
@@ -270,10 +277,25 @@ class Program:
         self.loop.run()
         for source in self.sources:
             source.stop()
+        # Not before the pipelines are down, which ends a line of progress.
+        if self.failure is not None:
+            self.say(self.failure)
         self.words.end()
         return self.status
 
 
-if __name__ == "__main__":
+def main(name, arguments):
     Gst.init(None)
-    sys.exit(Program(sys.argv[1], parse_arguments(sys.argv[1], sys.argv[2:])).run())
+    options = parse_arguments(name, arguments)
+    with tempfile.TemporaryDirectory() as scratch:
+        if not options.sources:
+            clip = Path(scratch) / "camera.mp4"
+            tome = Path(os.environ["TOME_BUILD"]) / "tools" / "tome"
+            if subprocess.run([tome, "demo-clip", clip], stdout=sys.stderr, check=False).returncode != 0:
+                return 2
+            options.sources = [named_file(clip)]
+        return Program(name, options).run()
+
+
+if __name__ == "__main__":
+    sys.exit(status_for_exit(main(sys.argv[1], sys.argv[2:])))

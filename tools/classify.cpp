@@ -2,10 +2,12 @@
 #include <ATen/ATen.h>
 #include <c10/core/InferenceMode.h>
 
+#include <algorithm>
 #include <cmath>
 #include <iomanip>
 #include <iostream>
 #include <memory>
+#include <optional>
 
 #include "checkpoint/checkpoint.h"
 #include "commands.h"
@@ -57,15 +59,27 @@ class Classifier {
                                                  parse_precision(settings.precision));
   }
 
-  /// Prints what was classified before a file that cannot be read, then throws.
+  /// Goes on after a file that cannot be read. The last such error is thrown at the end; those
+  /// before it are printed as main() prints that one.
   void classify(const std::vector<std::string>& files) {
+    std::optional<Error> unread;
     try {
-      for (const std::string& file : files) classify_file(file);
+      for (const std::string& file : files) {
+        try {
+          classify_file(file);
+        } catch (const Error& error) {
+          if (!is_of_file(error.kind())) throw;
+          if (unread) say(unread->what());
+          unread = error;
+        }
+      }
     } catch (...) {
+      if (unread) say(unread->what());
       run_pending();
       throw;
     }
     run_pending();
+    if (unread) throw *unread;
   }
 
  private:
@@ -76,10 +90,23 @@ class Classifier {
     return load_checkpoint(settings.model, options);
   }
 
+  /// False for what would end the next file's turn too.
+  static bool is_of_file(ErrorKind kind) {
+    return kind == ErrorKind::kNotFound || kind == ErrorKind::kRead || kind == ErrorKind::kFormat;
+  }
+
+  static void say(std::string text) {
+    std::replace(text.begin(), text.end(), '\n', ' ');
+    std::cerr << "tome: " << text << std::endl;
+  }
+
   void classify_file(const std::string& file) {
     if (!is_picture(file)) return classify_video(file);
     // To a clip model a picture is a clip in which nothing moves.
     const at::Tensor rows = patches(read_picture(file));
+    if (frames_ > 1) {
+      say(file + ": a picture, shown to the clip model " + std::to_string(frames_) + " times");
+    }
     submit({file, std::vector<at::Tensor>(frames_, rows), {}});
   }
 

@@ -111,6 +111,20 @@ void load_sample(const Sample& sample, const Checkpoint& checkpoint, const Sampl
   }
 }
 
+/// The exception that is being handled, with the row of labels.csv that named the file.
+std::exception_ptr with_row(int64_t line) {
+  try {
+    throw;
+  } catch (const Error& error) {
+    if (line == 0) return std::current_exception();
+    return std::make_exception_ptr(
+        Error(error.kind(),
+              std::string(error.what()) + " (labels.csv line " + std::to_string(line) + ")"));
+  } catch (...) {
+    return std::current_exception();
+  }
+}
+
 }  // namespace
 
 LabelsFile::LabelsFile(const std::filesystem::path& folder)
@@ -171,7 +185,7 @@ std::vector<Sample> read_dataset(const std::filesystem::path& folder,
   std::vector<Sample> samples;
   while (rows.next()) {
     if (!split.empty() && rows.field("split") != split) continue;
-    samples.push_back({folder / rows.field("file"), class_of(rows)});
+    samples.push_back({folder / rows.field("file"), class_of(rows), rows.line()});
   }
   if (samples.empty()) {
     throw Error(ErrorKind::kFormat, rows.path().string() + ": found no sample" +
@@ -182,6 +196,14 @@ std::vector<Sample> read_dataset(const std::filesystem::path& folder,
   std::vector<Sample> chosen;
   for (int64_t i = 0; i < limit; ++i) chosen.push_back(samples[i * total / limit]);
   return chosen;
+}
+
+bool is_picture(const Sample& sample) {
+  try {
+    return is_picture(sample.file);
+  } catch (...) {
+    std::rethrow_exception(with_row(sample.line));
+  }
 }
 
 at::Tensor load_samples(const std::vector<Sample>& samples, const Checkpoint& checkpoint,
@@ -203,7 +225,7 @@ at::Tensor load_samples(const std::vector<Sample>& samples, const Checkpoint& ch
         load_sample(samples[i], checkpoint, plan, n * width, data + i * sample_size);
       } catch (...) {
         const std::lock_guard lock(mutex);
-        if (!failure) failure = std::current_exception();
+        if (!failure) failure = with_row(samples[i].line);
         next = count;
       }
     }

@@ -31,6 +31,8 @@ class LabelsFile {
   const std::string& field(const std::string& column) const;
   /// Throws an Error that names the file and the current line.
   [[noreturn]] void fail(const std::string& what) const;
+  /// Number of the current row in the file.
+  int64_t line() const { return line_; }
 
  private:
   std::filesystem::path path_;
@@ -45,7 +47,12 @@ class LabelsFile {
 struct Sample {
   std::filesystem::path file;
   int64_t class_index = 0;
+  int64_t line = 0;  ///< of labels.csv; 0: unknown
 };
+
+/// True if it is a picture that OpenCV reads.
+/// @throws Error naming the file and its row in labels.csv
+bool is_picture(const Sample& sample);
 
 /// Which column says the class, where labels.csv has both.
 enum class ClassColumn {
@@ -71,7 +78,9 @@ struct SamplePlan {
   int64_t stride = 1;   ///< frames between two frames of a window; 0: spread over the video
 };
 
-/// Decodes and pre-processes `samples`, several at a time.
+/// Decodes and pre-processes `samples`, several at a time. Stops at one that cannot be read: what
+/// is measured on the others would be another number.
+/// @throws Error naming the file and its row in labels.csv
 /// @return float32 [samples * plan.windows, plan.frames, n, 3 * p * p], patch rows
 at::Tensor load_samples(const std::vector<Sample>& samples, const Checkpoint& checkpoint,
                         const SamplePlan& plan, int threads);

@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "error.h"
-#include "media_reader.h"
 #include "train/batch.h"
 #include "train/camera_state.h"
 
@@ -18,7 +17,7 @@ class FolderEvalSource : public EvalSource {
                    int threads)
       : samples_(std::move(samples)), plan_(plan), checkpoint_(checkpoint), threads_(threads) {
     // A picture has one window, and a folder is of one kind.
-    if (is_picture(samples_.front().file)) plan_.windows = 1;
+    if (is_picture(samples_.front())) plan_.windows = 1;
   }
 
   int64_t size() const override { return static_cast<int64_t>(samples_.size()); }

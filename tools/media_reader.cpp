@@ -4,11 +4,15 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <cctype>
 #include <memory>
 #include <mutex>
+#include <opencv2/core/utility.hpp>
 #include <opencv2/imgcodecs.hpp>
 #include <opencv2/imgproc.hpp>
 #include <opencv2/videoio.hpp>
+#include <optional>
 #include <string>
 
 #include "error.h"
@@ -57,6 +61,27 @@ class QuietDecoders {
   static inline int saved_ = -1;
 };
 
+// Note [The rotation of videos]
+// Phones record lying frames, and the angle to turn them by. FFmpeg counts it counter-clockwise,
+// and OpenCV 4.6.0 alone forgets that and turns the wrong way
+// (github.com/opencv/opencv/issues/22088): so its turning is off, and done here.
+std::optional<cv::RotateFlags> take_over_rotation(cv::VideoCapture& capture) {
+  const bool reversed = cv::getVersionMajor() == 4 && cv::getVersionMinor() == 6;
+  // One that cannot switch it off turns frames itself, or never does.
+  if (!capture.set(cv::CAP_PROP_ORIENTATION_AUTO, 0)) return std::nullopt;
+  const int angle = static_cast<int>(capture.get(cv::CAP_PROP_ORIENTATION_META));
+  switch (((reversed ? -angle : angle) % 360 + 360) % 360) {
+    case 90:
+      return cv::ROTATE_90_CLOCKWISE;
+    case 180:
+      return cv::ROTATE_180;
+    case 270:
+      return cv::ROTATE_90_COUNTERCLOCKWISE;
+    default:
+      return std::nullopt;
+  }
+}
+
 /// A Frame of BGR pixels that keeps `pixels` alive.
 Frame to_frame(cv::Mat pixels) {
   auto kept = std::make_shared<cv::Mat>(std::move(pixels));
@@ -81,6 +106,18 @@ cv::VideoCapture open_video(const std::filesystem::path& file) {
   return capture;
 }
 
+/// What to say of a file that FFmpeg opened, and in which it found nothing.
+[[noreturn]] void fail_without_frame(const std::filesystem::path& file) {
+  std::string suffix = file.extension().string();
+  std::transform(suffix.begin(), suffix.end(), suffix.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  constexpr std::array kPictures = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"};
+  const bool picture = std::find(kPictures.begin(), kPictures.end(), suffix) != kPictures.end();
+  throw Error(ErrorKind::kRead,
+              file.string() + (picture ? ": found damaged or unknown data, expected a picture"
+                                       : ": found no frame in this video"));
+}
+
 }  // namespace
 
 bool is_picture(const std::filesystem::path& file) {
@@ -93,7 +130,7 @@ Frame read_picture(const std::filesystem::path& file) {
   cv::Mat pixels;
   try {
     const QuietDecoders quiet;
-    pixels = cv::imread(file.string(), cv::IMREAD_COLOR | cv::IMREAD_IGNORE_ORIENTATION);
+    pixels = cv::imread(file.string(), cv::IMREAD_COLOR);
   } catch (const cv::Exception& error) {  // sizes beyond OpenCV's own limits
     throw Error(ErrorKind::kRead, file.string() + ": picture cannot be decoded: " + error.err);
   }
@@ -107,6 +144,7 @@ Frame read_picture(const std::filesystem::path& file) {
 int64_t for_each_frame(const std::filesystem::path& file,
                        const std::function<bool(const Frame&, int64_t, double)>& visit) {
   cv::VideoCapture capture = open_video(file);
+  const auto rotation = take_over_rotation(capture);
   const double rate = capture.get(cv::CAP_PROP_FPS);
   double before = -1;
   int64_t index = 0;
@@ -117,9 +155,15 @@ int64_t for_each_frame(const std::filesystem::path& file,
     // The frames that a decoder holds back until the end come without a time.
     if (pts <= before) pts = before + (rate > 0 ? 1 / rate : 0);
     before = pts;
-    if (!visit(to_frame(pixels.clone()), index, pts)) return index + 1;
+    cv::Mat upright;
+    if (rotation) {
+      cv::rotate(pixels, upright, *rotation);
+    } else {
+      upright = pixels.clone();
+    }
+    if (!visit(to_frame(std::move(upright)), index, pts)) return index + 1;
   }
-  if (index == 0) throw Error(ErrorKind::kRead, file.string() + ": found no frame in this video");
+  if (index == 0) fail_without_frame(file);
   return index;
 }
 
@@ -127,7 +171,7 @@ int64_t count_frames(const std::filesystem::path& file) {
   cv::VideoCapture capture = open_video(file);
   int64_t count = 0;
   while (capture.grab()) ++count;
-  if (count == 0) throw Error(ErrorKind::kRead, file.string() + ": found no frame in this video");
+  if (count == 0) fail_without_frame(file);
   return count;
 }
 

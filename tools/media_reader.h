@@ -14,12 +14,13 @@ namespace tome::cli {
 /// @throws Error kNotFound if there is no such file
 bool is_picture(const std::filesystem::path& file);
 
-/// Decodes a picture as PIL does: 8 bits, alpha dropped, orientation tag ignored.
+/// Decodes a picture: 8 bits, alpha dropped, upright as its orientation tag (EXIF) says.
 /// @throws Error kNotFound, kRead
 Frame read_picture(const std::filesystem::path& file);
 
 /// Calls `visit(frame, index, pts)` for each frame of a video, pts in seconds, until it returns
-/// false or the video ends (where a damaged one ends is its end). The frame owns its pixels.
+/// false or the video ends (where a damaged one ends is its end). The frame owns its pixels and is
+/// upright, as the container's rotation says.
 /// @return frames visited
 /// @throws Error kNotFound, kRead if there is not a single frame
 int64_t for_each_frame(const std::filesystem::path& file,

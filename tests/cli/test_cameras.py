@@ -10,7 +10,9 @@ import signal
 import subprocess
 import tempfile
 import termios
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from program import DATA, ROOT, VIT_TINY, assert_one_error_line, needs, run
@@ -102,6 +104,60 @@ def test_files_of_which_one_is_broken():
     assert tags[0].count("ski") > 9, tags[0]
 
 
+class HttpCamera(BaseHTTPRequestHandler):
+    """Sends so many pictures as MJPEG, and hangs up."""
+
+    pictures, picture = 20, b""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(self.picture)}\r\n\r\n"
+        try:
+            for _ in range(self.pictures):
+                self.wfile.write(head.encode() + self.picture + b"\r\n")
+                time.sleep(0.04)
+        except OSError:
+            pass  # nobody reads any more
+
+    def log_message(self, *_):
+        pass
+
+
+def test_an_http_camera_is_found_again():
+    needs_build()
+    picture = DATA / "images" / "dali-extra" / "swan-3584559_640.jpg"
+    needs(VIT_TINY, picture)
+    HttpCamera.picture = picture.read_bytes()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), HttpCamera)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        address = f"yard=http://127.0.0.1:{server.server_port}/video.cgi?size=640"
+        with Running(CAMERAS, "--model", VIT_TINY, *ALL_FRAMES, address) as cameras:
+            for _ in range(2):
+                cameras.wait_for_results(3, "yard")
+                cameras.wait_for_words("yard", "connecting again")
+                cameras.seen.clear()
+                cameras.forget_results()
+            assert cameras.stop() == 0, cameras.said()
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_reader_that_goes_ends_it_quietly():
+    needs_build()
+    clip = SCENES / "skiing.mp4"
+    needs(VIT_TINY, clip)
+    with Running(CAMERAS, "--model", VIT_TINY, "--loop", "--top-k", "1", clip, f"b={clip}") as cameras:
+        cameras.next_result()
+        # The thread that reads is in the way of close().
+        os.dup2(os.open(os.devnull, os.O_RDONLY), cameras.process.stdout.fileno())
+        assert cameras.process.wait(timeout=PATIENCE) == -signal.SIGPIPE
+        assert cameras.said() == ""
+
+
 def test_it_ends_when_nobody_reads():
     needs_build()
     clip = SCENES / "skiing.mp4"
@@ -191,6 +247,9 @@ def test_bad_arguments():
         (CAMERAS, ["--top-k", "0", __file__], ["--top-k"]),
         (CAMERAS, [], ["SOURCE"]),
         (CAMERAS, ["--model", "/", __file__], ["config.json"]),
+        (CAMERAS, ["--device", "tpu", __file__], ["tpu"]),
+        (CAMERAS, ["--labels-file", "no-such.txt", __file__], ["no-such.txt"]),
+        (CAMERA, ["http://camera/clip.mp4"], ["rtsp://"]),
         (CAMERA, [__file__], ["rtsp://"]),
         (CAMERA, [__file__, "--top-k", "3"], [f"found '{__file__}'", "rtsp://"]),
         (CAMERA, ["rtsp://a/b", "rtsp://a/c"], ["one camera"]),

@@ -1,11 +1,15 @@
 """pipelines/detect-then-classify.sh: a detector's regions, each with its own tags."""
 
 import json
+import signal
 import subprocess
+import tempfile
+from pathlib import Path
 
-from program import ROOT, VIT_TINY, assert_one_error_line, needs, run
+from program import ROOT, VIT_TINY, assert_one_error_line, needs, run, tome_ok
 from rtsp_server import RtspServer
-from running import Running, needs_build
+from running import PATIENCE, Running, needs_build
+from turned import turned_film
 import tap
 
 SCRIPT = ROOT / "pipelines" / "detect-then-classify.sh"
@@ -63,7 +67,11 @@ def test_a_tracked_region_is_classified_once():
 
 
 def test_only_the_asked_classes():
-    assert detect("--object-class", "person,car") == []
+    needs_build()
+    needs(VIT_TINY)
+    status, out, err = run(SCRIPT, "--model", VIT_TINY, "--object-class", "person,car")
+    assert status == 0 and out == "" and err.count("\n") == 1, (status, out, err)
+    assert "ball: no result: the detector found no region of person,car in 90 frames" in err, err
     assert len(detect("--object-class", "person, moving", "--reclassify", "0")) == 1
 
 
@@ -79,6 +87,30 @@ def test_a_live_camera():
             assert running.stop() == 0, running.said()
 
 
+def test_films_upright():
+    """Regions are those of the upright film, which is higher than wide."""
+    needs_build()
+    needs(VIT_TINY)
+    with tempfile.TemporaryDirectory() as folder:
+        film, turned = Path(folder) / "film.mp4", Path(folder) / "turned.mp4"
+        tome_ok("demo-clip", film, "--motion", "pan-left", "--frames", 4)
+        turned.write_bytes(turned_film(film, 90))
+        lower = max(region["region"][1] + region["region"][3] for region in detect(turned))
+    assert lower > 360, lower
+
+
+def test_a_reader_that_goes_ends_it_quietly():
+    needs_build()
+    needs(VIT_TINY)
+    with subprocess.Popen(
+        [SCRIPT, "--model", VIT_TINY], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:  # fmt: skip
+        assert process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(timeout=PATIENCE) == -signal.SIGPIPE
+        assert process.stderr.read() == b""
+
+
 def test_bad_arguments():
     needs_build()
     for arguments, words in (
@@ -88,6 +120,8 @@ def test_bad_arguments():
         (["--model", "/", "no-such.mp4"], ["no-such.mp4"]),
         (["--model", "/", "--detector", "nosuchelement"], ["nosuchelement"]),
         (["--model", "/", "--top-k", "0"], ["--top-k"]),
+        (["--model", "/", "--reclassify", "-1"], ["--reclassify"]),
+        (["--model", "/", "--threshold", "inf"], ["--threshold"]),
     ):
         assert_one_error_line(run(SCRIPT, *arguments), *words)
 

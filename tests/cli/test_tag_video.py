@@ -3,13 +3,17 @@
 import json
 import os
 import shutil
+import signal
+import subprocess
 import tempfile
+import wave
 from itertools import groupby
 from pathlib import Path
 
 import tap
-from program import DATA, ROOT, VIT_TINY, needs, run
-from running import needs_build
+from program import DATA, ROOT, VIT_TINY, assert_one_error_line, needs, run, tome_ok
+from running import PATIENCE, needs_build
+from turned import SEEN, turned_film
 
 SCRIPT = ROOT / "pipelines" / "tag-video.sh"
 SCENES = DATA / "clips" / "scenes"
@@ -76,16 +80,84 @@ def test_without_file():
     assert labels == DEMO_STATES, labels
 
 
+def demo_film(folder, frames):
+    film = Path(folder) / "film.mp4"
+    tome_ok("demo-clip", film, "--motion", "pan-left", "--frames", frames)
+    return film
+
+
+def test_films_upright():
+    needs_build()
+    with tempfile.TemporaryDirectory() as folder:
+        film = demo_film(folder, 16)
+        for degrees, state in SEEN.items():
+            turned = Path(folder) / f"{degrees}.mp4"
+            turned.write_bytes(turned_film(film, degrees))
+            labels = [line["tags"][0]["label"] for line in tag(turned)]
+            assert labels == [state] * 2, (degrees, labels)
+
+
+def test_options_of_the_model():
+    needs_build()
+    with tempfile.TemporaryDirectory() as folder:
+        film, labels = demo_film(folder, 32), Path(folder) / "labels.txt"
+        labels.write_text("".join(f"state {number}\n" for number in range(12)))
+        options = ["--device", "cpu", "--precision", "fp32", "--threshold", "0.5", "--interval", "2"]
+        lines = tag(*options, "--labels-file", labels, film)
+        assert [[tag["label"] for tag in line["tags"]] for line in lines] == [["state 1"]] * 2, lines
+
+
+def test_a_file_without_a_result():
+    needs_build()
+    with tempfile.TemporaryDirectory() as folder:
+        status, out, err = run(SCRIPT, demo_film(folder, 3))
+    assert status == 0 and out == "" and err.count("\n") == 1, (status, out, err)
+    assert "film.mp4: no result: found 3 frames, expected at least 4 of the 8" in err, err
+
+
+def test_a_reader_that_goes_ends_it_quietly():
+    needs_build()
+    with tempfile.TemporaryDirectory() as folder:
+        film = demo_film(folder, 200)
+        with subprocess.Popen(
+            [SCRIPT, film], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process:  # fmt: skip
+            assert process.stdout.readline()
+            process.stdout.close()
+            assert process.wait(timeout=PATIENCE) == -signal.SIGPIPE
+            assert process.stderr.read() == b""
+
+
+def test_what_is_no_video():
+    needs_build()
+    with tempfile.TemporaryDirectory() as folder:
+        sound, text = Path(folder) / "sound.wav", Path(folder) / "text.mp4"
+        with wave.open(str(sound), "wb") as file:
+            file.setparams((1, 2, 8000, 0, "NONE", ""))
+            file.writeframes(bytes(16000))
+        assert_one_error_line(run(SCRIPT, sound), "sound.wav: there is no video in it")
+        text.write_text("no video\n")
+        assert_one_error_line(run(SCRIPT, text), "text.mp4: ")
+
+
 def test_bad_arguments():
+    needs_build()
     for arguments, word in (
         (["--model", "/nonexistent", "x.mp4"], "/nonexistent"),
         (["--model", "/", "no-such.mp4"], "no-such.mp4"),
+        (["--model", "/", __file__], "config.json"),
         (["--speed"], "--speed"),
         (["--r"], "--r"),
+        (["--r", "foo", __file__], "foo"),
         (["--top-k", "0", __file__], "--top-k"),
+        (["--interval", "x", __file__], "--interval"),
+        (["--threshold", "nan", __file__], "--threshold"),
+        (["--precision", "int4", __file__], "int4"),
+        (["--device", "tpu", __file__], "tpu"),
+        (["--labels-file", "no-such.txt", __file__], "no-such.txt"),
+        ([__file__, __file__], "second file"),
     ):
-        status, out, err = run(SCRIPT, *arguments)
-        assert status == 2 and out == "" and err.count("\n") == 1 and word in err, (out, err)
+        assert_one_error_line(run(SCRIPT, *arguments), "tag-video.sh: ", word)
 
 
 if __name__ == "__main__":

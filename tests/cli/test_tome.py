@@ -9,6 +9,7 @@ from pathlib import Path
 
 import tap
 from program import DATA, ROOT, TOME, VIT_TINY, assert_one_error_line, needs, tome, tome_ok
+from turned import SEEN, turned_film, turned_picture
 
 IMAGES = DATA / "images" / "imagenet-sample"
 DALI = DATA / "images" / "dali-extra"
@@ -115,6 +116,45 @@ def test_classify_clip_model_at_another_length():
         assert clips("--clip-length", 4, video) == [4, 4, 4]
         command = ["classify", "--model", CAMERA_STATE, "--clip-length", 5, video]
         assert_one_error_line(tome(*command), "clip-length", "found 5", "multiple of 4")
+
+
+def test_classify_films_upright():
+    with tempfile.TemporaryDirectory() as folder:
+        film = Path(folder) / "film.mp4"
+        tome_ok("demo-clip", film, "--motion", "pan-left", "--frames", 16)
+        for degrees, state in SEEN.items():
+            turned = Path(folder) / f"{degrees}.mp4"
+            turned.write_bytes(turned_film(film, degrees))
+            _, tags = leading_tags("--model", CAMERA_STATE, turned)
+            assert tags == [state] * 2, (degrees, tags)
+
+
+def test_classify_pictures_upright():
+    picture = DALI / "swan-3584559_640.jpg"
+    needs(VIT_TINY, picture)
+    with tempfile.TemporaryDirectory() as folder:
+        for orientation, direction in ((1, "identity"), (3, "180"), (6, "90r"), (8, "90l")):
+            tagged, turned = Path(folder) / "tagged.jpg", Path(folder) / "turned.png"
+            tagged.write_bytes(turned_picture(picture, orientation))
+            subprocess.run(
+                ["gst-launch-1.0", "-q", "filesrc", f"location={picture}", "!", "jpegdec", "!", "videoconvert",
+                 "!", "videoflip", f"video-direction={direction}", "!", "videoconvert", "!", "pngenc", "!",
+                 "filesink", f"location={turned}"],
+                check=True,
+            )  # fmt: skip
+            lines, _ = leading_tags("--model", VIT_TINY, "--top-k", 3, tagged, turned)
+            first, second = (line["tags"] for line in lines)
+            assert first[0]["label"] == second[0]["label"], (orientation, first, second)
+            # Two decoders of JPEG.
+            assert abs(first[0]["score"] - second[0]["score"]) < 0.03, (orientation, first, second)
+
+
+def test_classify_a_picture_with_a_clip_model():
+    picture = DALI / "swan-3584559_640.jpg"
+    needs(picture)
+    status, out, err = tome("classify", "--model", CAMERA_STATE, picture)
+    assert status == 0 and out.count("\n") == 1, (out, err)
+    assert err.count("\n") == 1 and str(picture) in err and "8 times" in err, err
 
 
 def test_scores_that_are_no_numbers():
@@ -297,11 +337,35 @@ def test_bad_files():
         assert_one_error_line(tome(*classify, cut), "cut.png")
 
 
-def test_good_files_before_a_bad_one_are_printed():
+def test_a_bad_file_does_not_end_the_others():
     picture = DALI / "swan-3584559_640.jpg"
     needs(VIT_TINY, picture)
-    status, out, err = tome("classify", "--model", VIT_TINY, "--json", picture, "no.jpg")
-    assert status == 2 and len(out.splitlines()) == 1 and err.count("\n") == 1, (out, err)
+    with tempfile.TemporaryDirectory() as scratch:
+        broken = Path(scratch) / "broken.jpg"
+        broken.write_bytes(picture.read_bytes()[:100])
+        files = [picture, "no.jpg", picture, broken, picture]
+        status, out, err = tome("classify", "--model", VIT_TINY, "--json", *files)
+    assert status == 2, err
+    assert [json.loads(line)["file"] for line in out.splitlines()] == [str(picture)] * 3, out
+    first, second = err.splitlines()
+    assert first == "tome: no.jpg: no such file", err
+    assert second.startswith("tome: ") and "broken.jpg" in second and "expected a picture" in second, err
+
+
+def test_eval_names_the_row_of_a_bad_file():
+    picture = DALI / "swan-3584559_640.jpg"
+    needs(VIT_TINY, picture)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        shutil.copy(picture, folder / "a.jpg")
+        (folder / "broken.jpg").write_bytes(picture.read_bytes()[:100])
+        (folder / "noise.jpg").write_bytes(bytes(range(256)) * 40)
+        command = ["eval", "--model", VIT_TINY, "--data", folder]
+        for name, words in (("broken.jpg", ["picture"]), ("noise.jpg", ["picture"]), ("none.jpg", ["no such file"])):
+            (folder / "labels.csv").write_text(f"file,class_index\na.jpg,1\n\n{name},1\n")
+            assert_one_error_line(tome(*command), name, "labels.csv line 4", *words)
+            (folder / "labels.csv").write_text(f"file,class_index\n{name},1\na.jpg,1\n")
+            assert_one_error_line(tome(*command), name, "labels.csv line 2", *words)
 
 
 def test_bad_labels():

@@ -26,6 +26,16 @@ print(json.dumps([name for name, _ in sources.name_sources(sys.argv[2:], parser)
 """
 
 
+LIVE = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import sources
+sources.Gst.init(None)
+named = sources.name_sources(sys.argv[2:], sources.Parser("test"))
+print(json.dumps([[name, uri, sources.is_live(uri)] for name, uri in named]))
+"""
+
+
 def names(*texts, **options):
     return run(PYTHON, "-c", NAMED, SCRIPTS, *texts, **options)
 
@@ -60,6 +70,24 @@ def test_a_file_is_called_what_it_is_called():
             assert status == 0 and json.loads(out) == [file.name], (text, out, err)
         status, out, err = names("a:b.mp4", cwd=folder)
         assert status == 0 and json.loads(out) == ["a:b.mp4"], (out, err)
+
+
+def test_what_is_live():
+    for place, name, uri, live in (
+        ("rtsp://a/b", "a/b", "rtsp://a/b", True),
+        ("http://a/video.cgi?res=x.mp4", "a/video.cgi", "http://a/video.cgi?res=x.mp4", True),
+        ("https://a.ts", "a.ts", "https://a.ts", True),
+        ("http://a/live/index.m3u8", "a/live/index.m3u8", "http://a/live/index.m3u8", True),
+        ("http://a/films/clip.MP4?token=1", "a/films/clip.MP4", "http://a/films/clip.MP4?token=1", False),
+        ("/dev/video7", "/dev/video7", "v4l2:///dev/video7", True),
+        ("door=/dev/v4l/by-id/usb-cam", "door", "v4l2:///dev/v4l/by-id/usb-cam", True),
+        ("v4l2:///dev/video7", "/dev/video7", "v4l2:///dev/video7", True),
+        ("file:///a/b.mp4", "b.mp4", "file:///a/b.mp4", False),
+    ):
+        status, out, err = run(PYTHON, "-c", LIVE, SCRIPTS, place)
+        if "no GStreamer plugin" in err:
+            continue  # not everybody has those of http and v4l2
+        assert status == 0 and json.loads(out) == [[name, uri, live]], (place, out, err)
 
 
 def test_the_stream_of_a_detector():

@@ -1,0 +1,65 @@
+"""Opens a source: its first video, upright, whatever else it holds."""
+import gi
+gi.require_version("Gst", "1.0")
+from gi.repository import Gst
+
+TURN = "videoconvert ! videoflip video-direction=auto"
+
+
+class Decoder:
+    """A uridecodebin in `pipeline` that feeds `sink`; its state is the caller's to set."""
+
+    def __init__(self, pipeline, uri, sink):
+        self.pipeline, self.sink = pipeline, sink
+        self.found = []  # media types, the container's first
+        self.turn = None
+        self.element = Gst.ElementFactory.make("uridecodebin")
+        self.element.props.uri = uri
+        # Sound is not even decoded.
+        self.element.props.caps = Gst.Caps.from_string("video/x-raw(ANY)")
+        self.element.set_property("expose-all-streams", False)
+        self.element.connect("autoplug-continue", self.on_type)
+        self.element.connect("pad-added", self.link)
+        pipeline.add(self.element)
+
+    def on_type(self, _element, _pad, caps):
+        self.found.append(caps.get_structure(0).get_name())
+        return True
+
+    def why(self, error):
+        """What an error of this source is about, for people."""
+        inside = [kind.partition("/")[0] for kind in self.found[1:]]
+        if (error.matches(Gst.core_error_quark(), Gst.CoreError.MISSING_PLUGIN) and
+                "audio" in inside and "video" not in inside and "image" not in inside):
+            return "there is no video in it"
+        return error.message.rstrip(".")
+
+    def link(self, _element, pad):
+        if self.sink.is_linked():
+            return
+        pad.add_probe(Gst.PadProbeType.EVENT_DOWNSTREAM, self.on_event)
+        pad.link(self.sink)
+
+    def on_event(self, pad, info):
+        """A phone's video lies on its side and has a tag that says so, before the first frame. Only then
+        is something put in the way, which knows system memory alone: other videos stay as they are,
+        in CUDA memory too."""
+        event = info.get_event()
+        if event.type != Gst.EventType.TAG:
+            return Gst.PadProbeReturn.OK
+        tagged, orientation = event.parse_tag().get_string(Gst.TAG_IMAGE_ORIENTATION)
+        if not tagged or orientation == "rotate-0":
+            return Gst.PadProbeReturn.OK
+        self.turn = Gst.parse_bin_from_description(TURN, True)
+        self.pipeline.add(self.turn)
+        pad.unlink(self.sink)
+        self.turn.get_static_pad("src").link(self.sink)
+        self.turn.sync_state_with_parent()
+        pad.link(self.turn.get_static_pad("sink"))
+        return Gst.PadProbeReturn.REMOVE
+
+    def remove(self):
+        for element in (self.element, self.turn):
+            if element is not None:
+                element.set_state(Gst.State.NULL)
+                self.pipeline.remove(element)

@@ -1,0 +1,72 @@
+"""Options that all scripts have: which model, where it runs, and what is said of its results."""
+import argparse
+import json
+import math
+import re
+from pathlib import Path
+
+import gi
+gi.require_version("Gst", "1.0")
+from gi.repository import Gst
+
+from sources import is_utf8
+
+SHIPPED = Path(__file__).resolve().parent.parent / "models" / "camera-state"
+
+
+def positive(text):
+    if not re.fullmatch(r"0*[1-9][0-9]{0,8}", text):
+        raise argparse.ArgumentTypeError(f"found '{text}', expected a whole number, 1 or more")
+    return int(text)
+
+
+def finite(text):
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"found '{text}', expected a number")
+    return number
+
+
+def add_model_options(parser):
+    parser.add_argument("--model")
+    parser.add_argument("--labels-file")
+    parser.add_argument("--device")
+    parser.add_argument("--precision", choices=["auto", "fp32", "bf16", "fp16"])
+    parser.add_argument("--r")
+    parser.add_argument("--top-k", type=positive, default=5)
+    parser.add_argument("--threshold", type=finite)
+
+
+def check_model_options(options, parser):
+    for name, value in vars(options).items():
+        # What is no UTF-8 cannot be a property's value. The names of files and cameras are looked at apart.
+        if isinstance(value, str) and name != "source" and not is_utf8(value):
+            parser.error(f"--{name.replace('_', '-')}: found {ascii(value)}, expected UTF-8")
+    if options.model is not None and not Path(options.model).is_dir():
+        parser.error(f"--model: there is no folder '{options.model}'")
+    if options.labels_file is not None and not Path(options.labels_file).is_file():
+        parser.error(f"--labels-file: there is no file '{options.labels_file}'")
+
+
+def set_model_options(classify, options):
+    for name, value in (("model", options.model), ("labels-file", options.labels_file)):
+        if value is not None:
+            classify.set_property(name, str(Path(value).resolve()))
+    for name, value in (("device", options.device), ("tome-r", options.r), ("top-k", options.top_k),
+                        ("threshold", options.threshold)):
+        if value is not None:
+            classify.set_property(name, value)
+    if options.precision is not None:
+        Gst.util_set_object_arg(classify, "precision", options.precision)
+
+
+def frames_of(options):
+    """That the model takes at a time, as far as its folder tells."""
+    try:
+        config = json.loads((Path(options.model or SHIPPED) / "config.json").read_text())
+        return int(config.get("num_frames", 1))
+    except (OSError, ValueError, TypeError, AttributeError):
+        return 1

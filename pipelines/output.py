@@ -1,0 +1,33 @@
+"""What a pipeline has put out, and how a program ends when nobody reads that."""
+import os
+import select
+import signal
+
+NOBODY_READS = -signal.SIGPIPE  # a status
+
+
+def count_frames(classify):
+    return classify.props.stats.get_uint64("frames").value
+
+
+def count_results(publish):
+    return publish.props.stats.get_uint64("published").value
+
+
+def number_of(count, what):
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def nobody_reads():
+    """True if standard output is a pipe whose reader has gone, as after `| head -1`."""
+    look = select.poll()
+    look.register(1, 0)
+    return any(events & select.POLLERR for _, events in look.poll(0))
+
+
+def status_for_exit(status):
+    """Ends the process as SIGPIPE ends others, quietly; any other status is returned."""
+    if status == NOBODY_READS:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGPIPE)
+    return status
