@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <exception>
 #include <iostream>
+#include <opencv2/core/utils/logger.hpp>
 #include <string>
 
 #include "commands.h"
@@ -32,7 +33,10 @@ int fail(std::string text) {
 int main(int argc, char** argv) {
   // OpenCV's decoders write to stderr by themselves, where one line of ours is promised.
   setenv("OPENCV_FFMPEG_LOGLEVEL", "-8", 0);
-  setenv("OPENCV_LOG_LEVEL", "SILENT", 0);
+  // It has read this variable already, before main().
+  if (std::getenv("OPENCV_LOG_LEVEL") == nullptr) {
+    cv::utils::logging::setLogLevel(cv::utils::logging::LOG_LEVEL_SILENT);
+  }
 
   CLI::App app{"tome: Vision Transformers accelerated by token merging"};
   app.require_subcommand(1);

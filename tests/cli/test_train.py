@@ -181,5 +181,74 @@ def test_what_is_refused():
         assert_one_error_line(tome(*plain, "--r", "fast"), "fast")
 
 
+def test_options_that_would_be_ignored_are_refused():
+    with tempfile.TemporaryDirectory() as scratch:
+        data, out, model, clips = (Path(scratch) / name for name in ("data", "out", "model", "clips"))
+        write_pictures(data, ["a", "b"])
+        plain = ["train", "--out", out]
+        folder = [*plain, "--data", data]
+        camera = [*plain, "--generator", "camera-state"]
+        shape = {"--patch": 8, "--dim": 24, "--depth": 2, "--heads": 2, "--mlp-ratio": 2}
+        for option, value in shape.items():
+            assert_one_error_line(tome(*folder, "--init", model, option, value), option, "--init")
+        assert_one_error_line(tome(*folder, "--init", model, "--class-token"), "--class-token", "--init")
+        of_generator = {"--pictures": data, "--clips": data, "--ramp": 9, "--eval-clips": 60, "--motion-loss": 1}
+        for option, value in of_generator.items():
+            assert_one_error_line(tome(*folder, option, value), option, "--data")
+        of_folder = {"--epochs": 2, "--split": "a", "--eval-split": "", "--frame-stride": 2}
+        of_folder |= {"--jitter": 0.1, "--cache-gb": 1}
+        for option, value in of_folder.items():
+            assert_one_error_line(tome(*camera, option, value), option, "--generator")
+        assert_one_error_line(tome(*camera, "--no-flip"), "--no-flip", "--generator")
+        assert_one_error_line(tome(*folder, "--epochs", 1, "--steps", 1), "--epochs", "--steps")
+        # A tubelet is the new clip model's where an image model is inflated, and only there.
+        no_steps = ["--data", data, "--steps", "0"]
+        tome_ok("train", *no_steps, "--out", model, *IMAGE)
+        inflate = ["train", *no_steps, "--out", clips, "--init", model]
+        assert_one_error_line(tome(*inflate, "--tubelet", 1), "--tubelet", "--frames")
+        tome_ok(*inflate, "--frames", 4, "--tubelet", 4)
+        assert json.loads((clips / "config.json").read_text())["tubelet_size"] == 4
+        again = ["train", *no_steps, "--out", out, "--init", clips, "--tubelet", 4]
+        for frames in ([], ["--frames", 8]):
+            assert_one_error_line(tome(*again, *frames), "--tubelet", clips)
+        assert not out.exists()
+
+
+def test_other_data_or_weights_do_not_go_on():
+    with tempfile.TemporaryDirectory() as scratch:
+        data, first, other, out = (Path(scratch) / name for name in ("data", "init", "other/init", "out"))
+        rows = write_pictures(data, ["a", "b", "a", "b"])
+        plain = ["train", "--data", data, "--steps", "2"]
+        for model, seed in ((first, 1), (other, 2)):
+            tome_ok(*plain, "--out", model, *IMAGE, "--seed", seed)
+        command = [*plain, "--out", out, "--batch", "2", "--init"]
+        tome_ok(*command, first)
+        tome_ok(*command, first, "--cache-gb", "0")
+        assert_one_error_line(tome(*command, other), "state.safetensors", "init-hash")
+        write_rows(data, [*rows[:2], *(row.replace("a", "b") for row in rows[2:])])
+        assert_one_error_line(tome(*command, first), "state.safetensors", "data-hash")
+
+
+def test_a_training_that_diverges_says_so():
+    with tempfile.TemporaryDirectory() as scratch:
+        data, out = Path(scratch) / "data", Path(scratch) / "out"
+        write_pictures(data, ["a", "b"])
+        wild = ["--lr", "1000", "--weight-decay", "1000", "--warmup", "0", "--batch", "2"]
+        plain = ["train", "--data", data, "--out", out, *IMAGE, *wild]
+        status, _, err = tome(*plain, "--steps", "40")
+        assert status == 0 and err.count("\n") == 1, err
+        assert "of 40 steps were skipped" in err and "--lr" in err, err
+        last = json.loads((out / "log.jsonl").read_text().splitlines()[-1])
+        assert 0 < last["skipped_steps"] < 40, last
+        assert_one_error_line(tome(*plain, "--steps", "400"), "diverged", "--lr 1000")
+
+
+def test_a_clip_that_cannot_be_written_is_one_line():
+    """OpenCV has several writers, each of which would complain by itself."""
+    for ending in ("avi", "mp4"):
+        file = f"/nonexistent/x.{ending}"
+        assert_one_error_line(tome("demo-clip", file, "--frames", "2"), file, "cannot be written")
+
+
 if __name__ == "__main__":
     tap.main(globals())

@@ -9,6 +9,7 @@
 #include <set>
 
 #include "error.h"
+#include "train/hash.h"
 
 namespace tome::train {
 namespace fs = std::filesystem;
@@ -144,9 +145,7 @@ bool camera_stands_still(const std::vector<cv::Mat>& frames) {
 }
 
 bool is_held_out(const std::string& file_name) {
-  uint64_t hash = 0xcbf29ce484222325ULL;  // FNV-1a
-  for (const unsigned char c : file_name) hash = (hash ^ c) * 0x100000001b3ULL;
-  return Random(hash).index(8) == 0;
+  return Random(Hash().add(file_name).value()).index(8) == 0;
 }
 
 std::vector<Background> load_backgrounds(const BackgroundOptions& options) {

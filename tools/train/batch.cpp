@@ -69,6 +69,7 @@ GeneratorSource::GeneratorSource(std::shared_ptr<const CameraStateGenerator> gen
 RunSettings GeneratorSource::settings() const {
   return {{"generator", "camera-state"},
           {"backgrounds", std::to_string(generator_->backgrounds())},
+          {"data-hash", generator_->backgrounds_hash()},
           {"batch", std::to_string(batch_size_)},
           {"ramp", std::to_string(ramp_batches_)}};
 }

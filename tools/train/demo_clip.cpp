@@ -130,7 +130,8 @@ class FrameWriter {
     // Motion JPEG is in every OpenCV; other codecs depend on how it was built.
     const int codec = ending == ".mp4" ? cv::VideoWriter::fourcc('m', 'p', '4', 'v')
                                        : cv::VideoWriter::fourcc('M', 'J', 'P', 'G');
-    video_.open(out_, codec, a.rate, {a.width, a.height});
+    // One back end, as in reading: OpenCV would otherwise try every one that it has.
+    video_.open(out_, cv::CAP_FFMPEG, codec, a.rate, {a.width, a.height});
     if (!video_.isOpened()) {
       throw Error(ErrorKind::kFailed,
                   "'" + out_ + "' cannot be written as video; expected .avi, .mp4, a folder or -");

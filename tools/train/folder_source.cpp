@@ -5,36 +5,23 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <iostream>
 #include <numeric>
 #include <opencv2/imgproc.hpp>
 #include <set>
+#include <system_error>
 
 #include "checkpoint/labels.h"
 #include "dataset.h"
 #include "error.h"
 #include "media/colour.h"
 #include "media/geometry.h"
-#include "media_reader.h"
+#include "train/hash.h"
 
 namespace tome::train {
 namespace {
 
 constexpr size_t kKeptOrders = 4;  // of samples, by epoch
-constexpr int kMostFrames = 256;   // of one video: enough for a clip at any place of a short one
-
-cv::Mat to_rgb(const Frame& frame, int short_side) {
-  const cv::Mat bgr(frame.height, frame.width, CV_8UC3, const_cast<uint8_t*>(frame.planes[0].data),
-                    static_cast<size_t>(frame.planes[0].stride));
-  cv::Mat rgb;
-  const double scale = static_cast<double>(short_side) / std::min(bgr.cols, bgr.rows);
-  if (scale < 1) {
-    cv::resize(bgr, rgb, {}, scale, scale, cv::INTER_AREA);
-    cv::cvtColor(rgb, rgb, cv::COLOR_BGR2RGB);
-  } else {
-    cv::cvtColor(bgr, rgb, cv::COLOR_BGR2RGB);
-  }
-  return rgb;
-}
 
 /// What of a frame is looked at, and where in the model's input that lies.
 struct View {
@@ -58,15 +45,27 @@ View placed(const cv::Rect& part, const PreprocessSpec& spec) {
   return view;
 }
 
-/// A random part, as timm's RandomResizedCrop stretches it into the input; where inference never
-/// stretches (kBorder), it keeps its shape.
+/// The picture whose random parts are drawn: where inference cuts the centre out and does not
+/// stretch, the largest one of the input's shape, so that no part is stretched much either.
+cv::Size2d uncut(cv::Size size, const PreprocessSpec& spec) {
+  const cv::Size2d whole = size;
+  if (spec.crop_mode != CropMode::kCenter) return whole;
+  const double aspect = static_cast<double>(spec.width) / spec.height;
+  return {std::min(whole.width, whole.height * aspect),
+          std::min(whole.height, whole.width / aspect)};
+}
+
+/// A random part, of the input's shape give or take a quarter (kCenter) or of the frame's
+/// (kSquash), stretched into the input; where inference never stretches (kBorder), it keeps its
+/// shape.
 View draw_view(cv::Size size, const FolderOptions& options, const PreprocessSpec& spec,
                Random& random) {
+  const cv::Size2d whole = uncut(size, spec);
   const double share = std::sqrt(random.uniform(options.smallest_crop, 1.0));
   const double shape = std::sqrt(random.log_uniform(0.8, 1.25));
   cv::Rect part;
-  part.width = std::clamp(static_cast<int>(size.width * share * shape), 1, size.width);
-  part.height = std::clamp(static_cast<int>(size.height * share / shape), 1, size.height);
+  part.width = std::clamp(static_cast<int>(whole.width * share * shape), 1, size.width);
+  part.height = std::clamp(static_cast<int>(whole.height * share / shape), 1, size.height);
   part.x = static_cast<int>(random.index(size.width - part.width + 1));
   part.y = static_cast<int>(random.index(size.height - part.height + 1));
   if (spec.crop_mode == CropMode::kBorder) return placed(part, spec);
@@ -147,7 +146,13 @@ FolderSource::FolderSource(FolderOptions options, std::vector<std::string> label
       preprocess_(preprocess),
       batch_size_(batch_size),
       seed_(seed),
-      fill_(fill_colour(preprocess)) {
+      fill_(fill_colour(preprocess)),
+      cache_(options_.cache) {
+  if (!cache_) cache_ = std::make_shared<VideoCache>(default_cache_bytes());
+  // A little larger than the input, for parts to be cut from.
+  int side = std::max(preprocess_.width, preprocess_.height) * 8 / 7;
+  if (preprocess_.crop_mode == CropMode::kCenter) side = std::max(side, preprocess_.resize_short);
+  video_options_ = {side, options_.frame_stride, config_.frames};
   for (const cli::Sample& sample :
        cli::read_dataset(options_.folder, labels_, options_.split, 0, cli::ClassColumn::kLabel)) {
     files_.push_back(sample.file);
@@ -158,6 +163,7 @@ FolderSource::FolderSource(FolderOptions options, std::vector<std::string> label
 RunSettings FolderSource::settings() const {
   return {{"samples", std::to_string(samples())},
           {"split", options_.split},
+          {"data-hash", data_hash()},
           {"batch", std::to_string(batch_size_)},
           {"frame-stride", std::to_string(options_.frame_stride)},
           {"jitter", exact(options_.jitter)},
@@ -165,38 +171,42 @@ RunSettings FolderSource::settings() const {
           {"flip", options_.flip ? "yes" : "no"}};
 }
 
-std::shared_ptr<const FolderSource::Video> FolderSource::load(size_t sample) const {
-  {
-    const std::lock_guard lock(mutex_);
-    if (const auto found = videos_.find(sample); found != videos_.end()) return found->second;
+/// Of the samples in order: name in the folder, size and class. Reading all of them would take
+/// longer than many a run.
+std::string FolderSource::data_hash() const {
+  Hash hash;
+  for (size_t i = 0; i < files_.size(); ++i) {
+    std::error_code missing;  // then the size is a number too, and decoding names the file
+    const auto size = static_cast<int64_t>(std::filesystem::file_size(files_[i], missing));
+    const auto name = files_[i].lexically_relative(options_.folder);
+    hash.add_item((name.empty() ? files_[i] : name).string()).add_item(size).add_item(classes_[i]);
   }
-  int side = std::max(preprocess_.width, preprocess_.height) * 8 / 7;
-  if (preprocess_.crop_mode == CropMode::kCenter) side = std::max(side, preprocess_.resize_short);
-  auto video = std::make_shared<Video>();
-  if (cli::is_picture(files_[sample])) {
-    video->frames.push_back(to_rgb(cli::read_picture(files_[sample]), side));
-  } else {
-    cli::for_each_frame(files_[sample], [&](const Frame& frame, int64_t, double) {
-      video->frames.push_back(to_rgb(frame, side));
-      return static_cast<int>(video->frames.size()) < kMostFrames;
-    });
-  }
-  if (video->frames.empty()) {
-    throw Error(ErrorKind::kRead, "'" + files_[sample].string() + "' has no frame to be decoded");
-  }
-  const std::lock_guard lock(mutex_);
-  return videos_.emplace(sample, std::move(video)).first->second;
+  return hash.text();
 }
 
-int64_t FolderSource::draw_first(int64_t length, Random& random) const {
-  const int64_t stride = std::max<int64_t>(options_.frame_stride, 1);
+std::shared_ptr<const Video> FolderSource::load(size_t sample) const {
+  const std::filesystem::path& file = files_[sample];
+  const auto video = cache_->get(file, [&] { return read_video(file, video_options_); });
+  if (video->cut && !warned_.exchange(true)) {
+    const auto frames = static_cast<int64_t>(video->frames.size()) * video->step;
+    std::cerr << "tome: '" << file.string() << "' is long: with --frame-stride only its first "
+              << frames << " frames are used, and so it is with others like it\n";
+  }
+  return video;
+}
+
+int64_t FolderSource::draw_first(const Video& video, Random& random) const {
+  const auto length = static_cast<int64_t>(video.frames.size());
+  const int64_t stride = std::max<int64_t>(options_.frame_stride / video.step, 1);
   const int64_t spare = length - ((config_.frames - 1) * stride + 1);
   if (options_.augment) return random.index(std::max<int64_t>(spare + 1, 1));
   return std::max<int64_t>(spare / 2, 0);
 }
 
-int64_t FolderSource::draw_frame(int64_t i, int64_t first, int64_t length, Random& random) const {
-  int64_t at = first + i * options_.frame_stride;
+int64_t FolderSource::draw_frame(int64_t i, int64_t first, const Video& video,
+                                 Random& random) const {
+  const auto length = static_cast<int64_t>(video.frames.size());
+  int64_t at = first + i * (options_.frame_stride / video.step);
   if (options_.frame_stride == 0) {  // one frame from each of as many equal parts
     const double place = options_.augment ? random.unit() : 0.5;
     at = static_cast<int64_t>((static_cast<double>(i) + place) * static_cast<double>(length) /
@@ -210,14 +220,13 @@ std::vector<cv::Mat> FolderSource::draw_clip(const Video& video, Random& random,
   const cv::Size size = video.frames[0].size();
   const View view = options_.augment ? draw_view(size, options_, preprocess_, random)
                                      : placed({{0, 0}, size}, preprocess_);
-  const auto length = static_cast<int64_t>(video.frames.size());
-  const int64_t first = draw_first(length, random);
+  const int64_t first = draw_first(video, random);
   const bool recolour = options_.augment && options_.jitter > 0;
   const cv::Matx34f colours =
       recolour ? draw_colours(std::min(options_.jitter, 1.0), random) : cv::Matx34f();
   std::vector<cv::Mat> out;
   for (int64_t i = 0; i < config_.frames; ++i) {
-    const auto at = static_cast<size_t>(draw_frame(i, first, length, random));
+    const auto at = static_cast<size_t>(draw_frame(i, first, video, random));
     cv::Mat shown;
     cv::resize(video.frames[at](view.part), shown, view.target.size(), 0, 0, cv::INTER_AREA);
     if (mirror) cv::flip(shown, shown, 1);

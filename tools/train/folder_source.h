@@ -1,6 +1,7 @@
 // Batches from a folder of pictures or videos with labels.csv.
 #pragma once
 
+#include <atomic>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -10,6 +11,8 @@
 
 #include "media/preprocess.h"
 #include "train/batch.h"
+#include "train/video.h"
+#include "train/video_cache.h"
 
 namespace tome::train {
 
@@ -21,6 +24,8 @@ struct FolderOptions {
   double smallest_crop = 0.5;  ///< of the picture's area
   double jitter = 0;           ///< gain, offset and saturation vary by up to this share
   bool flip = true;
+  /// Shared by sources of the same model and stride; null: one of its own, of the default size.
+  std::shared_ptr<VideoCache> cache;
 };
 
 /// The label each label turns into when the picture is mirrored: "pan-left" and "pan-right" swap
@@ -33,8 +38,9 @@ std::vector<int64_t> mirrored_labels(const std::vector<std::string>& labels);
 std::vector<std::string> read_label_names(const std::filesystem::path& folder);
 
 /// Samples in a new random order each epoch, the last batch of an epoch filled from the next one.
-/// Videos are decoded when first needed and kept, reduced, in memory. A video that ends early
-/// repeats its last frame; one without a single frame is an error that names it.
+/// Videos are decoded when needed and kept, reduced, as long as the cache has room. A video that
+/// ends early repeats its last frame; one without a single frame is an error that names it; the
+/// first one of which not all is used at a stride is named on stderr, see read_video().
 class FolderSource : public BatchSource {
  public:
   /// @throws Error kFormat if the folder has no sample of this split
@@ -46,16 +52,14 @@ class FolderSource : public BatchSource {
   int64_t samples() const { return static_cast<int64_t>(files_.size()); }
 
  private:
-  struct Video {
-    std::vector<cv::Mat> frames;  // RGB
-  };
   std::shared_ptr<const Video> load(size_t sample) const;
-  /// Of a video of `length` frames: the first of a clip, and its i-th.
-  int64_t draw_first(int64_t length, Random& random) const;
-  int64_t draw_frame(int64_t i, int64_t first, int64_t length, Random& random) const;
+  /// Places among the frames kept: of the first of a clip, and of its i-th.
+  int64_t draw_first(const Video& video, Random& random) const;
+  int64_t draw_frame(int64_t i, int64_t first, const Video& video, Random& random) const;
   std::vector<cv::Mat> draw_clip(const Video& video, Random& random, bool mirror) const;
   std::shared_ptr<const std::vector<size_t>> order_of(int64_t epoch) const;
   size_t sample_at(int64_t position) const;
+  std::string data_hash() const;
 
   FolderOptions options_;
   std::vector<std::string> labels_;
@@ -67,8 +71,9 @@ class FolderSource : public BatchSource {
   cv::Scalar fill_;  // RGB, 0 .. 255
   std::vector<std::filesystem::path> files_;
   std::vector<int64_t> classes_;
-  mutable std::mutex mutex_;
-  mutable std::map<size_t, std::shared_ptr<const Video>> videos_;
+  VideoOptions video_options_;
+  std::shared_ptr<VideoCache> cache_;
+  mutable std::atomic<bool> warned_{false};
   mutable std::mutex order_mutex_;
   mutable std::map<int64_t, std::shared_ptr<const std::vector<size_t>>> orders_;
 };

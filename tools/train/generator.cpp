@@ -5,6 +5,7 @@
 #include <opencv2/imgproc.hpp>
 
 #include "train/foreground.h"
+#include "train/hash.h"
 #include "train/sensor.h"
 #include "train/stillness.h"
 
@@ -178,6 +179,15 @@ CameraStateGenerator::CameraStateGenerator(GeneratorOptions options,
     : options_(options), backgrounds_(std::move(backgrounds)), seed_(seed) {
   Random random(Random::mix(seed, 0x7e87));
   for (int i = 0; i < kTextures; ++i) textures_.push_back(make_texture(512, 384, random));
+}
+
+std::string CameraStateGenerator::backgrounds_hash() const {
+  Hash hash;
+  for (const Background& background : backgrounds_) {
+    hash.add_item(background.name).add_item(static_cast<int64_t>(background.frames.size()));
+    hash.add_item(background.frames[0].cols).add_item(background.frames[0].rows);
+  }
+  return hash.text();
 }
 
 GeneratedClip CameraStateGenerator::clip(uint64_t index, double difficulty) const {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <opencv2/core.hpp>
+#include <string>
 #include <vector>
 
 #include "train/backgrounds.h"
@@ -46,6 +47,8 @@ class CameraStateGenerator {
 
   const GeneratorOptions& options() const { return options_; }
   size_t backgrounds() const { return backgrounds_.size(); }
+  /// Of the backgrounds' names and sizes.
+  std::string backgrounds_hash() const;
 
  private:
   struct Scene {

@@ -18,7 +18,9 @@
 #include "forward_settings.h"
 #include "train/folder_source.h"
 #include "train/generator.h"
+#include "train/hash.h"
 #include "train/parameters.h"
+#include "train/train_options.h"
 #include "train/trainer.h"
 
 namespace tome::cli {
@@ -26,23 +28,10 @@ namespace {
 
 using namespace tome::train;
 
-struct TrainArguments {
-  std::string out, init, data, generator, name;
-  std::optional<std::string> split, eval_split;  ///< unset: train and val, if there are splits
-  std::vector<std::string> pictures, clips;
-  int64_t frames = 0, tubelet = 0, size = 0, patch = 16, dim = 192, depth = 6, heads = 6, mlp = 4;
-  int64_t batch = 32, epochs = 0, ramp = 0, eval_clips = 1200, frame_stride = 0;
-  double ema = 0.999, weight_decay = 0.05;
-  std::string partition = "auto", precision = "fp32", dtype = "bf16";
-  int threads = 0;
-  double jitter = 0;
-  bool class_token = false, no_flip = false, whole_frame = false;
-  TrainOptions options;
-};
-
 struct Sources {
   std::unique_ptr<BatchSource> train, eval;
   int64_t eval_batches = 0;
+  int64_t epoch = 0;  ///< samples of one; a generator has none
 };
 
 /// What could not be trained, or not be read back afterwards, in the words of the options.
@@ -115,7 +104,16 @@ Checkpoint start_from(const TrainArguments& a, std::vector<std::string> labels) 
   ViTConfig clip = out.config;
   clip.name = a.name;
   clip.classes = static_cast<int64_t>(labels.size());
-  if (a.frames > 0 && out.config.frames == 1) {
+  const bool image = out.config.frames == 1;
+  if (a.tubelet > 0 && !(image && a.frames > 0)) {
+    throw Error(ErrorKind::kSettings,
+                "--tubelet: found with --init '" + a.init + "' of " +
+                    std::to_string(out.config.frames) + " frame(s), expected " +
+                    (image ? "--frames too, for an image model to be inflated to"
+                           : "none: a clip model's tubelets stay as they are, " +
+                                 std::to_string(out.config.tubelet) + " frame(s) each"));
+  }
+  if (a.frames > 0 && image) {
     clip.frames = a.frames;
     clip.tubelet = a.tubelet > 0 ? a.tubelet : (a.frames % 2 == 0 ? 2 : 1);
     clip.family = "vit";
@@ -161,9 +159,13 @@ Sources folder_sources(const TrainArguments& a, const Checkpoint& checkpoint) {
   options.flip = !a.no_flip;
   options.jitter = a.jitter;
   options.frame_stride = a.frame_stride;
+  options.cache = std::make_shared<VideoCache>(a.cache_gb ? static_cast<size_t>(*a.cache_gb * 1e9)
+                                                          : default_cache_bytes());
   Sources sources;
-  sources.train = std::make_unique<FolderSource>(options, checkpoint.labels, checkpoint.config,
-                                                 checkpoint.preprocess, a.batch, a.options.seed);
+  auto train = std::make_unique<FolderSource>(options, checkpoint.labels, checkpoint.config,
+                                              checkpoint.preprocess, a.batch, a.options.seed);
+  sources.epoch = train->samples();
+  sources.train = std::move(train);
   if (!eval_split.empty()) {
     options.split = eval_split;
     options.augment = false;
@@ -218,13 +220,6 @@ std::string folder_name(const std::filesystem::path& path) {
 }
 
 void run_train(TrainArguments a) {
-  if (a.data.empty() == a.generator.empty()) {
-    throw Error(ErrorKind::kSettings, "give either --data FOLDER or --generator camera-state");
-  }
-  if (a.options.mixup > 0 && a.options.motion_loss > 0) {
-    throw Error(ErrorKind::kSettings,
-                "--mixup and --motion-loss exclude each other: a mixture has no one motion");
-  }
   a.options.device = parse_device(a.options.device).str();
   if (a.threads > 0) at::set_num_threads(a.threads);
   cv::setNumThreads(1);  // the loader's threads are the parallelism
@@ -244,146 +239,23 @@ void run_train(TrainArguments a) {
 
   const std::vector<std::string> labels =
       a.generator.empty() ? read_label_names(a.data) : camera_state_labels();
+  if (!a.init.empty()) {
+    a.options.init_hash = file_hash(std::filesystem::path(a.init) / "model.safetensors");
+  }
   const Checkpoint checkpoint = a.init.empty() ? make_checkpoint(a, labels) : start_from(a, labels);
   const Sources sources =
       a.generator.empty() ? folder_sources(a, checkpoint) : generator_sources(a, checkpoint);
-  if (a.epochs > 0) {
-    const auto* folder = dynamic_cast<const FolderSource*>(sources.train.get());
-    const int64_t samples = folder != nullptr ? folder->samples() : 10000;
-    a.options.steps = (a.epochs * samples + a.batch - 1) / a.batch;
-  }
+  if (a.epochs > 0) a.options.steps = (a.epochs * sources.epoch + a.batch - 1) / a.batch;
   Trainer trainer(checkpoint, a.options, a.out);
   const int64_t reached = trainer.run(*sources.train, sources.eval.get(), sources.eval_batches);
   const Checkpoint result = trainer.result();
   save_checkpoint(result, a.out, a.dtype == "bf16" ? at::kBFloat16 : at::kFloat);
+  if (const int64_t skipped = trainer.skipped_steps(); skipped > 0) {
+    std::cerr << "tome: " << skipped << " of " << reached
+              << " steps were skipped, for their gradient was not finite; a lower --lr may help\n";
+  }
   std::printf("%lld steps; the model is in %s\n", static_cast<long long>(reached), a.out.c_str());
   report(load_checkpoint(a.out), sources, a.options);  // what was saved, not what was meant
-}
-
-/// CLI::Range lets "nan" through, which is neither below nor above anything.
-CLI::Validator between(double least, double most) {
-  const std::string range = "[" + exact(least) + " - " + exact(most) + "]";
-  return {[=](std::string& text) {
-            double value = 0;
-            const bool number = CLI::detail::lexical_cast(text, value);
-            return number && value >= least && value <= most
-                       ? std::string()
-                       : "found " + text + ", expected a number in " + range;
-          },
-          "in " + range};
-}
-
-/// Adds options of one kind, each with its range.
-class OptionAdder {
- public:
-  explicit OptionAdder(CLI::App& app) : app_(app) {}
-
-  template <typename T>
-  CLI::Option* count(const char* name, T& value, T least, T most, const std::string& help) {
-    return app_.add_option(name, value, help)->check(CLI::Range(least, most));
-  }
-  void share(const char* name, double& value, double most, const std::string& help) {
-    app_.add_option(name, value, help)->check(between(0, most))->capture_default_str();
-  }
-
- private:
-  CLI::App& app_;
-};
-
-constexpr int64_t kMostSteps = int64_t{1} << 40;
-constexpr int64_t kMostSamples = int64_t{1} << 20;
-constexpr int kMostThreads = 256;
-
-void add_model_options(CLI::App& app, TrainArguments& a) {
-  OptionAdder add(app);
-  app.add_option("--init", a.init,
-                 "Model folder to start from; an image model is inflated to clips, a clip model "
-                 "lengthened");
-  const auto count = [&](const char* name, int64_t& value, int64_t most, const char* help) {
-    return add.count(name, value, int64_t{1}, most, help);
-  };
-  count("--frames", a.frames, kMaxFrames, "Frames of a clip (1: image model; new models: 8)");
-  count("--tubelet", a.tubelet, kMaxFrames, "Frames of one tubelet (clips: 2)");
-  count("--size", a.size, kMaxImageSide, "Input size, pixels (new models: 96)");
-  count("--patch", a.patch, kMaxImageSide, "Patch size, pixels")->capture_default_str();
-  count("--dim", a.dim, 1 << 14, "Width")->capture_default_str();
-  count("--depth", a.depth, 1 << 10, "Blocks")->capture_default_str();
-  count("--heads", a.heads, 1 << 10, "Attention heads")->capture_default_str();
-  count("--mlp-ratio", a.mlp, 64, "MLP width in units of --dim")->capture_default_str();
-  app.add_flag("--class-token", a.class_token, "A class token in place of the mean of all tokens");
-  app.add_option("--name", a.name, "Name in config.json (default: the output folder's)");
-}
-
-void add_data_options(CLI::App& app, TrainArguments& a) {
-  OptionAdder add(app);
-  app.add_option("--data", a.data, "Folder with labels.csv (file,label[,split])");
-  app.add_option("--split", a.split,
-                 "Value of the split column to train on (train; without the column: every row)");
-  app.add_option("--eval-split", a.eval_split,
-                 "Value to evaluate on (val; without the column: none); empty: none");
-  add.count("--frame-stride", a.frame_stride, int64_t{0}, kMostSamples,
-            "Frames between two of a clip; 0 spreads them over the video")
-      ->capture_default_str();
-  app.add_flag("--whole-frame", a.whole_frame,
-               "With --init: squeeze the whole frame into the input, do not cut its centre");
-  add.share("--jitter", a.jitter, 1, "Vary brightness, contrast and saturation by this share");
-  app.add_flag("--no-flip", a.no_flip, "Do not mirror (labels with left/right swap by themselves)");
-  app.add_option("--generator", a.generator, "Built-in data: camera-state");
-  app.add_option("--pictures", a.pictures, "Folders of pictures for the generator");
-  app.add_option("--clips", a.clips, "Folders of real clips for the generator");
-  add.count("--eval-clips", a.eval_clips, int64_t{1}, int64_t{1} << 30,
-            "Generated clips to evaluate on")
-      ->capture_default_str();
-  add.count("--ramp", a.ramp, int64_t{0}, kMostSteps,
-            "Batches over which motions become as slow as they get")
-      ->capture_default_str();
-}
-
-void add_schedule_options(CLI::App& app, TrainArguments& a) {
-  TrainOptions& o = a.options;
-  OptionAdder add(app);
-  app.add_option("--r", o.r, "Tokens to merge in each block, as tome-r")->capture_default_str();
-  app.add_option("--partition", a.partition,
-                 "auto: the model's; alternating, by-frame, checkerboard or mixed")
-      ->capture_default_str();
-  add.share("--unmerged-share", o.unmerged_share, 1, "Share of steps at r=0");
-  add.count("--steps", o.steps, int64_t{0}, kMostSteps, "Optimizer steps")->capture_default_str();
-  add.count("--epochs", a.epochs, int64_t{1}, kMostSamples, "In place of --steps");
-  add.count("--batch", a.batch, int64_t{1}, kMostSamples, "Samples of one step")
-      ->capture_default_str();
-  add.share("--lr", o.learning_rate, 1000, "Highest learning rate");
-  add.count("--warmup", o.warmup_steps, int64_t{0}, kMostSteps, "Steps of linear warm-up")
-      ->capture_default_str();
-  add.share("--weight-decay", a.weight_decay, 1000, "AdamW's");
-  add.share("--drop-path", o.drop_path, 0.99, "Stochastic depth of the last block");
-  add.share("--layer-decay", o.layer_decay, 1,
-            "Learning rate of each layer in units of the next one's");
-  add.share("--mixup", o.mixup, 8, "Alpha of mixup (0.2 is usual); 0: off");
-  add.share("--label-smoothing", o.label_smoothing, 1, "Share spread over all classes");
-  add.share("--motion-loss", o.motion_loss, 1000, "Weight of the generator's motion as a teacher");
-  add.share("--ema", a.ema, 1, "Decay of the averaged weights");
-  app.add_option("--seed", o.seed, "Seed of everything")->capture_default_str();
-}
-
-void add_machine_options(CLI::App& app, TrainArguments& a) {
-  TrainOptions& o = a.options;
-  OptionAdder add(app);
-  app.add_option("--device", o.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
-  app.add_option("--precision", a.precision, "fp32 or bf16 (autocast)")
-      ->check(CLI::IsMember({"fp32", "bf16"}))
-      ->capture_default_str();
-  app.add_option("--dtype", a.dtype, "Type of the saved weights")
-      ->check(CLI::IsMember({"fp32", "bf16"}))
-      ->capture_default_str();
-  add.count("--threads", a.threads, 0, 4096, "Threads of the arithmetic; 0: all cores");
-  add.count("--workers", o.workers, 1, kMostThreads, "Parts of a batch that run side by side")
-      ->capture_default_str();
-  add.count("--loader-threads", o.loader_threads, 1, kMostThreads, "Threads that make batches")
-      ->capture_default_str();
-  add.count("--save-every", o.save_every, int64_t{1}, kMostSteps, "Steps between states")
-      ->capture_default_str();
-  add.count("--eval-every", o.eval_every, int64_t{1}, kMostSteps, "Steps between evaluations")
-      ->capture_default_str();
 }
 
 }  // namespace
@@ -391,13 +263,11 @@ void add_machine_options(CLI::App& app, TrainArguments& a) {
 void add_train_command(CLI::App& app) {
   CLI::App* train = app.add_subcommand("train", "Train or fine-tune a model, with merging on");
   const auto a = std::make_shared<TrainArguments>();
-  train->add_option("--out", a->out, "Folder of the result, and of the state to resume from")
-      ->required();
-  add_model_options(*train, *a);
-  add_data_options(*train, *a);
-  add_schedule_options(*train, *a);
-  add_machine_options(*train, *a);
-  train->callback([a] { run_train(*a); });
+  add_train_options(*train, *a);
+  train->callback([a, train] {
+    check_train_options(*train, *a);
+    run_train(*a);
+  });
 }
 
 }  // namespace tome::cli

@@ -3,8 +3,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <iostream>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -47,29 +49,37 @@ TrainLog::~TrainLog() {
   if (bar_) std::cerr << '\n';
 }
 
+void TrainLog::Mean::add(double number) {
+  if (!std::isfinite(number)) return;
+  sum += number;
+  ++count;
+}
+
+double TrainLog::Mean::value() const {
+  return count > 0 ? sum / static_cast<double>(count) : std::numeric_limits<double>::quiet_NaN();
+}
+
 void TrainLog::add(int64_t step, const TrainRecord& record, bool write) {
-  sum_.loss += record.loss;
-  sum_.motion += record.motion;
-  sum_.accuracy += record.accuracy;
-  sum_.gradient += record.gradient;
-  ++count_;
+  loss_.add(record.loss);
+  motion_.add(record.motion);
+  accuracy_.add(record.accuracy);
+  gradient_.add(record.gradient);
   if (write) {
-    const auto n = static_cast<double>(count_);
-    mean_ = {sum_.loss / n, sum_.motion / n, sum_.accuracy / n, record.learning_rate,
-             sum_.gradient / n};
+    shown_loss_ = loss_.value();
+    shown_accuracy_ = accuracy_.value();
     const double elapsed = seconds_since(last_line_);
     file_ << nlohmann::json{{"step", step},
-                            {"loss", mean_.loss},
-                            {"motion_loss", mean_.motion},
-                            {"train_top1", mean_.accuracy},
-                            {"learning_rate", mean_.learning_rate},
-                            {"gradient_norm", mean_.gradient},
+                            {"loss", shown_loss_},
+                            {"motion_loss", motion_.value()},
+                            {"train_top1", shown_accuracy_},
+                            {"learning_rate", record.learning_rate},
+                            {"gradient_norm", gradient_.value()},
+                            {"skipped_steps", record.skipped},
                             {"steps_per_second",
                              static_cast<double>(step - last_) / std::max(elapsed, 1e-9)}}
                  .dump()
           << std::endl;
-    sum_ = {};
-    count_ = 0;
+    loss_ = motion_ = accuracy_ = gradient_ = {};
     last_ = step;
     last_line_ = std::chrono::steady_clock::now();
   }
@@ -91,8 +101,8 @@ void TrainLog::draw_bar(int64_t step) {
   char text[200];
   std::snprintf(
       text, sizeof text, "\r[%-30s] %lld/%lld  loss %.3f  top-1 %.3f  eval %s  %lld:%02lld left ",
-      bar.c_str(), static_cast<long long>(step), static_cast<long long>(steps_), mean_.loss,
-      mean_.accuracy, last_eval_ < 0 ? "-" : std::to_string(last_eval_).substr(0, 5).c_str(),
+      bar.c_str(), static_cast<long long>(step), static_cast<long long>(steps_), shown_loss_,
+      shown_accuracy_, last_eval_ < 0 ? "-" : std::to_string(last_eval_).substr(0, 5).c_str(),
       static_cast<long long>(left / 60), static_cast<long long>(left % 60));
   std::cerr << text << std::flush;
 }

@@ -10,6 +10,7 @@ namespace tome::train {
 
 struct TrainRecord {
   double loss = 0, motion = 0, accuracy = 0, learning_rate = 0, gradient = 0;
+  int64_t skipped = 0;  ///< steps of the whole run so far
 };
 
 /// Appends to the log; a run that goes on first drops the lines of steps it will do again.
@@ -18,7 +19,8 @@ class TrainLog {
   TrainLog(const std::filesystem::path& path, int64_t steps, int64_t first, bool progress);
   ~TrainLog();
 
-  /// Takes one step in; writes the mean since the last line if `write`.
+  /// Takes one step in; writes the mean since the last line if `write`. Numbers that are not finite
+  /// are left out of it; null is the mean of nothing else.
   void add(int64_t step, const TrainRecord& record, bool write);
   void evaluation(int64_t step, double unmerged, double merged);
 
@@ -27,8 +29,15 @@ class TrainLog {
   std::ofstream file_;
   int64_t steps_, first_, last_;
   bool bar_;
-  TrainRecord sum_, mean_;
-  int64_t count_ = 0;
+  /// The mean of the finite ones of some numbers.
+  struct Mean {
+    double sum = 0;
+    int64_t count = 0;
+    void add(double number);
+    double value() const;  ///< not a number if there was none
+  };
+  Mean loss_, motion_, accuracy_, gradient_;
+  double shown_loss_ = 0, shown_accuracy_ = 0;
   double last_eval_ = -1;
   std::chrono::steady_clock::time_point start_, last_line_;
 };

@@ -354,27 +354,38 @@ void Trainer::log_evaluation(TrainLog& log, int64_t step, const BatchSource& eva
                  evaluate(model, eval, batches, merged).top1);
 }
 
+void Trainer::watch_divergence(const TrainRecord& record) {
+  lost_ = std::isfinite(record.loss) && std::isfinite(record.gradient) ? 0 : lost_ + 1;
+  if (lost_ < kMostLostSteps) return;
+  throw Error(ErrorKind::kFailed,
+              "the training diverged: found no finite loss and gradient in the last " +
+                  std::to_string(lost_) + " steps, up to step " + std::to_string(reached_) +
+                  "; most likely the learning rate is too high, expected less than --lr " +
+                  exact(options_.learning_rate));
+}
+
 int64_t Trainer::run(const BatchSource& source, const BatchSource* eval, int64_t eval_batches) {
   std::filesystem::create_directories(folder_);
   const RunSettings settings = this->settings(source);
-  const int64_t first = resume(settings);
+  const int64_t first = reached_ = resume(settings);
   TrainLog log(folder_ / "log.jsonl", options_.steps, first, options_.progress);
   BatchLoader loader(source, first, options_.steps, options_.loader_threads);
-  int64_t step = first;
-  while (step < options_.steps) {
-    const StepResult done = train_step(loader.next(), step);
-    TrainRecord record{done.loss, done.motion, done.accuracy, learning_rate_at(step, options_), 0};
+  while (reached_ < options_.steps) {
+    const StepResult done = train_step(loader.next(), reached_);
+    TrainRecord record{done.loss, done.motion, done.accuracy, learning_rate_at(reached_, options_)};
     record.gradient = optimizer_->step(record.learning_rate);
-    ++step;
-    const bool last = step == options_.steps;
-    log.add(step, record, last || step % options_.log_every == 0);
-    if (last || step % options_.save_every == 0) save(step, settings);
-    if (eval != nullptr && (last || step % options_.eval_every == 0)) {
-      log_evaluation(log, step, *eval, eval_batches);
+    ++reached_;
+    record.skipped = skipped_steps();
+    const bool last = reached_ == options_.steps;
+    log.add(reached_, record, last || reached_ % options_.log_every == 0);
+    watch_divergence(record);
+    if (last || reached_ % options_.save_every == 0) save(reached_, settings);
+    if (eval != nullptr && (last || reached_ % options_.eval_every == 0)) {
+      log_evaluation(log, reached_, *eval, eval_batches);
     }
-    if (options_.stop_after > 0 && step - first >= options_.stop_after) break;
+    if (options_.stop_after > 0 && reached_ - first >= options_.stop_after) break;
   }
-  return step;
+  return reached_;
 }
 
 }  // namespace tome::train

@@ -33,7 +33,8 @@ struct TrainOptions {
   bool bf16 = false;                   ///< autocast
   std::string device = "cpu";          ///< as at::Device reads it
   uint64_t seed = 1;
-  std::string init;  ///< name of the model that the weights came from; empty: fresh ones
+  std::string init;       ///< name of the model that the weights came from; empty: fresh ones
+  std::string init_hash;  ///< of its weights, see file_hash()
   OptimizerOptions optimizer;
   int64_t save_every = 200, eval_every = 1000, log_every = 20;
   int loader_threads = 1;
@@ -51,6 +52,9 @@ struct EvalResult {
   std::vector<int64_t> r;
   std::vector<std::vector<int64_t>> confusion;  ///< [true class][answer]
 };
+
+/// So many steps in a row without a finite loss and gradient, and there is nothing to hope for.
+constexpr int64_t kMostLostSteps = 50;
 
 /// Learning rate at a step: linear warm-up, then a cosine down to final_share.
 double learning_rate_at(int64_t step, const TrainOptions& options);
@@ -73,11 +77,15 @@ class Trainer {
 
   /// @param eval  may be null
   /// Returns the step reached.
-  /// @throws Error kSettings naming what differs from the run whose state is in the folder
+  /// @throws Error kSettings naming what differs from the run whose state is in the folder, kFailed
+  ///   if loss or gradient were not finite for kMostLostSteps steps one after another
   int64_t run(const BatchSource& source, const BatchSource* eval, int64_t eval_batches);
 
   /// The checkpoint with averaged weights.
   Checkpoint result() const;
+
+  /// Steps so far, of earlier runs too, whose gradient was not finite and which changed nothing.
+  int64_t skipped_steps() const { return reached_ - optimizer_->steps(); }
 
  private:
   struct StepResult {
@@ -91,6 +99,7 @@ class Trainer {
   void save(int64_t step, const RunSettings& settings) const;
   int64_t resume(const RunSettings& settings);
   RunSettings settings(const BatchSource& source) const;
+  void watch_divergence(const TrainRecord& record);
 
   Checkpoint checkpoint_;
   TrainOptions options_;
@@ -100,6 +109,8 @@ class Trainer {
   std::vector<at::Tensor> leaves_;
   std::vector<int64_t> r_;
   std::unique_ptr<Optimizer> optimizer_;
+  int64_t reached_ = 0;  // steps done, skipped ones among them
+  int64_t lost_ = 0;     // steps whose loss or gradient is not finite, the last ones in a row
 };
 
 }  // namespace tome::train

@@ -56,6 +56,7 @@ RunSettings Trainer::settings(const BatchSource& source) const {
                         {"workers", std::to_string(o.workers)},
                         {"seed", std::to_string(o.seed)},
                         {"init", o.init},
+                        {"init-hash", o.init_hash},
                         {"weight-decay", exact(o.optimizer.weight_decay)},
                         {"ema", exact(o.optimizer.ema)}});
   const std::pair<const char*, int64_t> shape[] = {

@@ -1,23 +1,20 @@
-// Folders of labelled pictures and videos: labels, mirrors, broken files.
+// Folders of labelled pictures and videos: labels, crops, mirrors.
 #include "train/folder_source.h"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
-#include <filesystem>
+#include <algorithm>
 #include <fstream>
 #include <opencv2/imgcodecs.hpp>
-#include <opencv2/videoio.hpp>
 #include <string>
 
 #include "dataset.h"
 #include "error.h"
+#include "folder_fixture.h"
 
 namespace tome::train {
 namespace {
-
-namespace fs = std::filesystem;
 
 /// The text of the error that `run` throws; fails the test if there is none.
 template <typename F>
@@ -30,49 +27,6 @@ std::string error_of(F&& run) {
   ADD_FAILURE() << "no error";
   return {};
 }
-
-class FolderTest : public ::testing::Test {
- protected:
-  void SetUp() override {
-    const auto* info = ::testing::UnitTest::GetInstance()->current_test_info();
-    folder_ =
-        fs::temp_directory_path() / ("tome_folder_" + std::to_string(getpid()) + info->name());
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
-    config_.image_height = config_.image_width = 16;
-    config_.patch = 8;
-    config_.frames = 4;
-    config_.tubelet = 2;
-    preprocess_.width = preprocess_.height = preprocess_.resize_short = 16;
-    preprocess_.crop_mode = CropMode::kSquash;
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
-  void write_labels(const std::string& text) { std::ofstream(folder_ / "labels.csv") << text; }
-
-  /// A video whose frame i is grey 20 + 20 i, bright in its left half if `left`.
-  void write_video(const std::string& name, int frames, bool left) {
-    cv::VideoWriter video((folder_ / name).string(), cv::VideoWriter::fourcc('M', 'J', 'P', 'G'),
-                          25, {32, 32});
-    for (int i = 0; i < frames; ++i) {
-      cv::Mat frame(32, 32, CV_8UC3, cv::Scalar::all(20 + 20 * i));
-      if (left) frame(cv::Rect(0, 0, 16, 32)).setTo(cv::Scalar::all(250));
-      video.write(frame);
-    }
-  }
-
-  FolderSource make(bool augment, std::vector<std::string> labels) {
-    FolderOptions options;
-    options.folder = folder_;
-    options.split = "train";
-    options.augment = augment;
-    return {options, std::move(labels), config_, preprocess_, 2, 3};
-  }
-
-  fs::path folder_;
-  ViTConfig config_;
-  PreprocessSpec preprocess_;
-};
 
 TEST(MirroredLabels, LeftAndRightSwapWhereBothExist) {
   EXPECT_EQ(mirrored_labels({"steady", "pan-left", "pan-right", "left-over", "tilt-up"}),
@@ -194,6 +148,43 @@ TEST_F(FolderTest, WhereInferenceKeepsTheShapeTrainingDoesToo) {
   }
 }
 
+TEST_F(FolderTest, WhereInferenceCutsTheCentreOutPartsHaveTheInputsShape) {
+  cv::Mat picture(60, 240, CV_8UC3);  // redder to the right, greener downwards, alike by pixel
+  for (int y = 0; y < picture.rows; ++y) {
+    for (int x = 0; x < picture.cols; ++x) {
+      picture.at<cv::Vec3b>(y, x) = cv::Vec3b(0, static_cast<uint8_t>(y), static_cast<uint8_t>(x));
+    }
+  }
+  cv::imwrite((folder_ / "wide.png").string(), picture);
+  cv::imwrite((folder_ / "high.png").string(), picture.t());  // the axes swap, the colours do not
+  write_labels("file,label,split\nwide.png,x,train\nhigh.png,y,train\n");
+  config_.frames = config_.tubelet = 1;
+  preprocess_.crop_mode = CropMode::kCenter;
+  preprocess_.resize_short = 60;
+  FolderOptions options;
+  options.folder = folder_;
+  options.flip = false;
+  const FolderSource source(options, {"x", "y"}, config_, preprocess_, 2, 3);
+  double least = 10, most = 0;
+  for (int64_t index = 0; index < 24; ++index) {
+    const Batch batch = source.batch(index);
+    for (int64_t i = 0; i < 2; ++i) {
+      const at::Tensor means = batch.patches[i][0].view({2, 2, 3, 64}).mean(3);  // of cells
+      double red = (means[0][1][0] - means[0][0][0]).item<double>();
+      double green = (means[1][0][1] - means[0][0][1]).item<double>();
+      if (batch.labels[i].item<int64_t>() == 1) {
+        red = (means[1][0][0] - means[0][0][0]).item<double>();
+        green = (means[0][1][1] - means[0][0][1]).item<double>();
+      }
+      least = std::min(least, red / green);  // of a part's sides
+      most = std::max(most, red / green);
+    }
+  }
+  EXPECT_GE(least, 0.78);
+  EXPECT_LE(most, 1.28);
+  EXPECT_GT(most - least, 0.2);
+}
+
 TEST_F(FolderTest, PatchesAreNormalisedAsInferenceDoes) {
   cv::Mat picture(16, 16, CV_8UC3);
   cv::randu(picture, 0, 255);
@@ -233,17 +224,6 @@ TEST_F(FolderTest, AMirroredClipHasTheMirroredLabel) {
   }
   EXPECT_GT(mirrored, 4);
   EXPECT_LT(mirrored, 20);
-}
-
-TEST_F(FolderTest, EvaluationSpreadsTheFramesOverTheVideo) {
-  write_video("v.avi", 8, false);
-  write_labels("file,label,split\nv.avi,x,train\n");
-  const Batch batch = make(false, {"x"}).batch(0);
-  ASSERT_EQ(batch.labels.size(0), 1);  // the last batch of an evaluation is not filled up
-  for (int64_t i = 0; i < 4; ++i) {    // frames 1, 3, 5, 7: grey 40, 80, 120, 160
-    const double grey = (batch.patches[0][i].mean().item<double>() * 0.5 + 0.5) * 255;
-    EXPECT_NEAR(grey, 40 + 40 * static_cast<double>(i), 4);
-  }
 }
 
 TEST_F(FolderTest, SameIndexSameBatch) {
@@ -303,24 +283,21 @@ TEST_F(FolderTest, AFolderWithoutClipsIsAnError) {
   EXPECT_THROW(make(true, {"x"}), Error);
 }
 
-TEST_F(FolderTest, AVideoThatEndsInTheMiddleRepeatsItsLastFrame) {
-  write_video("v.avi", 40, true);
-  fs::resize_file(folder_ / "v.avi", fs::file_size(folder_ / "v.avi") * 2 / 3);
-  write_labels("file,label,split\nv.avi,x,train\n");
-  const Batch batch = make(false, {"x"}).batch(0);
-  EXPECT_TRUE(at::isfinite(batch.patches).all().item<bool>());
-}
-
-TEST_F(FolderTest, AVideoWithoutAFrameIsNamed) {
-  std::ofstream(folder_ / "broken.mp4") << "this is no video";
-  write_labels("file,label,split\nbroken.mp4,x,train\n");
-  const FolderSource source = make(true, {"x"});
-  try {
-    source.batch(0);
-    FAIL() << "a text file was taken for a video";
-  } catch (const Error& error) {
-    EXPECT_NE(std::string(error.what()).find("broken.mp4"), std::string::npos) << error.what();
-  }
+TEST_F(FolderTest, OtherFilesOrClassesAreOtherSettings) {
+  const auto hash = [&] { return make(true, {"x", "y"}).settings().at("data-hash"); };
+  write_video("a.avi", 8, true);
+  write_video("b.avi", 8, false);
+  write_labels("file,label,split\na.avi,x,train\nb.avi,y,train\n");
+  const std::string before = hash();
+  EXPECT_EQ(hash(), before);
+  write_labels("file,label,split\na.avi,x,train\nb.avi,x,train\n");
+  EXPECT_NE(hash(), before) << "another class";
+  write_labels("file,label,split\nb.avi,x,train\na.avi,y,train\n");
+  EXPECT_NE(hash(), before) << "another file";
+  write_labels("label,split,file\nx,train,a.avi\ny,val,b.avi\ny,train,b.avi\n");
+  EXPECT_EQ(hash(), before) << "the same ones";
+  write_video("b.avi", 9, false);
+  EXPECT_NE(hash(), before) << "another file of the same name";
 }
 
 }  // namespace

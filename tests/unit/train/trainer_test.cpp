@@ -11,6 +11,7 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <string>
 
 #include "checkpoint/safetensors.h"
@@ -191,6 +192,11 @@ TEST(Trainer, AnotherSettingIsNamedAndAnotherNumberOfStepsIsNone) {
   EXPECT_NE(both.find("drop-path: found '0.1', this run has '0.25'"), std::string::npos) << both;
   EXPECT_NE(both.find("ema"), std::string::npos) << both;
   changed = options;
+  changed.init_hash = "other weights";
+  const std::string weights = resume_error(changed, folder);
+  EXPECT_NE(weights.find("init-hash: found '', this run has 'other weights'"), std::string::npos)
+      << weights;
+  changed = options;
   changed.steps = 3;
   changed.loader_threads = 2;
   EXPECT_EQ(resume_error(changed, folder), "no error");
@@ -346,6 +352,70 @@ TEST(Trainer, MixingNextToNothingEnds) {
   options.mixup = 1e-9;  // shares of zero and one
   Trainer trainer(two_class_checkpoint(), options, fresh_folder("unmixed"));
   EXPECT_EQ(trainer.run(TwoClasses(), nullptr, 0), 2);
+}
+
+/// Some batches, by number, have a pixel that is no number.
+class BrokenBatches : public TwoClasses {
+ public:
+  explicit BrokenBatches(std::function<bool(int64_t)> broken) : broken_(std::move(broken)) {}
+  Batch batch(int64_t index) const override {
+    Batch out = TwoClasses::batch(index);
+    if (broken_(index)) out.patches[0][0][0][0] = std::nan("");
+    return out;
+  }
+
+ private:
+  std::function<bool(int64_t)> broken_;
+};
+
+TEST(Trainer, StepsThatAreSkippedAreCounted) {
+  at::set_num_threads(1);
+  TrainOptions options = two_class_options();
+  options.steps = 12;
+  options.log_every = 4;
+  options.save_every = 4;
+  const BrokenBatches source([](int64_t index) { return index == 1 || index == 6 || index == 7; });
+  const fs::path folder = fresh_folder("skipped");
+  options.stop_after = 6;
+  Trainer first(two_class_checkpoint(), options, folder);
+  EXPECT_EQ(first.run(source, nullptr, 0), 6);
+  EXPECT_EQ(first.skipped_steps(), 1);
+  options.stop_after = 0;
+  Trainer second(two_class_checkpoint(), options, folder);  // from step 4 on
+  EXPECT_EQ(second.run(source, nullptr, 0), 12);
+  EXPECT_EQ(second.skipped_steps(), 3);
+  std::vector<int64_t> skipped;
+  std::ifstream log(folder / "log.jsonl");
+  for (std::string line; std::getline(log, line);) {
+    EXPECT_EQ(line.find("null"), std::string::npos) << line;
+    skipped.push_back(std::stoll(line.substr(line.find("\"skipped_steps\":") + 16)));
+  }
+  EXPECT_EQ(skipped, (std::vector<int64_t>{1, 3, 3}));
+  Checkpoint result = second.result();
+  for (const Parameter& parameter : list_parameters(result.weights)) {
+    EXPECT_TRUE(at::isfinite(parameter.tensor).all().item<bool>()) << parameter.name;
+  }
+}
+
+TEST(Trainer, ATrainingThatDivergedEndsWithAnErrorThatNamesTheLearningRate) {
+  at::set_num_threads(1);
+  TrainOptions options = two_class_options();
+  options.steps = 200;
+  const auto error_with = [&](std::function<bool(int64_t)> broken) -> std::string {
+    try {
+      Trainer trainer(two_class_checkpoint(), options, fresh_folder("diverged"));
+      trainer.run(BrokenBatches(std::move(broken)), nullptr, 0);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "no error";
+  };
+  const std::string text = error_with([](int64_t index) { return index >= 3; });
+  EXPECT_NE(text.find("the last 50 steps, up to step 53"), std::string::npos) << text;
+  EXPECT_NE(text.find("learning rate is too high, expected less than --lr 0.003"),
+            std::string::npos)
+      << text;
+  EXPECT_EQ(error_with([](int64_t index) { return index % 50 != 49; }), "no error");
 }
 
 TEST(Trainer, MixedSamplesHaveAHigherLossThanPureOnes) {

@@ -1,0 +1,68 @@
+// A folder of small videos for the smallest clip model.
+#pragma once
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <opencv2/videoio.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "train/folder_source.h"
+
+namespace tome::train {
+
+namespace fs = std::filesystem;
+
+class FolderTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const auto* info = ::testing::UnitTest::GetInstance()->current_test_info();
+    folder_ =
+        fs::temp_directory_path() / ("tome_folder_" + std::to_string(getpid()) + info->name());
+    fs::remove_all(folder_);
+    fs::create_directories(folder_);
+    config_.image_height = config_.image_width = 16;
+    config_.patch = 8;
+    config_.frames = 4;
+    config_.tubelet = 2;
+    preprocess_.width = preprocess_.height = preprocess_.resize_short = 16;
+    preprocess_.crop_mode = CropMode::kSquash;
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  void write_labels(const std::string& text) { std::ofstream(folder_ / "labels.csv") << text; }
+
+  /// A video whose frame i is grey 20 + i * `step`, bright in its left half if `left`.
+  void write_video(const std::string& name, int frames, bool left, double step = 20) {
+    cv::VideoWriter video((folder_ / name).string(), cv::VideoWriter::fourcc('M', 'J', 'P', 'G'),
+                          25, {32, 32});
+    for (int i = 0; i < frames; ++i) {
+      cv::Mat frame(32, 32, CV_8UC3, cv::Scalar::all(20 + step * i));
+      if (left) frame(cv::Rect(0, 0, 16, 32)).setTo(cv::Scalar::all(250));
+      video.write(frame);
+    }
+  }
+
+  static double grey_of(const at::Tensor& patches) {
+    return (patches.mean().item<double>() * 0.5 + 0.5) * 255;
+  }
+
+  FolderSource make(bool augment, std::vector<std::string> labels) {
+    FolderOptions options;
+    options.folder = folder_;
+    options.split = "train";
+    options.augment = augment;
+    return {options, std::move(labels), config_, preprocess_, 2, 3};
+  }
+
+  fs::path folder_;
+  ViTConfig config_;
+  PreprocessSpec preprocess_;
+};
+
+}  // namespace tome::train

@@ -1,0 +1,179 @@
+// Which frames of a video are kept, and for how long.
+#include "train/video.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <latch>
+#include <opencv2/imgcodecs.hpp>
+#include <opencv2/videoio.hpp>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "train/video_cache.h"
+
+namespace tome::train {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// A grey level for each frame number that tells it from those near it.
+double level(int64_t number) { return 20 + 3 * static_cast<double>(number % 64); }
+
+class VideoTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const auto* info = ::testing::UnitTest::GetInstance()->current_test_info();
+    folder_ = fs::temp_directory_path() / ("tome_video_" + std::to_string(getpid()) + info->name());
+    fs::create_directories(folder_);
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  Video read(int frames, int64_t stride, int64_t clip_frames = 4) {
+    const std::string file = (folder_ / (std::to_string(frames) + ".avi")).string();
+    if (!fs::exists(file)) {
+      cv::VideoWriter video(file, cv::CAP_FFMPEG, cv::VideoWriter::fourcc('M', 'J', 'P', 'G'), 25,
+                            {16, 16});
+      for (int i = 0; i < frames; ++i) {
+        video.write(cv::Mat(16, 16, CV_8UC3, cv::Scalar::all(level(i))));
+      }
+    }
+    return read_video(file, {16, stride, clip_frames});
+  }
+
+  /// Frame i is number i * step.
+  static void expect_in_place(const Video& video) {
+    for (size_t i = 0; i < video.frames.size(); ++i) {
+      const int64_t number = static_cast<int64_t>(i) * video.step;
+      ASSERT_NEAR(cv::mean(video.frames[i])[0], level(number), 1.4) << i << " x " << video.step;
+    }
+  }
+
+  fs::path folder_;
+};
+
+TEST_F(VideoTest, AShortOneIsKeptWhole) {
+  for (const int64_t stride : {0, 1, 8}) {
+    const Video video = read(256, stride);
+    EXPECT_EQ(video.frames.size(), 256U);
+    EXPECT_EQ(video.step, 1);
+    EXPECT_FALSE(video.cut);
+    expect_in_place(video);
+  }
+}
+
+TEST_F(VideoTest, ALongOneIsSpreadOverAllOfIt) {
+  for (const int frames : {257, 600, 1100}) {
+    const Video video = read(frames, 0);
+    EXPECT_GE(video.frames.size(), 128U);
+    EXPECT_LE(video.frames.size(), 256U);
+    const auto kept = static_cast<int64_t>(video.frames.size());
+    EXPECT_LT((kept - 1) * video.step, frames);
+    EXPECT_GE(kept * video.step, frames) << "its end is not there";
+    EXPECT_FALSE(video.cut);
+    expect_in_place(video);
+  }
+  const Video clip = read(1100, 0, 400);  // of a model that takes more frames than that
+  EXPECT_EQ(clip.frames.size(), 550U);
+  expect_in_place(clip);
+}
+
+TEST_F(VideoTest, OfALongOneAtAStrideOnlyItsMultiplesAreKept) {
+  const Video video = read(1100, 3);
+  EXPECT_EQ(video.step, 3);
+  EXPECT_EQ(video.frames.size(), 367U);
+  EXPECT_FALSE(video.cut);
+  expect_in_place(video);
+}
+
+TEST_F(VideoTest, AtAStrideTheLongestAreCutAndSaySo) {
+  const Video video = read(1100, 1);
+  EXPECT_EQ(video.frames.size(), 1024U);
+  EXPECT_TRUE(video.cut);
+  expect_in_place(video);
+  EXPECT_EQ(read(1100, 1, 1050).frames.size(), 1050U);
+  EXPECT_FALSE(read(1024, 1).cut);
+}
+
+Video of_bytes(int bytes) { return {{cv::Mat(1, bytes, CV_8UC1)}}; }
+
+TEST(VideoCache, WhatWasUsedLongestAgoGoesFirst) {
+  VideoCache cache(1000);
+  std::vector<std::string> read;
+  const auto use = [&](const std::string& name, int bytes) {
+    const auto video = cache.get(name, [&] {
+      read.push_back(name);
+      return of_bytes(bytes);
+    });
+    EXPECT_EQ(video->bytes(), static_cast<size_t>(bytes));
+    EXPECT_LE(cache.bytes(), 1000U);
+  };
+  use("a", 400);
+  use("b", 400);
+  use("a", 400);
+  use("c", 400);  // b goes
+  use("a", 400);
+  use("c", 400);
+  EXPECT_EQ(read, (std::vector<std::string>{"a", "b", "c"}));
+  use("b", 400);  // a goes
+  EXPECT_EQ(cache.bytes(), 800U);
+  use("huge", 1001);  // for which nobody has to go
+  use("b", 400);
+  use("c", 400);
+  use("whole", 1000);
+  EXPECT_EQ(cache.bytes(), 1000U);
+  EXPECT_EQ(read, (std::vector<std::string>{"a", "b", "c", "b", "huge", "whole"}));
+}
+
+TEST(VideoCache, OfNoSizeKeepsNothing) {
+  VideoCache cache(0);
+  int reads = 0;
+  for (int i = 0; i < 3; ++i) {
+    cache.get("a", [&] {
+      ++reads;
+      return of_bytes(1);
+    });
+  }
+  EXPECT_EQ(reads, 3);
+  EXPECT_EQ(cache.bytes(), 0U);
+}
+
+TEST(VideoCache, ThreadsReadSideBySide) {
+  VideoCache cache(1000);
+  std::latch both(2);
+  // Each read waits for the other one, which a lock around it would never let begin.
+  const auto use = [&](const std::string& name) {
+    cache.get(name, [&] {
+      both.arrive_and_wait();
+      return of_bytes(100);
+    });
+  };
+  {
+    const std::jthread first([&] { use("a"); });
+    const std::jthread second([&] { use("b"); });
+  }
+  EXPECT_EQ(cache.bytes(), 200U);
+}
+
+TEST(VideoCache, ManyThreadsNeverHoldMoreThanItsSize) {
+  VideoCache cache(1000);
+  const auto work = [&](int seed) {
+    for (int i = 0; i < 2000; ++i) {
+      const int size = 1 + (i * 7 + seed * 13) % 31 * 10;
+      const auto video = cache.get(std::to_string(size), [&] { return of_bytes(size); });
+      ASSERT_EQ(video->bytes(), static_cast<size_t>(size));
+      ASSERT_LE(cache.bytes(), 1000U);
+    }
+  };
+  std::vector<std::jthread> threads;
+  for (int seed = 0; seed < 4; ++seed) threads.emplace_back(work, seed);
+}
+
+TEST(VideoCache, TheDefaultIsAShareOfTheMemory) {
+  EXPECT_GE(default_cache_bytes(), size_t{256} << 20U);
+}
+
+}  // namespace
+}  // namespace tome::train
