@@ -2,7 +2,7 @@
 
 #include <ATen/ATen.h>
 
-#include "error.h"
+#include "tome_error.h"
 
 namespace tome::cli {
 namespace {

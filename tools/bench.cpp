@@ -17,10 +17,10 @@
 #include "commands.h"
 #include "device_forward.h"
 #include "engine/device.h"
-#include "error.h"
 #include "forward_settings.h"
 #include "merging/schedule.h"
 #include "plain_vit.h"
+#include "tome_error.h"
 #include "vit/cpu_profile.h"
 #include "vit/model.h"
 

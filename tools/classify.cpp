@@ -12,11 +12,11 @@
 #include "checkpoint/checkpoint.h"
 #include "commands.h"
 #include "engine/clip_window.h"
-#include "error.h"
 #include "forward_settings.h"
 #include "media_reader.h"
 #include "merging/schedule.h"
 #include "result_line.h"
+#include "tome_error.h"
 #include "vit/model.h"
 
 namespace tome::cli {

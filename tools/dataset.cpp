@@ -11,8 +11,8 @@
 #include <mutex>
 #include <thread>
 
-#include "error.h"
 #include "media_reader.h"
+#include "tome_error.h"
 
 namespace tome::cli {
 namespace {

@@ -4,7 +4,7 @@
 
 #include <random>
 
-#include "error.h"
+#include "tome_error.h"
 #include "vit/fused_weights.h"
 
 namespace tome::cli {

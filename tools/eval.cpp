@@ -13,12 +13,12 @@
 
 #include "checkpoint/checkpoint.h"
 #include "commands.h"
-#include "error.h"
 #include "eval_source.h"
 #include "forward_settings.h"
 #include "merging/schedule.h"
 #include "plot.h"
 #include "result_line.h"
+#include "tome_error.h"
 #include "vit/model.h"
 
 namespace tome::cli {

@@ -4,7 +4,7 @@
 
 #include <utility>
 
-#include "error.h"
+#include "tome_error.h"
 #include "train/batch.h"
 #include "train/camera_state.h"
 

@@ -8,7 +8,7 @@
 #include <thread>
 
 #include "engine/device.h"
-#include "error.h"
+#include "tome_error.h"
 
 namespace tome::cli {
 namespace {

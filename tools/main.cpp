@@ -9,7 +9,7 @@
 #include <string>
 
 #include "commands.h"
-#include "error.h"
+#include "tome_error.h"
 #include "train/train_command.h"
 
 namespace {

@@ -15,7 +15,7 @@
 #include <optional>
 #include <string>
 
-#include "error.h"
+#include "tome_error.h"
 
 namespace tome::cli {
 namespace {

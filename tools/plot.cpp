@@ -7,7 +7,7 @@
 #include <opencv2/imgcodecs.hpp>
 #include <opencv2/imgproc.hpp>
 
-#include "error.h"
+#include "tome_error.h"
 
 namespace tome::cli {
 namespace {

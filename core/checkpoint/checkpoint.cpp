@@ -9,8 +9,8 @@
 #include "checkpoint/safetensors.h"
 #include "checkpoint/tensor_reader.h"
 #include "checkpoint/weight_reader.h"
-#include "error.h"
 #include "merging/schedule.h"
+#include "tome_error.h"
 
 namespace tome {
 namespace {

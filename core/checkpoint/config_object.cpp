@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "checkpoint/excerpt.h"
-#include "error.h"
+#include "tome_error.h"
 
 namespace tome {
 

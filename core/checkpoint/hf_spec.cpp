@@ -1,7 +1,7 @@
 // config.json as transformers writes it, for vit, deit, videomae and vivit; and mae_st's, whose
 // keys are ours (docs/checkpoints.md).
 #include "checkpoint/model_spec.h"
-#include "error.h"
+#include "tome_error.h"
 
 namespace tome {
 namespace {

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "checkpoint/excerpt.h"
-#include "error.h"
+#include "tome_error.h"
 
 namespace tome {
 namespace {

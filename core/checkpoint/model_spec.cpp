@@ -1,6 +1,6 @@
 #include "checkpoint/model_spec.h"
 
-#include "error.h"
+#include "tome_error.h"
 
 namespace tome {
 namespace {

@@ -15,7 +15,7 @@
 
 #include "checkpoint/excerpt.h"
 #include "checkpoint/json_text.h"
-#include "error.h"
+#include "tome_error.h"
 
 namespace tome {
 namespace {

@@ -9,7 +9,7 @@
 #include "checkpoint/preprocess_config.h"
 #include "checkpoint/safetensors.h"
 #include "checkpoint/tome_spec.h"
-#include "error.h"
+#include "tome_error.h"
 
 namespace tome {
 namespace {

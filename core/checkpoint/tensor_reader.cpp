@@ -9,7 +9,7 @@
 #include <sstream>
 
 #include "checkpoint/excerpt.h"
-#include "error.h"
+#include "tome_error.h"
 
 namespace tome {
 namespace {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "checkpoint/model_spec.h"
-#include "error.h"
+#include "tome_error.h"
 
 namespace tome {
 namespace {

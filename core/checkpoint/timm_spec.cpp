@@ -5,7 +5,7 @@
 
 #include "checkpoint/excerpt.h"
 #include "checkpoint/model_spec.h"
-#include "error.h"
+#include "tome_error.h"
 
 namespace tome {
 namespace {

@@ -2,7 +2,7 @@
 #include "checkpoint/tome_spec.h"
 
 #include "checkpoint/model_spec.h"
-#include "error.h"
+#include "tome_error.h"
 
 namespace tome {
 namespace {

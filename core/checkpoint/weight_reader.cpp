@@ -3,7 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "checkpoint/positions.h"
-#include "error.h"
+#include "tome_error.h"
 
 namespace tome {
 namespace {

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "cuda/device.h"
-#include "error.h"
+#include "tome_error.h"
 
 namespace tome::cuda::lt {
 namespace {

@@ -7,7 +7,7 @@
 
 #include "cuda/cuda_context.cuh"
 #include "cuda/types.h"
-#include "error.h"
+#include "tome_error.h"
 
 namespace tome::cuda {
 

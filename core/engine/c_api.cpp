@@ -16,7 +16,7 @@
 #include "engine/model_instance.h"
 #include "engine/open_model.h"
 #include "engine/stream.h"
-#include "error.h"
+#include "tome_error.h"
 
 struct TomeModel {
   std::shared_ptr<tome::ModelInstance> instance;

@@ -1,6 +1,6 @@
 // What a build without CUDA has to say.
 #include "engine/cuda_model.h"
-#include "error.h"
+#include "tome_error.h"
 
 namespace tome {
 namespace {

@@ -5,9 +5,9 @@
 #include <utility>
 
 #include "cuda/element_type.h"
-#include "error.h"
 #include "media/colour.h"
 #include "media/preprocess_cuda.h"
+#include "tome_error.h"
 
 namespace tome {
 namespace {

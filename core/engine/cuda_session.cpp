@@ -8,7 +8,7 @@
 
 #include "cuda/element_type.h"
 #include "engine/log.h"
-#include "error.h"
+#include "tome_error.h"
 
 namespace tome {
 namespace {

@@ -8,7 +8,7 @@
 
 #include "engine/cuda_model.h"
 #include "engine/log.h"
-#include "error.h"
+#include "tome_error.h"
 
 namespace tome {
 namespace {

@@ -4,7 +4,7 @@
 #include <exception>
 #include <string>
 
-#include "error.h"
+#include "tome_error.h"
 
 namespace tome {
 

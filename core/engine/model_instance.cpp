@@ -4,8 +4,8 @@
 #include <utility>
 
 #include "engine/shared_cache.h"
-#include "error.h"
 #include "never_destroyed.h"
+#include "tome_error.h"
 
 namespace tome {
 namespace {

@@ -13,8 +13,8 @@
 #include "engine/failure.h"
 #include "engine/log.h"
 #include "engine/shared_cache.h"
-#include "error.h"
 #include "never_destroyed.h"
+#include "tome_error.h"
 #include "vit/model.h"
 
 namespace tome {

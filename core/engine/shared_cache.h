@@ -11,7 +11,7 @@
 #include <string>
 
 #include "engine/failure.h"
-#include "error.h"
+#include "tome_error.h"
 
 namespace tome {
 

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <utility>
 
-#include "error.h"
+#include "tome_error.h"
 
 namespace tome {
 namespace {

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "engine/classification.h"
-#include "error.h"
+#include "tome_error.h"
 
 namespace tome {
 

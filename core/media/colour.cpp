@@ -4,8 +4,8 @@
 #include <cmath>
 #include <string>
 
-#include "error.h"
 #include "media/row_kernels.h"
+#include "tome_error.h"
 
 namespace tome {
 

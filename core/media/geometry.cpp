@@ -5,7 +5,7 @@
 #include <string>
 #include <utility>
 
-#include "error.h"
+#include "tome_error.h"
 
 namespace tome {
 namespace {

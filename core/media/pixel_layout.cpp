@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "error.h"
+#include "tome_error.h"
 
 namespace tome {
 namespace {

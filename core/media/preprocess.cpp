@@ -6,11 +6,11 @@
 #include <string>
 #include <vector>
 
-#include "error.h"
 #include "media/colour.h"
 #include "media/pixel_layout.h"
 #include "media/plan.h"
 #include "media/resample.h"
+#include "tome_error.h"
 
 namespace tome {
 namespace {

@@ -5,9 +5,9 @@
 #include <string>
 
 #include "cuda/element_type.h"
-#include "error.h"
 #include "merging/match_cuda.h"
 #include "merging/match_launch.h"
+#include "tome_error.h"
 
 namespace tome::cuda {
 

@@ -6,7 +6,7 @@
 #include <numeric>
 #include <random>
 
-#include "error.h"
+#include "tome_error.h"
 
 namespace tome {
 namespace {

@@ -6,7 +6,7 @@
 #include <optional>
 #include <sstream>
 
-#include "error.h"
+#include "tome_error.h"
 
 namespace tome {
 namespace {

@@ -6,7 +6,7 @@
 #include <type_traits>
 
 #include "cuda/element_type.h"
-#include "error.h"
+#include "tome_error.h"
 #include "vit/attention_cuda.h"
 #include "vit/attention_group_kernel.h"
 #include "vit/attention_kernel.h"

@@ -4,7 +4,7 @@
 #include <string>
 #include <utility>
 
-#include "error.h"
+#include "tome_error.h"
 #include "vit/cpu_pass.h"
 #include "vit/cpu_profile.h"
 #include "vit/cpu_team.h"

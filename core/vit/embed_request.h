@@ -5,7 +5,7 @@
 #include <string>
 
 #include "cuda/element_type.h"
-#include "error.h"
+#include "tome_error.h"
 #include "vit/embed_cuda.h"
 #include "vit/embed_kernel.h"
 #include "vit/pool_kernel.h"

@@ -8,7 +8,7 @@
 #include <optional>
 #include <string>
 
-#include "error.h"
+#include "tome_error.h"
 #include "vit/attention.h"
 #include "vit/cpu_forward.h"
 #include "vit/host_memory.h"

@@ -10,8 +10,8 @@
 
 #include "cuda/graph.h"
 #include "cuda/stream.h"
-#include "error.h"
 #include "never_destroyed.h"
+#include "tome_error.h"
 
 namespace tome::cuda {
 namespace {

@@ -24,6 +24,13 @@ def installed():
         yield include, next(Path(folder).rglob("tomevit.pc")).parent, include.parent.parent
 
 
+def test_headers_hide_none_of_the_systems():
+    with installed() as (include, _, _):
+        names = [path.relative_to(include) for path in include.rglob("*.h")]
+        hidden = [str(name) for name in names if (Path("/usr/include") / name).exists()]
+    assert names and not hidden, hidden
+
+
 def test_headers_include_what_is_installed():
     with installed() as (include, _, _):
         headers = {str(path.relative_to(include)): path.read_text() for path in include.rglob("*.h")}

@@ -21,8 +21,8 @@
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
-#include "error.h"
 #include "media/preprocess.h"
+#include "tome_error.h"
 #include "train/backgrounds.h"
 #include "train/camera_state.h"
 #include "train/random.h"

@@ -8,7 +8,7 @@
 #include <opencv2/videoio.hpp>
 #include <set>
 
-#include "error.h"
+#include "tome_error.h"
 #include "train/hash.h"
 
 namespace tome::train {

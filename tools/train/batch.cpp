@@ -6,8 +6,8 @@
 #include <charconv>
 #include <exception>
 
-#include "error.h"
 #include "media/colour.h"
+#include "tome_error.h"
 
 namespace tome::train {
 namespace {

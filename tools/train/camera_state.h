@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "error.h"
+#include "tome_error.h"
 
 namespace tome::train {
 

@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-#include "error.h"
+#include "tome_error.h"
 #include "train/backgrounds.h"
 #include "train/camera_path.h"
 #include "train/generator.h"

@@ -13,9 +13,9 @@
 
 #include "checkpoint/labels.h"
 #include "dataset.h"
-#include "error.h"
 #include "media/colour.h"
 #include "media/geometry.h"
+#include "tome_error.h"
 #include "train/hash.h"
 
 namespace tome::train {

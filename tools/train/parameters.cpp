@@ -6,7 +6,7 @@
 #include <cmath>
 #include <numbers>
 
-#include "error.h"
+#include "tome_error.h"
 #include "train/random.h"
 
 namespace tome::train {

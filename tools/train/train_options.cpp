@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "checkpoint/model_spec.h"
-#include "error.h"
+#include "tome_error.h"
 #include "train/batch.h"
 
 namespace tome::cli {

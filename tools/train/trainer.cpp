@@ -11,9 +11,9 @@
 #include <numbers>
 #include <thread>
 
-#include "error.h"
 #include "media/colour.h"
 #include "merging/schedule.h"
+#include "tome_error.h"
 
 namespace tome::train {
 namespace {

@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "checkpoint/safetensors.h"
-#include "error.h"
+#include "tome_error.h"
 #include "train/trainer.h"
 
 namespace tome::train {

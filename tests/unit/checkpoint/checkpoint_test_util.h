@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "checkpoint/safetensors.h"
-#include "error.h"
+#include "tome_error.h"
 
 namespace tome::testing {
 

@@ -4,7 +4,7 @@
 
 #include <gtest/gtest.h>
 
-#include "error.h"
+#include "tome_error.h"
 
 #if __has_include(<cublasLt.h>)
 #include <cublasLt.h>

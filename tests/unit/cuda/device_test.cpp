@@ -10,8 +10,8 @@
 
 #include "cuda/device_tensors.h"
 #include "cuda/stream.h"
-#include "error.h"
 #include "merging/merge_launch.h"
+#include "tome_error.h"
 #include "vit/attention_cuda.h"
 #include "vit/attention_kernel.h"
 #include "vit/product_cuda.h"

@@ -12,7 +12,7 @@
 #include "engine/log.h"
 #include "engine/open_model.h"
 #include "engine/tiny_model.h"
-#include "error.h"
+#include "tome_error.h"
 
 namespace tome::testing {
 namespace {

@@ -3,9 +3,9 @@
 #include <gtest/gtest.h>
 
 #include "cuda/host_executor.h"
-#include "error.h"
 #include "merging/partition.h"
 #include "merging/partition_kernel.h"
+#include "tome_error.h"
 
 namespace tome::testing {
 namespace {

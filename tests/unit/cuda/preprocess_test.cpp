@@ -6,11 +6,11 @@
 #include <vector>
 
 #include "cuda/host_executor.h"
-#include "error.h"
 #include "media/colour.h"
 #include "media/frame_staging.h"
 #include "media/pixel_layout.h"
 #include "media/preprocess.h"
+#include "tome_error.h"
 
 namespace tome::testing {
 namespace {

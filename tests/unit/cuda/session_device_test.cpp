@@ -11,7 +11,7 @@
 #include "cuda/device.h"
 #include "cuda/device_fixtures.h"
 #include "cuda/stream.h"
-#include "error.h"
+#include "tome_error.h"
 
 namespace tome::testing {
 namespace {

@@ -7,9 +7,9 @@
 #include <cstring>
 #include <functional>
 
-#include "error.h"
 #include "media/row_kernels.h"
 #include "media_test_util.h"
+#include "tome_error.h"
 
 namespace tome {
 namespace {

@@ -13,10 +13,10 @@
 #include <set>
 
 #include "checkpoint/safetensors.h"
-#include "error.h"
 #include "merging/merge.h"
 #include "merging/schedule.h"
 #include "shared_data.h"
+#include "tome_error.h"
 
 namespace tome {
 namespace {

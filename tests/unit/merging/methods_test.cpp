@@ -7,9 +7,9 @@
 #include <cmath>
 #include <set>
 
-#include "error.h"
 #include "merging/partition.h"
 #include "merging/static_runs.h"
+#include "tome_error.h"
 
 namespace tome {
 namespace {

@@ -5,8 +5,8 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "error.h"
 #include "shared_data.h"
+#include "tome_error.h"
 
 namespace tome {
 namespace {

@@ -10,8 +10,8 @@
 #include <string>
 
 #include "dataset.h"
-#include "error.h"
 #include "folder_fixture.h"
+#include "tome_error.h"
 
 namespace tome::train {
 namespace {

@@ -9,9 +9,9 @@
 #include <string>
 #include <vector>
 
-#include "error.h"
 #include "folder_fixture.h"
 #include "media_reader.h"
+#include "tome_error.h"
 
 namespace tome::train {
 namespace {

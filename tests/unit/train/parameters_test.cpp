@@ -6,8 +6,8 @@
 
 #include <cmath>
 
-#include "error.h"
 #include "tiny_config.h"
+#include "tome_error.h"
 
 namespace tome::train {
 namespace {

@@ -15,8 +15,8 @@
 #include <string>
 
 #include "checkpoint/safetensors.h"
-#include "error.h"
 #include "tiny_config.h"
+#include "tome_error.h"
 #include "train/parameters.h"
 
 namespace tome::train {

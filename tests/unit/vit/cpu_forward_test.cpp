@@ -12,7 +12,7 @@
 #include <string>
 #include <thread>
 
-#include "error.h"
+#include "tome_error.h"
 #include "vit/cpu_team.h"
 #include "vit/model.h"
 #include "vit_fixtures.h"

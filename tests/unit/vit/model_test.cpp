@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "error.h"
+#include "tome_error.h"
 #include "vit/attention.h"
 #include "vit_fixtures.h"
 
