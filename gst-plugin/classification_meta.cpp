@@ -72,7 +72,7 @@ std::optional<std::array<int, 2>> read_frame_size(const GstStructure* structure)
 std::optional<DetectedObject> read_object(const GstStructure* structure) {
   const char* type = gst_structure_get_string(structure, "region-type");
   DetectedObject object{type != nullptr ? type : "", 0};
-  const bool has_id = gst_structure_get_int(structure, "region-id", &object.id) != FALSE;
+  const bool has_id = gst_structure_get_int64(structure, "region-id", &object.id) != FALSE;
   return type != nullptr || has_id ? std::optional(object) : std::nullopt;
 }
 
@@ -118,7 +118,7 @@ Ptr<GstStructure> to_structure(const Classification& result, const char* name) {
   }
   if (result.object) {
     gst_structure_set(structure.get(), "region-type", G_TYPE_STRING, result.object->type.c_str(),
-                      "region-id", G_TYPE_INT, result.object->id, nullptr);
+                      "region-id", G_TYPE_INT64, result.object->id, nullptr);
   }
   Value ids(GST_TYPE_ARRAY);
   Value labels(GST_TYPE_ARRAY);

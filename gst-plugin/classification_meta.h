@@ -24,10 +24,10 @@ struct Tag {
 };
 
 /// What a detector calls a region: type and id of its GstVideoRegionOfInterestMeta or
-/// GstAnalyticsODMtd.
+/// GstAnalyticsODMtd; the id of a tracked one is its tracker's.
 struct DetectedObject {
   std::string type;
-  int id = 0;
+  int64_t id = 0;
 
   bool operator==(const DetectedObject&) const = default;
 };

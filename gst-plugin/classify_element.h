@@ -120,6 +120,7 @@ class ClassifyElement {
   int64_t patience() const;
   GstClockTime own_latency() const;
   void hurry();
+  void hurry_if_stuck();
 
   // Note [Who starts and pauses the task]
   bool start_task();
@@ -153,6 +154,7 @@ class ClassifyElement {
   std::atomic<bool> error_posted_{false};
   std::atomic<GstClockTime> frame_duration_{GST_CLOCK_TIME_NONE};
   std::atomic<GstClockTime> reported_latency_{0};
+  std::atomic<bool> awaits_ticket_{false};  // the task
 
   std::mutex task_mutex_;              // see Note [Who starts and pauses the task]
   bool src_active_ = false;            // guarded by it

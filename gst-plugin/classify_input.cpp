@@ -48,8 +48,7 @@ GstFlowReturn ClassifyElement::chain(Ptr<GstBuffer> buffer) {
   Item queued = BufferItem();
   BufferItem& item = std::get<BufferItem>(queued);
   item.arrival = monotonic_now();
-  // Nothing more can come until a batch is through, also where few of the buffers have a request.
-  if (!queue_.has_room()) hurry();
+  hurry_if_stuck();
   if (const GstFlowReturn flow = queue_.wait_for_room(); flow != GST_FLOW_OK) {
     return refused_buffer(flow);
   }

@@ -89,7 +89,10 @@ TomeOutcome ClassifyElement::wait_for(TicketPtr& ticket, std::vector<Classificat
   const TomeResult* raw = nullptr;
   uint32_t count = 0;
   TomeError error{};
+  awaits_ticket_ = true;
+  hurry_if_stuck();
   const TomeOutcome outcome = session_.api()->ticket_wait(ticket.get(), &raw, &count, &error);
+  awaits_ticket_ = false;
   if (outcome == TOME_TICKET_RESULT) {
     for (uint32_t i = 0; i < count; ++i) {
       results.push_back(to_classification(raw[i], session_.model_name()));

@@ -85,6 +85,12 @@ void ClassifyElement::hurry() {
   if (fill_wait_ > 0) session_.hurry();
 }
 
+/// Nothing can come before what is waited for has run: also where few of the buffers in flight have
+/// a request. Asked from both sides, by whichever comes second.
+void ClassifyElement::hurry_if_stuck() {
+  if (awaits_ticket_ && !queue_.has_room()) hurry();
+}
+
 bool ClassifyElement::src_query(GstQuery* query) {
   if (GST_QUERY_TYPE(query) == GST_QUERY_LATENCY) return answer_latency(query);
   return query_default(src_, query);

@@ -40,6 +40,8 @@ void Lateness::observe(GstEvent* qos_event) {
 void Lateness::set_pipeline_latency(GstClockTime latency) {
   const std::scoped_lock lock(mutex_);
   pipeline_latency_ = latency;
+  // Not later: what is asked for grows, and only then does another event come.
+  waits_for_clock_ = latency >= asked_latency_;
 }
 
 void Lateness::set_asked_latency(GstClockTime latency) {
@@ -65,7 +67,7 @@ Urgency Lateness::judge(GstElement* element, GstClockTime running_time, int64_t 
     if (GST_CLOCK_TIME_IS_VALID(earliest_) && running_time <= earliest_) {
       urgency.no_inference = true;
     }
-    const bool timed = live_ && pipeline_latency_ && *pipeline_latency_ >= asked_latency_;
+    const bool timed = live_ && pipeline_latency_ && waits_for_clock_;
     const auto time = timed ? current_running_time(element) : std::nullopt;
     if (time && *time > running_time + *pipeline_latency_) urgency.no_inference = true;
   }

@@ -52,6 +52,7 @@ class Lateness {
   bool live_ = false;
   std::optional<GstClockTime> pipeline_latency_;
   GstClockTime asked_latency_ = 0;
+  bool waits_for_clock_ = false;  // whether the latency that came was the one that was asked for
   GstClockTime earliest_ = GST_CLOCK_TIME_NONE;  // running time from which frames are in time
 };
 

@@ -101,12 +101,11 @@ void LineWriter::open() {
   if (error == ENXIO && !S_ISFIFO(file.st_mode)) {
     fail("open", GST_RESOURCE_ERROR_OPEN_WRITE, error);
   }
-  bool first = false;
-  turn_ = OutputTurn::of(file, &first);
-  // Not before it is known that nobody's lines are lost.
-  if (first && !append_ && S_ISREG(file.st_mode) && ::ftruncate(descriptor_, 0) != 0) {
-    fail("empty", GST_RESOURCE_ERROR_OPEN_WRITE, errno);
-  }
+  turn_ = OutputTurn::of(file, [&] {  // else another's lines would be lost
+    if (!append_ && S_ISREG(file.st_mode) && ::ftruncate(descriptor_, 0) != 0) {
+      fail("empty", GST_RESOURCE_ERROR_OPEN_WRITE, errno);
+    }
+  });
 }
 
 /// @return errno of the failure, or 0

@@ -5,14 +5,15 @@
 
 namespace tome::gst {
 
-std::shared_ptr<OutputTurn> OutputTurn::of(const struct stat& file, bool* first) {
+std::shared_ptr<OutputTurn> OutputTurn::of(const struct stat& file,
+                                           const std::function<void()>& if_first) {
   static std::mutex mutex;
   static std::map<std::pair<dev_t, ino_t>, std::weak_ptr<OutputTurn>> turns;
   const std::scoped_lock lock(mutex);
   std::erase_if(turns, [](const auto& turn) { return turn.second.expired(); });
   auto& known = turns[{file.st_dev, file.st_ino}];
   auto turn = known.lock();
-  if (first != nullptr) *first = turn == nullptr;
+  if (!turn && if_first) if_first();
   if (!turn) known = turn = std::make_shared<OutputTurn>();
   return turn;
 }

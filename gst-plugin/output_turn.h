@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <condition_variable>
+#include <functional>
 #include <memory>
 #include <mutex>
 
@@ -16,8 +17,9 @@ namespace tome::gst {
 class OutputTurn {
  public:
   /// The same for all descriptors of one file, as long as somebody has it.
-  /// @param first  set to whether nobody else has it; null: not asked
-  static std::shared_ptr<OutputTurn> of(const struct stat& file, bool* first = nullptr);
+  /// @param if_first  called if nobody else has it, before anybody else can
+  static std::shared_ptr<OutputTurn> of(const struct stat& file,
+                                        const std::function<void()>& if_first = {});
   /// That of standard output, which is kept: a writer that comes later knows of a torn line.
   static std::shared_ptr<OutputTurn> of_standard_output(const struct stat& file);
 

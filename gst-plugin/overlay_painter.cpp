@@ -122,10 +122,13 @@ class Canvas {
     return width <= most_width();
   }
 
-  /// A line that is too long loses the end of its name, never the score behind it.
+  /// A line that is too long loses the end of its name, never the score behind it. (Headings have
+  /// none.)
   std::string shortened(PangoLayout& layout, const std::string& line) const {
     const size_t score = line.rfind(' ');
-    if (score == std::string::npos || fits(layout, line)) return line;
+    const bool has_score = score != std::string::npos &&
+                           line.find_first_not_of("0123456789.", score + 1) == std::string::npos;
+    if (!has_score || fits(layout, line)) return line;
     const auto cut = [&](glong letters) {
       const char* end = g_utf8_offset_to_pointer(line.c_str(), letters);
       return std::string(line.c_str(), end) + "\u2026" + line.substr(score);

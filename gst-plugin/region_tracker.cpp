@@ -39,7 +39,7 @@ bool matches(const RegionTarget& target, const GstVideoRegionOfInterestMeta& roi
 /// By the tracker's id, where there is one: trackers may leave the region's own at zero.
 DetectedObject object_of(const Detection& found) {
   const char* type = g_quark_to_string(found.type);
-  return {type != nullptr ? type : "", static_cast<int>(found.track.value_or(found.id))};
+  return {type != nullptr ? type : "", found.track.value_or(found.id)};
 }
 
 Ptr<GstStructure> region_param(const Classification& result) {

@@ -58,6 +58,7 @@ nlohmann::ordered_json result_json(const std::string& file, const std::string& m
   line["stream"] = file;
   line["model"] = model;
   line["region"] = nullptr;
+  line["object"] = nullptr;
   line["clip"] = nullptr;
   if (time.clip_start) {
     line["clip"] = {

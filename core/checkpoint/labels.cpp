@@ -27,7 +27,7 @@ std::string label_of(const Json& value, const ConfigObject& config, const std::s
                      int64_t index) {
   if (!value.is_string()) config.wrong(name, value, kLabelText);
   auto label = value.get<std::string>();
-  if (!is_utf8(label)) config.wrong(name, value, kLabelText);
+  if (!is_one_line(label)) config.wrong(name, value, kLabelText);
   return label.empty() ? class_name(index) : label;
 }
 
@@ -81,8 +81,6 @@ void for_each_line(std::string_view text, Function&& f) {
 
 }  // namespace
 
-bool is_utf8(std::string_view text) { return is_one_line(text); }
-
 std::vector<std::string> read_labels_file(const std::filesystem::path& path, int64_t classes) {
   const auto bad_line = [&](size_t number, const char* what) {
     throw Error(ErrorKind::kFormat, path.string() + ": line " + std::to_string(number) + what +
@@ -95,7 +93,7 @@ std::vector<std::string> read_labels_file(const std::filesystem::path& path, int
   }
   size_t count = 0;
   for_each_line(text, [&](std::string_view line, size_t number) {
-    if (!is_utf8(line)) bad_line(number, " is not UTF-8 text or has control characters");
+    if (!is_one_line(line)) bad_line(number, " is not UTF-8 text or has control characters");
     count = number;
   });
   check_count(path.string(), count, classes);

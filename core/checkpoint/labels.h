@@ -11,10 +11,6 @@
 
 namespace tome {
 
-/// Whether a text can be a label: labels end up in JSON, in GStreamer's strings and in lines, all
-/// of which must be UTF-8 without NUL and line breaks. The same as is_one_line.
-bool is_utf8(std::string_view text);
-
 /// One label a line, UTF-8; a byte-order mark, CRs and empty lines at the end are ignored. Makes no
 /// strings before it knows that they are as many as `classes`.
 /// @throws Error kNotFound, kRead, kFormat (empty, not `classes` labels, not UTF-8, a control
@@ -25,7 +21,7 @@ std::vector<std::string> read_labels_file(const std::filesystem::path& path, int
 /// `pretrained_cfg.label_names`, else the folder's labels.txt, else "class 0", "class 1", … So is a
 /// class called to which config.json gives an empty name, as transformers and timm let it.
 /// @throws Error kFormat that names the source if it does not have exactly `classes` labels, or one
-///   that is_utf8 refuses
+///   that is_one_line refuses: labels end up in JSON, in GStreamer's strings and in lines
 std::vector<std::string> read_labels(const std::filesystem::path& folder,
                                      const ConfigObject& config,
                                      const std::optional<std::filesystem::path>& labels_file,

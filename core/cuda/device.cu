@@ -71,8 +71,7 @@ std::string device_report() {
     text += std::string(": CUDA error ") + cudaGetErrorName(status) +
             (is_lost(status) ? "; the device is lost to this process" : "");
   }
-  const std::string memory = free_memory();
-  return text + (memory.empty() ? "" : "; " + memory);
+  return text + free_memory();
 }
 
 DeviceMemory::DeviceMemory(size_t bytes, const char* what) : bytes_(bytes) {
@@ -81,7 +80,7 @@ DeviceMemory::DeviceMemory(size_t bytes, const char* what) : bytes_(bytes) {
   if (status == cudaErrorMemoryAllocation) {
     cudaGetLastError();  // the process goes on
     throw Error(ErrorKind::kOutOfMemory, std::string(what) + on_current_device() + ": asked for " +
-                                             std::to_string(bytes) + " bytes; " + free_memory());
+                                             std::to_string(bytes) + " bytes" + free_memory());
   }
   check(status, what);
   cudaError_t cleared = cudaMemset(data_, 0, bytes);

@@ -45,14 +45,15 @@ inline std::string on_current_device() {
   return "";
 }
 
-/// "N of M bytes of device memory are free"; empty if CUDA does not say.
+/// "; N of M bytes of device memory are free"; empty if CUDA does not say.
 inline std::string free_memory() {
   size_t free = 0, total = 0;
   if (cudaMemGetInfo(&free, &total) != cudaSuccess) {
     cudaGetLastError();
     return "";
   }
-  return std::to_string(free) + " of " + std::to_string(total) + " bytes of device memory are free";
+  return "; " + std::to_string(free) + " of " + std::to_string(total) +
+         " bytes of device memory are free";
 }
 
 /// @throws Error kOutOfMemory or kDevice that names what was being done and where, and CUDA's own
@@ -63,7 +64,7 @@ inline void check(cudaError_t status, const char* what) {
   const bool memory = status == cudaErrorMemoryAllocation;
   throw Error(memory ? ErrorKind::kOutOfMemory : ErrorKind::kDevice,
               std::string(what) + on_current_device() + ": CUDA error " + cudaGetErrorName(status) +
-                  " (" + cudaGetErrorString(status) + ")" + (memory ? "; " + free_memory() : "") +
+                  " (" + cudaGetErrorString(status) + ")" + (memory ? free_memory() : "") +
                   (is_lost(status) ? "; the device is lost to this process" : ""));
 }
 

@@ -15,7 +15,10 @@ CurrentDevice::CurrentDevice(int index) : before_(current_device()) {
   check(cudaSetDevice(index), "choosing the device");
 }
 
-CurrentDevice::~CurrentDevice() { cudaSetDevice(before_); }
+CurrentDevice::~CurrentDevice() {
+  // The one before may be another process's by now; that is nobody's error here.
+  if (cudaSetDevice(before_) != cudaSuccess) cudaGetLastError();
+}
 
 OwnedStream::OwnedStream() {
   check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream");

@@ -26,30 +26,33 @@ size_t waiting(const StreamQueue& stream, const BatchKey& key, bool (*counts)(co
 
 }  // namespace
 
-void BatchPolicy::remove(const std::shared_ptr<StreamQueue>& stream) {
-  const auto found = std::find(round_.begin(), round_.end(), stream);
-  if (found == round_.end()) return;
-  if (static_cast<size_t>(found - round_.begin()) < first_) --first_;
-  round_.erase(found);
-  if (first_ >= round_.size()) first_ = 0;
+/// Streams that have something queued, of one key or of all; those served longest ago first.
+std::vector<StreamQueue*> BatchPolicy::in_turn(const BatchKey* key) const {
+  std::vector<StreamQueue*> waiting;
+  for (const auto& stream : streams_) {
+    if (stream->tasks.empty() || (key != nullptr && !same_key(stream->key.get(), key))) continue;
+    waiting.push_back(stream.get());
+  }
+  std::stable_sort(waiting.begin(), waiting.end(), [](const StreamQueue* a, const StreamQueue* b) {
+    return a->served < b->served;
+  });
+  return waiting;
 }
 
 BatchPolicy::Decision BatchPolicy::decide(TimePoint now, uint64_t batch_number,
                                           Clock::duration duration) const {
   Decision decision;
   std::vector<const BatchKey*> seen;
-  for (size_t i = 0; i < round_.size(); ++i) {
-    const StreamQueue& stream = *round_[(first_ + i) % round_.size()];
-    const BatchKey* key = stream.key.get();
-    if (stream.tasks.empty() || std::any_of(seen.begin(), seen.end(), [key](const BatchKey* other) {
-          return same_key(key, other);
-        })) {
+  for (const StreamQueue* stream : in_turn()) {
+    const BatchKey* key = stream->key.get();
+    if (std::any_of(seen.begin(), seen.end(),
+                    [key](const BatchKey* other) { return same_key(key, other); })) {
       continue;
     }
     seen.push_back(key);
     const TimePoint start = start_time(*key, batch_number, duration);
     if (start <= now) {
-      decision.key = stream.key;
+      decision.key = stream->key;
       return decision;
     }
     decision.wake = std::min(decision.wake, start);
@@ -62,7 +65,7 @@ TimePoint BatchPolicy::start_time(const BatchKey& key, uint64_t batch_number,
   size_t requests = 0;
   bool more_may_come = false;
   TimePoint start = TimePoint::max();
-  for (const auto& stream : round_) {
+  for (const auto& stream : streams_) {
     if (!same_key(stream->key.get(), &key)) continue;
     if (stream->hurried && !stream->tasks.empty()) return TimePoint::min();
     more_may_come = more_may_come || may_add(*stream, batch_number);
@@ -78,16 +81,14 @@ TimePoint BatchPolicy::start_time(const BatchKey& key, uint64_t batch_number,
 
 std::vector<Slot> BatchPolicy::take(const BatchKey& key) {
   std::vector<Slot> slots;
-  size_t passed_over = 0;
-  while (slots.size() < limits_.batch_size && passed_over < round_.size()) {
-    StreamQueue& stream = *round_[first_];
-    first_ = (first_ + 1) % round_.size();
-    if (stream.tasks.empty() || !same_key(stream.key.get(), &key)) {
-      ++passed_over;
-      continue;
+  std::vector<StreamQueue*> turn = in_turn(&key);
+  while (!turn.empty() && slots.size() < limits_.batch_size) {
+    for (StreamQueue* stream : turn) {
+      if (slots.size() == limits_.batch_size) break;
+      slots.push_back(take_one(*stream));
+      stream->served = ++served_;
     }
-    passed_over = 0;
-    slots.push_back(take_one(stream));
+    std::erase_if(turn, [](const StreamQueue* stream) { return stream->tasks.empty(); });
   }
   return slots;
 }
@@ -110,7 +111,7 @@ Slot BatchPolicy::take_one(StreamQueue& stream) {
 
 size_t BatchPolicy::round_length() const {
   std::vector<std::pair<const BatchKey*, size_t>> streams;  // of each key
-  for (const auto& stream : round_) {
+  for (const auto& stream : streams_) {
     const BatchKey* key = stream->key.get();
     auto found = std::find_if(streams.begin(), streams.end(),
                               [key](const auto& entry) { return same_key(entry.first, key); });
@@ -127,23 +128,24 @@ size_t BatchPolicy::round_length() const {
 /// In the batches of `key` that serve each stream that waits for one once.
 size_t BatchPolicy::places(const BatchKey& key) const {
   size_t streams = 0;
-  for (const auto& stream : round_) streams += waiting(*stream, key) > 0 ? 1 : 0;
+  for (const auto& stream : streams_) streams += waiting(*stream, key) > 0 ? 1 : 0;
   const size_t batches = (streams + limits_.batch_size - 1) / limits_.batch_size;
   return std::max<size_t>(batches, 1) * limits_.batch_size;
 }
 
-/// How many requests of each stream these batches take.
-std::vector<size_t> BatchPolicy::shares(const BatchKey& key) const {
-  std::vector<size_t> left;
-  size_t all = 0;
-  for (const auto& stream : round_) all += left.emplace_back(waiting(*stream, key));
-  std::vector<size_t> share(round_.size(), 0);
-  size_t free = std::min(all, places(key));
-  for (size_t i = first_; free > 0; i = (i + 1) % round_.size()) {
-    if (left[i] == 0) continue;
-    --left[i];
-    ++share[i];
-    --free;
+/// How many requests of each stream that waits these batches take.
+std::map<const StreamQueue*, size_t> BatchPolicy::shares(const BatchKey& key) const {
+  std::map<const StreamQueue*, size_t> share;
+  std::vector<StreamQueue*> turn = in_turn(&key);
+  size_t free = places(key);
+  while (!turn.empty() && free > 0) {
+    std::erase_if(
+        turn, [&](const StreamQueue* stream) { return share[stream] == waiting(*stream, key); });
+    for (const StreamQueue* stream : turn) {
+      if (free == 0) break;
+      ++share[stream];
+      --free;
+    }
   }
   return share;
 }
@@ -152,7 +154,7 @@ std::vector<size_t> BatchPolicy::shares(const BatchKey& key) const {
 bool BatchPolicy::note_crowded(const BatchKey& key, bool crowded) {
   const bool before = std::erase(crowded_, key) > 0;
   std::erase_if(crowded_, [this](const BatchKey& other) {  // of schedules that are gone
-    return std::none_of(round_.begin(), round_.end(),
+    return std::none_of(streams_.begin(), streams_.end(),
                         [&](const auto& stream) { return same_key(stream->key.get(), &other); });
   });
   if (crowded) crowded_.push_back(key);
@@ -161,17 +163,20 @@ bool BatchPolicy::note_crowded(const BatchKey& key, bool crowded) {
 
 std::vector<std::shared_ptr<Task>> BatchPolicy::take_surplus(const BatchKey& key) {
   size_t urgent = 0;
-  for (const auto& stream : round_) urgent += waiting(*stream, key, has_deadline);
+  for (const auto& stream : streams_) urgent += waiting(*stream, key, has_deadline);
   const bool crowded = urgent > places(key);
   const bool crowded_before = note_crowded(key, crowded);
   std::vector<std::shared_ptr<Task>> surplus;
   if (!crowded_before || !crowded) return surplus;
-  const std::vector<size_t> share = shares(key);
-  for (size_t i = 0; i < round_.size(); ++i) {
-    size_t left = waiting(*round_[i], key);
-    if (left <= share[i]) continue;
-    std::erase_if(round_[i]->tasks, [&](const std::shared_ptr<Task>& task) {
-      if (task->taken > 0 || !task->deadline || left - task->untaken() < share[i]) return false;
+  const auto share_of = shares(key);
+  for (const auto& stream : streams_) {
+    const auto found = share_of.find(stream.get());
+    if (found == share_of.end()) continue;
+    const size_t share = found->second;
+    size_t left = waiting(*stream, key);
+    if (left <= share) continue;
+    std::erase_if(stream->tasks, [&](const std::shared_ptr<Task>& task) {
+      if (task->taken > 0 || !task->deadline || left - task->untaken() < share) return false;
       left -= task->untaken();
       surplus.push_back(task);
       return true;
@@ -182,7 +187,7 @@ std::vector<std::shared_ptr<Task>> BatchPolicy::take_surplus(const BatchKey& key
 
 std::vector<std::shared_ptr<Task>> BatchPolicy::take_expired(TimePoint when) {
   std::vector<std::shared_ptr<Task>> expired;
-  for (const auto& stream : round_) {
+  for (const auto& stream : streams_) {
     std::erase_if(stream->tasks, [&](const std::shared_ptr<Task>& task) {
       if (task->taken > 0 || !task->deadline || *task->deadline > when) return false;
       expired.push_back(task);

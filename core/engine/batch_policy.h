@@ -1,6 +1,7 @@
 // Which requests make up the next batch, and when it starts. No threads, no clock of its own.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -22,13 +23,14 @@ struct BatchLimits {
 ///  - when nobody could add to it: every stream of its key has reached max_pending, has ended, or
 ///    has submitted nothing since two batches ago. Without this rule a stream with a short queue
 ///    would wait the timeout before each of its batches while the device does nothing.
-/// Of several groups that may start, the one whose stream comes first in the round goes first.
+/// Of several groups that may start, the one whose stream was served longest ago goes first.
 ///
 /// Note [Fairness]
-/// Streams stand in a round. Requests are taken one from each stream in turn, starting with the
-/// stream after the last one served, so with S streams that have something queued each of them is
-/// served at least once in ceil(S / batch_size) batches of its key. Within a stream they are taken
-/// in order. A stream that has nothing queued is passed over.
+/// Requests are taken one from each stream in turn, starting with the one that was served longest
+/// ago; one that opens counts as served just then. Before a stream that waits has its turn, every
+/// batch serves those that have waited longer, so with S streams of a key it is served at least
+/// once in ceil(S / batch_size) batches, to which those of other keys are added. Within a stream
+/// requests are taken in order. A stream that has nothing queued is passed over.
 ///
 /// Note [Overload]
 /// A request left behind by a batch waits for two more: the one that runs and its own. That is
@@ -44,9 +46,12 @@ class BatchPolicy {
  public:
   explicit BatchPolicy(BatchLimits limits) : limits_(limits) {}
 
-  void add(std::shared_ptr<StreamQueue> stream) { round_.push_back(std::move(stream)); }
-  void remove(const std::shared_ptr<StreamQueue>& stream);
-  const std::vector<std::shared_ptr<StreamQueue>>& streams() const { return round_; }
+  void add(std::shared_ptr<StreamQueue> stream) {
+    stream->served = served_;
+    streams_.push_back(std::move(stream));
+  }
+  void remove(const std::shared_ptr<StreamQueue>& stream) { std::erase(streams_, stream); }
+  const std::vector<std::shared_ptr<StreamQueue>>& streams() const { return streams_; }
 
   struct Decision {
     std::shared_ptr<const BatchKey> key;  ///< start this batch now, or
@@ -73,14 +78,15 @@ class BatchPolicy {
 
  private:
   TimePoint start_time(const BatchKey& key, uint64_t batch_number, Clock::duration duration) const;
-  std::vector<size_t> shares(const BatchKey& key) const;
+  std::vector<StreamQueue*> in_turn(const BatchKey* key = nullptr) const;
+  std::map<const StreamQueue*, size_t> shares(const BatchKey& key) const;
   size_t places(const BatchKey& key) const;
   bool note_crowded(const BatchKey& key, bool crowded);
   static Slot take_one(StreamQueue& stream);
 
   BatchLimits limits_;
-  std::vector<std::shared_ptr<StreamQueue>> round_;
-  size_t first_ = 0;               // whose turn it is
+  std::vector<std::shared_ptr<StreamQueue>> streams_;
+  uint64_t served_ = 0;            // requests taken
   std::vector<BatchKey> crowded_;  // whose last batch had less room than there were deadlines
 };
 

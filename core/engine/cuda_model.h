@@ -20,7 +20,7 @@ bool built_with_cuda();
 /// this makes: another process may have the device for itself, or all of its memory).
 std::string why_no_cuda_kernels(int device);
 
-/// The device's own name, "NVIDIA H100 80GB HBM3"; empty where why_no_cuda_kernels has a reason.
+/// The device's own name, "NVIDIA H100 80GB HBM3"; empty where there is none that is new enough.
 std::string cuda_device_name(int device);
 
 /// Weights on a device, shared by every session that runs the model there.

@@ -321,11 +321,12 @@ OpenedModel open_model(const InstanceConfig& config) {
     opened.session.most_requests = static_cast<size_t>(warm.fits);
   }
   if (loaded->cuda) {
-    opened.session.warm_up = [&session, defaults, clip_length, config](const BatchKey& key) {
+    opened.session.warm_up = [&session, defaults, clip_length, config,
+                              fits = warm.fits](const BatchKey& key) {
       const bool merges_static = key.static_threshold >= 0 && clip_length > 1;
       if (key == defaults || merges_static) return;  // was done; is not done by our kernels
       const TimePoint started = Clock::now();
-      warm_up(session, clip_length, key, config.batch_size);
+      warm_up(session, clip_length, key, fits);
       log(LogLevel::kInfo, "measured the products of another schedule of " + config.model + " in " +
                                std::to_string(milliseconds(Clock::now() - started)) + " ms");
     };

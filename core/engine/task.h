@@ -80,6 +80,7 @@ struct StreamQueue {
   bool ended = false;                   ///< nothing more is to come for now (drained)
   bool hurried = false;                 ///< nothing can come before what is queued has run
   std::optional<uint64_t> last_active;  ///< number of the batch that was next at the last submit
+  uint64_t served = 0;                  ///< number of the last request taken, over all streams
   std::condition_variable changed;      ///< room in the queue, a flush, nothing running
 
   bool has_room() const { return pending < max_pending; }

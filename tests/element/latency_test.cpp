@@ -188,6 +188,11 @@ TEST_F(Latency, ALiveFrameWhoseTimeHasPassedIsSkippedIfTheSinkWaitsForTheClock) 
   const GstClockTime asked = ask(h).min;
   EXPECT_TRUE(skips_with(asked));
   EXPECT_TRUE(skips_with(2 * asked));
+  core_.set({.batch_duration = 11'000'000});
+  EXPECT_GT(ask(h).min, asked);
+  EXPECT_EQ(h.push(1, 0), GST_FLOW_OK);
+  h.pull();
+  EXPECT_TRUE(core_.frames().back().no_inference) << "somebody asked again";
   // Sinks with sync=false ask for no latency, and show frames whenever they come.
   EXPECT_FALSE(skips_with(0));
 }

@@ -11,7 +11,7 @@
 #include <set>
 #include <system_error>
 
-#include "checkpoint/labels.h"
+#include "checkpoint/excerpt.h"
 #include "dataset.h"
 #include "media/colour.h"
 #include "media/geometry.h"
@@ -126,7 +126,9 @@ std::vector<std::string> read_label_names(const std::filesystem::path& folder) {
   while (rows.has("label") && rows.next()) {
     const std::string& name = rows.field("label");
     if (name.empty()) continue;  // of a split without labels; read_dataset refuses it in others
-    if (!is_utf8(name)) rows.fail("found a label that is not UTF-8, which config.json cannot hold");
+    if (!is_one_line(name)) {
+      rows.fail("found a label that is not UTF-8, or has control characters");
+    }
     names.insert(name);
   }
   if (names.empty()) {

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "checkpoint/labels.h"
+#include "checkpoint/excerpt.h"
 #include "checkpoint/model_spec.h"
 #include "dataset.h"
 #include "forward_settings.h"
@@ -229,7 +229,10 @@ void run_train(TrainArguments a) {
                                      {"--init", a.options.init},
                                      {"--split", a.split.value_or("")}}) {
     // It goes into a JSON file: now, and not when the training is done.
-    if (!is_utf8(text)) throw Error(ErrorKind::kSettings, std::string(option) + ": not UTF-8 text");
+    if (!is_one_line(text)) {
+      throw Error(ErrorKind::kSettings,
+                  std::string(option) + ": not UTF-8 text, or with control characters");
+    }
   }
   a.options.bf16 = a.precision == "bf16";
   a.options.mixed_partitions = a.partition == "mixed";

@@ -181,6 +181,11 @@ void check_train_options(const CLI::App& app, const TrainArguments& a) {
   if (a.data.empty() == a.generator.empty()) {
     throw Error(ErrorKind::kSettings, "give either --data FOLDER or --generator camera-state");
   }
+  if (a.whole_frame && a.init.empty()) {
+    throw Error(ErrorKind::kSettings,
+                "--whole-frame: found without --init, expected with it: a new model sees the whole "
+                "frame anyway");
+  }
   if (a.options.mixup > 0 && a.options.motion_loss > 0) {
     throw Error(ErrorKind::kSettings,
                 "--mixup and --motion-loss exclude each other: a mixture has no one motion");

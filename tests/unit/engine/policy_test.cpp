@@ -288,6 +288,29 @@ TEST_F(OverloadTest, MoreStreamsThanPlacesAreNoOverload) {
   }
 }
 
+TEST_F(PolicyTest, NoScheduleStarvesAnother) {
+  for (const size_t backlogged : {2, 4, 8, 9, 16}) {
+    policy = BatchPolicy(BatchLimits{8, milliseconds(5)});
+    std::vector<std::shared_ptr<StreamQueue>> streams;
+    for (size_t i = 0; i < backlogged; ++i) streams.push_back(add());
+    queue(streams[0]);
+    served(*streams[0]->key);  // before there were others
+    streams.push_back(add(100, {4, 4}));
+    std::map<StreamQueue*, size_t> last;
+    for (size_t batch = 0; batch < 60; ++batch) {
+      for (const auto& stream : streams) {
+        while (stream->tasks.size() < 9) queue(stream);
+      }
+      const auto key = decide(kStart + milliseconds(100)).key;
+      ASSERT_NE(key, nullptr);
+      for (StreamQueue* stream : served(*key)) last[stream] = batch;
+      for (const auto& stream : streams) {
+        EXPECT_LE(batch - last[stream.get()], policy.round_length()) << backlogged;
+      }
+    }
+  }
+}
+
 TEST_F(PolicyTest, ARoundServesEachStreamOnce) {
   EXPECT_EQ(policy.round_length(), 1U);
   for (int i = 0; i < 4; ++i) add();
