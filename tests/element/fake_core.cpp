@@ -28,7 +28,7 @@ void FakeCore::reset() {
   s.model_config.clear();
   s.stream_config.clear();
   s.schedule.clear();
-  s.misuses = 0;
+  s.misuses = s.hurries = 0;
   s.changed.notify_all();
 }
 
@@ -112,6 +112,11 @@ int FakeCore::tickets() const {
 int FakeCore::mapped_frames() const {
   const std::scoped_lock lock(state_->mutex);
   return state_->mapped;
+}
+
+int FakeCore::hurries() const {
+  const std::scoped_lock lock(state_->mutex);
+  return state_->hurries;
 }
 
 int FakeCore::misuses() const {

@@ -76,6 +76,8 @@ class FakeCore {
   int streams() const;
   int tickets() const;
   int mapped_frames() const;
+  /// Calls of hurry() so far.
+  int hurries() const;
   /// Calls that the contract of c_api.h forbids.
   int misuses() const;
   /// Blocks until `n` frames were submitted or 10 s have passed.

@@ -63,7 +63,7 @@ struct FakeCore::State {
   std::optional<Planned> acquire_failure, open_failure, submit_failure, ticket_failure;
   std::vector<SeenFrame> frames;
   std::string model_config, stream_config, schedule;
-  int models = 0, streams = 0, tickets = 0, mapped = 0, misuses = 0;
+  int models = 0, streams = 0, tickets = 0, mapped = 0, misuses = 0, hurries = 0;
 };
 
 /// The table of functions, in fake_streams.cpp.

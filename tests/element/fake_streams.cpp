@@ -400,6 +400,10 @@ const TomeCoreApi kFakeApi = {
     .drain = drain,
     .hurry =
         [](TomeStream* stream) {
+          {
+            const std::scoped_lock lock(state().mutex);
+            ++state().hurries;
+          }
           if (stream->model->behaviour.batches_fill) FakeCore::instance().open_gate();
         },
     .flush = flush,

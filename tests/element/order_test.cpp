@@ -104,6 +104,31 @@ TEST_F(Order, AFullElementDoesNotWaitForABatchThatItCannotFill) {
   EXPECT_EQ(next.get(), GST_FLOW_OK);
 }
 
+TEST_F(Order, AFullElementBehindASlowSinkHurriesNobody) {
+  Harness h({{"model", "m"}, {"batch-size", "4"}, {"batch-timeout", "6000"}});
+  h.set_caps();
+  const Ptr<GstPad> peer(gst_pad_get_peer(h.src()));
+  std::promise<void> arrived;
+  const gulong block = gst_pad_add_probe(
+      peer.get(),
+      static_cast<GstPadProbeType>(GST_PAD_PROBE_TYPE_BLOCK | GST_PAD_PROBE_TYPE_BUFFER),
+      [](GstPad*, GstPadProbeInfo*, gpointer arrived) {
+        static_cast<std::promise<void>*>(arrived)->set_value();
+        return GST_PAD_PROBE_OK;
+      },
+      &arrived, nullptr);
+  ASSERT_EQ(h.push(1, 0), GST_FLOW_OK);
+  arrived.get_future().wait();
+  const int before = core_.hurries();
+  constexpr int kHeld = 1 + 9;  // one on its way to the sink, 2 x 4 + 1 behind it
+  for (int i = 1; i < kHeld; ++i) ASSERT_EQ(h.push(1, i), GST_FLOW_OK);
+  auto next = std::async(std::launch::async, [&] { return h.push(1, kHeld); });
+  EXPECT_EQ(next.wait_for(std::chrono::milliseconds(100)), std::future_status::timeout);
+  EXPECT_EQ(core_.hurries(), before) << "all that was asked for is there";
+  gst_pad_remove_probe(peer.get(), block);
+  EXPECT_EQ(next.get(), GST_FLOW_OK);
+}
+
 TEST_F(Order, WhatIsBehindFramesDoesNotWaitForTheirBatchToFill) {
   core_.set({.batches_fill = true});
   Harness h({{"model", "m"}, {"batch-size", "4"}, {"batch-timeout", "6000"}});
