@@ -17,16 +17,20 @@ if [ -z "${BUILD:-}" ]; then
   [ -f "$build/build.ninja" ] || "$root/setup.sh" >&2
   build_targets "$build" tools/tome
 fi
-# The stamp comes last: without it, a run was interrupted, or PEERS is somebody's own.
-if [ ! -e "$peers/installed" ] && { [ -z "${PEERS:-}" ] || [ ! -x "$peers/bin/python" ]; }; then
-  if ! "$peers/bin/python" -m pip --version >/dev/null 2>&1; then
-    [ -n "${PEERS:-}" ] || rm -rf "$peers"
-    python3 -m venv "$peers"
-  fi
+has_pip() { "$peers/bin/python" -m pip --version >/dev/null 2>&1; }
+# The stamp comes last: without it, a run was interrupted, or PEERS is somebody's own, which is not
+# "installing".
+if [ -e "$peers/installing" ] ||
+  { [ ! -e "$peers/installed" ] && { [ -z "${PEERS:-}" ] || [ ! -x "$peers/bin/python" ]; }; }; then
+  has_pip || [ -n "${PEERS:-}" ] || rm -rf "$peers"
+  mkdir -p "$peers"
+  touch "$peers/installing"
+  has_pip || python3 -m venv "$peers"
   # What is there already stays.
   "$peers/bin/python" -m pip install --quiet --disable-pip-version-check \
     -r "$root/bench/cpu/requirements.txt" >&2 || exit 2
   touch "$peers/installed"
+  rm "$peers/installing"
 fi
 if [ "${1-}" = --end-to-end ]; then
   shift

@@ -29,7 +29,8 @@
 # status 0.
 #
 # Live are rtsp (also rtspt, rtspu, rtsps, rtspst), rtmp, rtmps, srt, udp, v4l2 and /dev/video0, and
-# http and https (MJPEG, HLS) unless the address ends like a file's, as /clip.mp4 does.
+# http and https (MJPEG, HLS) unless the address ends like a file's, as /clip.mp4 does, or what it
+# sends has a length.
 # rtsp:// is received over TCP; rtspu:// asks for UDP.
 set -euo pipefail
 

@@ -26,6 +26,11 @@ class Decoder:
         self.found.append(caps.get_structure(0).get_name())
         return True
 
+    def lacks_plugin(self, error):
+        """False of a text, for which there never is one: what a camera may send while it starts."""
+        return (error.matches(Gst.core_error_quark(), Gst.CoreError.MISSING_PLUGIN) and
+                not "".join(self.found[:1]).startswith("text/"))
+
     def why(self, error):
         """What an error of this source is about, for people."""
         inside = [kind.partition("/")[0] for kind in self.found[1:]]

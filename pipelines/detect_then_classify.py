@@ -26,8 +26,6 @@ def parse_arguments(parser, arguments):
         parser.error("--model is missing: expected the folder of an image model, such as "
                      "google/vit-base-patch16-224 (README.md, Models)")
     check_model_options(options, parser)
-    if options.reclassify < 0:
-        parser.error(f"--reclassify: found {options.reclassify}, expected 0 or more")
     options.name = "ball"
     if options.source is not None:
         options.name, options.source = name_sources([options.source], parser)[0]

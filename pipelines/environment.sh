@@ -30,12 +30,16 @@ find_elements() {
 # All of a script whose work is done in Python: help, or the program, which hears the script's name
 # and its arguments.
 run_python() { # program, arguments
-  case ${2-} in
-    -h | --help)
-      show_help
-      exit 0
-      ;;
-  esac
+  local argument
+  for argument in "${@:2}"; do
+    case $argument in
+      -h | --help)
+        show_help
+        exit 0
+        ;;
+      --) break ;;
+    esac
+  done
   find_elements
   exec "$python" "$root/pipelines/$1" "$(basename "$program")" "${@:2}"
 }

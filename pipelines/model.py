@@ -11,6 +11,9 @@ from gi.repository import Gst
 
 from sources import is_utf8
 
+# Options that are numbers, and tomeclassify's property of each.
+NUMBERS = {"top_k": "top-k", "threshold": "threshold", "interval": "inference-interval",
+           "batch_size": "batch-size", "reclassify": "reclassify-interval"}
 SHIPPED = Path(__file__).resolve().parent.parent / "models" / "camera-state"
 
 
@@ -30,12 +33,17 @@ def finite(text):
     return number
 
 
+def given(text):
+    """'', as of a shell's unset variable, is what is not given; as a path it would be the current folder."""
+    return text or None
+
+
 def add_model_options(parser):
-    parser.add_argument("--model")
-    parser.add_argument("--labels-file")
-    parser.add_argument("--device")
+    parser.add_argument("--model", type=given)
+    parser.add_argument("--labels-file", type=given)
+    parser.add_argument("--device", type=given)
     parser.add_argument("--precision", choices=["auto", "fp32", "bf16", "fp16"])
-    parser.add_argument("--r")
+    parser.add_argument("--r", type=given)
     parser.add_argument("--top-k", type=positive, default=5)
     parser.add_argument("--threshold", type=finite)
 
@@ -49,6 +57,20 @@ def check_model_options(options, parser):
         parser.error(f"--model: there is no folder '{options.model}'")
     if options.labels_file is not None and not Path(options.labels_file).is_file():
         parser.error(f"--labels-file: there is no file '{options.labels_file}'")
+    check_numbers(options, parser)
+
+
+def check_numbers(options, parser):
+    """A property drops a value beyond its range, with a warning that few read."""
+    classify = Gst.ElementFactory.make("tomeclassify")
+    for name, of_element in NUMBERS.items():
+        value = getattr(options, name, None)
+        if value is None:
+            continue
+        accepted = classify.find_property(of_element)
+        if not accepted.minimum <= value <= accepted.maximum:
+            parser.error(f"--{name.replace('_', '-')}: found {value}, expected {accepted.minimum:.10g} to "
+                         f"{accepted.maximum:.10g}")
 
 
 def set_model_options(classify, options):

@@ -26,8 +26,9 @@ def nobody_reads():
 
 
 def status_for_exit(status):
-    """Ends the process as SIGPIPE ends others, quietly; any other status is returned."""
-    if status == NOBODY_READS:
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGPIPE)
+    """Of a status that is -SIGNAL, ends the process as that signal ends others, quietly: a shell sees
+    128 + SIGNAL, and that a script was interrupted. Any other status is returned."""
+    if status < 0:
+        signal.signal(-status, signal.SIG_DFL)
+        os.kill(os.getpid(), -status)
     return status

@@ -13,6 +13,7 @@ PLUGINS_BAD, PLUGINS_GOOD = "gstreamer1.0-plugins-bad", "gstreamer1.0-plugins-go
 # Of protocols that a usual installation may lack, Debian's package.
 PACKAGES = {"srt": PLUGINS_BAD, "rtmp": PLUGINS_BAD, "rtmps": PLUGINS_BAD,
             "http": PLUGINS_GOOD, "https": PLUGINS_GOOD, "v4l2": PLUGINS_GOOD}
+WEB_SCHEMES = ("http", "https")
 LIVE_SCHEMES = ("rtsp", "rtspt", "rtspu", "rtsps", "rtspst", "rtmp", "rtmps", "srt", "udp", "v4l2")
 # What a web server has that ends one day; anything else there is a camera's (MJPEG) or a playlist (HLS).
 FILE_SUFFIXES = (".mp4", ".m4v", ".mkv", ".webm", ".avi", ".mov", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg",
@@ -76,10 +77,14 @@ def scheme_of(uri):
 def is_live(uri):
     """True for what is connected to again when it ends."""
     scheme = scheme_of(uri)
-    if scheme in ("http", "https"):
-        path = re.sub(r"^[^:]*:(//[^/?#]*)?|[?#].*", "", uri)
-        return not path.lower().endswith(FILE_SUFFIXES)
+    if scheme in WEB_SCHEMES:
+        return not path_of(uri).endswith(FILE_SUFFIXES)
     return scheme in LIVE_SCHEMES
+
+
+def path_of(uri):
+    """In small letters, to look at how it ends."""
+    return re.sub(r"^[^:]*:(//[^/?#]*)?|[?#].*", "", uri).lower()
 
 
 def name_of(uri):
@@ -108,9 +113,15 @@ def why_not(uri):
             return missing(f"no GStreamer plugin for {scheme}://", PACKAGES.get(scheme))
         return f"this is no address that GStreamer's plugin for {scheme}:// takes"
     # All that comes over UDP without RTP.
-    if scheme == "udp" and Gst.ElementFactory.find("tsdemux") is None:
+    if scheme == "udp" and lacks("tsdemux"):
         return missing("no GStreamer plugin for MPEG-TS (tsdemux)", PLUGINS_BAD)
+    if scheme in WEB_SCHEMES and path_of(uri).endswith(".m3u8") and (lacks("hlsdemux") or lacks("tsdemux")):
+        return missing("no GStreamer plugin for HLS (hlsdemux)", PLUGINS_BAD)
     return None
+
+
+def lacks(element):
+    return Gst.ElementFactory.find(element) is None
 
 
 def missing(what, package):

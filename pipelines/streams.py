@@ -16,6 +16,8 @@ import tempfile
 import threading
 from pathlib import Path
 
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback while the rest is imported, until main()
+
 import gi
 gi.require_version("Gst", "1.0")
 from gi.repository import GLib, Gst
@@ -24,11 +26,12 @@ from decoder import Decoder
 from model import add_model_options, check_model_options, frames_of, positive, set_model_options
 from output import (NOBODY_READS, count_frames, count_results, nobody_reads, number_of,
                     status_for_exit)
-from sources import Parser, is_live, name_of, name_sources, scheme_of
+from sources import WEB_SCHEMES, Parser, is_live, name_of, name_sources, scheme_of
 
 FIRST_DELAY, LONGEST_DELAY = 1, 10  # seconds between two attempts to connect
 JITTER_BUFFER_MS = 200
 TAG_VIDEO, CAMERA = "tag-video.sh", "rtsp-camera.sh"
+ENDINGS = (signal.SIGINT, signal.SIGTERM)
 
 
 def parse_arguments(program, arguments):
@@ -143,17 +146,26 @@ class Source:
         elif ours and not error.matches(Gst.stream_error_quark(), error.code):
             self.program.fail(f"{self.name}: {error.message}")
         elif self.decoder is not None:
-            self.lost(self.decoder.why(error))
+            why = self.decoder.why(error)
+            if self.decoder.lacks_plugin(error):  # which no other attempt brings
+                self.finish(why)
+            else:
+                self.lost(why)
 
     def on_end(self, _bus, _message):
         if self.decoder is None:
             return
-        if self.live:
+        if self.live and not self.is_recording():
             self.lost("the stream ended")
         elif self.options.loop:
             self.start()
         else:
             self.finish(None)
+
+    def is_recording(self):
+        """Of the web, where no address tells: what has a length, as no camera has."""
+        known, length = self.pipeline.query_duration(Gst.Format.TIME)
+        return scheme_of(self.uri) in WEB_SCHEMES and known and length > 0
 
     def lost(self, why):
         if not self.live:
@@ -228,6 +240,21 @@ class Words:
         self.thread.join(timeout=1)
 
 
+class Interrupted(Exception):
+    """By a signal, before there is a main loop that hears it."""
+
+
+def interrupt(number, _frame):
+    for ending in ENDINGS:  # a second one must not keep it from cleaning up
+        signal.signal(ending, signal.SIG_IGN)
+    raise Interrupted(number)
+
+
+def status_of_signal(program, number):
+    """Cameras have no other end; of a file, the lines so far are not all."""
+    return -number if program == TAG_VIDEO else 0
+
+
 class Program:
     def __init__(self, name, options):
         self.name, self.status, self.failure = name, 0, None
@@ -271,8 +298,8 @@ class Program:
         return GLib.SOURCE_REMOVE
 
     def run(self):
-        for number in (signal.SIGINT, signal.SIGTERM):
-            GLib.unix_signal_add(GLib.PRIORITY_HIGH, number, self.loop.quit)
+        for number in ENDINGS:
+            GLib.unix_signal_add(GLib.PRIORITY_HIGH, number, self.end, status_of_signal(self.name, number))
         GLib.idle_add(self.start)
         self.loop.run()
         for source in self.sources:
@@ -284,17 +311,31 @@ class Program:
         return self.status
 
 
-def main(name, arguments):
+def make_demo_clip(clip):
+    """True if that went well. What interrupts it ends the child too."""
+    tome = Path(os.environ["TOME_BUILD"]) / "tools" / "tome"
+    return subprocess.run([tome, "demo-clip", clip], stdout=sys.stderr, check=False).returncode == 0
+
+
+def work(name, arguments):
     Gst.init(None)
     options = parse_arguments(name, arguments)
     with tempfile.TemporaryDirectory() as scratch:
         if not options.sources:
             clip = Path(scratch) / "camera.mp4"
-            tome = Path(os.environ["TOME_BUILD"]) / "tools" / "tome"
-            if subprocess.run([tome, "demo-clip", clip], stdout=sys.stderr, check=False).returncode != 0:
+            if not make_demo_clip(clip):
                 return 2
             options.sources = [named_file(clip)]
         return Program(name, options).run()
+
+
+def main(name, arguments):
+    for number in ENDINGS:
+        signal.signal(number, interrupt)
+    try:
+        return work(name, arguments)
+    except Interrupted as interrupted:
+        return status_of_signal(name, interrupted.args[0])
 
 
 if __name__ == "__main__":

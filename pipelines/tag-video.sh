@@ -17,7 +17,11 @@
 #   --interval N         every n-th frame, or window of a clip model; default: 1
 #
 # Errors are one line on stderr, and status 2. A file without a result, such as a picture with a clip
-# model, is no error, but is said on stderr.
+# model, is no error, but is said on stderr. Ctrl-C (or SIGTERM) ends it at any time, as it ends other
+# programs: with status 130 (143), since the lines so far are not all.
+#
+# A video is turned upright as it says; the orientation that a JPEG has in its EXIF data is not applied
+# here, `tome classify` applies it.
 set -euo pipefail
 
 . "$(dirname "$(readlink -f "$0")")/environment.sh"

@@ -146,6 +146,40 @@ def test_an_http_camera_is_found_again():
         server.server_close()
 
 
+class HttpFilm(BaseHTTPRequestHandler):
+    film = b""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Type", "video/mp4")
+        self.send_header("Content-Length", str(len(self.film)))
+        self.end_headers()
+        try:
+            self.wfile.write(self.film)
+        except OSError:
+            pass  # it looks elsewhere in the file
+
+    def log_message(self, *_):
+        pass
+
+
+def test_an_http_recording_ends():
+    """Its address says as little as a camera's would."""
+    needs_build()
+    clip = SCENES / "skiing.mp4"
+    needs(VIT_TINY, clip)
+    HttpFilm.film = clip.read_bytes()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), HttpFilm)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        address = f"film=http://127.0.0.1:{server.server_port}/recordings?number=7"
+        status, out, err = run(CAMERAS, "--model", VIT_TINY, *ALL_FRAMES, address, timeout=PATIENCE)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert status == 0 and "connecting again" not in err and out, (status, err)
+
+
 def test_a_reader_that_goes_ends_it_quietly():
     needs_build()
     clip = SCENES / "skiing.mp4"
@@ -245,6 +279,7 @@ def test_bad_arguments():
         (CAMERAS, ["no-such.mp4"], ["no-such.mp4"]),
         (CAMERAS, ["--model", "/nonexistent", __file__], ["/nonexistent"]),
         (CAMERAS, ["--top-k", "0", __file__], ["--top-k"]),
+        (CAMERAS, ["--batch-size", "2000", __file__], ["--batch-size: found 2000, expected 1 to 1024"]),
         (CAMERAS, [], ["SOURCE"]),
         (CAMERAS, ["--model", "/", __file__], ["config.json"]),
         (CAMERAS, ["--device", "tpu", __file__], ["tpu"]),

@@ -121,6 +121,8 @@ def test_bad_arguments():
         (["--model", "/", "--detector", "nosuchelement"], ["nosuchelement"]),
         (["--model", "/", "--top-k", "0"], ["--top-k"]),
         (["--model", "/", "--reclassify", "-1"], ["--reclassify"]),
+        (["--model", "/", "--reclassify", "99999999999"], ["--reclassify: found 99999999999, expected 0 to"]),
+        (["--model", "", "x.mp4"], ["--model is missing"]),
         (["--model", "/", "--threshold", "inf"], ["--threshold"]),
     ):
         assert_one_error_line(run(SCRIPT, *arguments), *words)

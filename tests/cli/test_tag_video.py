@@ -6,13 +6,14 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 import wave
 from itertools import groupby
 from pathlib import Path
 
 import tap
 from program import DATA, ROOT, VIT_TINY, assert_one_error_line, needs, run, tome_ok
-from running import PATIENCE, needs_build
+from running import PATIENCE, Running, needs_build
 from turned import SEEN, turned_film
 
 SCRIPT = ROOT / "pipelines" / "tag-video.sh"
@@ -128,6 +129,54 @@ def test_a_reader_that_goes_ends_it_quietly():
             assert process.stderr.read() == b""
 
 
+def test_an_interrupted_film_is_no_success():
+    needs_build()
+    with tempfile.TemporaryDirectory() as folder:
+        film = demo_film(folder, 1500)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # Slow, so that the film does not end before the signal comes.
+            with Running(SCRIPT, "--device", "cpu", "--precision", "fp32", film) as tagging:
+                tagging.next_result()
+                assert tagging.stop(number) == -number, tagging.said()
+                assert "Traceback" not in tagging.said(), tagging.said()
+
+
+def test_an_interrupted_demonstration_leaves_nothing():
+    needs_build()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with tempfile.TemporaryDirectory() as folder:
+            process = subprocess.Popen(
+                [SCRIPT], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                env=os.environ | {"TMPDIR": folder},
+            )  # fmt: skip
+            try:
+                begin = time.monotonic()
+                while not any(Path(folder).glob("*/camera.mp4")) and time.monotonic() - begin < PATIENCE:
+                    time.sleep(0.02)
+                process.send_signal(number)
+                err = process.communicate(timeout=PATIENCE)[1]
+            finally:
+                process.kill()
+            assert process.returncode == -number and err == "", (process.returncode, err)
+            assert os.listdir(folder) == [], os.listdir(folder)
+
+
+def test_options_without_a_value_are_not_given():
+    needs_build()
+    with tempfile.TemporaryDirectory() as folder:
+        film = demo_film(folder, 16)
+        lines = tag("--model", "", "--labels-file", "", "--r", "", "--device", "", film, cwd=folder)
+    assert {line["model"] for line in lines} == {"camera-state"}, lines
+
+
+def test_help_at_any_place():
+    for arguments in (["--help"], ["--top-k", "3", "-h"], ["no-such.mp4", "--help"]):
+        status, out, err = run(SCRIPT, *arguments)
+        assert status == 0 and err == "" and out.startswith("Tags a video"), (status, out, err)
+    needs_build()
+    assert_one_error_line(run(SCRIPT, "--", "--help"), "there is no file '--help'")
+
+
 def test_what_is_no_video():
     needs_build()
     with tempfile.TemporaryDirectory() as folder:
@@ -152,6 +201,8 @@ def test_bad_arguments():
         (["--top-k", "0", __file__], "--top-k"),
         (["--interval", "x", __file__], "--interval"),
         (["--threshold", "nan", __file__], "--threshold"),
+        (["--threshold", "1e39", __file__], "--threshold: found 1e+39, expected -3.4"),
+        (["--top-k", "70000", __file__], "--top-k: found 70000, expected 1 to 65536"),
         (["--precision", "int4", __file__], "int4"),
         (["--device", "tpu", __file__], "tpu"),
         (["--labels-file", "no-such.txt", __file__], "no-such.txt"),

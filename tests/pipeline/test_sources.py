@@ -130,7 +130,11 @@ def test_what_debian_has_is_named():
             (Path(folder) / f"libgst{plugin}.so").symlink_to(Path(found) / f"libgst{plugin}.so")
         few = os.environ | {"GST_PLUGIN_SYSTEM_PATH_1_0": folder, "GST_REGISTRY": f"{folder}/registry.bin",
                             "GST_PLUGIN_PATH": ""}  # fmt: skip
+        soup = Path(found) / "libgstsoup.so"
+        if soup.exists():
+            (Path(folder) / soup.name).symlink_to(soup)
         for address, what in (
+            *([("http://a/live/index.m3u8?token=1", "HLS (hlsdemux)")] if soup.exists() else []),
             ("srt://a:1", "srt://"), ("rtmp://a/b/c", "rtmp://"), ("udp://239.0.0.1:5000", "MPEG-TS (tsdemux)"),
         ):  # fmt: skip
             words = (f"no GStreamer plugin for {what}", "Debian has it in gstreamer1.0-plugins-bad")
