@@ -62,7 +62,7 @@ def test_classify_json_keys():
     lines, tags = leading_tags("--model", VIT_TINY, "--top-k", "3", picture)
     assert tags == ["black swan"] or "swan" in tags[0], tags
     line = lines[0]
-    expected = "file time pts stream model region clip age tags tokens_in tokens_out".split()
+    expected = "file time pts stream model region object clip age tags tokens_in tokens_out".split()
     assert list(line) == expected, list(line)
     assert line["file"] == str(picture) and line["pts"] is None and line["clip"] is None
     assert len(line["tags"]) == 3
