@@ -1,6 +1,7 @@
 #include "lateness.h"
 
 #include <ctime>
+#include <optional>
 
 #include "gst_ptr.h"
 
@@ -67,9 +68,9 @@ Urgency Lateness::judge(GstElement* element, GstClockTime running_time, int64_t 
     if (GST_CLOCK_TIME_IS_VALID(earliest_) && running_time <= earliest_) {
       urgency.no_inference = true;
     }
-    const bool timed = live_ && pipeline_latency_ && waits_for_clock_;
+    const bool timed = live_ && waits_for_clock_;
     const auto time = timed ? current_running_time(element) : std::nullopt;
-    if (time && *time > running_time + *pipeline_latency_) urgency.no_inference = true;
+    if (time && *time > running_time + pipeline_latency_) urgency.no_inference = true;
   }
   if (live_) urgency.deadline = now + patience;
   return urgency;

@@ -5,7 +5,6 @@
 
 #include <cstdint>
 #include <mutex>
-#include <optional>
 
 namespace tome::gst {
 
@@ -50,7 +49,7 @@ class Lateness {
  private:
   mutable std::mutex mutex_;
   bool live_ = false;
-  std::optional<GstClockTime> pipeline_latency_;
+  GstClockTime pipeline_latency_ = 0;
   GstClockTime asked_latency_ = 0;
   bool waits_for_clock_ = false;  // whether the latency that came was the one that was asked for
   GstClockTime earliest_ = GST_CLOCK_TIME_NONE;  // running time from which frames are in time

@@ -109,6 +109,10 @@ Slot BatchPolicy::take_one(StreamQueue& stream) {
   return slot;
 }
 
+size_t BatchPolicy::batches_for(size_t requests) const {
+  return std::max<size_t>((requests + limits_.batch_size - 1) / limits_.batch_size, 1);
+}
+
 size_t BatchPolicy::round_length() const {
   std::vector<std::pair<const BatchKey*, size_t>> streams;  // of each key
   for (const auto& stream : streams_) {
@@ -119,18 +123,13 @@ size_t BatchPolicy::round_length() const {
     ++found->second;
   }
   size_t batches = 0;
-  for (const auto& [key, count] : streams) {
-    batches += (count + limits_.batch_size - 1) / limits_.batch_size;
-  }
+  for (const auto& [key, count] : streams) batches += batches_for(count);
   return std::max<size_t>(batches, 1);
 }
 
 /// In the batches of `key` that serve each stream that waits for one once.
 size_t BatchPolicy::places(const BatchKey& key) const {
-  size_t streams = 0;
-  for (const auto& stream : streams_) streams += waiting(*stream, key) > 0 ? 1 : 0;
-  const size_t batches = (streams + limits_.batch_size - 1) / limits_.batch_size;
-  return std::max<size_t>(batches, 1) * limits_.batch_size;
+  return batches_for(in_turn(&key).size()) * limits_.batch_size;
 }
 
 /// How many requests of each stream that waits these batches take.

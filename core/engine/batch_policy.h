@@ -81,6 +81,7 @@ class BatchPolicy {
   std::vector<StreamQueue*> in_turn(const BatchKey* key = nullptr) const;
   std::map<const StreamQueue*, size_t> shares(const BatchKey& key) const;
   size_t places(const BatchKey& key) const;
+  size_t batches_for(size_t requests) const;
   bool note_crowded(const BatchKey& key, bool crowded);
   static Slot take_one(StreamQueue& stream);
 

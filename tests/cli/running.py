@@ -18,6 +18,17 @@ def needs_build():
         raise Skip("no build in TOME_BUILD")
 
 
+def ends_quietly_without_its_reader(*command):
+    """After a line or more, by the signal that a closed pipe sends, and without a word."""
+    with subprocess.Popen(
+        [str(part) for part in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:  # fmt: skip
+        assert process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(timeout=PATIENCE) == -signal.SIGPIPE
+        assert process.stderr.read() == b""
+
+
 class Running:
     def __init__(self, *command):
         self.process = subprocess.Popen(

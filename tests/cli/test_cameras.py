@@ -12,6 +12,7 @@ import tempfile
 import termios
 import threading
 import time
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -104,6 +105,18 @@ def test_files_of_which_one_is_broken():
     assert tags[0].count("ski") > 9, tags[0]
 
 
+@contextmanager
+def serving(handler):
+    """An HTTP server of this machine's own: its port."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
 class HttpCamera(BaseHTTPRequestHandler):
     """Sends so many pictures as MJPEG, and hangs up."""
 
@@ -130,10 +143,8 @@ def test_an_http_camera_is_found_again():
     picture = DATA / "images" / "dali-extra" / "swan-3584559_640.jpg"
     needs(VIT_TINY, picture)
     HttpCamera.picture = picture.read_bytes()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), HttpCamera)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        address = f"yard=http://127.0.0.1:{server.server_port}/video.cgi?size=640"
+    with serving(HttpCamera) as port:
+        address = f"yard=http://127.0.0.1:{port}/video.cgi?size=640"
         with Running(CAMERAS, "--model", VIT_TINY, *ALL_FRAMES, address) as cameras:
             for _ in range(2):
                 cameras.wait_for_results(3, "yard")
@@ -141,9 +152,6 @@ def test_an_http_camera_is_found_again():
                 cameras.seen.clear()
                 cameras.forget_results()
             assert cameras.stop() == 0, cameras.said()
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 class HttpFilm(BaseHTTPRequestHandler):
@@ -169,14 +177,9 @@ def test_an_http_recording_ends():
     clip = SCENES / "skiing.mp4"
     needs(VIT_TINY, clip)
     HttpFilm.film = clip.read_bytes()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), HttpFilm)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        address = f"film=http://127.0.0.1:{server.server_port}/recordings?number=7"
+    with serving(HttpFilm) as port:
+        address = f"film=http://127.0.0.1:{port}/recordings?number=7"
         status, out, err = run(CAMERAS, "--model", VIT_TINY, *ALL_FRAMES, address, timeout=PATIENCE)
-    finally:
-        server.shutdown()
-        server.server_close()
     assert status == 0 and "connecting again" not in err and out, (status, err)
 
 

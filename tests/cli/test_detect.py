@@ -1,14 +1,13 @@
 """pipelines/detect-then-classify.sh: a detector's regions, each with its own tags."""
 
 import json
-import signal
 import subprocess
 import tempfile
 from pathlib import Path
 
 from program import ROOT, VIT_TINY, assert_one_error_line, needs, run, tome_ok
 from rtsp_server import RtspServer
-from running import PATIENCE, Running, needs_build
+from running import Running, ends_quietly_without_its_reader, needs_build
 from turned import turned_film
 import tap
 
@@ -102,13 +101,7 @@ def test_films_upright():
 def test_a_reader_that_goes_ends_it_quietly():
     needs_build()
     needs(VIT_TINY)
-    with subprocess.Popen(
-        [SCRIPT, "--model", VIT_TINY], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:  # fmt: skip
-        assert process.stdout.readline()
-        process.stdout.close()
-        assert process.wait(timeout=PATIENCE) == -signal.SIGPIPE
-        assert process.stderr.read() == b""
+    ends_quietly_without_its_reader(SCRIPT, "--model", VIT_TINY)
 
 
 def test_bad_arguments():

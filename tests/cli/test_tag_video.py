@@ -13,7 +13,7 @@ from pathlib import Path
 
 import tap
 from program import DATA, ROOT, VIT_TINY, assert_one_error_line, needs, run, tome_ok
-from running import PATIENCE, Running, needs_build
+from running import PATIENCE, Running, ends_quietly_without_its_reader, needs_build
 from turned import SEEN, turned_film
 
 SCRIPT = ROOT / "pipelines" / "tag-video.sh"
@@ -119,14 +119,7 @@ def test_a_file_without_a_result():
 def test_a_reader_that_goes_ends_it_quietly():
     needs_build()
     with tempfile.TemporaryDirectory() as folder:
-        film = demo_film(folder, 200)
-        with subprocess.Popen(
-            [SCRIPT, film], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        ) as process:  # fmt: skip
-            assert process.stdout.readline()
-            process.stdout.close()
-            assert process.wait(timeout=PATIENCE) == -signal.SIGPIPE
-            assert process.stderr.read() == b""
+        ends_quietly_without_its_reader(SCRIPT, demo_film(folder, 200))
 
 
 def test_an_interrupted_film_is_no_success():

@@ -52,6 +52,15 @@ class FolderTest : public ::testing::Test {
     return (patches.mean().item<double>() * 0.5 + 0.5) * 255;
   }
 
+  /// Training clips of v.avi, which has the one label.
+  FolderSource with_stride(int64_t stride) {
+    write_labels("file,label,split\nv.avi,x,train\n");
+    FolderOptions options;
+    options.folder = folder_;
+    options.frame_stride = stride;
+    return {options, {"x"}, config_, preprocess_, 2, 3};
+  }
+
   FolderSource make(bool augment, std::vector<std::string> labels) {
     FolderOptions options;
     options.folder = folder_;

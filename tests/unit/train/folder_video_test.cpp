@@ -63,11 +63,7 @@ TEST_F(FolderTest, FramesOfALongVideoComeFromAllOfIt) {
 
 TEST_F(FolderTest, ClipsOfALongVideoKeepTheirStrideAndBeginAnywhere) {
   write_video("v.avi", 600, false, 0.4);
-  write_labels("file,label,split\nv.avi,x,train\n");
-  FolderOptions options;
-  options.folder = folder_;
-  options.frame_stride = 50;
-  const FolderSource source(options, {"x"}, config_, preprocess_, 2, 3);
+  const FolderSource source = with_stride(50);
   double latest = 0;
   for (int64_t index = 0; index < 8; ++index) {
     const Batch batch = source.batch(index);
@@ -81,11 +77,7 @@ TEST_F(FolderTest, ClipsOfALongVideoKeepTheirStrideAndBeginAnywhere) {
 
 TEST_F(FolderTest, ACutVideoIsNamedOnce) {
   write_video("v.avi", 1100, false, 0.2);
-  write_labels("file,label,split\nv.avi,x,train\n");
-  FolderOptions options;
-  options.folder = folder_;
-  options.frame_stride = 1;
-  const FolderSource source(options, {"x"}, config_, preprocess_, 2, 3);
+  const FolderSource source = with_stride(1);
   ::testing::internal::CaptureStderr();
   source.batch(0);
   source.batch(1);
