@@ -47,14 +47,14 @@ TOME_SIMD inline void pack_keys(const HeadArgs& args, uint32_t* to) {
   }
 }
 
-/// Values to panels: [head_dim / kPanel][steps of tokens][kPanel] steps.
+/// Values to panels: [head_dim / kPanel][steps of tokens, up to `padded`][kPanel] steps.
 template <class E>
-TOME_SIMD inline void pack_values(const HeadArgs& args, typename E::T* to) {
+TOME_SIMD inline void pack_values(const HeadArgs& args, int64_t padded, typename E::T* to) {
   using T = typename E::T;
   constexpr int kPer = E::kPerStep;
   for (int64_t column0 = 0; column0 < args.head_dim; column0 += kPanel) {
     const int64_t count = std::min<int64_t>(kPanel, args.head_dim - column0);
-    for (int64_t token = 0; token < args.tokens; token += kPer, to += kPanel * kPer) {
+    for (int64_t token = 0; token < padded; token += kPer, to += kPanel * kPer) {
       const T* rows[kPer];
       for (int p = 0; p < kPer; ++p) {
         rows[p] = reinterpret_cast<const T*>(static_cast<const char*>(args.v) +
@@ -80,12 +80,15 @@ int64_t key_steps_bytes(const HeadArgs& args, int per_step) {
   return (args.tokens + kPanel - 1) / kPanel * kPanel * steps * 4;
 }
 
-template <class E>
+/// kWhole: values of as many tokens as whole panels have, not as whole steps.
+template <class E, bool kWhole = false>
 TOME_SIMD void pack_head(const HeadArgs& args) {
+  constexpr int64_t kMultiple = kWhole ? kPanel : E::kPerStep;
   auto* packed = static_cast<char*>(args.packed);
   pack_keys<E>(args, reinterpret_cast<uint32_t*>(packed));
   packed += key_steps_bytes(args, E::kPerStep);
-  pack_values<E>(args, reinterpret_cast<typename E::T*>(packed));
+  pack_values<E>(args, (args.tokens + kMultiple - 1) / kMultiple * kMultiple,
+                 reinterpret_cast<typename E::T*>(packed));
 }
 
 /// Scores of kRows queries with all keys, in powers of two, and the largest of each row.

@@ -5,6 +5,7 @@ namespace tome {
 const CpuKernels* avx2_cpu_kernels();
 const CpuKernels* avx512_cpu_kernels();
 const CpuKernels* avx512_bf16_cpu_kernels();
+const CpuKernels* amx_cpu_kernels();  ///< null where the processor or the system lacks tiles
 
 const CpuKernels* cpu_kernels(CpuSet set) {
 #if defined(__x86_64__)
@@ -22,15 +23,17 @@ const CpuKernels* cpu_kernels(CpuSet set) {
     case CpuSet::kAvx512Bf16:
       if (wide && __builtin_cpu_supports("avx512bf16")) return avx512_bf16_cpu_kernels();
       break;
+    case CpuSet::kAmxBf16:
+      if (wide && __builtin_cpu_supports("avx512bf16")) return amx_cpu_kernels();
+      break;
   }
 #endif
   return nullptr;
 }
 
 const CpuKernels* best_cpu_kernels(bool bf16) {
-  if (bf16) return cpu_kernels(CpuSet::kAvx512Bf16);
-  const CpuKernels* wide = cpu_kernels(CpuSet::kAvx512);
-  return wide != nullptr ? wide : cpu_kernels(CpuSet::kAvx2);
+  const CpuKernels* best = cpu_kernels(bf16 ? CpuSet::kAmxBf16 : CpuSet::kAvx512);
+  return best != nullptr ? best : cpu_kernels(bf16 ? CpuSet::kAvx512Bf16 : CpuSet::kAvx2);
 }
 
 }  // namespace tome

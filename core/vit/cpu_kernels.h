@@ -126,7 +126,7 @@ struct CpuKernels {
     return packed_bytes(tokens, head_dim);
   }
   int64_t packed_head_bytes(int64_t tokens, int64_t head_dim) const {
-    return packed_bytes(tokens, head_dim) + packed_bytes(head_dim, tokens);
+    return packed_bytes(tokens, head_dim) + packed_bytes(head_dim, padded(tokens));
   }
   int64_t padded(int64_t columns) const { return panels(columns) * panel; }
   /// Scores of one block of rows, in float32 and as elements.
@@ -139,7 +139,7 @@ struct CpuKernels {
   }
 };
 
-enum class CpuSet { kAvx2, kAvx512, kAvx512Bf16 };
+enum class CpuSet { kAvx2, kAvx512, kAvx512Bf16, kAmxBf16 };
 
 /// Null where the processor or the build lacks it.
 const CpuKernels* cpu_kernels(CpuSet set);

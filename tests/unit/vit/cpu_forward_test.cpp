@@ -12,6 +12,7 @@
 #include <string>
 #include <thread>
 
+#include "cpu_sets.h"
 #include "tome_error.h"
 #include "vit/cpu_team.h"
 #include "vit/model.h"
@@ -87,13 +88,8 @@ Result run_cpu(const CpuForward& forward, const ViTConfig& config, const at::Ten
   return result;
 }
 
-class CpuKernelSets : public ::testing::TestWithParam<CpuSet> {
+class CpuKernelSets : public testing::CpuKernelTest {
  protected:
-  void SetUp() override {
-    kernels_ = cpu_kernels(GetParam());
-    if (kernels_ == nullptr) GTEST_SKIP() << "this processor has no such instructions";
-  }
-
   /// Kernels and operators give the same logits and, where nothing is rounded to bfloat16, merge
   /// the same tokens.
   void expect_same(const ViTConfig& config, int64_t batch, std::vector<int64_t> r,
@@ -123,8 +119,6 @@ class CpuKernelSets : public ::testing::TestWithParam<CpuSet> {
       EXPECT_TRUE(at::equal(found.size, expected.size));
     }
   }
-
-  const CpuKernels* kernels_ = nullptr;
 };
 
 TEST_P(CpuKernelSets, Unmerged) {
@@ -230,14 +224,8 @@ TEST_P(CpuKernelSets, AllocatesNothingOnceWarm) {
   EXPECT_EQ(allocations - before, 0);
 }
 
-std::string set_name(const ::testing::TestParamInfo<CpuSet>& info) {
-  if (info.param == CpuSet::kAvx2) return "Avx2";
-  return info.param == CpuSet::kAvx512 ? "Avx512" : "Avx512Bf16";
-}
-
-INSTANTIATE_TEST_SUITE_P(Cpu, CpuKernelSets,
-                         ::testing::Values(CpuSet::kAvx2, CpuSet::kAvx512, CpuSet::kAvx512Bf16),
-                         set_name);
+INSTANTIATE_TEST_SUITE_P(Cpu, CpuKernelSets, ::testing::ValuesIn(testing::kCpuSets),
+                         testing::name_of);
 
 TEST(CpuForward, StaticPatchesMergeAlike) {
   const c10::InferenceMode inference;

@@ -8,6 +8,7 @@
 #include <limits>
 #include <vector>
 
+#include "cpu_sets.h"
 #include "vit/cpu_kernels.h"
 #include "vit/cpu_memory.h"
 
@@ -23,13 +24,8 @@ struct Partners {
   std::vector<int32_t> best;
 };
 
-class CpuPartners : public ::testing::TestWithParam<CpuSet> {
+class CpuPartners : public testing::CpuKernelTest {
  protected:
-  void SetUp() override {
-    kernels_ = cpu_kernels(GetParam());
-    if (kernels_ == nullptr) GTEST_SKIP() << "this processor has no such instructions";
-  }
-
   /// Keys as the kernels store them: rounded where elements are bfloat16.
   at::Tensor stored(const at::Tensor& keys) const {
     return kernels_->bf16 ? keys.to(at::kBFloat16).to(at::kFloat) : keys.clone();
@@ -62,8 +58,6 @@ class CpuPartners : public ::testing::TestWithParam<CpuSet> {
     kernels_->find_partners(args);
     return found;
   }
-
-  const CpuKernels* kernels_ = nullptr;
 };
 
 /// Cosines of the keys averaged over heads, [Na, Nb]; a key of zero length has cosine 0.
@@ -128,8 +122,8 @@ TEST_P(CpuPartners, WhatIsNotANumberComesLast) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Cpu, CpuPartners,
-                         ::testing::Values(CpuSet::kAvx2, CpuSet::kAvx512, CpuSet::kAvx512Bf16));
+INSTANTIATE_TEST_SUITE_P(Cpu, CpuPartners, ::testing::ValuesIn(testing::kCpuSets),
+                         testing::name_of);
 
 }  // namespace
 }  // namespace tome

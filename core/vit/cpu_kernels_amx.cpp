@@ -1,0 +1,66 @@
+// The CPU's forward in bfloat16 for AMX's tiles, with AVX-512 for all that is no product.
+#include "vit/cpu_kernels.h"
+
+#if defined(__x86_64__)
+
+#include <cpuid.h>
+
+#include <array>
+#include <iterator>
+#include <utility>
+
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+// GCC 12 takes its own _mm512_undefined_ps for an uninitialised variable (GCC bug 105593).
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
+#define TOME_SIMD __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,fma")))
+
+// The vectors come before what is written with them.
+// clang-format off
+#include "vit/cpu_simd_avx512.h"
+#include "vit/cpu_bf16_element.h"
+#include "vit/cpu_tiles_amx.h"
+#include "vit/cpu_attention_body.h"
+#include "vit/cpu_rows_body.h"
+#include "vit/cpu_tile_attention_body.h"
+// clang-format on
+
+namespace tome {
+namespace {
+
+bool has_tiles() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0) return false;
+  constexpr unsigned kBf16 = 1U << 22, kTile = 1U << 24;
+  return (edx & kBf16) != 0 && (edx & kTile) != 0;
+}
+
+/// A process has to ask for the tiles' 8 KiB of state before its first use: arch_prctl(2),
+/// ARCH_REQ_XCOMP_PERM. Refused by systems that do not know them, and where a thread has an
+/// alternate signal stack too small for them.
+bool may_use_tiles() {
+#if defined(__linux__)
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+
+}  // namespace
+
+const CpuKernels* amx_cpu_kernels() {
+  static const bool usable = has_tiles() && may_use_tiles();
+  static const CpuKernels kernels = tile_kernels_of<Bf16Element>("amx-bf16");
+  return usable ? &kernels : nullptr;
+}
+}  // namespace tome
+
+#endif

@@ -1,0 +1,218 @@
+// Products by tiles, of rows of elements with panels as the other sets pack them. Included after
+// cpu_product_body.h and a definition of Tiles.
+//
+// Note [Products by tiles]: a panel's step is what a row of a tile is: 16 columns of pairs. Four
+// tiles of sums (32 rows times one panel), two of rows and two of a panel are all there are, so
+// each tile that is fetched is used twice, and the tile unit waits for the second-level cache at
+// times; it is busy for 60 to 90 % of a product. Sums leave the tiles only by way of memory, and
+// what happens to them there (bias, activation, rounding) is vector work, done for one block while
+// the tile unit sums the next.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "vit/cpu_product_body.h"
+
+namespace tome {
+namespace {
+
+constexpr int kTileRows = 16;
+constexpr int kTileSteps = 16;
+constexpr int kTileBytes = 64;
+constexpr int kTileBlockRows = 2 * kTileRows;
+constexpr int64_t kPanelBytes = kPanel * 4;
+
+/// The calling thread's tiles, while this lives.
+class TileUnit {
+ public:
+  TileUnit() = default;
+  TileUnit(const TileUnit&) = delete;
+  TileUnit& operator=(const TileUnit&) = delete;
+  ~TileUnit() { Tiles::release(); }
+
+  /// Up to kTileBlockRows rows `a` times a panel, to `sums`, float32 [rows, kPanel].
+  /// @param strides  in bytes
+  /// @param meanwhile  called once a tile of steps: work for the vector units
+  template <class Meanwhile>
+  TOME_SIMD inline void sum(const char* a, int64_t a_stride, int64_t rows, const char* b,
+                            int64_t steps, float* sums, int64_t stride, Meanwhile&& meanwhile) {
+    const int64_t tiles = steps / kTileSteps;
+    const int64_t rest = steps % kTileSteps;
+    if (rest == 0 && rows > kTileRows) {
+      shape(kTileRows, rows - kTileRows, 0);
+      sum_two(a, a_stride, b, tiles, sums, stride, meanwhile);
+      return;
+    }
+    for (int64_t row = 0; row < rows; row += kTileRows) {
+      shape(std::min<int64_t>(kTileRows, rows - row), 0, rest);
+      sum_one(a + row * a_stride, a_stride, b, tiles, rest, sums + row * stride / 4, stride,
+              meanwhile);
+    }
+  }
+
+ private:
+  // Sums of the first and the second rows, by columns; rows; columns of the panel.
+  enum { kSum00, kSum01, kSum10, kSum11, kA0, kA1, kB0, kB1 };
+  // Where steps do not fill a tile, there are no second rows, and these hold the rest.
+  enum { kARest = kA1, kB0Rest = kSum10, kB1Rest = kSum11 };
+
+  /// @param rows0, rows1  of the first and the second rows
+  /// @param rest  steps that do not fill a tile
+  TOME_SIMD inline void shape(int64_t rows0, int64_t rows1, int64_t rest) {
+    if (rows0 == rows0_ && rows1 == rows1_ && rest == rest_) return;
+    rows0_ = rows0;
+    rows1_ = rows1;
+    rest_ = rest;
+    Tiles::Shapes shapes;
+    const auto set = [&shapes](int tile, int64_t rows, int64_t bytes) {
+      shapes.rows[tile] = static_cast<uint8_t>(rows);
+      shapes.row_bytes[tile] = static_cast<uint16_t>(bytes);
+    };
+    for (const int tile : {kSum00, kSum01, kA0}) set(tile, rows0, kTileBytes);
+    for (const int tile : {kB0, kB1}) set(tile, kTileSteps, kTileBytes);
+    if (rest > 0) {
+      set(kARest, rows0, rest * 4);
+      for (const int tile : {kB0Rest, kB1Rest}) set(tile, rest, kTileBytes);
+    } else if (rows1 > 0) {
+      for (const int tile : {kSum10, kSum11, kA1}) set(tile, rows1, kTileBytes);
+    }
+    Tiles::configure(shapes);
+  }
+
+  template <class Meanwhile>
+  TOME_SIMD static inline void sum_two(const char* a, int64_t a_stride, const char* b,
+                                       int64_t tiles, float* sums, int64_t stride,
+                                       Meanwhile&& meanwhile) {
+    Tiles::zero<kSum00>();
+    Tiles::zero<kSum01>();
+    Tiles::zero<kSum10>();
+    Tiles::zero<kSum11>();
+    const char* second = a + kTileRows * a_stride;
+    for (int64_t tile = 0; tile < tiles; ++tile, b += kTileSteps * kPanelBytes) {
+      Tiles::load<kA0>(a + tile * kTileBytes, a_stride);
+      Tiles::load<kB0>(b, kPanelBytes);
+      Tiles::dot<kSum00, kA0, kB0>();
+      Tiles::load<kB1>(b + kTileBytes, kPanelBytes);
+      Tiles::dot<kSum01, kA0, kB1>();
+      Tiles::load<kA1>(second + tile * kTileBytes, a_stride);
+      Tiles::dot<kSum10, kA1, kB0>();
+      Tiles::dot<kSum11, kA1, kB1>();
+      meanwhile();
+    }
+    store_pair<kSum00, kSum01>(sums, stride);
+    store_pair<kSum10, kSum11>(sums + kTileRows * stride / 4, stride);
+  }
+
+  template <class Meanwhile>
+  TOME_SIMD static inline void sum_one(const char* a, int64_t a_stride, const char* b,
+                                       int64_t tiles, int64_t rest, float* sums, int64_t stride,
+                                       Meanwhile&& meanwhile) {
+    Tiles::zero<kSum00>();
+    Tiles::zero<kSum01>();
+    for (int64_t tile = 0; tile < tiles; ++tile, b += kTileSteps * kPanelBytes) {
+      Tiles::load<kA0>(a + tile * kTileBytes, a_stride);
+      Tiles::load<kB0>(b, kPanelBytes);
+      Tiles::dot<kSum00, kA0, kB0>();
+      Tiles::load<kB1>(b + kTileBytes, kPanelBytes);
+      Tiles::dot<kSum01, kA0, kB1>();
+      meanwhile();
+    }
+    if (rest > 0) {
+      Tiles::load<kARest>(a + tiles * kTileBytes, a_stride);
+      Tiles::load<kB0Rest>(b, kPanelBytes);
+      Tiles::dot<kSum00, kARest, kB0Rest>();
+      Tiles::load<kB1Rest>(b + kTileBytes, kPanelBytes);
+      Tiles::dot<kSum01, kARest, kB1Rest>();
+    }
+    store_pair<kSum00, kSum01>(sums, stride);
+  }
+
+  template <int kFirst, int kSecond>
+  TOME_SIMD static inline void store_pair(float* sums, int64_t stride) {
+    Tiles::store<kFirst>(sums, stride);
+    Tiles::store<kSecond>(sums + kWidth, stride);
+  }
+
+  int64_t rows0_ = 0, rows1_ = 0, rest_ = 0;
+};
+
+/// Sums that have left the tiles, on their way to where they go.
+template <class E, Epilogue kEpilogue>
+class LeavingSums {
+ public:
+  TOME_SIMD inline void begin(const float* sums, int64_t rows, int64_t tiles, const BlockOut& to) {
+    sums_ = sums;
+    rows_ = rows;
+    row_ = 0;
+    at_once_ = (rows + tiles - 1) / std::max<int64_t>(tiles, 1);
+    to_ = to;
+  }
+  /// A tile's share of them.
+  TOME_SIMD inline void some() { until(std::min(rows_, row_ + at_once_)); }
+  TOME_SIMD inline void rest() { until(rows_); }
+
+ private:
+  TOME_SIMD inline void until(int64_t end) {
+    for (; row_ < end; ++row_) {
+      const float* sums = sums_ + row_ * kPanel;
+      finish_row<E, kEpilogue>(Simd::load(sums), Simd::load(sums + kWidth), to_,
+                               to_.out + row_ * to_.stride);
+    }
+  }
+
+  const float* sums_ = nullptr;
+  int64_t rows_ = 0, row_ = 0, at_once_ = 0;
+  BlockOut to_{};
+};
+
+/// As `product` in cpu_product_body.h.
+template <class E, Epilogue kEpilogue>
+TOME_SIMD void tile_product_as(const ProductArgs& args, int64_t first, int64_t last) {
+  constexpr bool kParts = kEpilogue == Epilogue::kAdd;
+  constexpr int64_t kOutBytes =
+      kEpilogue == Epilogue::kStore || kEpilogue == Epilogue::kAct ? sizeof(typename E::T) : 4;
+  const int64_t parts = kParts ? (args.steps + kMostPartSteps - 1) / kMostPartSteps : 1;
+  alignas(64) float sums[2][kTileBlockRows * kPanel];
+  int turn = 0;
+  TileUnit unit;
+  LeavingSums<E, kEpilogue> leaving;
+  for (int64_t part = 0; part < parts; ++part) {
+    const int64_t step0 = args.steps * part / parts / kTileSteps * kTileSteps;
+    const int64_t step1 =
+        part + 1 < parts ? args.steps * (part + 1) / parts / kTileSteps * kTileSteps : args.steps;
+    for (int64_t panel = first; panel < last; ++panel) {
+      const char* b = static_cast<const char*>(args.b) + (panel * args.steps + step0) * kPanelBytes;
+      BlockOut to{part == 0 ? args.bias + panel * kPanel : kNoBias, nullptr, args.out_stride,
+                  std::min<int64_t>(kPanel, args.columns - panel * kPanel), args.activation};
+      for (int64_t row = 0; row < args.rows; row += kTileBlockRows) {
+        const int64_t rows = std::min<int64_t>(kTileBlockRows, args.rows - row);
+        const char* a = static_cast<const char*>(args.a) + row * args.a_stride + step0 * 4;
+        unit.sum(a, args.a_stride, rows, b, step1 - step0, sums[turn], kPanelBytes,
+                 [&]() TOME_SIMD { leaving.some(); });
+        leaving.rest();
+        to.out = static_cast<char*>(args.out) + row * args.out_stride + panel * kPanel * kOutBytes;
+        leaving.begin(sums[turn], rows, (step1 - step0) / kTileSteps, to);
+        turn ^= 1;
+      }
+    }
+  }
+  leaving.rest();
+}
+
+template <class E>
+void tile_product(const ProductArgs& args, int64_t first, int64_t last) {
+  switch (args.epilogue) {
+    case Epilogue::kStore:
+      return tile_product_as<E, Epilogue::kStore>(args, first, last);
+    case Epilogue::kAct:
+      return tile_product_as<E, Epilogue::kAct>(args, first, last);
+    case Epilogue::kAdd:
+      return tile_product_as<E, Epilogue::kAdd>(args, first, last);
+    case Epilogue::kFloat:
+      return tile_product_as<E, Epilogue::kFloat>(args, first, last);
+  }
+}
+
+}  // namespace
+}  // namespace tome

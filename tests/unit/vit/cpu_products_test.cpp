@@ -1,0 +1,183 @@
+// Products and attention of every set of kernels against their definitions, in double precision, on
+// the elements as they are stored: sizes around every tile, panel, block and part.
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <vector>
+
+#include "cpu_sets.h"
+#include "vit/cpu_memory.h"
+
+namespace tome {
+namespace {
+
+constexpr float kUntouched = 77;
+
+/// Rows of elements with garbage that is no number around them.
+class Elements {
+ public:
+  Elements(const CpuKernels& kernels, const at::Tensor& values)
+      : stride((kernels.steps(values.size(1)) * 4 + 127) / 64 * 64),
+        memory_(values.size(0) * stride) {
+    std::fill_n(memory_.at<uint8_t>(), memory_.bytes(), uint8_t{0xFF});
+    const at::Tensor rows = values.contiguous();
+    for (int64_t i = 0; i < values.size(0); ++i) {
+      kernels.to_elements(rows[i].const_data_ptr<float>(), values.size(1), at(i));
+    }
+  }
+  char* at(int64_t row = 0) const { return memory_.at(row * stride); }
+
+  const int64_t stride;
+
+ private:
+  CpuBuffer memory_;
+};
+
+class CpuProducts : public testing::CpuKernelTest {
+ protected:
+  at::Tensor stored(const at::Tensor& values) const {
+    return kernels_->bf16 ? values.to(at::kBFloat16).to(at::kFloat) : values;
+  }
+
+  at::Tensor read(const Elements& elements, int64_t rows, int64_t columns) const {
+    const at::ScalarType type = kernels_->bf16 ? at::kBFloat16 : at::kFloat;
+    const at::Tensor all = at::from_blob(
+        elements.at(), {rows, elements.stride / kernels_->element_bytes}, at::dtype(type));
+    return all.narrow(1, 0, columns).to(at::kDouble);
+  }
+
+  void expect_product(int64_t rows, int64_t inner, int64_t columns, Epilogue epilogue) const {
+    SCOPED_TRACE(::testing::Message() << rows << " x " << inner << " x " << columns << ", epilogue "
+                                      << static_cast<int>(epilogue));
+    const at::Tensor a = stored(at::randn({rows, inner}));
+    const at::Tensor b = stored(at::randn({columns, inner}) / std::sqrt(inner));
+    const at::Tensor bias = at::randn({columns});
+    const bool floats = epilogue == Epilogue::kAdd || epilogue == Epilogue::kFloat;
+    const Elements from(*kernels_, a);
+    CpuBuffer packed(kernels_->packed_bytes(columns, inner));
+    kernels_->pack_weights(b.const_data_ptr<float>(), nullptr, columns, inner, packed.at<void>());
+    std::vector<float> padded(static_cast<size_t>(kernels_->padded(columns)));
+    std::copy_n(bias.const_data_ptr<float>(), columns, padded.begin());
+    const at::Tensor before = at::full({rows, columns + 3}, kUntouched);
+    at::Tensor out = before.clone();
+    const Elements elements(*kernels_, at::full({rows, columns}, kUntouched));
+
+    ProductArgs args;
+    args.a = from.at();
+    args.a_stride = from.stride;
+    args.rows = rows;
+    args.b = packed.at();
+    args.steps = kernels_->steps(inner);
+    args.columns = columns;
+    args.bias = padded.data();
+    args.epilogue = epilogue;
+    args.activation = Activation::kRelu;
+    args.out = floats ? out.mutable_data_ptr() : elements.at();
+    args.out_stride = floats ? (columns + 3) * 4 : elements.stride;
+    const int64_t half = kernels_->panels(columns) / 2;
+    kernels_->product(args, half, kernels_->panels(columns));
+    kernels_->product(args, 0, half);
+
+    at::Tensor expected = at::matmul(a.to(at::kDouble), b.to(at::kDouble).t()) + bias;
+    if (epilogue == Epilogue::kAdd) expected += kUntouched;
+    if (epilogue == Epilogue::kAct) expected = expected.relu();
+    const at::Tensor found =
+        floats ? out.narrow(1, 0, columns).to(at::kDouble) : read(elements, rows, columns);
+    // Float32's sums, and what storing an element rounds off.
+    const at::Tensor tolerance =
+        2e-5 + (floats || !kernels_->bf16 ? 1e-6 : 1.0 / 250) * expected.abs();
+    EXPECT_TRUE(((found - expected).abs() <= tolerance).all().item<bool>())
+        << (found - expected).abs().max().item<double>();
+    if (floats) {
+      EXPECT_TRUE(at::equal(out.narrow(1, columns, 3), before.narrow(1, columns, 3)));
+    }
+  }
+
+  /// softmax(q k^T / sqrt(d) + bias) v, with q, k and v beside each other as the forward has them.
+  void expect_attention(int64_t tokens, int64_t head_dim) const {
+    SCOPED_TRACE(::testing::Message() << tokens << " tokens, heads of " << head_dim);
+    const at::Tensor q = stored(at::randn({tokens, head_dim}));
+    const at::Tensor k = stored(at::randn({tokens, head_dim}));
+    const at::Tensor v = stored(at::randn({tokens, head_dim}));
+    const at::Tensor size = at::randint(1, 9, {tokens}).to(at::kDouble);
+    const Elements qkv(*kernels_, at::cat({q, k, v}, 1));
+    std::vector<float> bias(static_cast<size_t>(kernels_->padded(tokens)), kNoKey);
+    for (int64_t i = 0; i < tokens; ++i) bias[i] = std::log2(size[i].item<float>());
+    CpuBuffer packed(kernels_->packed_head_bytes(tokens, head_dim));
+    CpuBuffer scratch(kernels_->attend_scratch_bytes(tokens));
+    // What was there before is no number.
+    std::fill_n(packed.at<uint8_t>(), packed.bytes(), uint8_t{0xFF});
+    std::fill_n(scratch.at<uint8_t>(), scratch.bytes(), uint8_t{0xFF});
+    const Elements out(*kernels_, at::full({tokens, head_dim}, kUntouched));
+
+    HeadArgs args;
+    const int64_t apart = head_dim * kernels_->element_bytes;
+    args.q = qkv.at();
+    args.k = qkv.at() + apart;
+    args.v = qkv.at() + 2 * apart;
+    args.stride = qkv.stride;
+    args.tokens = tokens;
+    args.head_dim = head_dim;
+    args.packed = packed.at();
+    args.key_bias = bias.data();
+    args.out = out.at();
+    args.out_stride = out.stride;
+    kernels_->pack_head(args);
+    const int64_t part = tokens / 3;
+    kernels_->attend(args, scratch.at<void>(), part, tokens);
+    kernels_->attend(args, scratch.at<void>(), 0, part);
+
+    const at::Tensor scores =
+        at::matmul(q.to(at::kDouble), k.to(at::kDouble).t()) / std::sqrt(head_dim) + size.log();
+    const at::Tensor expected = at::matmul(at::softmax(scores, 1), v.to(at::kDouble));
+    const double most = (read(out, tokens, head_dim) - expected).abs().max().item<double>();
+    EXPECT_LE(most, kernels_->bf16 ? 2e-2 : 1e-5);
+  }
+};
+
+TEST_P(CpuProducts, OfAnyNumberOfRows) {
+  at::manual_seed(1);
+  for (int64_t rows = 1; rows <= 70; ++rows) expect_product(rows, 64, 40, Epilogue::kFloat);
+  expect_product(197, 192, 96, Epilogue::kStore);
+}
+
+TEST_P(CpuProducts, OfAnyInnerDimension) {
+  at::manual_seed(2);
+  for (int64_t inner = 2; inner <= 140; inner += 2) {
+    for (const int64_t rows : {3, 37}) expect_product(rows, inner, 33, Epilogue::kFloat);
+  }
+  expect_product(20, 588, 64, Epilogue::kAdd);
+}
+
+TEST_P(CpuProducts, OfAnyNumberOfColumns) {
+  at::manual_seed(3);
+  for (int64_t columns = 1; columns <= 100; columns += 3) {
+    expect_product(35, 96, columns, Epilogue::kFloat);
+  }
+}
+
+TEST_P(CpuProducts, WithEveryEpilogue) {
+  at::manual_seed(4);
+  for (const Epilogue epilogue :
+       {Epilogue::kStore, Epilogue::kAct, Epilogue::kAdd, Epilogue::kFloat}) {
+    for (const int64_t inner : {int64_t{30}, int64_t{64}, int64_t{110}, 4 * kMostPartSteps + 6}) {
+      for (const int64_t rows : {1, 16, 17, 50, 64}) expect_product(rows, inner, 70, epilogue);
+    }
+  }
+}
+
+TEST_P(CpuProducts, OfQueriesKeysAndValues) {
+  at::manual_seed(5);
+  for (const int64_t head_dim : {22, 32, 64, 80, 128}) {
+    for (const int64_t tokens : {3, 11, 16, 32, 33, 50, 197}) expect_attention(tokens, head_dim);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Cpu, CpuProducts, ::testing::ValuesIn(testing::kCpuSets),
+                         testing::name_of);
+
+}  // namespace
+}  // namespace tome

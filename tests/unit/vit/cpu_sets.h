@@ -1,0 +1,45 @@
+// Every set of the CPU's kernels, as a parameter of tests.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "vit/cpu_kernels.h"
+
+namespace tome::testing {
+
+/// AMX's text with tiles in memory: tests it on processors that have AVX-512 with bf16 and no AMX.
+/// Null on others.
+const CpuKernels* emulated_tile_kernels();
+
+struct CpuSetUnderTest {
+  const char* name;
+  const CpuKernels* (*kernels)();  ///< null where this processor has no such instructions
+};
+
+inline const CpuSetUnderTest kCpuSets[] = {
+    {"Avx2", [] { return cpu_kernels(CpuSet::kAvx2); }},
+    {"Avx512", [] { return cpu_kernels(CpuSet::kAvx512); }},
+    {"Avx512Bf16", [] { return cpu_kernels(CpuSet::kAvx512Bf16); }},
+    {"AmxBf16", [] { return cpu_kernels(CpuSet::kAmxBf16); }},
+    {"EmulatedTiles", &emulated_tile_kernels},
+};
+
+inline std::string name_of(const ::testing::TestParamInfo<CpuSetUnderTest>& info) {
+  return info.param.name;
+}
+
+inline void PrintTo(const CpuSetUnderTest& set, std::ostream* out) { *out << set.name; }
+
+class CpuKernelTest : public ::testing::TestWithParam<CpuSetUnderTest> {
+ protected:
+  void SetUp() override {
+    kernels_ = GetParam().kernels();
+    if (kernels_ == nullptr) GTEST_SKIP() << "this processor has no such instructions";
+  }
+
+  const CpuKernels* kernels_ = nullptr;
+};
+
+}  // namespace tome::testing

@@ -1,0 +1,148 @@
+// The kernels of AMX, as shipped, on tiles in memory that follow the manual (Intel 64 manual,
+// volume 2: LDTILECFG, TILELOADD, TILESTORED, TDPBF16PS): shapes are those that were configured,
+// rows and bytes beyond them are zeros, and shapes that do not go together end the program, as they
+// do in a processor.
+#include <array>
+#include <cstdlib>
+#include <cstring>
+#include <iterator>
+#include <utility>
+
+#include "cpu_sets.h"
+
+#if defined(__x86_64__)
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
+#define TOME_SIMD __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,fma")))
+
+#include "vit/cpu_simd_avx512.h"
+
+namespace tome {
+namespace {
+
+struct Tiles {
+  static constexpr int kCount = 8;
+  static constexpr int kMostRows = 16, kMostBytes = 64;
+
+  struct Shapes {
+    uint16_t row_bytes[16] = {};
+    uint8_t rows[16] = {};
+  };
+
+  static void configure(const Shapes& shapes) {
+    for (int tile = 0; tile < kCount; ++tile) {
+      check(shapes.rows[tile] <= kMostRows && shapes.row_bytes[tile] <= kMostBytes);
+      check((shapes.rows[tile] == 0) == (shapes.row_bytes[tile] == 0));
+    }
+    state() = {shapes, true, {}};
+  }
+  static void release() { state() = {}; }
+
+  template <int kTile>
+  static void zero() {
+    check_used<kTile>();
+    state().tiles[kTile] = {};
+  }
+  template <int kTile>
+  static void load(const void* from, int64_t stride) {
+    check_used<kTile>();
+    state().tiles[kTile] = {};
+    for (int row = 0; row < rows<kTile>(); ++row) {
+      std::memcpy(state().tiles[kTile][row].data(), static_cast<const char*>(from) + row * stride,
+                  state().shapes.row_bytes[kTile]);
+    }
+  }
+  template <int kTile>
+  static void store(float* to, int64_t stride) {
+    check_used<kTile>();
+    for (int row = 0; row < rows<kTile>(); ++row) {
+      std::memcpy(reinterpret_cast<char*>(to) + row * stride, state().tiles[kTile][row].data(),
+                  state().shapes.row_bytes[kTile]);
+    }
+  }
+  template <int kSum, int kA, int kB>
+  static void dot() {
+    const Shapes& shapes = state().shapes;
+    check_used<kSum>();
+    check(shapes.rows[kSum] == shapes.rows[kA] && shapes.row_bytes[kSum] == shapes.row_bytes[kB] &&
+          shapes.row_bytes[kA] == 4 * shapes.rows[kB]);
+    for (int row = 0; row < rows<kSum>(); ++row) {
+      for (int column = 0; column < shapes.row_bytes[kSum] / 4; ++column) {
+        float sum = at<float, kSum>(row, column);
+        for (int k = 0; k < rows<kB>(); ++k) {
+          for (int half = 0; half < 2; ++half) {
+            sum += widened<kA>(row, 2 * k + half) * widened<kB>(k, 2 * column + half);
+          }
+        }
+        std::memcpy(state().tiles[kSum][row].data() + 4 * column, &sum, 4);
+      }
+    }
+  }
+
+ private:
+  using Tile = std::array<std::array<char, kMostBytes>, kMostRows>;
+  struct State {
+    Shapes shapes;
+    bool configured = false;
+    std::array<Tile, kCount> tiles;
+  };
+  static State& state() {
+    thread_local State state{};
+    return state;
+  }
+  static void check(bool good) {
+    if (!good) std::abort();
+  }
+  template <int kTile>
+  static void check_used() {
+    check(state().configured && state().shapes.rows[kTile] > 0);
+  }
+  template <int kTile>
+  static int rows() {
+    return state().shapes.rows[kTile];
+  }
+  template <typename T, int kTile>
+  static T at(int row, int place) {
+    T value;
+    std::memcpy(&value, state().tiles[kTile][row].data() + place * sizeof(T), sizeof(T));
+    return value;
+  }
+  template <int kTile>
+  static float widened(int row, int place) {
+    const uint32_t bits = uint32_t{at<uint16_t, kTile>(row, place)} << 16;
+    float value;
+    std::memcpy(&value, &bits, sizeof(value));
+    return value;
+  }
+};
+
+}  // namespace
+}  // namespace tome
+
+// clang-format off
+#include "vit/cpu_bf16_element.h"
+#include "vit/cpu_attention_body.h"
+#include "vit/cpu_rows_body.h"
+#include "vit/cpu_tile_attention_body.h"
+// clang-format on
+
+namespace tome::testing {
+
+const CpuKernels* emulated_tile_kernels() {
+  static const CpuKernels kernels = tile_kernels_of<Bf16Element>("emulated tiles");
+  return cpu_kernels(CpuSet::kAvx512Bf16) == nullptr ? nullptr : &kernels;
+}
+
+}  // namespace tome::testing
+
+#else
+
+namespace tome::testing {
+const CpuKernels* emulated_tile_kernels() { return nullptr; }
+}  // namespace tome::testing
+
+#endif
