@@ -11,6 +11,9 @@ namespace {
 /// Rows of a product's chunk: with two panels of weights they stay in the second-level cache.
 constexpr int64_t kChunkBytes = 640 << 10;
 
+/// Rows times steps times columns of a product's item: microseconds, beside which taking one is nothing.
+constexpr int64_t kLeastWork = 2 << 20;
+
 }  // namespace
 
 void CpuPass::forward() {
@@ -82,13 +85,18 @@ void CpuPass::product(const ProductArgs& args) {
   }
   // Parts of a long inner dimension are gone through for a group of panels at once.
   const bool parts = args.steps > kMostPartSteps && args.epilogue == Epilogue::kAdd;
-  const int64_t groups =
+  int64_t groups =
       parts ? std::min(panels, std::max<int64_t>(1, (4 * threads + chunks - 1) / chunks)) : panels;
+  if (!parts) {
+    const int64_t work = args.rows / chunks * args.steps * kernels_.panel;
+    groups = std::clamp(panels * work / kLeastWork, std::min(panels, 3 * threads), panels);
+  }
   team_.for_each(chunks * groups, [&](int64_t item, int) {
     const int64_t chunk = item / groups;
     const int64_t group = item % groups;
     const int64_t first = share(args.rows, chunk, chunks);
     ProductArgs part = args;
+    part.ahead = groups == panels ? threads : 1;
     part.rows = share(args.rows, chunk + 1, chunks) - first;
     part.a = static_cast<const char*>(args.a) + first * args.a_stride;
     part.out = static_cast<char*>(args.out) + first * args.out_stride;
