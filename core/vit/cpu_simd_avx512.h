@@ -38,6 +38,9 @@ struct Simd {
   TOME_SIMD static inline F round(F v) { return _mm512_roundscale_ps(v, 8); }
   /// v * 2^n for whole n; 0 far below
   TOME_SIMD static inline F scale2(F v, F n) { return _mm512_scalef_ps(v, n); }
+  TOME_SIMD static inline bool any_above(F v, F limit) {
+    return _mm512_cmp_ps_mask(v, limit, _CMP_GT_OQ) != 0;
+  }
   TOME_SIMD static inline float sum(F v) { return _mm512_reduce_add_ps(v); }
   TOME_SIMD static inline float largest(F v) { return _mm512_reduce_max_ps(v); }
 };

@@ -97,10 +97,14 @@ class CpuProducts : public testing::CpuKernelTest {
   }
 
   /// softmax(q k^T / sqrt(d) + bias) v, with q, k and v beside each other as the forward has them.
-  void expect_attention(int64_t tokens, int64_t head_dim) const {
+  /// @param by  what each key is multiplied with [tokens]
+  /// @param tolerance  of float32
+  void expect_attention(int64_t tokens, int64_t head_dim, const at::Tensor& by = {},
+                        double tolerance = 1e-5) const {
     SCOPED_TRACE(::testing::Message() << tokens << " tokens, heads of " << head_dim);
     const at::Tensor q = stored(at::randn({tokens, head_dim}));
-    const at::Tensor k = stored(at::randn({tokens, head_dim}));
+    const at::Tensor keys = at::randn({tokens, head_dim});
+    const at::Tensor k = stored(by.defined() ? keys * by.unsqueeze(1) : keys);
     const at::Tensor v = stored(at::randn({tokens, head_dim}));
     const at::Tensor size = at::randint(1, 9, {tokens}).to(at::kDouble);
     const Elements qkv(*kernels_, at::cat({q, k, v}, 1));
@@ -134,7 +138,7 @@ class CpuProducts : public testing::CpuKernelTest {
         at::matmul(q.to(at::kDouble), k.to(at::kDouble).t()) / std::sqrt(head_dim) + size.log();
     const at::Tensor expected = at::matmul(at::softmax(scores, 1), v.to(at::kDouble));
     const double most = (read(out, tokens, head_dim) - expected).abs().max().item<double>();
-    EXPECT_LE(most, kernels_->bf16 ? 2e-2 : 1e-5);
+    EXPECT_LE(most, kernels_->bf16 ? 2e-2 : tolerance);
   }
 };
 
@@ -174,6 +178,19 @@ TEST_P(CpuProducts, OfQueriesKeysAndValues) {
   for (const int64_t head_dim : {22, 32, 64, 80, 128}) {
     for (const int64_t tokens : {3, 11, 16, 32, 33, 50, 197}) expect_attention(tokens, head_dim);
   }
+}
+
+TEST_P(CpuProducts, OfKeysThatGrowLongerAndLonger) {
+  at::manual_seed(6);
+  // Scores of hundreds and more: the largest so far is left behind again and again.
+  constexpr double kTolerance = 1e-3;  // a thousand's float32 is that coarse
+  expect_attention(197, 64, at::linspace(0.1, 300, 197), kTolerance);
+  expect_attention(197, 64, at::linspace(300, 0.1, 197), kTolerance);
+  at::Tensor by = at::ones({100});
+  by.narrow(0, 40, 30).fill_(1000);
+  expect_attention(100, 64, by, kTolerance);
+  by.narrow(0, 90, 1).fill_(1e6);
+  expect_attention(100, 64, by, kTolerance);
 }
 
 INSTANTIATE_TEST_SUITE_P(Cpu, CpuProducts, ::testing::ValuesIn(testing::kCpuSets),
