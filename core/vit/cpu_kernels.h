@@ -44,7 +44,6 @@ struct ProductArgs {
   int64_t out_stride = 0;
   Epilogue epilogue = Epilogue::kStore;
   Activation activation = Activation::kGelu;
-  int64_t ahead = 1;  ///< panels from one to the next that this thread will probably want
 };
 
 /// One head of one sample. Keys and values are packed by pack_head.

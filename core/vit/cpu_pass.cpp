@@ -1,9 +1,12 @@
 #include "vit/cpu_pass.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <numeric>
+
+#if defined(__unix__)
+#include <unistd.h>
+#endif
 
 namespace tome {
 namespace {
@@ -11,10 +14,30 @@ namespace {
 /// Rows of a product's chunk: with two panels of weights they stay in the second-level cache.
 constexpr int64_t kChunkBytes = 640 << 10;
 
-/// Rows times steps times columns of a product's item: microseconds, beside which taking one is nothing.
+/// Rows times steps times columns of a product's item: microseconds, beside which taking one is
+/// nothing.
 constexpr int64_t kLeastWork = 2 << 20;
 
+/// Rows of an item where rows stay with their threads.
+constexpr int64_t kStayingRows = 32;
+
+/// Bytes of a core's second-level cache.
+int64_t core_cache_bytes() {
+  constexpr int64_t kUnknown = 1 << 20;
+#if defined(_SC_LEVEL2_CACHE_SIZE)
+  static const int64_t bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
+  return bytes > 0 ? bytes : kUnknown;
+#else
+  return kUnknown;
+#endif
+}
+
 }  // namespace
+
+bool CpuPass::weights_fit_a_core() const {
+  const int64_t columns = std::max(3 * config_.dim, config_.mlp_hidden);
+  return kernels_.packed_bytes(columns, config_.dim) * 2 <= core_cache_bytes();
+}
 
 void CpuPass::forward() {
   PhaseClock clock(profile_);
@@ -73,9 +96,13 @@ void CpuPass::linear(const CpuLinear& layer, const CpuBuffer& from, int64_t from
   product(args);
 }
 
-void CpuPass::product(const ProductArgs& args) {
+CpuPass::Shares CpuPass::share_out(const ProductArgs& args) const {
   const int64_t threads = team_.threads();
   const int64_t panels = kernels_.panels(args.columns);
+  if (rows_stay_ && args.rows >= threads * kernels_.block_rows) {
+    const int64_t blocks = (args.rows + kStayingRows - 1) / kStayingRows;
+    return {(blocks + threads - 1) / threads * threads, 1};
+  }
   const int64_t part_bytes = std::min(args.steps, kMostPartSteps) * 4;
   const int64_t most_rows = std::max(2 * kernels_.block_rows, kChunkBytes / part_bytes);
   int64_t chunks = (args.rows + most_rows - 1) / most_rows;
@@ -84,23 +111,26 @@ void CpuPass::product(const ProductArgs& args) {
     chunks = std::max(chunks, std::min(wanted, args.rows / kernels_.block_rows + 1));
   }
   // Parts of a long inner dimension are gone through for a group of panels at once.
-  const bool parts = args.steps > kMostPartSteps && args.epilogue == Epilogue::kAdd;
-  int64_t groups =
-      parts ? std::min(panels, std::max<int64_t>(1, (4 * threads + chunks - 1) / chunks)) : panels;
-  if (!parts) {
-    const int64_t work = args.rows / chunks * args.steps * kernels_.panel;
-    groups = std::clamp(panels * work / kLeastWork, std::min(panels, 3 * threads), panels);
+  if (args.steps > kMostPartSteps && args.epilogue == Epilogue::kAdd) {
+    return {chunks, std::clamp<int64_t>((4 * threads + chunks - 1) / chunks, 1, panels)};
   }
-  team_.for_each(chunks * groups, [&](int64_t item, int) {
-    const int64_t chunk = item / groups;
-    const int64_t group = item % groups;
-    const int64_t first = share(args.rows, chunk, chunks);
+  const int64_t work = args.rows / chunks * args.steps * kernels_.panel;
+  return {chunks, std::clamp(panels * work / kLeastWork, std::min(panels, 3 * threads), panels)};
+}
+
+void CpuPass::product(const ProductArgs& args) {
+  const Shares shares = share_out(args);
+  const int64_t panels = kernels_.panels(args.columns);
+  team_.for_each(shares.chunks * shares.groups, [&](int64_t item, int) {
+    const int64_t chunk = item / shares.groups;
+    const int64_t group = item % shares.groups;
+    const int64_t first = share(args.rows, chunk, shares.chunks);
     ProductArgs part = args;
-    part.ahead = groups == panels ? threads : 1;
-    part.rows = share(args.rows, chunk + 1, chunks) - first;
+    part.rows = share(args.rows, chunk + 1, shares.chunks) - first;
     part.a = static_cast<const char*>(args.a) + first * args.a_stride;
     part.out = static_cast<char*>(args.out) + first * args.out_stride;
-    kernels_.product(part, share(panels, group, groups), share(panels, group + 1, groups));
+    kernels_.product(part, share(panels, group, shares.groups),
+                     share(panels, group + 1, shares.groups));
   });
 }
 

@@ -26,11 +26,13 @@ void pause_briefly() {
 #endif
 }
 
-bool has_items(uint64_t ticket) { return (ticket & kItemMask) < (ticket >> kItemBits & kItemMask); }
+bool holds_items(uint64_t ticket) {
+  return (ticket & kItemMask) < (ticket >> kItemBits & kItemMask);
+}
 
 }  // namespace
 
-CpuTeam::CpuTeam(int helpers) {
+CpuTeam::CpuTeam(int helpers) : shares_(static_cast<size_t>(helpers) + 1) {
   helpers_.reserve(static_cast<size_t>(helpers));
   try {
     for (int i = 1; i <= helpers; ++i) helpers_.emplace_back([this, i] { help(i); });
@@ -46,16 +48,29 @@ CpuTeam::~CpuTeam() {
   for (std::thread& helper : helpers_) helper.join();
 }
 
+bool CpuTeam::has_items() const {
+  return std::any_of(shares_.begin(), shares_.end(), [](const Share& share) {
+    return holds_items(share.ticket.load(std::memory_order_seq_cst));
+  });
+}
+
 bool CpuTeam::take(int thread) {
-  uint64_t ticket = ticket_.load(std::memory_order_acquire);
-  do {
-    if (!has_items(ticket)) return false;
-  } while (!ticket_.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel,
-                                          std::memory_order_acquire));
-  // The loop cannot end before this item is done, so what describes it stays.
-  body_(context_, static_cast<int64_t>(ticket & kItemMask), thread);
-  done_.fetch_add(1, std::memory_order_release);
-  return true;
+  const size_t threads = shares_.size();
+  for (size_t i = 0; i < threads; ++i) {
+    std::atomic<uint64_t>& share = shares_[(static_cast<size_t>(thread) + i) % threads].ticket;
+    uint64_t ticket = share.load(std::memory_order_acquire);
+    while (holds_items(ticket)) {
+      if (!share.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel,
+                                       std::memory_order_acquire)) {
+        continue;
+      }
+      // The loop cannot end before this item is done, so what describes it stays.
+      body_(context_, static_cast<int64_t>(ticket & kItemMask), thread);
+      done_.fetch_add(1, std::memory_order_release);
+      return true;
+    }
+  }
+  return false;
 }
 
 void CpuTeam::run(int64_t count, Body body, void* context) {
@@ -66,9 +81,14 @@ void CpuTeam::run(int64_t count, Body body, void* context) {
   body_ = body;
   context_ = context;
   done_.store(0, std::memory_order_relaxed);
-  const uint64_t number = (ticket_.load(std::memory_order_relaxed) >> (2 * kItemBits)) + 1;
-  ticket_.store(number << (2 * kItemBits) | static_cast<uint64_t>(count) << kItemBits,
-                std::memory_order_seq_cst);
+  ++loops_;
+  const auto threads = static_cast<int64_t>(shares_.size());
+  for (int64_t i = 0; i < threads; ++i) {
+    const auto next = static_cast<uint64_t>(count * i / threads);
+    const auto end = static_cast<uint64_t>(count * (i + 1) / threads);
+    shares_[static_cast<size_t>(i)].ticket.store(
+        loops_ << (2 * kItemBits) | end << kItemBits | next, std::memory_order_seq_cst);
+  }
   if (asleep_.load(std::memory_order_seq_cst) > 0) {
     wake_.fetch_add(1, std::memory_order_release);
     wake_.notify_all();
@@ -94,7 +114,7 @@ void CpuTeam::help(int thread) {
     } else {
       const uint32_t woken = wake_.load(std::memory_order_acquire);
       asleep_.fetch_add(1, std::memory_order_seq_cst);
-      if (!has_items(ticket_.load(std::memory_order_seq_cst)) && !stop_) wake_.wait(woken);
+      if (!has_items() && !stop_) wake_.wait(woken);
       asleep_.fetch_sub(1, std::memory_order_relaxed);
       looks = 0;
     }

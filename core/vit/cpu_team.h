@@ -11,10 +11,12 @@
 namespace tome {
 
 /// Note [Threads of a forward]: the caller hands out items of one loop after another and works on
-/// them itself; helpers take what they can get. A loop ends when its items are done, whoever did
-/// them, so a helper that the kernel has taken off its core delays nobody by more than the item in
-/// its hands. Between loops helpers look for work for a short while before they sleep: a forward
-/// is a hundred loops of some ten microseconds. Results do not depend on who does what.
+/// them itself. Each thread begins with its own share of a loop's items, the same part of every
+/// loop (what it wrote in the last one is in its cache), and then helps the others with theirs. A
+/// loop ends when its items are done, whoever did them, so a helper that the kernel has taken off
+/// its core delays nobody by more than the item in its hands. Between loops helpers look for work
+/// for a short while before they sleep: a forward is a hundred loops of some ten microseconds.
+/// Results do not depend on who does what.
 ///
 /// Teams are lent from one pool for the process. A forward gets as many threads as it asks for, but
 /// all forwards under way together never get more helpers than there are cores to run them: the
@@ -45,9 +47,16 @@ class CpuTeam {
   void help(int thread);
   bool take(int thread);
 
-  // The loop's number (24 bits), its count of items and the next item (20 bits each), in one word:
-  // an item is taken by adding one, which fails if the loop is no longer the same.
-  std::atomic<uint64_t> ticket_{0};
+  /// A thread's share of a loop: the loop's number (24 bits), its end and its next item (20 bits
+  /// each), in one word: an item is taken by adding one, which fails if the loop is no longer the
+  /// same.
+  struct alignas(64) Share {
+    std::atomic<uint64_t> ticket{0};
+  };
+  bool has_items() const;
+
+  std::vector<Share> shares_;  ///< one for each thread
+  uint64_t loops_ = 0;
   alignas(64) std::atomic<int64_t> done_{0};
   alignas(64) std::atomic<uint32_t> wake_{0};
   std::atomic<int> asleep_{0};

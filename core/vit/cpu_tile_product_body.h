@@ -212,8 +212,7 @@ TOME_SIMD void tile_product_as(const ProductArgs& args, int64_t first, int64_t l
       const char* b = static_cast<const char*>(args.b) + (panel * args.steps + step0) * kPanelBytes;
       BlockOut to{part == 0 ? args.bias + panel * kPanel : kNoBias, nullptr, args.out_stride,
                   std::min<int64_t>(kPanel, args.columns - panel * kPanel), args.activation};
-      const bool more = panel + args.ahead < panels;
-      coming.begin(more ? b + args.ahead * args.steps * kPanelBytes : nullptr, blocks);
+      coming.begin(panel + 1 < panels ? b + args.steps * kPanelBytes : nullptr, blocks);
       for (int64_t row = 0; row < args.rows; row += kTileBlockRows) {
         const int64_t rows = std::min<int64_t>(kTileBlockRows, args.rows - row);
         const char* a = static_cast<const char*>(args.a) + row * args.a_stride + step0 * 4;
