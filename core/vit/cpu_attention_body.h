@@ -160,8 +160,6 @@ TOME_SIMD void attend_block(const HeadArgs& args, void* scratch, int64_t row) {
   for (int64_t column = 0; column < args.head_dim; column += kPanel, v += steps * kPanel) {
     F sum[kRows][2];
     accumulate<E, kRows>(reinterpret_cast<const char*>(shares), stride * 4, v, steps, sum);
-    const int64_t n0 = std::min<int64_t>(args.head_dim - column, kWidth);
-    const int64_t n1 = std::min<int64_t>(args.head_dim - column - n0, kWidth);
 #pragma GCC unroll 16
     for (int i = 0; i < kRows; ++i) {
       const F by = Simd::set(scale[i]);
@@ -169,8 +167,7 @@ TOME_SIMD void attend_block(const HeadArgs& args, void* scratch, int64_t row) {
           reinterpret_cast<T*>(static_cast<char*>(args.out) + (row + i) * args.out_stride) + column;
       const F s0 = Simd::mul(sum[i][0], by);
       const F s1 = Simd::mul(sum[i][1], by);
-      n0 == kWidth ? E::store(out, s0) : E::store_first(out, s0, n0);
-      n1 == kWidth ? E::store(out + kWidth, s1) : E::store_first(out + kWidth, s1, n1);
+      store_columns<E>(out, s0, s1, args.head_dim - column);
     }
   }
 }

@@ -7,8 +7,9 @@
 //
 // Note [Products on the CPU]: weights are packed once into panels of `panel` columns, step by step,
 // so that a product reads them as one stream. `block_rows` rows times one panel are summed in
-// registers, and bias, activation or residual are applied before anything is stored. On Zen 5 this
-// reaches 94 to 97 % of what the registers alone do: see docs/performance.md.
+// registers (for tiles see Note [Products by tiles]), and bias, activation or residual are applied
+// before anything is stored. On Zen 5 this reaches 94 to 97 % of what the registers alone do: see
+// docs/performance.md.
 #pragma once
 
 #include <cstdint>
@@ -44,6 +45,7 @@ struct ProductArgs {
   int64_t out_stride = 0;
   Epilogue epilogue = Epilogue::kStore;
   Activation activation = Activation::kGelu;
+  bool resident = false;  ///< the weights are in the core's cache: nothing is fetched ahead
 };
 
 /// One head of one sample. Keys and values are packed by pack_head.
@@ -97,7 +99,7 @@ struct CpuKernels {
   const char* name;
   bool bf16;
   int64_t element_bytes;
-  int64_t block_rows;  ///< rows summed in registers at once
+  int64_t block_rows;  ///< rows summed at once, in registers or tiles
   int64_t panel;       ///< columns of a panel
 
   /// Weights [columns, inner] in float32, each row scaled by row_scale (null: 1), to panels.
@@ -129,7 +131,7 @@ struct CpuKernels {
     return packed_bytes(tokens, head_dim) + packed_bytes(head_dim, padded(tokens));
   }
   int64_t padded(int64_t columns) const { return panels(columns) * panel; }
-  /// Scores of one block of rows, in float32 and as elements.
+  /// Scores of one block of rows, in float32 and as elements (by tiles, the latter alone).
   int64_t attend_scratch_bytes(int64_t tokens) const {
     return block_rows * 2 * (padded(tokens) + panel) * 4;
   }

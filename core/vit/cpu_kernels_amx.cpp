@@ -27,9 +27,7 @@
 #include "vit/cpu_simd_avx512.h"
 #include "vit/cpu_bf16_element.h"
 #include "vit/cpu_tiles_amx.h"
-#include "vit/cpu_attention_body.h"
-#include "vit/cpu_rows_body.h"
-#include "vit/cpu_tile_attention_body.h"
+#include "vit/cpu_tile_kernels_body.h"
 // clang-format on
 
 namespace tome {

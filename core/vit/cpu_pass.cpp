@@ -34,9 +34,8 @@ int64_t core_cache_bytes() {
 
 }  // namespace
 
-bool CpuPass::weights_fit_a_core() const {
-  const int64_t columns = std::max(3 * config_.dim, config_.mlp_hidden);
-  return kernels_.packed_bytes(columns, config_.dim) * 2 <= core_cache_bytes();
+bool CpuPass::fit_a_core(int64_t columns, int64_t inner) const {
+  return 2 * kernels_.packed_bytes(columns, inner) <= core_cache_bytes();
 }
 
 void CpuPass::forward() {
@@ -99,9 +98,10 @@ void CpuPass::linear(const CpuLinear& layer, const CpuBuffer& from, int64_t from
 CpuPass::Shares CpuPass::share_out(const ProductArgs& args) const {
   const int64_t threads = team_.threads();
   const int64_t panels = kernels_.panels(args.columns);
-  if (rows_stay_ && args.rows >= threads * kernels_.block_rows) {
+  if (rows_stay_ && args.rows >= threads * kernels_.block_rows &&
+      fit_a_core(args.columns, args.steps * (kernels_.bf16 ? 2 : 1))) {
     const int64_t blocks = (args.rows + kStayingRows - 1) / kStayingRows;
-    return {(blocks + threads - 1) / threads * threads, 1};
+    return {(blocks + threads - 1) / threads * threads, 1, true};
   }
   const int64_t part_bytes = std::min(args.steps, kMostPartSteps) * 4;
   const int64_t most_rows = std::max(2 * kernels_.block_rows, kChunkBytes / part_bytes);
@@ -112,10 +112,11 @@ CpuPass::Shares CpuPass::share_out(const ProductArgs& args) const {
   }
   // Parts of a long inner dimension are gone through for a group of panels at once.
   if (args.steps > kMostPartSteps && args.epilogue == Epilogue::kAdd) {
-    return {chunks, std::clamp<int64_t>((4 * threads + chunks - 1) / chunks, 1, panels)};
+    return {chunks, std::clamp<int64_t>((4 * threads + chunks - 1) / chunks, 1, panels), false};
   }
   const int64_t work = args.rows / chunks * args.steps * kernels_.panel;
-  return {chunks, std::clamp(panels * work / kLeastWork, std::min(panels, 3 * threads), panels)};
+  return {chunks, std::clamp(panels * work / kLeastWork, std::min(panels, 3 * threads), panels),
+          false};
 }
 
 void CpuPass::product(const ProductArgs& args) {
@@ -126,6 +127,7 @@ void CpuPass::product(const ProductArgs& args) {
     const int64_t group = item % shares.groups;
     const int64_t first = share(args.rows, chunk, shares.chunks);
     ProductArgs part = args;
+    part.resident = shares.resident;
     part.rows = share(args.rows, chunk + 1, shares.chunks) - first;
     part.a = static_cast<const char*>(args.a) + first * args.a_stride;
     part.out = static_cast<char*>(args.out) + first * args.out_stride;

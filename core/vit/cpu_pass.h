@@ -33,7 +33,8 @@ class CpuPass {
         prefix_(config.prefix_tokens()),
         tokens_(prefix_ + config.patch_tokens() * joint_frames_),
         head_dim_(config.dim / config.heads),
-        rows_stay_(team.threads() > 1 && weights_fit_a_core()),
+        rows_stay_(team.threads() > 1 &&
+                   fit_a_core(std::max(3 * config.dim, config.mlp_hidden), config.dim)),
         share_packed_(run.batch * config.heads < most_packed_heads(team.threads())) {}
 
   void forward();
@@ -58,15 +59,16 @@ class CpuPass {
               Epilogue epilogue);
   /// Note [Rows that stay]: what one core wrote and another reads goes from cache to cache, a line
   /// at a time. Where the weights of a product take no more than half of each core's own cache,
-  /// threads share its rows, the same ones in every loop, and each goes through all columns: a
+  /// threads share its rows, the same ones in every such loop, and each goes through all columns: a
   /// ViT-Ti on two cores with AMX is 1.2 to 1.3 times as fast as with columns shared, in
   /// float32 1.15. Of larger weights too much would come from further away for each thread, and
   /// columns are shared: by rows a ViT-S takes 0.8 to 1.05 of the time (as its core is idle besides
   /// or not), a ViT-B 1.2.
-  bool weights_fit_a_core() const;
+  bool fit_a_core(int64_t columns, int64_t inner) const;
   /// How a product is shared out: chunks of rows that stay in the cache, by groups of panels.
   struct Shares {
     int64_t chunks, groups;
+    bool resident;  ///< as ProductArgs::resident
   };
   Shares share_out(const ProductArgs& args) const;
   void product(const ProductArgs& args);

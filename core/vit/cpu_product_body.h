@@ -146,29 +146,35 @@ struct BlockOut {
   Activation activation;
 };
 
+/// The first `columns` of a panel's row.
+template <class E>
+TOME_SIMD inline void store_columns(typename E::T* out, F s0, F s1, int64_t columns) {
+  const int64_t n0 = std::min<int64_t>(columns, kWidth);
+  const int64_t n1 = std::min<int64_t>(columns - n0, kWidth);
+  n0 == kWidth ? E::store(out, s0) : E::store_first(out, s0, n0);
+  n1 == kWidth ? E::store(out + kWidth, s1) : E::store_first(out + kWidth, s1, n1);
+}
+
 template <class E, Epilogue kEpilogue>
 TOME_SIMD inline void finish_row(F s0, F s1, const BlockOut& to, char* row) {
   s0 = Simd::add(s0, Simd::load(to.bias));
   s1 = Simd::add(s1, Simd::load(to.bias + kWidth));
-  const int64_t n0 = std::min<int64_t>(to.columns, kWidth);
-  const int64_t n1 = to.columns - n0;
   if constexpr (kEpilogue == Epilogue::kAdd || kEpilogue == Epilogue::kFloat) {
     auto* out = reinterpret_cast<float*>(row);
     if constexpr (kEpilogue == Epilogue::kAdd) {
+      const int64_t n0 = std::min<int64_t>(to.columns, kWidth);
+      const int64_t n1 = to.columns - n0;
       s0 = Simd::add(s0, n0 == kWidth ? Simd::load(out) : Simd::load_first(out, n0));
       s1 = Simd::add(s1,
                      n1 == kWidth ? Simd::load(out + kWidth) : Simd::load_first(out + kWidth, n1));
     }
-    n0 == kWidth ? Simd::store(out, s0) : Simd::store_first(out, s0, n0);
-    n1 == kWidth ? Simd::store(out + kWidth, s1) : Simd::store_first(out + kWidth, s1, n1);
+    store_columns<FloatElement>(out, s0, s1, to.columns);
   } else {
-    auto* out = reinterpret_cast<typename E::T*>(row);
     if constexpr (kEpilogue == Epilogue::kAct) {
       s0 = activated<E>(s0, to.activation);
       s1 = activated<E>(s1, to.activation);
     }
-    n0 == kWidth ? E::store(out, s0) : E::store_first(out, s0, n0);
-    n1 == kWidth ? E::store(out + kWidth, s1) : E::store_first(out + kWidth, s1, n1);
+    store_columns<E>(reinterpret_cast<typename E::T*>(row), s0, s1, to.columns);
   }
 }
 

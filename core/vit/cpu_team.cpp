@@ -82,10 +82,9 @@ void CpuTeam::run(int64_t count, Body body, void* context) {
   context_ = context;
   done_.store(0, std::memory_order_relaxed);
   ++loops_;
-  const auto threads = static_cast<int64_t>(shares_.size());
-  for (int64_t i = 0; i < threads; ++i) {
-    const auto next = static_cast<uint64_t>(count * i / threads);
-    const auto end = static_cast<uint64_t>(count * (i + 1) / threads);
+  for (int64_t i = 0; i < threads(); ++i) {
+    const auto next = static_cast<uint64_t>(count * i / threads());
+    const auto end = static_cast<uint64_t>(count * (i + 1) / threads());
     shares_[static_cast<size_t>(i)].ticket.store(
         loops_ << (2 * kItemBits) | end << kItemBits | next, std::memory_order_seq_cst);
   }

@@ -55,12 +55,12 @@ class CpuTeam {
   };
   bool has_items() const;
 
-  std::vector<Share> shares_;  ///< one for each thread
-  uint64_t loops_ = 0;
+  std::vector<Share> shares_;  ///< one for each thread that was asked for
   alignas(64) std::atomic<int64_t> done_{0};
   alignas(64) std::atomic<uint32_t> wake_{0};
   std::atomic<int> asleep_{0};
   std::atomic<bool> stop_{false};
+  uint64_t loops_ = 0;
   Body body_ = nullptr;
   void* context_ = nullptr;
   std::vector<std::thread> helpers_;

@@ -153,8 +153,6 @@ class HeadByTiles {
     for (int64_t column = 0; column < args_.head_dim; column += kPanel, v += steps * kPanelBytes) {
       unit_.sum(reinterpret_cast<const char*>(shares_), stride_ * static_cast<int64_t>(sizeof(T)),
                 rows, v, steps, sums_[0], kPanelBytes, []() TOME_SIMD {});
-      const int64_t n0 = std::min<int64_t>(args_.head_dim - column, kWidth);
-      const int64_t n1 = std::min<int64_t>(args_.head_dim - column - n0, kWidth);
       for (int64_t i = 0; i < rows; ++i) {
         T* out =
             reinterpret_cast<T*>(static_cast<char*>(args_.out) + (row + i) * args_.out_stride) +
@@ -162,8 +160,7 @@ class HeadByTiles {
         const float* sums = sums_[0] + i * kPanel;
         const F s0 = Simd::mul(Simd::load(sums), Simd::set(by[i]));
         const F s1 = Simd::mul(Simd::load(sums + kWidth), Simd::set(by[i]));
-        n0 == kWidth ? E::store(out, s0) : E::store_first(out, s0, n0);
-        n1 == kWidth ? E::store(out + kWidth, s1) : E::store_first(out + kWidth, s1, n1);
+        store_columns<E>(out, s0, s1, args_.head_dim - column);
       }
     }
   }
@@ -181,17 +178,6 @@ class HeadByTiles {
 template <class E>
 TOME_SIMD void tile_attend(const HeadArgs& args, void* scratch, int64_t first, int64_t last) {
   HeadByTiles<E>(args, scratch).attend(first, last);
-}
-
-/// The best set for this instruction set, with tiles where they do better.
-template <class E>
-CpuKernels tile_kernels_of(const char* name) {
-  CpuKernels kernels = kernels_of<E>(name);
-  kernels.block_rows = kTileBlockRows;
-  kernels.product = tile_product<E>;
-  kernels.pack_head = pack_head<E, true>;
-  kernels.attend = tile_attend<E>;
-  return kernels;
 }
 
 }  // namespace

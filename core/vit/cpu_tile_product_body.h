@@ -173,21 +173,24 @@ class LeavingSums {
 /// multiplied: without it, cold weights hold up a product of 197 rows by a fifth.
 class ComingPanel {
  public:
-  /// @param panel  or null
-  /// @param blocks  of rows, in whose time it has to come
-  void begin(const char* panel, int64_t blocks) {
+  /// @param panel  its tiles of steps that are wanted, or null
+  /// @param blocks  of rows, in whose time they have to come
+  void begin(const char* panel, int64_t tiles, int64_t blocks) {
     at_ = panel;
-    lines_ = panel == nullptr ? 0 : (kTileSteps * 2 + blocks - 1) / blocks;
+    end_ = panel == nullptr ? nullptr : panel + tiles * kTileSteps * kPanelBytes;
+    at_once_ = (kTileSteps * kPanelBytes + blocks - 1) / blocks;
   }
-  /// A tile's share of it.
+  /// A tile's share of them.
   void some() {
-    for (int64_t i = 0; i < lines_; ++i, at_ += kLine) __builtin_prefetch(at_, 0, 2);
+    for (const char* end = at_ + std::min(end_ - at_, at_once_); at_ < end; at_ += kLine) {
+      __builtin_prefetch(at_, 0, 2);
+    }
   }
 
  private:
   static constexpr int64_t kLine = 64;
-  const char* at_ = nullptr;
-  int64_t lines_ = 0;
+  const char *at_ = nullptr, *end_ = nullptr;
+  int64_t at_once_ = 0;  ///< bytes
 };
 
 /// As `product` in cpu_product_body.h.
@@ -212,7 +215,9 @@ TOME_SIMD void tile_product_as(const ProductArgs& args, int64_t first, int64_t l
       const char* b = static_cast<const char*>(args.b) + (panel * args.steps + step0) * kPanelBytes;
       BlockOut to{part == 0 ? args.bias + panel * kPanel : kNoBias, nullptr, args.out_stride,
                   std::min<int64_t>(kPanel, args.columns - panel * kPanel), args.activation};
-      coming.begin(panel + 1 < panels ? b + args.steps * kPanelBytes : nullptr, blocks);
+      const bool more = panel + 1 < panels && !args.resident;
+      coming.begin(more ? b + args.steps * kPanelBytes : nullptr, (step1 - step0) / kTileSteps,
+                   blocks);
       for (int64_t row = 0; row < args.rows; row += kTileBlockRows) {
         const int64_t rows = std::min<int64_t>(kTileBlockRows, args.rows - row);
         const char* a = static_cast<const char*>(args.a) + row * args.a_stride + step0 * 4;

@@ -3,14 +3,13 @@
 // numbers as literals.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace tome {
 namespace {
 
 struct Tiles {
-  static constexpr int kCount = 8;
-
   /// What LDTILECFG reads.
   struct alignas(64) Shapes {
     uint8_t palette = 1, start_row = 0;
@@ -18,6 +17,8 @@ struct Tiles {
     uint16_t row_bytes[16] = {};
     uint8_t rows[16] = {};
   };
+  static_assert(sizeof(Shapes) == 64 && offsetof(Shapes, row_bytes) == 16 &&
+                offsetof(Shapes, rows) == 48);
 
   /// Sets all tiles to zero.
   static inline void configure(const Shapes& shapes) { asm volatile("ldtilecfg %0" ::"m"(shapes)); }

@@ -305,7 +305,8 @@ TEST(CpuTeam, WakesAfterAPause) {
   for (int round = 0; round < 3; ++round) {
     std::this_thread::sleep_for(std::chrono::milliseconds(20));  // helpers sleep by now
     std::atomic<int> both{0};
-    team.for_each(2, [&](int64_t, int) {
+    team.for_each(2, [&](int64_t item, int thread) {
+      EXPECT_EQ(item, thread) << "a thread begins with its own share";
       ++both;  // each waits for the other: one thread alone would never end
       while (both < 2) std::this_thread::yield();
     });

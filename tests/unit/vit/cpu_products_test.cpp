@@ -5,7 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
+#include <limits>
 #include <vector>
 
 #include "cpu_sets.h"
@@ -16,23 +16,57 @@ namespace {
 
 constexpr float kUntouched = 77;
 
-/// Rows of elements with garbage that is no number around them.
-class Elements {
+/// Rows of numbers in the middle of bytes that make no number and are not to be written.
+class Rows {
  public:
-  Elements(const CpuKernels& kernels, const at::Tensor& values)
-      : stride((kernels.steps(values.size(1)) * 4 + 127) / 64 * 64),
-        memory_(values.size(0) * stride) {
-    std::fill_n(memory_.at<uint8_t>(), memory_.bytes(), uint8_t{0xFF});
-    const at::Tensor rows = values.contiguous();
-    for (int64_t i = 0; i < values.size(0); ++i) {
-      kernels.to_elements(rows[i].const_data_ptr<float>(), values.size(1), at(i));
-    }
+  Rows(int64_t rows, int64_t row_bytes)
+      : stride((row_bytes + 127) / 64 * 64),
+        rows_(rows),
+        row_bytes_(row_bytes),
+        memory_((rows + 1) * stride) {
+    std::fill_n(memory_.at<uint8_t>(), (rows + 1) * stride, kGarbage);
   }
+  /// Rounded to elements.
+  Rows(const CpuKernels& kernels, const at::Tensor& values)
+      : Rows(values.size(0), values.size(1) * kernels.element_bytes) {
+    const at::Tensor numbers = values.to(kernels.bf16 ? at::kBFloat16 : at::kFloat).contiguous();
+    fill(numbers);
+  }
+  explicit Rows(const at::Tensor& floats) : Rows(floats.size(0), floats.size(1) * 4) {
+    fill(floats.contiguous());
+  }
+
   char* at(int64_t row = 0) const { return memory_.at(row * stride); }
+  at::Tensor read(at::ScalarType type) const {
+    const auto bytes = static_cast<int64_t>(at::elementSize(type));
+    return at::from_blob(at(), {rows_, stride / bytes}, at::dtype(type))
+        .narrow(1, 0, row_bytes_ / bytes)
+        .to(at::kDouble);
+  }
+  bool untouched_outside() const {
+    const auto is_garbage = [](uint8_t byte) { return byte == kGarbage; };
+    for (int64_t row = 0; row <= rows_; ++row) {
+      const auto* begin = memory_.at<uint8_t>(row * stride);
+      if (!std::all_of(begin + (row < rows_ ? row_bytes_ : 0), begin + stride, is_garbage)) {
+        return false;
+      }
+    }
+    return true;
+  }
 
   const int64_t stride;
 
  private:
+  static constexpr uint8_t kGarbage = 0xFF;
+
+  void fill(const at::Tensor& numbers) {
+    const auto* from = static_cast<const char*>(numbers.const_data_ptr());
+    for (int64_t row = 0; row < rows_; ++row) {
+      std::copy_n(from + row * row_bytes_, row_bytes_, at(row));
+    }
+  }
+
+  int64_t rows_, row_bytes_;
   CpuBuffer memory_;
 };
 
@@ -42,12 +76,7 @@ class CpuProducts : public testing::CpuKernelTest {
     return kernels_->bf16 ? values.to(at::kBFloat16).to(at::kFloat) : values;
   }
 
-  at::Tensor read(const Elements& elements, int64_t rows, int64_t columns) const {
-    const at::ScalarType type = kernels_->bf16 ? at::kBFloat16 : at::kFloat;
-    const at::Tensor all = at::from_blob(
-        elements.at(), {rows, elements.stride / kernels_->element_bytes}, at::dtype(type));
-    return all.narrow(1, 0, columns).to(at::kDouble);
-  }
+  at::ScalarType element() const { return kernels_->bf16 ? at::kBFloat16 : at::kFloat; }
 
   void expect_product(int64_t rows, int64_t inner, int64_t columns, Epilogue epilogue) const {
     SCOPED_TRACE(::testing::Message() << rows << " x " << inner << " x " << columns << ", epilogue "
@@ -55,15 +84,14 @@ class CpuProducts : public testing::CpuKernelTest {
     const at::Tensor a = stored(at::randn({rows, inner}));
     const at::Tensor b = stored(at::randn({columns, inner}) / std::sqrt(inner));
     const at::Tensor bias = at::randn({columns});
-    const bool floats = epilogue == Epilogue::kAdd || epilogue == Epilogue::kFloat;
-    const Elements from(*kernels_, a);
+    const Rows from(*kernels_, a);
     CpuBuffer packed(kernels_->packed_bytes(columns, inner));
     kernels_->pack_weights(b.const_data_ptr<float>(), nullptr, columns, inner, packed.at<void>());
     std::vector<float> padded(static_cast<size_t>(kernels_->padded(columns)));
     std::copy_n(bias.const_data_ptr<float>(), columns, padded.begin());
-    const at::Tensor before = at::full({rows, columns + 3}, kUntouched);
-    at::Tensor out = before.clone();
-    const Elements elements(*kernels_, at::full({rows, columns}, kUntouched));
+    const bool floats = epilogue == Epilogue::kAdd || epilogue == Epilogue::kFloat;
+    const at::Tensor before = at::full({rows, columns}, kUntouched);
+    const Rows out = floats ? Rows(before) : Rows(*kernels_, before);
 
     ProductArgs args;
     args.a = from.at();
@@ -75,47 +103,42 @@ class CpuProducts : public testing::CpuKernelTest {
     args.bias = padded.data();
     args.epilogue = epilogue;
     args.activation = Activation::kRelu;
-    args.out = floats ? out.mutable_data_ptr() : elements.at();
-    args.out_stride = floats ? (columns + 3) * 4 : elements.stride;
+    args.out = out.at();
+    args.out_stride = out.stride;
     const int64_t half = kernels_->panels(columns) / 2;
     kernels_->product(args, half, kernels_->panels(columns));
+    args.resident = true;
     kernels_->product(args, 0, half);
+    EXPECT_FALSE(testing::holds_emulated_tiles());
 
     at::Tensor expected = at::matmul(a.to(at::kDouble), b.to(at::kDouble).t()) + bias;
     if (epilogue == Epilogue::kAdd) expected += kUntouched;
     if (epilogue == Epilogue::kAct) expected = expected.relu();
-    const at::Tensor found =
-        floats ? out.narrow(1, 0, columns).to(at::kDouble) : read(elements, rows, columns);
+    const at::Tensor found = out.read(floats ? at::kFloat : element());
     // Float32's sums, and what storing an element rounds off.
     const at::Tensor tolerance =
         2e-5 + (floats || !kernels_->bf16 ? 1e-6 : 1.0 / 250) * expected.abs();
     EXPECT_TRUE(((found - expected).abs() <= tolerance).all().item<bool>())
         << (found - expected).abs().max().item<double>();
-    if (floats) {
-      EXPECT_TRUE(at::equal(out.narrow(1, columns, 3), before.narrow(1, columns, 3)));
-    }
+    EXPECT_TRUE(out.untouched_outside());
   }
 
-  /// softmax(q k^T / sqrt(d) + bias) v, with q, k and v beside each other as the forward has them.
-  /// @param by  what each key is multiplied with [tokens]
-  /// @param tolerance  of float32
-  void expect_attention(int64_t tokens, int64_t head_dim, const at::Tensor& by = {},
-                        double tolerance = 1e-5) const {
-    SCOPED_TRACE(::testing::Message() << tokens << " tokens, heads of " << head_dim);
-    const at::Tensor q = stored(at::randn({tokens, head_dim}));
-    const at::Tensor keys = at::randn({tokens, head_dim});
-    const at::Tensor k = stored(by.defined() ? keys * by.unsqueeze(1) : keys);
-    const at::Tensor v = stored(at::randn({tokens, head_dim}));
-    const at::Tensor size = at::randint(1, 9, {tokens}).to(at::kDouble);
-    const Elements qkv(*kernels_, at::cat({q, k, v}, 1));
+  /// softmax(q k^T / sqrt(d) + log size) v by the kernels, with q, k and v [tokens, d] beside each
+  /// other as the forward has them.
+  at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                    const at::Tensor& size) const {
+    const int64_t tokens = q.size(0), head_dim = q.size(1);
+    const Rows qkv(*kernels_, at::cat({q, k, v}, 1));
     std::vector<float> bias(static_cast<size_t>(kernels_->padded(tokens)), kNoKey);
-    for (int64_t i = 0; i < tokens; ++i) bias[i] = std::log2(size[i].item<float>());
+    for (int64_t i = 0; i < tokens; ++i) {
+      bias[static_cast<size_t>(i)] = std::log2(size[i].item<float>());
+    }
     CpuBuffer packed(kernels_->packed_head_bytes(tokens, head_dim));
     CpuBuffer scratch(kernels_->attend_scratch_bytes(tokens));
     // What was there before is no number.
     std::fill_n(packed.at<uint8_t>(), packed.bytes(), uint8_t{0xFF});
     std::fill_n(scratch.at<uint8_t>(), scratch.bytes(), uint8_t{0xFF});
-    const Elements out(*kernels_, at::full({tokens, head_dim}, kUntouched));
+    const Rows out(*kernels_, at::full({tokens, head_dim}, kUntouched));
 
     HeadArgs args;
     const int64_t apart = head_dim * kernels_->element_bytes;
@@ -133,11 +156,25 @@ class CpuProducts : public testing::CpuKernelTest {
     const int64_t part = tokens / 3;
     kernels_->attend(args, scratch.at<void>(), part, tokens);
     kernels_->attend(args, scratch.at<void>(), 0, part);
+    EXPECT_FALSE(testing::holds_emulated_tiles());
+    EXPECT_TRUE(out.untouched_outside());
+    return out.read(element());
+  }
 
+  /// @param by  what each key is multiplied with [tokens]
+  /// @param tolerance  of float32
+  void expect_attention(int64_t tokens, int64_t head_dim, const at::Tensor& by = {},
+                        double tolerance = 1e-5) const {
+    SCOPED_TRACE(::testing::Message() << tokens << " tokens, heads of " << head_dim);
+    const at::Tensor q = stored(at::randn({tokens, head_dim}));
+    const at::Tensor keys = at::randn({tokens, head_dim});
+    const at::Tensor k = stored(by.defined() ? keys * by.unsqueeze(1) : keys);
+    const at::Tensor v = stored(at::randn({tokens, head_dim}));
+    const at::Tensor size = at::randint(1, 9, {tokens}).to(at::kDouble);
     const at::Tensor scores =
         at::matmul(q.to(at::kDouble), k.to(at::kDouble).t()) / std::sqrt(head_dim) + size.log();
     const at::Tensor expected = at::matmul(at::softmax(scores, 1), v.to(at::kDouble));
-    const double most = (read(out, tokens, head_dim) - expected).abs().max().item<double>();
+    const double most = (attend(q, k, v, size) - expected).abs().max().item<double>();
     EXPECT_LE(most, kernels_->bf16 ? 2e-2 : tolerance);
   }
 };
@@ -191,6 +228,31 @@ TEST_P(CpuProducts, OfKeysThatGrowLongerAndLonger) {
   expect_attention(100, 64, by, kTolerance);
   by.narrow(0, 90, 1).fill_(1e6);
   expect_attention(100, 64, by, kTolerance);
+}
+
+TEST_P(CpuProducts, OfAQueryThatIsNoNumberSpoilItsRowAlone) {
+  at::manual_seed(7);
+  at::Tensor q = at::randn({50, 64});
+  const at::Tensor k = at::randn({50, 64}), v = at::randn({50, 64}), size = at::ones({50});
+  const at::Tensor good = attend(q, k, v, size);
+  constexpr int64_t kBad = 37;
+  q[kBad][5] = std::numeric_limits<float>::quiet_NaN();
+  const at::Tensor found = attend(q, k, v, size);
+  EXPECT_TRUE(found[kBad].isnan().all().item<bool>());
+  for (int64_t row = 0; row < 50; ++row) {
+    if (row == kBad) continue;
+    EXPECT_TRUE(at::equal(found[row], good[row])) << row;
+  }
+}
+
+TEST_P(CpuProducts, OfAKeyThatIsNoNumberSpoilEveryRow) {
+  at::manual_seed(8);
+  const at::Tensor q = at::randn({50, 64}), v = at::randn({50, 64}), size = at::ones({50});
+  for (const int64_t bad : {0, 20, 49}) {
+    at::Tensor k = at::randn({50, 64});
+    k[bad][5] = std::numeric_limits<float>::quiet_NaN();
+    EXPECT_TRUE(attend(q, k, v, size).isnan().all().item<bool>()) << bad;
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Cpu, CpuProducts, ::testing::ValuesIn(testing::kCpuSets),

@@ -12,6 +12,8 @@ namespace tome::testing {
 /// AMX's text with tiles in memory: tests it on processors that have AVX-512 with bf16 and no AMX.
 /// Null on others.
 const CpuKernels* emulated_tile_kernels();
+/// Whether this thread's are configured: kernels have to release them.
+bool holds_emulated_tiles();
 
 struct CpuSetUnderTest {
   const char* name;

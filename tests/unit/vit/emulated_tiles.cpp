@@ -41,6 +41,7 @@ struct Tiles {
     state() = {shapes, true, {}};
   }
   static void release() { state() = {}; }
+  static bool configured() { return state().configured; }
 
   template <int kTile>
   static void zero() {
@@ -66,6 +67,7 @@ struct Tiles {
   }
   template <int kSum, int kA, int kB>
   static void dot() {
+    static_assert(kSum != kA && kSum != kB && kA != kB);
     const Shapes& shapes = state().shapes;
     check_used<kSum>();
     check(shapes.rows[kSum] == shapes.rows[kA] && shapes.row_bytes[kSum] == shapes.row_bytes[kB] &&
@@ -125,9 +127,7 @@ struct Tiles {
 
 // clang-format off
 #include "vit/cpu_bf16_element.h"
-#include "vit/cpu_attention_body.h"
-#include "vit/cpu_rows_body.h"
-#include "vit/cpu_tile_attention_body.h"
+#include "vit/cpu_tile_kernels_body.h"
 // clang-format on
 
 namespace tome::testing {
@@ -137,12 +137,15 @@ const CpuKernels* emulated_tile_kernels() {
   return cpu_kernels(CpuSet::kAvx512Bf16) == nullptr ? nullptr : &kernels;
 }
 
+bool holds_emulated_tiles() { return Tiles::configured(); }
+
 }  // namespace tome::testing
 
 #else
 
 namespace tome::testing {
 const CpuKernels* emulated_tile_kernels() { return nullptr; }
+bool holds_emulated_tiles() { return false; }
 }  // namespace tome::testing
 
 #endif
