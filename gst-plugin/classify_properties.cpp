@@ -174,15 +174,17 @@ void install_result_properties(Installer& add) {
                                "GstTomeClassification (that of a window padded at EOS is posted "
                                "in any case, for no buffer carries it)",
                                kDefaults.post_messages, kPlaying));
-  add.add(kPropStats,
-          g_param_spec_boxed("stats", "stats",
-                             "Since the last start: frames (uint64), inferences (uint64), skipped "
-                             "(uint64), fps (double, over the last 256 frames), latency-p50 and "
-                             "latency-p99 (double, milliseconds from entering the element to "
-                             "leaving it, over the last 1024 frames), tokens-in and tokens-out "
-                             "(uint, of the last inference), average-batch (double)",
-                             GST_TYPE_STRUCTURE,
-                             static_cast<GParamFlags>(G_PARAM_READABLE | G_PARAM_STATIC_STRINGS)));
+  add.add(kPropStats, g_param_spec_boxed(
+                          "stats", "stats",
+                          "Since the last start: frames (uint64), inferences (uint64), skipped "
+                          "(uint64), fps (double, over the last 256 frames), latency-p50 and "
+                          "latency-p99 (double, milliseconds from entering the element to "
+                          "leaving it, over the last 1024 frames), queue-p50 and inference-p50 "
+                          "(double, milliseconds of waiting for a batch and of its forward pass, "
+                          "over the last 1024 results), tokens-in and tokens-out "
+                          "(uint, of the last inference), average-batch (double)",
+                          GST_TYPE_STRUCTURE,
+                          static_cast<GParamFlags>(G_PARAM_READABLE | G_PARAM_STATIC_STRINGS)));
 }
 
 void read(const GValue* value, std::string& member) {

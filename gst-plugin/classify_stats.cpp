@@ -10,13 +10,13 @@ void ClassifyStats::reset() {
   const std::scoped_lock lock(mutex_);
   frames_ = inferences_ = skipped_ = batches_ = 0;
   tokens_in_ = tokens_out_ = 0;
-  latencies_.count = pushes_.count = 0;
+  latencies_.count = queued_.count = forwards_.count = pushes_.count = 0;
 }
 
 void ClassifyStats::count_frame(int64_t arrival, int64_t now) {
   const std::scoped_lock lock(mutex_);
   ++frames_;
-  latencies_.add(now - arrival);
+  latencies_.add(static_cast<double>(now - arrival) * 1e-6);
   pushes_.add(now);
 }
 
@@ -24,6 +24,8 @@ void ClassifyStats::count_inference(const TomeResult& result) {
   const std::scoped_lock lock(mutex_);
   ++inferences_;
   batches_ += result.batch;
+  queued_.add(result.queue_ms);
+  forwards_.add(result.inference_ms);
   tokens_in_ = result.tokens_in;
   tokens_out_ = result.tokens_out;
 }
@@ -43,16 +45,15 @@ uint64_t ClassifyStats::skipped() const {
   return skipped_;
 }
 
-double ClassifyStats::latency_ms(double quantile) const {
-  const size_t n = latencies_.size();
+double ClassifyStats::quantile(const Milliseconds& of, double share) {
+  const size_t n = of.size();
   if (n == 0) return 0;
-  std::vector<int64_t> sorted(latencies_.values.begin(),
-                              latencies_.values.begin() + static_cast<std::ptrdiff_t>(n));
-  // Nearest rank: the least value that `quantile` of all do not exceed.
-  const auto rank = static_cast<size_t>(std::ceil(quantile * static_cast<double>(n))) - 1;
+  std::vector<double> sorted(of.values.begin(), of.values.begin() + static_cast<std::ptrdiff_t>(n));
+  // Nearest rank: the least value that `share` of all do not exceed.
+  const auto rank = static_cast<size_t>(std::ceil(share * static_cast<double>(n))) - 1;
   const auto at = sorted.begin() + static_cast<std::ptrdiff_t>(rank);
   std::nth_element(sorted.begin(), at, sorted.end());
-  return static_cast<double>(*at) * 1e-6;
+  return *at;
 }
 
 double ClassifyStats::frames_per_second() const {
@@ -68,9 +69,11 @@ Ptr<GstStructure> ClassifyStats::structure() const {
   return Ptr<GstStructure>(gst_structure_new(
       "tomeclassify-stats", "frames", G_TYPE_UINT64, frames_, "inferences", G_TYPE_UINT64,
       inferences_, "skipped", G_TYPE_UINT64, skipped_, "fps", G_TYPE_DOUBLE, frames_per_second(),
-      "latency-p50", G_TYPE_DOUBLE, latency_ms(0.50), "latency-p99", G_TYPE_DOUBLE,
-      latency_ms(0.99), "tokens-in", G_TYPE_UINT, tokens_in_, "tokens-out", G_TYPE_UINT,
-      tokens_out_, "average-batch", G_TYPE_DOUBLE, average, nullptr));
+      "latency-p50", G_TYPE_DOUBLE, quantile(latencies_, 0.50), "latency-p99", G_TYPE_DOUBLE,
+      quantile(latencies_, 0.99), "queue-p50", G_TYPE_DOUBLE, quantile(queued_, 0.50),
+      "inference-p50", G_TYPE_DOUBLE, quantile(forwards_, 0.50), "tokens-in", G_TYPE_UINT,
+      tokens_in_, "tokens-out", G_TYPE_UINT, tokens_out_, "average-batch", G_TYPE_DOUBLE, average,
+      nullptr));
 }
 
 }  // namespace tome::gst

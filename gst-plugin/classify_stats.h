@@ -40,13 +40,14 @@ class ClassifyStats {
     T oldest() const { return values[count < N ? 0 : count % N]; }
   };
 
-  double latency_ms(double quantile) const;
+  using Milliseconds = Ring<double, 1024>;
+  static double quantile(const Milliseconds& of, double share);
   double frames_per_second() const;
 
   mutable std::mutex mutex_;
   uint64_t frames_ = 0, inferences_ = 0, skipped_ = 0, batches_ = 0;
   unsigned tokens_in_ = 0, tokens_out_ = 0;
-  Ring<int64_t, 1024> latencies_;
+  Milliseconds latencies_, queued_, forwards_;
   Ring<int64_t, 256> pushes_;
 };
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <functional>
 #include <iomanip>
 #include <iostream>
@@ -233,6 +234,7 @@ class Bench {
       row["device_name"] = cuda_device_name(device_.index());
       row["kernels"] = contender.fused ? "fused" : "libtorch";
     }
+    if (const char* most = std::getenv("TOME_MAX_CPU_ISA")) row["max_cpu_isa"] = most;
     row["precision"] = group.precision;
     row["r"] = contender.spec;
     row["r_per_block"] = contender.effective;

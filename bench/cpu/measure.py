@@ -162,7 +162,8 @@ def merge_rows(path, rows):
 def write_table(rows, machine, path):
     lines = [f"# {machine}", "",
              "Forward passes, random weights; ms are medians of interleaved runs. x torch: times plain",
-             "PyTorch in fp32; x OpenVINO: times OpenVINO unmerged in the same precision.", "",
+             "PyTorch, in fp32 where that is among the rows; x OpenVINO: times OpenVINO unmerged in the",
+             "same precision.", "",
              "| model | batch | threads | precision | engine | r | ms | min..max | x torch | x OpenVINO | speed-up over FLOPs saved |",
              "|---|---|---|---|---|---|---|---|---|---|---|"]
     for row in rows:

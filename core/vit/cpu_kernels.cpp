@@ -1,5 +1,13 @@
 #include "vit/cpu_kernels.h"
 
+#include <array>
+#include <cstdlib>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "tome_error.h"
+
 namespace tome {
 
 const CpuKernels* avx2_cpu_kernels();
@@ -31,9 +39,34 @@ const CpuKernels* cpu_kernels(CpuSet set) {
   return nullptr;
 }
 
+namespace {
+
+constexpr std::pair<const char*, CpuSet> kSetNames[] = {{"avx2", CpuSet::kAvx2},
+                                                        {"avx512", CpuSet::kAvx512},
+                                                        {"avx512-bf16", CpuSet::kAvx512Bf16},
+                                                        {"amx-bf16", CpuSet::kAmxBf16}};
+
+CpuSet most_asked_for() {
+  const char* asked = std::getenv("TOME_MAX_CPU_ISA");
+  if (asked == nullptr || *asked == '\0') return CpuSet::kAmxBf16;
+  for (const auto& [name, set] : kSetNames) {
+    if (std::string_view(asked) == name) return set;
+  }
+  throw Error(ErrorKind::kSettings, std::string("TOME_MAX_CPU_ISA: found '") + asked +
+                                        "', expected avx2, avx512, avx512-bf16 or amx-bf16");
+}
+
+}  // namespace
+
 const CpuKernels* best_cpu_kernels(bool bf16) {
-  const CpuKernels* best = cpu_kernels(bf16 ? CpuSet::kAmxBf16 : CpuSet::kAvx512);
-  return best != nullptr ? best : cpu_kernels(bf16 ? CpuSet::kAvx512Bf16 : CpuSet::kAvx2);
+  const CpuSet most = most_asked_for();
+  const auto sets = bf16 ? std::array{CpuSet::kAmxBf16, CpuSet::kAvx512Bf16}
+                         : std::array{CpuSet::kAvx512, CpuSet::kAvx2};
+  for (const CpuSet set : sets) {
+    if (set > most) continue;
+    if (const CpuKernels* kernels = cpu_kernels(set)) return kernels;
+  }
+  return nullptr;
 }
 
 }  // namespace tome

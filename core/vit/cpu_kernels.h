@@ -146,7 +146,9 @@ enum class CpuSet { kAvx2, kAvx512, kAvx512Bf16, kAmxBf16 };
 /// Null where the processor or the build lacks it.
 const CpuKernels* cpu_kernels(CpuSet set);
 
-/// The best set for a precision, or null: then LibTorch's operators do the work.
+/// The best set for a precision, or null: then LibTorch's operators do the work. The environment's
+/// TOME_MAX_CPU_ISA (avx2, avx512, avx512-bf16, amx-bf16) leaves out what comes after it.
+/// @throws Error kSettings where that is anything else
 const CpuKernels* best_cpu_kernels(bool bf16);
 
 }  // namespace tome

@@ -183,9 +183,13 @@ TOME_SIMD void find_partners(const PartnerArgs& args) {
 }
 
 template <class E>
-void to_elements(const float* from, int64_t count, void* to) {
+TOME_SIMD void to_elements(const float* from, int64_t count, void* to) {
   auto* out = static_cast<typename E::T*>(to);
-  for (int64_t i = 0; i < count; ++i) out[i] = E::from_float(from[i]);
+  const int64_t whole = count / kWidth * kWidth;
+  for (int64_t i = 0; i < whole; i += kWidth) E::store(out + i, Simd::load(from + i));
+  if (const int64_t rest = count - whole; rest > 0) {
+    E::store_first(out + whole, Simd::load_first(from + whole, rest), rest);
+  }
   for (int64_t i = count; i % E::kPerStep != 0; ++i) out[i] = E::from_float(0.0F);
 }
 

@@ -61,6 +61,7 @@ void add_result(TomeTicket& ticket, const TomeRegion& region, uint8_t value) {
   result.n_frames = ticket.n_frames;
   result.tokens_in = ticket.stream->model->behaviour.tokens_in;
   result.tokens_out = ticket.stream->model->behaviour.tokens_out;
+  result.inference_ms = ticket.stream->model->behaviour.delay_ms;
   result.batch = 1;
   ticket.results.push_back(result);
 }

@@ -222,13 +222,16 @@ TEST_F(Latency, StatsCountAndMeasure) {
   double fps = 0;
   double p50 = 0;
   double p99 = 0;
+  double queued = -1;
+  double forward = -1;
   double batch = 0;
   guint in = 0;
   guint out = 0;
   ASSERT_TRUE(gst_structure_get(
       stats.get(), "frames", G_TYPE_UINT64, &frames, "inferences", G_TYPE_UINT64, &inferences,
       "skipped", G_TYPE_UINT64, &skipped, "fps", G_TYPE_DOUBLE, &fps, "latency-p50", G_TYPE_DOUBLE,
-      &p50, "latency-p99", G_TYPE_DOUBLE, &p99, "tokens-in", G_TYPE_UINT, &in, "tokens-out",
+      &p50, "latency-p99", G_TYPE_DOUBLE, &p99, "queue-p50", G_TYPE_DOUBLE, &queued,
+      "inference-p50", G_TYPE_DOUBLE, &forward, "tokens-in", G_TYPE_UINT, &in, "tokens-out",
       G_TYPE_UINT, &out, "average-batch", G_TYPE_DOUBLE, &batch, nullptr));
   EXPECT_EQ(frames, 10U);
   EXPECT_EQ(inferences, 5U);
@@ -238,6 +241,8 @@ TEST_F(Latency, StatsCountAndMeasure) {
   EXPECT_EQ(batch, 1.0);
   EXPECT_LE(p50, p99);
   EXPECT_GE(p99, 20.0);
+  EXPECT_EQ(queued, 0.0);
+  EXPECT_EQ(forward, 20.0);
   EXPECT_GT(fps, 0.0);
   // Nine intervals, four of which hold a forward of 20 ms.
   EXPECT_LT(fps, 9 / 0.080);

@@ -227,6 +227,20 @@ TEST_P(CpuKernelSets, AllocatesNothingOnceWarm) {
 INSTANTIATE_TEST_SUITE_P(Cpu, CpuKernelSets, ::testing::ValuesIn(testing::kCpuSets),
                          testing::name_of);
 
+TEST(CpuKernelChoice, LeavesOutWhatTheEnvironmentDoesNotWant) {
+  const auto limit = [](const char* name) { setenv("TOME_MAX_CPU_ISA", name, 1); };
+  limit("avx2");
+  EXPECT_EQ(best_cpu_kernels(false), cpu_kernels(CpuSet::kAvx2));
+  EXPECT_EQ(best_cpu_kernels(true), nullptr);
+  limit("avx512-bf16");
+  EXPECT_EQ(best_cpu_kernels(true), cpu_kernels(CpuSet::kAvx512Bf16));
+  limit("sse2");
+  EXPECT_THROW(best_cpu_kernels(true), Error);
+  unsetenv("TOME_MAX_CPU_ISA");
+  const CpuKernels* tiles = cpu_kernels(CpuSet::kAmxBf16);
+  EXPECT_EQ(best_cpu_kernels(true), tiles != nullptr ? tiles : cpu_kernels(CpuSet::kAvx512Bf16));
+}
+
 TEST(CpuForward, StaticPatchesMergeAlike) {
   const c10::InferenceMode inference;
   at::manual_seed(3);
