@@ -5,27 +5,14 @@
 
 #include <cpuid.h>
 
-#include <array>
-#include <iterator>
-#include <utility>
-
 #if defined(__linux__)
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
 
-// GCC 12 takes its own _mm512_undefined_ps for an uninitialised variable (GCC bug 105593).
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-
-#define TOME_SIMD __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,fma")))
-
 // The vectors come before what is written with them.
 // clang-format off
-#include "vit/cpu_simd_avx512.h"
-#include "vit/cpu_bf16_element.h"
+#include "vit/cpu_avx512_bf16.h"
 #include "vit/cpu_tiles_amx.h"
 #include "vit/cpu_tile_kernels_body.h"
 // clang-format on

@@ -34,9 +34,7 @@ int64_t core_cache_bytes() {
 
 }  // namespace
 
-bool CpuPass::fit_a_core(int64_t columns, int64_t inner) const {
-  return 2 * kernels_.packed_bytes(columns, inner) <= core_cache_bytes();
-}
+bool CpuPass::fit_a_core(int64_t weights) { return 2 * weights <= core_cache_bytes(); }
 
 void CpuPass::forward() {
   PhaseClock clock(profile_);
@@ -99,7 +97,7 @@ CpuPass::Shares CpuPass::share_out(const ProductArgs& args) const {
   const int64_t threads = team_.threads();
   const int64_t panels = kernels_.panels(args.columns);
   if (rows_stay_ && args.rows >= threads * kernels_.block_rows &&
-      fit_a_core(args.columns, args.steps * (kernels_.bf16 ? 2 : 1))) {
+      fit_a_core(panels * kernels_.panel * args.steps * 4)) {
     const int64_t blocks = (args.rows + kStayingRows - 1) / kStayingRows;
     return {(blocks + threads - 1) / threads * threads, 1, true};
   }

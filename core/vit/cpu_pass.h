@@ -34,7 +34,8 @@ class CpuPass {
         tokens_(prefix_ + config.patch_tokens() * joint_frames_),
         head_dim_(config.dim / config.heads),
         rows_stay_(team.threads() > 1 &&
-                   fit_a_core(std::max(3 * config.dim, config.mlp_hidden), config.dim)),
+                   fit_a_core(kernels.packed_bytes(std::max(3 * config.dim, config.mlp_hidden),
+                                                   config.dim))),
         share_packed_(run.batch * config.heads < most_packed_heads(team.threads())) {}
 
   void forward();
@@ -64,7 +65,8 @@ class CpuPass {
   /// float32 1.15. Of larger weights too much would come from further away for each thread, and
   /// columns are shared: by rows a ViT-S takes 0.8 to 1.05 of the time (as its core is idle besides
   /// or not), a ViT-B 1.2.
-  bool fit_a_core(int64_t columns, int64_t inner) const;
+  /// @param weights  in bytes
+  static bool fit_a_core(int64_t weights);
   /// How a product is shared out: chunks of rows that stay in the cache, by groups of panels.
   struct Shares {
     int64_t chunks, groups;

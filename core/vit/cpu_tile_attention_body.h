@@ -168,8 +168,8 @@ class HeadByTiles {
   const HeadArgs& args_;
   T* shares_;
   int64_t panels_;  ///< of keys
-  int64_t
-      stride_;  ///< numbers in a row of shares, a cache line more than there are: as attend_block
+  /// Numbers in a row of shares, with a cache line to spare: see attend_block.
+  int64_t stride_;
   TileUnit unit_;
   Exponentials<E> exponentials_;
   alignas(64) float sums_[2][kTileBlockRows * kPanel];

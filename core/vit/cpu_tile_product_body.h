@@ -90,11 +90,7 @@ class TileUnit {
     Tiles::zero<kSum11>();
     const char* second = a + kTileRows * a_stride;
     for (int64_t tile = 0; tile < tiles; ++tile, b += kTileSteps * kPanelBytes) {
-      Tiles::load<kA0>(a + tile * kTileBytes, a_stride);
-      Tiles::load<kB0>(b, kPanelBytes);
-      Tiles::dot<kSum00, kA0, kB0>();
-      Tiles::load<kB1>(b + kTileBytes, kPanelBytes);
-      Tiles::dot<kSum01, kA0, kB1>();
+      add_pair<kA0, kB0, kB1>(a + tile * kTileBytes, a_stride, b);
       Tiles::load<kA1>(second + tile * kTileBytes, a_stride);
       Tiles::dot<kSum10, kA1, kB0>();
       Tiles::dot<kSum11, kA1, kB1>();
@@ -111,21 +107,23 @@ class TileUnit {
     Tiles::zero<kSum00>();
     Tiles::zero<kSum01>();
     for (int64_t tile = 0; tile < tiles; ++tile, b += kTileSteps * kPanelBytes) {
-      Tiles::load<kA0>(a + tile * kTileBytes, a_stride);
-      Tiles::load<kB0>(b, kPanelBytes);
-      Tiles::dot<kSum00, kA0, kB0>();
-      Tiles::load<kB1>(b + kTileBytes, kPanelBytes);
-      Tiles::dot<kSum01, kA0, kB1>();
+      add_pair<kA0, kB0, kB1>(a + tile * kTileBytes, a_stride, b);
       meanwhile();
     }
     if (rest > 0) {
-      Tiles::load<kARest>(a + tiles * kTileBytes, a_stride);
-      Tiles::load<kB0Rest>(b, kPanelBytes);
-      Tiles::dot<kSum00, kARest, kB0Rest>();
-      Tiles::load<kB1Rest>(b + kTileBytes, kPanelBytes);
-      Tiles::dot<kSum01, kARest, kB1Rest>();
+      add_pair<kARest, kB0Rest, kB1Rest>(a + tiles * kTileBytes, a_stride, b);
     }
     store_pair<kSum00, kSum01>(sums, stride);
+  }
+
+  /// The first rows times both columns of one tile of steps.
+  template <int kA, int kFirst, int kSecond>
+  TOME_SIMD static inline void add_pair(const char* a, int64_t a_stride, const char* b) {
+    Tiles::load<kA>(a, a_stride);
+    Tiles::load<kFirst>(b, kPanelBytes);
+    Tiles::dot<kSum00, kA, kFirst>();
+    Tiles::load<kSecond>(b + kTileBytes, kPanelBytes);
+    Tiles::dot<kSum01, kA, kSecond>();
   }
 
   template <int kFirst, int kSecond>

@@ -5,21 +5,12 @@
 #include <array>
 #include <cstdlib>
 #include <cstring>
-#include <iterator>
-#include <utility>
 
 #include "cpu_sets.h"
 
 #if defined(__x86_64__)
 
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-
-#define TOME_SIMD __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,fma")))
-
-#include "vit/cpu_simd_avx512.h"
+#include "vit/cpu_avx512_bf16.h"
 
 namespace tome {
 namespace {
@@ -125,10 +116,7 @@ struct Tiles {
 }  // namespace
 }  // namespace tome
 
-// clang-format off
-#include "vit/cpu_bf16_element.h"
 #include "vit/cpu_tile_kernels_body.h"
-// clang-format on
 
 namespace tome::testing {
 
