@@ -1,196 +1,199 @@
 #include "dataset.h"
 
-#include <ATen/ATen.h>
-
 #include <algorithm>
-#include <atomic>
 #include <charconv>
-#include <cstring>
-#include <exception>
+#include <iostream>
 #include <map>
-#include <mutex>
-#include <thread>
+#include <set>
+#include <system_error>
 
-#include "media_reader.h"
+#include "checkpoint/excerpt.h"
+#include "labels_file.h"
 #include "tome_error.h"
 
 namespace tome::cli {
 namespace {
 
-/// Fields of one line of CSV (RFC 4180, without line breaks inside quotes).
-std::vector<std::string> parse_csv_line(const std::string& line) {
-  std::vector<std::string> fields(1);
-  bool quoted = false;
-  for (size_t i = 0; i < line.size(); ++i) {
-    const char c = line[i];
-    if (quoted && c == '"' && i + 1 < line.size() && line[i + 1] == '"') {
-      fields.back() += c;
-      ++i;
-    } else if (c == '"') {
-      quoted = !quoted;
-    } else if (c == ',' && !quoted) {
-      fields.emplace_back();
-    } else if (c != '\r') {
-      fields.back() += c;
-    }
+namespace fs = std::filesystem;
+
+constexpr int64_t kMostClasses = 1 << 16;  // that numbers alone may stand for
+
+/// What is in a folder, by name, but for names that begin with a dot.
+std::vector<fs::path> entries_of(const fs::path& folder) {
+  std::vector<fs::path> out;
+  std::error_code error;
+  for (fs::directory_iterator it(folder, error); !error && it != fs::directory_iterator();
+       it.increment(error)) {
+    if (!it->path().filename().string().starts_with('.')) out.push_back(it->path());
   }
-  return fields;
+  if (error) throw Error(ErrorKind::kRead, folder.string() + ": " + error.message());
+  std::sort(out.begin(), out.end());
+  return out;
 }
 
-/// The class of a row, by number or by name.
-class ClassReader {
- public:
-  ClassReader(const LabelsFile& file, const std::vector<std::string>& labels, ClassColumn prefer)
-      : classes_(static_cast<int64_t>(labels.size())),
-        by_index_(file.has("class_index") &&
-                  (prefer == ClassColumn::kIndex || !file.has("label"))) {
-    for (size_t i = 0; i < labels.size(); ++i) by_label_.emplace(labels[i], i);
-  }
-
-  int64_t operator()(const LabelsFile& row) const {
-    if (by_index_) return by_index(row);
-    const std::string& label = row.field("label");
-    const auto found = by_label_.find(label);
-    if (found == by_label_.end()) {
-      row.fail("found label '" + label + "', expected one of the model's labels");
-    }
-    return found->second;
-  }
-
- private:
-  int64_t by_index(const LabelsFile& row) const {
-    const std::string& text = row.field("class_index");
-    int64_t index = -1;
-    const char* end = text.data() + text.size();
-    if (std::from_chars(text.data(), end, index).ptr != end || index < 0 || index >= classes_) {
-      row.fail("found class_index '" + text + "', expected 0 to " + std::to_string(classes_ - 1) +
-               ", the model's classes");
-    }
-    return index;
-  }
-
-  std::map<std::string, int64_t> by_label_;
-  int64_t classes_;
-  bool by_index_;
-};
-
-/// Pre-processes the windows of one sample into `rows`, window after window.
-void load_sample(const Sample& sample, const Checkpoint& checkpoint, const SamplePlan& plan,
-                 int64_t row_size, float* rows) {
-  const auto patch = static_cast<int32_t>(checkpoint.config.patch);
-  const int64_t slots = plan.windows * plan.frames;
-  const auto copy_slot = [&](int64_t from, int64_t to) {
-    std::memcpy(rows + to * row_size, rows + from * row_size, row_size * sizeof(float));
-  };
-  if (is_picture(sample.file)) {
-    preprocess_to_patches(read_picture(sample.file), checkpoint.preprocess, patch, rows);
-    for (int64_t slot = 1; slot < slots; ++slot) copy_slot(0, slot);
-    return;
-  }
-  const auto windows =
-      window_indices(count_frames(sample.file), plan.windows, plan.frames, plan.stride);
-  std::multimap<int64_t, int64_t> slots_of;  // frame -> slots that show it
-  for (int64_t slot = 0; slot < slots; ++slot) {
-    slots_of.emplace(windows[slot / plan.frames][slot % plan.frames], slot);
-  }
-  const int64_t last = slots_of.rbegin()->first;
-  int64_t filled = 0;
-  for_each_frame(sample.file, [&](const Frame& frame, int64_t index, double) {
-    const auto [begin, end] = slots_of.equal_range(index);
-    for (auto it = begin; it != end; ++it, ++filled) {
-      if (it == begin) {
-        preprocess_to_patches(frame, checkpoint.preprocess, patch, rows + it->second * row_size);
-      } else {
-        copy_slot(begin->second, it->second);
-      }
-    }
-    return index < last;
+std::vector<fs::path> folders_in(const fs::path& folder) {
+  std::vector<fs::path> out = entries_of(folder);
+  std::erase_if(out, [](const fs::path& entry) {
+    std::error_code broken;  // a link to nothing is no folder
+    return !fs::is_directory(entry, broken);
   });
-  if (filled != slots) {
-    throw Error(ErrorKind::kRead, sample.file.string() + ": the file changed while it was read");
-  }
+  return out;
 }
 
-/// The exception that is being handled, with the row of labels.csv that named the file.
-std::exception_ptr with_row(int64_t line) {
-  try {
-    throw;
-  } catch (const Error& error) {
-    if (line == 0) return std::current_exception();
-    return std::make_exception_ptr(
-        Error(error.kind(),
-              std::string(error.what()) + " (labels.csv line " + std::to_string(line) + ")"));
-  } catch (...) {
-    return std::current_exception();
-  }
+/// The number in `text`, or -1.
+int64_t parse_index(const std::string& text, int64_t below) {
+  int64_t index = -1;
+  const char* end = text.data() + text.size();
+  const bool good = std::from_chars(text.data(), end, index).ptr == end;
+  return good && !text.empty() && index < below ? index : -1;
 }
 
 }  // namespace
 
-LabelsFile::LabelsFile(const std::filesystem::path& folder)
-    : path_(folder / "labels.csv"), in_(path_) {
-  if (!in_) {
-    throw Error(ErrorKind::kNotFound, path_.string() +
-                                          ": not found or unreadable; --data needs a "
-                                          "folder with labels.csv");
+/// From rows to the model's classes.
+class Dataset::Classes {
+ public:
+  Classes(const Dataset& dataset, const std::vector<std::string>& labels, ClassOrder order)
+      : dataset_(dataset),
+        count_(static_cast<int64_t>(labels.size())),
+        by_index_(dataset.has_indices_ && (order == ClassOrder::kModel || !dataset.has_labels_)) {
+    for (size_t i = 0; i < labels.size(); ++i) by_label_.emplace(labels[i], i);
+    if (dataset.by_folder_) take_sorted_folders();
   }
-  std::getline(in_, header_);
-  if (header_.starts_with("\xEF\xBB\xBF")) header_.erase(0, 3);  // spreadsheets write a mark first
-  if (header_.ends_with('\r')) header_.pop_back();
-  const std::vector<std::string> names = parse_csv_line(header_);
-  column_count_ = names.size();
-  for (size_t i = 0; i < names.size(); ++i) {
-    const bool first = columns_.emplace(names[i], i).second;
-    const bool ours = names[i] == "file" || names[i] == "class_index" || names[i] == "label" ||
-                      names[i] == "split";
-    if (!first && ours) fail("found the column '" + names[i] + "' twice, expected it once");
-  }
-}
 
-bool LabelsFile::next() {
-  std::string line;
-  while (std::getline(in_, line)) {
-    ++line_;
-    if (line.empty() || line == "\r") continue;
-    fields_ = parse_csv_line(line);
-    if (fields_.size() < column_count_) {
-      fail("found " + std::to_string(fields_.size()) + " fields, expected " +
-           std::to_string(column_count_));
+  int64_t operator()(const Row& row) const {
+    if (by_index_) {
+      const int64_t index = parse_index(row.class_index, count_);
+      if (index >= 0) return index;
+      dataset_.fail(row, "found class_index '" + excerpt(row.class_index) + "', expected 0 to " +
+                             std::to_string(count_ - 1) + ", the model's classes");
     }
-    return true;
+    const auto found = by_label_.find(row.label);
+    if (found != by_label_.end()) return found->second;
+    dataset_.fail(row, "found label '" + excerpt(row.label) + "', expected one of the model's " +
+                           std::to_string(count_) + " labels" +
+                           (dataset_.by_folder_ ? ", or a folder for each of them" : ""));
   }
-  return false;
+
+ private:
+  /// Where no name is the model's and there are as many, the order of the names counts.
+  void take_sorted_folders() {
+    std::set<std::string> names;
+    for (const Row& row : dataset_.rows_) names.insert(row.label);
+    const auto known = [&](const std::string& name) { return by_label_.contains(name); };
+    if (static_cast<int64_t>(names.size()) != count_) return;
+    if (std::any_of(names.begin(), names.end(), known)) return;
+    by_label_.clear();
+    for (const std::string& name : names) by_label_.emplace(name, by_label_.size());
+    std::cerr << "tome: " << dataset_.source_ << ": the folders' names are none of the model's "
+              << "labels; taken as its " << count_ << " classes in sorted order\n";
+  }
+
+  const Dataset& dataset_;
+  std::map<std::string, int64_t> by_label_;
+  int64_t count_;
+  bool by_index_;
+};
+
+Dataset::Dataset(const fs::path& folder) : folder_(folder) {
+  const fs::path table = folder / "labels.csv";
+  std::error_code ignored;  // what cannot be asked for is not there
+  by_folder_ = !fs::exists(table, ignored) && fs::is_directory(folder, ignored);
+  source_ = by_folder_ ? folder.string() : table.string();
+  if (by_folder_) {
+    read_class_folders();
+  } else {
+    read_labels_file();
+  }
 }
 
-const std::string& LabelsFile::field(const std::string& column) const {
-  return fields_[columns_.at(column)];
-}
-
-void LabelsFile::fail(const std::string& what) const {
-  throw Error(ErrorKind::kFormat, path_.string() + " line " + std::to_string(line_) + ": " + what);
-}
-
-std::vector<Sample> read_dataset(const std::filesystem::path& folder,
-                                 const std::vector<std::string>& labels, const std::string& split,
-                                 int64_t limit, ClassColumn prefer) {
-  LabelsFile rows(folder);
-  if (!rows.has("file") || !(rows.has("class_index") || rows.has("label"))) {
-    throw Error(ErrorKind::kFormat, rows.path().string() + ": found the columns '" + rows.header() +
+void Dataset::read_labels_file() {
+  LabelsFile table(source_);
+  has_labels_ = table.has("label");
+  has_indices_ = table.has("class_index");
+  has_splits_ = table.has("split");
+  if (!table.has("file") || !(has_labels_ || has_indices_)) {
+    throw Error(ErrorKind::kFormat, source_ + ": found the columns '" + excerpt(table.header()) +
                                         "', expected 'file' and one of 'class_index' and 'label'");
   }
-  if (!split.empty() && !rows.has("split")) {
-    rows.fail("found no column 'split', expected one to look for split '" + split + "' in");
+  while (table.next()) {
+    rows_.push_back({folder_ / table.field("file"), table.field("label"),
+                     table.field("class_index"), table.field("split"), table.line()});
   }
-  const ClassReader class_of(rows, labels, prefer);
+}
+
+void Dataset::read_class_folders() {
+  has_labels_ = true;
+  const std::vector<fs::path> folders = folders_in(folder_);
+  if (!folders.empty()) {
+    const std::vector<fs::path> inner = folders_in(folders.front());
+    has_splits_ = !inner.empty() && inner.size() == entries_of(folders.front()).size();
+  }
+  if (!has_splits_) read_class_folders_of(folder_, "");
+  if (has_splits_) {
+    for (const fs::path& part : folders) read_class_folders_of(part, part.filename().string());
+  }
+  if (rows_.empty()) {
+    throw Error(ErrorKind::kFormat,
+                source_ + ": found neither labels.csv nor class folders with files in them");
+  }
+}
+
+void Dataset::read_class_folders_of(const fs::path& parent, const std::string& split) {
+  for (const fs::path& folder : folders_in(parent)) {
+    for (const fs::path& file : entries_of(folder)) {
+      std::error_code broken;  // a link to nothing is a file that cannot be read
+      if (fs::is_directory(file, broken)) {
+        throw Error(ErrorKind::kFormat,
+                    file.string() + ": found a folder, expected a picture or video of the class '" +
+                        excerpt(folder.filename().string()) +
+                        "', or splits that have nothing but class folders in them");
+      }
+      rows_.push_back({file, folder.filename().string(), "", split, 0});
+    }
+  }
+}
+
+std::vector<std::string> Dataset::label_names() const {
+  std::set<std::string> names;
+  int64_t numbers = 0;
+  for (const Row& row : rows_) {
+    if (!has_labels_) {
+      const int64_t index = parse_index(row.class_index, kMostClasses);
+      if (index < 0) {
+        fail(row, "found class_index '" + excerpt(row.class_index) + "', expected 0 to " +
+                      std::to_string(kMostClasses - 1));
+      }
+      numbers = std::max(numbers, index + 1);
+      continue;
+    }
+    if (row.label.empty()) continue;  // of a split without labels; samples() refuses it in others
+    if (!is_one_line(row.label)) {
+      fail(row, "found a label that is not UTF-8, or has control characters");
+    }
+    names.insert(row.label);
+  }
+  std::vector<std::string> out(names.begin(), names.end());
+  for (int64_t i = 0; i < numbers; ++i) out.push_back("class " + std::to_string(i));
+  if (out.empty()) throw Error(ErrorKind::kFormat, source_ + ": found no row with a label");
+  return out;
+}
+
+std::vector<Sample> Dataset::samples(const std::vector<std::string>& labels,
+                                     const std::string& split, int64_t limit,
+                                     ClassOrder order) const {
+  if (!split.empty() && !has_splits_) {
+    throw Error(ErrorKind::kFormat,
+                source_ + ": found no " +
+                    (by_folder_ ? "folders of class folders" : "column 'split'") +
+                    ", expected one to look for split '" + split + "' in");
+  }
+  const Classes class_of(*this, labels, order);
   std::vector<Sample> samples;
-  while (rows.next()) {
-    if (!split.empty() && rows.field("split") != split) continue;
-    samples.push_back({folder / rows.field("file"), class_of(rows), rows.line()});
+  for (const Row& row : rows_) {
+    if (split.empty() || row.split == split) samples.push_back({row.file, class_of(row), row.line});
   }
-  if (samples.empty()) {
-    throw Error(ErrorKind::kFormat, rows.path().string() + ": found no sample" +
-                                        (split.empty() ? "" : " of split '" + split + "'"));
-  }
+  if (samples.empty()) fail_empty(split);
   const auto total = static_cast<int64_t>(samples.size());
   if (limit <= 0 || limit >= total) return samples;
   std::vector<Sample> chosen;
@@ -198,45 +201,23 @@ std::vector<Sample> read_dataset(const std::filesystem::path& folder,
   return chosen;
 }
 
-bool is_picture(const Sample& sample) {
-  try {
-    return is_picture(sample.file);
-  } catch (...) {
-    std::rethrow_exception(with_row(sample.line));
+void Dataset::fail_empty(const std::string& split) const {
+  std::string what = source_ + ": found no sample";
+  if (!split.empty()) {
+    std::set<std::string> splits;
+    for (const Row& row : rows_) splits.insert(row.split);
+    what += " of split '" + split + "', but of";
+    for (const std::string& name : splits) {
+      what += (name == *splits.begin() ? " '" : ", '") + excerpt(name) + "'";
+    }
   }
+  throw Error(ErrorKind::kFormat, what);
 }
 
-at::Tensor load_samples(const std::vector<Sample>& samples, const Checkpoint& checkpoint,
-                        const SamplePlan& plan, int threads) {
-  const ViTConfig& config = checkpoint.config;
-  const int64_t n = config.grid_rows() * config.grid_cols();
-  const int64_t width = config.channels * config.patch * config.patch;
-  const auto count = static_cast<int64_t>(samples.size());
-  at::Tensor rows = at::empty({count * plan.windows, plan.frames, n, width}, at::kFloat);
-  float* data = rows.mutable_data_ptr<float>();
-  const int64_t sample_size = plan.windows * plan.frames * n * width;
-
-  std::atomic<int64_t> next{0};
-  std::mutex mutex;
-  std::exception_ptr failure;
-  const auto work = [&] {
-    for (int64_t i = next++; i < count; i = next++) {
-      try {
-        load_sample(samples[i], checkpoint, plan, n * width, data + i * sample_size);
-      } catch (...) {
-        const std::lock_guard lock(mutex);
-        if (!failure) failure = with_row(samples[i].line);
-        next = count;
-      }
-    }
-  };
-  {
-    std::vector<std::jthread> workers;
-    for (int t = 1; t < std::min<int64_t>(threads, count); ++t) workers.emplace_back(work);
-    work();
-  }
-  if (failure) std::rethrow_exception(failure);
-  return rows;
+void Dataset::fail(const Row& row, const std::string& what) const {
+  const std::string place = row.line > 0 ? source_ + " line " + std::to_string(row.line)
+                                         : row.file.parent_path().string();
+  throw Error(ErrorKind::kFormat, place + ": " + what);
 }
 
 }  // namespace tome::cli

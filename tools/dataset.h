@@ -1,88 +1,69 @@
-// A folder of pictures or videos with labels.csv, and its way into patch rows.
+// A folder of labelled pictures or videos.
 #pragma once
-
-#include <ATen/core/Tensor.h>
 
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
-#include <map>
 #include <string>
 #include <vector>
 
-#include "checkpoint/checkpoint.h"
-
 namespace tome::cli {
-
-/// `folder`/labels.csv row by row. Its header names the columns; fields may be quoted, and blank
-/// lines and a byte-order mark are skipped.
-class LabelsFile {
- public:
-  /// @throws Error naming the file: not there, no header, a column of ours that occurs twice
-  explicit LabelsFile(const std::filesystem::path& folder);
-
-  const std::filesystem::path& path() const { return path_; }
-  const std::string& header() const { return header_; }
-  bool has(const std::string& column) const { return columns_.contains(column); }
-  /// Goes on to the next row; false at the end.
-  /// @throws Error naming file and line of a row with fewer fields than there are columns
-  bool next();
-  /// Of the current row; the column must be there.
-  const std::string& field(const std::string& column) const;
-  /// Throws an Error that names the file and the current line.
-  [[noreturn]] void fail(const std::string& what) const;
-  /// Number of the current row in the file.
-  int64_t line() const { return line_; }
-
- private:
-  std::filesystem::path path_;
-  std::ifstream in_;
-  std::string header_;
-  std::map<std::string, size_t> columns_;
-  size_t column_count_ = 0;
-  std::vector<std::string> fields_;
-  int64_t line_ = 1;
-};
 
 struct Sample {
   std::filesystem::path file;
   int64_t class_index = 0;
-  int64_t line = 0;  ///< of labels.csv; 0: unknown
+  int64_t line = 0;  ///< of labels.csv; 0: there is none
 };
 
-/// True if it is a picture that OpenCV reads.
-/// @throws Error naming the file and its row in labels.csv
-bool is_picture(const Sample& sample);
-
-/// Which column says the class, where labels.csv has both.
-enum class ClassColumn {
-  kIndex,  ///< `class_index`: what `labels` are is the model's affair
-  kLabel,  ///< `label`: `labels` were made of that column
+/// Who says what the classes are.
+enum class ClassOrder {
+  kModel,    ///< the model: a `class_index` counts its classes
+  kDataset,  ///< the folder, from whose label_names() the labels were made
 };
 
-/// Reads `folder`/labels.csv. Its columns are `file` and either `class_index` or `label` (then a
-/// name of `labels`); rows whose `split` is another than the one asked for are left out.
-///
-/// @param split  "" takes every row
-/// @param limit  at most this many samples, evenly spread over the rows; 0: all
-/// @throws Error naming file and line: a missing column, a label the model does not have, a class
-///   out of range, no sample at all
-std::vector<Sample> read_dataset(const std::filesystem::path& folder,
-                                 const std::vector<std::string>& labels, const std::string& split,
-                                 int64_t limit, ClassColumn prefer = ClassColumn::kIndex);
+/// A folder in one of two layouts: with labels.csv, whose columns are `file` and `class_index` or
+/// `label` (or both) and perhaps `split`; or, without that file, with a folder for each class,
+/// [split/]class/file. Names that begin with a dot and files beside class folders do not count;
+/// folders are splits where the first of them, by name, has nothing but folders in it.
+class Dataset {
+ public:
+  /// @throws Error naming file and line or the folder: neither layout, a missing column
+  explicit Dataset(const std::filesystem::path& folder);
 
-/// How a sample becomes requests.
-struct SamplePlan {
-  int64_t frames = 1;   ///< frames of one request
-  int64_t windows = 1;  ///< requests of one video, evenly spread; a picture is always one
-  int64_t stride = 1;   ///< frames between two frames of a window; 0: spread over the video
+  bool has_splits() const { return has_splits_; }
+
+  /// Names for a model that is to be trained: the distinct labels, sorted; of a labels.csv that has
+  /// numbers only, "class 0", "class 1" and so on to the largest, as a model without names has
+  /// them. Empty labels are left out: a split may have none.
+  /// @throws Error kFormat if there is no label, or one that is not UTF-8
+  std::vector<std::string> label_names() const;
+
+  /// Samples of `split` ("": of all), at most `limit`, evenly spread over the rows (0: all).
+  ///
+  /// @param labels  of the model. Folders whose names are others are its classes in sorted order
+  ///   (as torchvision's ImageFolder counts them) if there are as many of them, and stderr says so.
+  /// @throws Error naming file and line or folder: a label the model does not have, a class out of
+  ///   range, no sample at all
+  std::vector<Sample> samples(const std::vector<std::string>& labels, const std::string& split,
+                              int64_t limit, ClassOrder order) const;
+
+ private:
+  struct Row {
+    std::filesystem::path file;
+    std::string label, class_index, split;
+    int64_t line = 0;  // 0: of a folder
+  };
+  class Classes;
+
+  void read_labels_file();
+  void read_class_folders();
+  void read_class_folders_of(const std::filesystem::path& parent, const std::string& split);
+  [[noreturn]] void fail(const Row& row, const std::string& what) const;
+  [[noreturn]] void fail_empty(const std::string& split) const;
+
+  std::filesystem::path folder_;
+  std::string source_;  // what messages name: labels.csv or the folder
+  bool by_folder_ = false, has_splits_ = false, has_labels_ = false, has_indices_ = false;
+  std::vector<Row> rows_;
 };
-
-/// Decodes and pre-processes `samples`, several at a time. Stops at one that cannot be read: what
-/// is measured on the others would be another number.
-/// @throws Error naming the file and its row in labels.csv
-/// @return float32 [samples * plan.windows, plan.frames, n, 3 * p * p], patch rows
-at::Tensor load_samples(const std::vector<Sample>& samples, const Checkpoint& checkpoint,
-                        const SamplePlan& plan, int threads);
 
 }  // namespace tome::cli

@@ -234,7 +234,8 @@ void add_eval_command(CLI::App& app) {
   command->add_option("--model", settings->model, "model folder in Hugging Face layout")
       ->required();
   command->add_option("--data", settings->data,
-                      "folder with labels.csv: file, class_index or label, and split if you like");
+                      "folder with labels.csv (file, class_index or label, perhaps split), or with "
+                      "a folder for each class: [split/]class/file");
   command->add_option("--generator", settings->generated.generator,
                       "in place of --data: clips of the training's generator, camera-state");
   command->add_option("--pictures", settings->generated.pictures, "folders for the generator");
@@ -251,7 +252,7 @@ void add_eval_command(CLI::App& app) {
   command->add_option("--precision", settings->precision, "fp32, bf16, fp16, or several by commas")
       ->capture_default_str();
   command->add_option("--labels-file", settings->labels_file, "one label a line");
-  command->add_option("--split", settings->split, "only rows of this split");
+  command->add_option("--split", settings->split, "only samples of this split");
   const auto count = [&](const char* name, int64_t& value, int64_t least, const char* help) {
     command->add_option(name, value, help)
         ->check(CLI::Range(least, int64_t{1} << 30))

@@ -58,8 +58,9 @@ class GeneratedEvalSource : public EvalSource {
 std::unique_ptr<EvalSource> folder_eval_source(const std::string& folder, const std::string& split,
                                                int64_t limit, SamplePlan plan,
                                                const Checkpoint& checkpoint, int threads) {
-  return std::make_unique<FolderEvalSource>(read_dataset(folder, checkpoint.labels, split, limit),
-                                            plan, checkpoint, threads);
+  return std::make_unique<FolderEvalSource>(
+      Dataset(folder).samples(checkpoint.labels, split, limit, ClassOrder::kModel), plan,
+      checkpoint, threads);
 }
 
 std::unique_ptr<EvalSource> generated_eval_source(const GeneratedClips& clips, int64_t count,

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
-#include "dataset.h"
+#include "sample_rows.h"
 
 namespace tome::cli {
 
@@ -25,7 +25,7 @@ class EvalSource {
   virtual at::Tensor load(int64_t begin, int64_t end) = 0;
 };
 
-/// A folder with labels.csv, see read_dataset(). A folder of pictures has one window a sample.
+/// A folder, see Dataset. One of pictures has one window a sample.
 std::unique_ptr<EvalSource> folder_eval_source(const std::string& folder, const std::string& split,
                                                int64_t limit, SamplePlan plan,
                                                const Checkpoint& checkpoint, int threads);

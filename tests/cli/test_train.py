@@ -121,6 +121,28 @@ def test_a_folder_without_splits_is_all_for_training():
             assert_one_error_line(tome(*plain, option, "mine"), "no column 'split'", "'mine'")
 
 
+def test_class_folders_train_and_evaluate():
+    """[split/]class/file, as ImageNet's tools lay pictures out; no labels.csv."""
+    with tempfile.TemporaryDirectory() as scratch:
+        data, out = Path(scratch) / "data", Path(scratch) / "out"
+        for split, count in (("train", 6), ("val", 2)):
+            for grey, label in ((40, "dark"), (220, "light")):
+                (data / split / label).mkdir(parents=True)
+                for i in range(count):
+                    picture = b"P6 24 24 255\n" + bytes([grey + i] * 3) * 576
+                    (data / split / label / f"{i}.ppm").write_bytes(picture)
+        schedule = ["--steps", "60", "--lr", "1e-3", "--ema", "0.9"]
+        printed = tome_ok("train", "--data", data, "--out", out, *IMAGE, *schedule)
+        assert "r=0: top-1 1.0000" in printed, printed
+        assert json.loads((out / "config.json").read_text())["label_names"] == ["dark", "light"]
+        command = ["eval", "--model", out, "--json", "--data"]
+        for folder, split, images in ((data, ["--split", "val"], 4), (data / "train", [], 12)):
+            row = json.loads(tome_ok(*command, folder, *split))[0]
+            assert (row["images"], row["top1"]) == (images, 100), row
+        (data / "val/light").rename(data / "val/bright")
+        assert_one_error_line(tome(*command, data / "val"), "val/bright", "'bright'")
+
+
 def test_image_models_of_all_kinds_become_clip_models():
     """CLIP's have no bias where the patches are embedded, distilled ones have two heads."""
     own = [f"deit_distilled {i}" for i in range(4)]

@@ -8,10 +8,8 @@
 #include <iostream>
 #include <numeric>
 #include <opencv2/imgproc.hpp>
-#include <set>
 #include <system_error>
 
-#include "checkpoint/excerpt.h"
 #include "dataset.h"
 #include "media/colour.h"
 #include "media/geometry.h"
@@ -120,24 +118,6 @@ std::vector<int64_t> mirrored_labels(const std::vector<std::string>& labels) {
   return out;
 }
 
-std::vector<std::string> read_label_names(const std::filesystem::path& folder) {
-  cli::LabelsFile rows(folder);
-  std::set<std::string> names;
-  while (rows.has("label") && rows.next()) {
-    const std::string& name = rows.field("label");
-    if (name.empty()) continue;  // of a split without labels; read_dataset refuses it in others
-    if (!is_one_line(name)) {
-      rows.fail("found a label that is not UTF-8, or has control characters");
-    }
-    names.insert(name);
-  }
-  if (names.empty()) {
-    throw Error(ErrorKind::kFormat, "'" + rows.path().string() +
-                                        "' has no row with a 'label'; expected file,label[,split]");
-  }
-  return {names.begin(), names.end()};
-}
-
 FolderSource::FolderSource(FolderOptions options, std::vector<std::string> labels,
                            const ViTConfig& config, const PreprocessSpec& preprocess,
                            int64_t batch_size, uint64_t seed)
@@ -156,7 +136,8 @@ FolderSource::FolderSource(FolderOptions options, std::vector<std::string> label
   if (preprocess_.crop_mode == CropMode::kCenter) side = std::max(side, preprocess_.resize_short);
   video_options_ = {side, options_.frame_stride, config_.frames};
   for (const cli::Sample& sample :
-       cli::read_dataset(options_.folder, labels_, options_.split, 0, cli::ClassColumn::kLabel)) {
+       cli::Dataset(options_.folder)
+           .samples(labels_, options_.split, 0, cli::ClassOrder::kDataset)) {
     files_.push_back(sample.file);
     classes_.push_back(sample.class_index);
   }

@@ -1,4 +1,4 @@
-// Batches from a folder of pictures or videos with labels.csv.
+// Batches from a labelled folder of pictures or videos.
 #pragma once
 
 #include <atomic>
@@ -18,7 +18,7 @@ namespace tome::train {
 
 struct FolderOptions {
   std::filesystem::path folder;
-  std::string split;           ///< value of the split column; "" takes every row
+  std::string split;           ///< "" takes every sample
   bool augment = true;         ///< random crops, flips and places in time; else centre and middle
   int64_t frame_stride = 0;    ///< frames between two of a clip; 0: spread over the whole video
   double smallest_crop = 0.5;  ///< of the picture's area
@@ -31,11 +31,6 @@ struct FolderOptions {
 /// The label each label turns into when the picture is mirrored: "pan-left" and "pan-right" swap
 /// because both exist and differ in that word; the others stay.
 std::vector<int64_t> mirrored_labels(const std::vector<std::string>& labels);
-
-/// The distinct values of the label column of folder/labels.csv, sorted.
-/// Empty ones are left out: a split may have no labels.
-/// @throws Error kNotFound, kFormat if there is no label, or one that is not UTF-8
-std::vector<std::string> read_label_names(const std::filesystem::path& folder);
 
 /// Samples in a new random order each epoch, the last batch of an epoch filled from the next one.
 /// Videos are decoded when needed and kept, reduced, as long as the cache has room. A video that

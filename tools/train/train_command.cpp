@@ -149,10 +149,9 @@ Sources generator_sources(const TrainArguments& a, const Checkpoint& checkpoint)
   return sources;
 }
 
-Sources folder_sources(const TrainArguments& a, const Checkpoint& checkpoint) {
+Sources folder_sources(const TrainArguments& a, const Checkpoint& checkpoint, bool splits) {
   FolderOptions options;
-  // Without that column every row is for training, and nothing is left to evaluate on.
-  const bool splits = LabelsFile(a.data).has("split");
+  // Without splits every sample is for training, and nothing is left to evaluate on.
   const std::string eval_split = a.eval_split.value_or(splits ? "val" : "");
   options.folder = a.data;
   options.split = a.split.value_or(splits ? "train" : "");
@@ -240,14 +239,15 @@ void run_train(TrainArguments a) {
   a.options.optimizer.ema = a.ema;
   a.options.optimizer.weight_decay = a.weight_decay;
 
-  const std::vector<std::string> labels =
-      a.generator.empty() ? read_label_names(a.data) : camera_state_labels();
+  std::optional<Dataset> dataset;
+  if (a.generator.empty()) dataset.emplace(a.data);
+  const std::vector<std::string> labels = dataset ? dataset->label_names() : camera_state_labels();
   if (!a.init.empty()) {
     a.options.init_hash = file_hash(std::filesystem::path(a.init) / "model.safetensors");
   }
   const Checkpoint checkpoint = a.init.empty() ? make_checkpoint(a, labels) : start_from(a, labels);
-  const Sources sources =
-      a.generator.empty() ? folder_sources(a, checkpoint) : generator_sources(a, checkpoint);
+  const Sources sources = dataset ? folder_sources(a, checkpoint, dataset->has_splits())
+                                  : generator_sources(a, checkpoint);
   if (a.epochs > 0) a.options.steps = (a.epochs * sources.epoch + a.batch - 1) / a.batch;
   Trainer trainer(checkpoint, a.options, a.out);
   const int64_t reached = trainer.run(*sources.train, sources.eval.get(), sources.eval_batches);

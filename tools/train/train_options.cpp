@@ -69,11 +69,12 @@ void add_model_options(CLI::App& app, TrainArguments& a) {
 
 void add_data_options(CLI::App& app, TrainArguments& a) {
   OptionAdder add(app);
-  app.add_option("--data", a.data, "Folder with labels.csv (file,label[,split])");
-  app.add_option("--split", a.split,
-                 "Value of the split column to train on (train; without the column: every row)");
+  app.add_option("--data", a.data,
+                 "Folder with labels.csv (file, label or class_index, perhaps split), or with a "
+                 "folder for each class: [split/]class/file");
+  app.add_option("--split", a.split, "Split to train on (train; without splits: every sample)");
   app.add_option("--eval-split", a.eval_split,
-                 "Value to evaluate on (val; without the column: none); empty: none");
+                 "Split to evaluate on (val; without splits: none); empty: none");
   add.count("--frame-stride", a.frame_stride, int64_t{0}, kMostSamples,
             "Frames between two of a clip; 0 spreads them over the whole video")
       ->capture_default_str();

@@ -16,69 +16,9 @@
 namespace tome::train {
 namespace {
 
-/// The text of the error that `run` throws; fails the test if there is none.
-template <typename F>
-std::string error_of(F&& run) {
-  try {
-    run();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  ADD_FAILURE() << "no error";
-  return {};
-}
-
 TEST(MirroredLabels, LeftAndRightSwapWhereBothExist) {
   EXPECT_EQ(mirrored_labels({"steady", "pan-left", "pan-right", "left-over", "tilt-up"}),
             (std::vector<int64_t>{0, 2, 1, 3, 4}));
-}
-
-TEST_F(FolderTest, LabelNamesAreTheDistinctOnes) {
-  write_labels("file,label,split\na.avi,run,train\nb.avi,jump,train\nc.avi,run,val\n");
-  EXPECT_EQ(read_label_names(folder_), (std::vector<std::string>{"jump", "run"}));
-}
-
-TEST_F(FolderTest, LabelNamesAreReadAsSpreadsheetsWriteThem) {
-  write_labels("\xEF\xBB\xBFlabel,file\r\n\"up, down\",a.avi\r\n\r\n\"a \"\"b\"\"\",b.avi\r\n\n");
-  EXPECT_EQ(read_label_names(folder_), (std::vector<std::string>{"a \"b\"", "up, down"}));
-}
-
-TEST_F(FolderTest, ALabelThatNoModelCouldHoldIsNamedByItsLine) {
-  write_labels(
-      "file,label\na.avi,gehen\nb.avi,\xfc"
-      "ben\n");
-  EXPECT_NE(error_of([&] { read_label_names(folder_); }).find("labels.csv line 3: found a label"),
-            std::string::npos);
-  // Rows of a split that has no labels are no class.
-  write_labels("file,label,split\na.avi,gehen,train\nb.avi,,test\n");
-  EXPECT_EQ(read_label_names(folder_), std::vector<std::string>{"gehen"});
-  const auto read = [&](const char* split) { cli::read_dataset(folder_, {"gehen"}, split, 0); };
-  EXPECT_NO_THROW(read("train"));
-  EXPECT_NE(error_of([&] { read("test"); }).find("line 3"), std::string::npos);
-}
-
-TEST_F(FolderTest, ARowIsAsLongAsTheHeaderEvenIfNamesRepeat) {
-  write_labels("file,,,,label\na.png,x,y\n");
-  const auto read = [&] { cli::read_dataset(folder_, {"x"}, "", 0); };
-  const std::string text = error_of(read);
-  EXPECT_NE(text.find("line 2: found 3 fields, expected 5"), std::string::npos) << text;
-  EXPECT_THROW(read_label_names(folder_), Error);
-  write_labels("file,,,label\na.png,x,y,x\n");
-  EXPECT_EQ(cli::read_dataset(folder_, {"x"}, "", 0).size(), 1U);
-  for (const char* header : {"file,label,file", "file,label,label", "label,split,file,split"}) {
-    write_labels(std::string(header) + "\na,a,a,a\n");
-    EXPECT_NE(error_of(read).find("twice"), std::string::npos) << header;
-  }
-}
-
-TEST_F(FolderTest, TrainingGoesByTheLabelItsClassesWereMadeOf) {
-  write_video("v.avi", 8, false);
-  write_labels("file,class_index,label\nv.avi,0,y\n");
-  EXPECT_EQ(cli::read_dataset(folder_, {"x", "y"}, "", 0)[0].class_index, 0);
-  FolderOptions options;
-  options.folder = folder_;
-  const FolderSource source(options, {"x", "y"}, config_, preprocess_, 1, 3);
-  EXPECT_EQ(source.batch(0).labels[0].item<int64_t>(), 1);
 }
 
 TEST_F(FolderTest, APictureOfOnePixelHasACentre) {
@@ -277,7 +217,7 @@ TEST_F(FolderTest, EveryVideoOncePerEpoch) {
 
 TEST_F(FolderTest, AFolderWithoutClipsIsAnError) {
   write_labels("file,label,split\n");
-  EXPECT_THROW(read_label_names(folder_), Error);
+  EXPECT_THROW(cli::Dataset(folder_).label_names(), Error);
   EXPECT_THROW(make(true, {"x"}), Error);
   write_labels("file,label,split\na.avi,x,val\n");
   EXPECT_THROW(make(true, {"x"}), Error);
