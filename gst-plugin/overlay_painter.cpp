@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "gst_ptr.h"
+#include "label_places.h"
 
 namespace tome::gst {
 namespace {
@@ -79,6 +80,7 @@ class Canvas {
       : style_(style),
         width_(width),
         height_(height),
+        places_(width, height),
         scratch_(cairo_image_surface_create(CAIRO_FORMAT_ARGB32, 1, 1)),
         cairo_(cairo_create(scratch_.get())) {
     font_.reset(pango_font_description_from_string(style.font.c_str()));
@@ -150,8 +152,8 @@ class Canvas {
     // What is larger than the frame is cut off at its edge, before there is memory for it.
     const Size size{std::clamp(extents.width + 2 * padding(), 1, width_),
                     std::clamp(extents.height + 2 * padding(), 1, height_)};
-    const auto [x, y] = label.region ? beside(*label.region, size) : in_corner(size);
-    append(rectangle(x, y, size, [&](cairo_t* cairo) {
+    const Area place = label.region ? beside(*label.region, size) : in_corner(size);
+    append(rectangle(place.x, place.y, size, [&](cairo_t* cairo) {
       if (style_.shaded) {
         cairo_set_source_rgba(cairo, 0, 0, 0, kShade);
         cairo_paint(cairo);
@@ -162,20 +164,21 @@ class Canvas {
     }));
   }
 
-  std::pair<int, int> in_corner(Size size) const {
+  Area in_corner(Size size) {
     const int margin = padding();
     const Size room{width_ - size.width, height_ - size.height};
     int x = margin;
     if (style_.horizontal == HorizontalAlign::kCenter) x = room.width / 2;
     if (style_.horizontal == HorizontalAlign::kRight) x = room.width - margin;
     const int y = style_.vertical == VerticalAlign::kTop ? margin : room.height - margin;
-    return {std::clamp(x, 0, room.width), std::clamp(y, 0, room.height)};
+    const Area place{std::clamp(x, 0, room.width), std::clamp(y, 0, room.height), size.width,
+                     size.height};
+    places_.take(place);
+    return place;
   }
 
-  /// Above the box, or inside it at its top where there is no room above.
-  std::pair<int, int> beside(const std::array<int, 4>& box, Size size) const {
-    const int y = box[1] >= size.height ? box[1] - size.height : box[1];
-    return {std::clamp(box[0], 0, width_ - size.width), std::clamp(y, 0, height_ - size.height)};
+  Area beside(const std::array<int, 4>& box, Size size) {
+    return places_.beside({box[0], box[1], box[2], box[3]}, size.width, size.height);
   }
 
   /// Four thin rectangles: a picture as large as the box would be blended as a whole.
@@ -213,6 +216,7 @@ class Canvas {
   const OverlayStyle& style_;
   int width_, height_;
   int line_ = 1;  // thickness of a box
+  LabelPlaces places_;
   DrawingPtr<cairo_surface_t> scratch_;
   DrawingPtr<cairo_t> cairo_;
   DrawingPtr<PangoFontDescription> font_;
@@ -227,7 +231,12 @@ CompositionPtr OverlayPainter::paint(const std::vector<OverlayLabel>& labels,
   if (!same) {
     Canvas canvas(style, width, height);
     const size_t count = std::min(labels.size(), kMostRegions);
-    for (size_t i = 0; i < count; ++i) canvas.add(labels[i]);
+    // A corner is where it is: regions' texts make room for what stands there.
+    for (const bool in_corner : {true, false}) {
+      for (size_t i = 0; i < count; ++i) {
+        if (in_corner != labels[i].region.has_value()) canvas.add(labels[i]);
+      }
+    }
     last_ = canvas.take();
     labels_ = labels;
     style_ = style;

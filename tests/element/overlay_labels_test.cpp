@@ -1,6 +1,7 @@
 // What tomeoverlay writes, and where it puts it.
 #include <algorithm>
 
+#include "label_places.h"
 #include "overlay_fixture.h"
 
 namespace tome::testing {
@@ -95,6 +96,48 @@ TEST(OverlayPainter, PutsARegionsTextAboveItsBoxOrInsideAtTheTopOfTheFrame) {
     const int bottom = all[4].y + static_cast<int>(all[4].height);
     EXPECT_EQ(y == 200 ? bottom : all[4].y, y);
   }
+}
+
+bool touch(const Rectangle& a, const Rectangle& b) {
+  const auto end = [](int start, unsigned length) { return start + static_cast<int>(length); };
+  return a.x < end(b.x, b.width) && b.x < end(a.x, a.width) && a.y < end(b.y, b.height) &&
+         b.y < end(a.y, a.height);
+}
+
+TEST(OverlayPainter, TextsOfNeighboursStandBesideEachOther) {
+  // Eight people abreast, one above the other's legs, and the frame's own tags where the first is.
+  std::vector<OverlayLabel> labels;
+  for (int i = 0; i < 8; ++i) {
+    labels.push_back({"person walking 0.97\nperson 0.02", std::array{5 + 40 * i, 30, 60, 150}});
+  }
+  labels.push_back({"street 0.50", std::nullopt});
+  OverlayStyle style;
+  style.font = "Sans 8px";
+  OverlayPainter painter;
+  std::vector<Rectangle> texts = rectangles_of(painter.paint(labels, style, 640, 360).get());
+  ASSERT_EQ(texts.size(), 1U + 8 * 5);
+  std::erase_if(texts, [](const Rectangle& one) { return one.height < 5 || one.width < 5; });
+  ASSERT_EQ(texts.size(), 9U);
+  for (size_t i = 0; i < texts.size(); ++i) {
+    for (size_t j = 0; j < i; ++j) EXPECT_FALSE(touch(texts[i], texts[j])) << i << " and " << j;
+  }
+}
+
+TEST(LabelPlaces, ComeInTheirOrderAndCoverTheLeastWhereThereIsNoRoom) {
+  gst::LabelPlaces places(100, 100);
+  const gst::Area box{20, 40, 40, 40};
+  const auto next = [&] { return places.beside(box, 30, 10); };
+  EXPECT_EQ(next(), (gst::Area{20, 30, 30, 10})) << "above, from the left edge on";
+  EXPECT_EQ(next(), (gst::Area{20, 40, 30, 10})) << "inside: the right edge's is on the first";
+  EXPECT_EQ(next(), (gst::Area{20, 80, 30, 10})) << "below";
+  EXPECT_EQ(next(), (gst::Area{20, 70, 30, 10})) << "inside, at the bottom";
+  EXPECT_EQ(next(), (gst::Area{30, 30, 30, 10})) << "on one of four, by 20 of 30 columns";
+  places = gst::LabelPlaces(100, 100);
+  places.take({0, 30, 24, 10});
+  EXPECT_EQ(next(), (gst::Area{30, 30, 30, 10})) << "up to the right edge";
+  places = gst::LabelPlaces(100, 45);
+  EXPECT_EQ(places.beside({20, 5, 40, 40}, 30, 10), (gst::Area{20, 5, 30, 10})) << "no room above";
+  EXPECT_EQ(places.beside({20, 5, 40, 40}, 30, 10), (gst::Area{20, 35, 30, 10})) << "nor below";
 }
 
 TEST(OverlayPainter, StaysInTheFrameWhateverItsSizeAndTheBoxes) {
