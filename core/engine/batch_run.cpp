@@ -20,7 +20,7 @@ void Batcher::run_batch(const BatchKey& key) {
   }
   const bool failed = std::any_of(errors.begin(), errors.end(),
                                   [](const std::exception_ptr& error) { return error != nullptr; });
-  if (requests > 0 && !failed) learn_duration(requests, Clock::now() - started);
+  if (requests > 0 && !failed) batch_duration_.learn(requests, Clock::now() - started);
   SettledList list = settle_batch(errors);
   carry_out(list);
 }
@@ -155,17 +155,6 @@ Batcher::SettledList Batcher::settle_batch(const std::vector<std::exception_ptr>
   }
   for (const Slot& slot : finished) slot.task->stream->changed.notify_all();
   return list;
-}
-
-void Batcher::learn_duration(size_t requests, Clock::duration took) {
-  const Clock::duration known = batch_duration();
-  // A full batch takes no less than a part of one, and no more than as many parts as make it up.
-  const auto parts =
-      static_cast<double>(policy_.limits().batch_size) / static_cast<double>(requests);
-  const Clock::duration most = std::chrono::duration_cast<Clock::duration>(took * parts);
-  const Clock::duration seen = std::clamp(known, took, most);
-  const bool first = known == Clock::duration::zero();
-  batch_duration_ = (first ? most : (7 * known + seen) / 8).count();
 }
 
 }  // namespace tome

@@ -68,7 +68,7 @@ class LiveBatchers {
 }  // namespace
 
 Batcher::Batcher(BatchLimits limits, const std::function<OpenedSession()>& open)
-    : policy_(limits), memory_(limits.batch_size) {
+    : policy_(limits), memory_(limits.batch_size), batch_duration_(limits.batch_size) {
   std::promise<std::optional<Failure>> opened;
   std::future<std::optional<Failure>> result = opened.get_future();
   // The worker owns the promise: it may still be inside set_value when this function returns.
@@ -313,7 +313,7 @@ void Batcher::work(const std::function<OpenedSession()>& open,
     OpenedSession session = open();
     session_ = std::move(session.session);
     warm_up_ = std::move(session.warm_up);
-    batch_duration_ = session.batch_duration.count();
+    batch_duration_.set(session.batch_duration);
     if (session.most_requests > 0) memory_.refuse(2 * session.most_requests, Clock::now());
   } catch (...) {
     failure = describe_failure(std::current_exception());
@@ -335,7 +335,10 @@ void Batcher::serve() {
       continue;
     }
     const TimePoint now = Clock::now();
-    skip(lock, policy_.take_expired(now));
+    if (const auto late = policy_.take_expired(now); !late.empty()) {
+      skip(lock, late);
+      continue;  // it unlocked: what we were told meanwhile must be seen before we wait
+    }
     const BatchPolicy::Decision decision = policy_.decide(now, batch_number_, batch_duration());
     if (!decision.key) {
       if (decision.wake == TimePoint::max()) {

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/batch_duration.h"
 #include "engine/batch_policy.h"
 #include "engine/failure.h"
 #include "engine/memory_limit.h"
@@ -54,7 +55,9 @@ class Batcher {
 
   std::shared_ptr<StreamQueue> open_stream(const std::string& name, size_t max_pending,
                                            const ScoreOptions& scoring, BatchKey key);
-  /// Cancels what is pending and waits for what runs.
+  /// Cancels what is pending, and waits until the batch that runs reads none of the stream's pixels
+  /// and computes none of its results any more. What another thread was settling at that moment is
+  /// not waited for: its frame may be released, and its ticket become ready, after this returns.
   void close_stream(const std::shared_ptr<StreamQueue>& stream);
   /// Cancels what is pending. A ticket whose pixels are being read at this moment is cancelled as
   /// soon as they have been.
@@ -87,9 +90,7 @@ class Batcher {
   /// with the streams that are open now.
   Clock::duration longest_wait() const { return batch_duration() * round_length_.load(); }
   /// An average over the last full batches, pre-processing included.
-  Clock::duration batch_duration() const {
-    return Clock::duration(batch_duration_.load(std::memory_order_relaxed));
-  }
+  Clock::duration batch_duration() const { return batch_duration_.average(); }
 
  private:
   /// A task whose outcome is decided; carried out without the lock.
@@ -123,7 +124,6 @@ class Batcher {
   void keep_results(const BatchOutput& output, size_t begin, size_t end, double preprocess_ms,
                     double inference_ms, TimePoint started);
   SettledList settle_batch(const std::vector<std::exception_ptr>& errors);
-  void learn_duration(size_t requests, Clock::duration took);
   void cancel_pending(StreamQueue& stream, SettledList& list);
   static void settle(const std::shared_ptr<Task>& task, Outcome outcome,
                      const std::exception_ptr& error, SettledList& list);
@@ -142,7 +142,7 @@ class Batcher {
   int visitors_ = 0;  // threads in preprocess_one
   bool stopping_ = false, stopped_ = false;
   std::condition_variable stopped_changed_;
-  std::atomic<Clock::rep> batch_duration_ = 0;
+  BatchDuration batch_duration_;              // written by the worker
   std::atomic<Clock::rep> round_length_ = 1;  // the policy's; read without the lock
   std::thread worker_;
 };

@@ -138,15 +138,13 @@ typedef struct {
   uint32_t top_k;   /* >= 1 */
   double threshold; /* scores below are left out */
   TomeActivation activation;
-  uint32_t
-      clip_stride; /* frames between the starts of two windows; 0: clip length x frame stride */
+  uint32_t clip_stride;        /* frames between windows' starts; 0: clip length x frame stride */
   uint32_t frame_stride;       /* every n-th frame enters the window, >= 1 */
   uint32_t inference_interval; /* every n-th frame (or window, for clips) is classified, >= 1 */
   double smoothing;            /* exponential over results: weight of the past, [0, 1); 0: none */
   double static_threshold;     /* clips: merge patches that change by at most so many grey levels
                                   before the first block; negative: off */
-  uint32_t
-      max_pending; /* tickets in flight before submit blocks; 0: 2 x batch size + clip length */
+  uint32_t max_pending; /* tickets not ready when submit blocks; 0: 2 x batch size + clip length */
 } TomeStreamConfig;
 
 typedef struct {
@@ -198,7 +196,10 @@ typedef struct {
    * streams of the model run: on a CUDA device up to seconds. */
   TomeStatus (*stream_open)(TomeModel* model, const TomeStreamConfig* config, TomeStream** stream,
                             TomeError* error);
-  /* Cancels what is pending, waits for what runs. No submit may be in progress or follow. */
+  /* Cancels what is pending, and waits until no forward computes and nobody reads pixels for the
+   * stream. A ticket that another thread was settling at that moment, also by a flush, may become
+   * ready only after this returns, and its frame be released only then: wait for the ticket where
+   * that matters. No submit may be in progress or follow. */
   void (*stream_close)(TomeStream* stream);
   /* New r spec, from the next batch on. A bad spec changes nothing. */
   TomeStatus (*stream_set_schedule)(TomeStream* stream, const char* schedule, TomeError* error);

@@ -24,26 +24,30 @@ template <class T>
 class SharedCache {
  public:
   /// @param content   what the key stands for
-  /// @param make      called without a lock; if it throws, all who wait throw an Error that says
-  /// the
-  ///   same, and nothing stays
+  /// @param make      called without a lock; if it throws, nothing stays and all who wait throw an
+  ///   Error that says the same
   /// @param conflict  called (it should throw) with the content that the key stands for already, if
   ///   that is another one
   std::shared_ptr<T> acquire(const std::string& key, const std::string& content,
                              const std::function<std::shared_ptr<T>()>& make,
                              const std::function<void(const std::string&)>& conflict) {
     std::promise<Made> promise;
+    std::shared_ptr<T> live;  // outlives the lock: it may be the last by now
     {
       std::unique_lock lock(mutex_);
       forget_expired();
       if (const auto found = entries_.find(key); found != entries_.end()) {
-        if (found->second.content != content) conflict(found->second.content);
-        if (auto live = found->second.value.lock()) return live;
+        // The only look at `value`, for its last user may let go at any moment.
+        live = found->second.value.lock();
         const auto making = found->second.making;
-        lock.unlock();
-        const Made& made = making.get();
-        if (made.failure) throw Error(made.failure->kind, made.failure->text);
-        return made.value;
+        if (live || making.valid()) {
+          if (found->second.content != content) conflict(found->second.content);
+          if (live) return live;
+          lock.unlock();
+          const Made& made = making.get();
+          if (made.failure) throw Error(made.failure->kind, made.failure->text);
+          return made.value;
+        }
       }
       entries_[key] = {content, {}, promise.get_future().share()};
     }

@@ -43,7 +43,7 @@ class Stream {
  public:
   /// @throws Error kSettings naming the setting, what was found and what was expected
   Stream(std::shared_ptr<ModelInstance> model, const StreamConfig& config);
-  ~Stream();  ///< cancels what is pending, waits for what runs
+  ~Stream();  ///< as Batcher::close_stream
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
 

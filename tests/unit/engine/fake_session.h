@@ -215,4 +215,13 @@ inline std::shared_ptr<Ticket> submit(Stream& stream, int tag, const FrameOption
   return stream.submit(tagged_frame(tag), options);
 }
 
+/// Shuts the door of the forward and sends one request there, so that what is submitted next waits.
+inline std::shared_ptr<Ticket> occupy(const FakeModel& model, Stream& stream, int tag = 0) {
+  const int before = model.device->forward_door.arrivals();
+  model.device->forward_door.shut();
+  auto ticket = submit(stream, tag);
+  model.device->forward_door.wait_arrivals(before + 1);
+  return ticket;
+}
+
 }  // namespace tome::testing

@@ -13,6 +13,7 @@ namespace tome {
 namespace {
 
 using testing::FakeModel;
+using testing::occupy;
 using testing::RanBatch;
 using testing::stream_config;
 using testing::submit;
@@ -24,15 +25,6 @@ Tags tags(const RanBatch& batch) {
   Tags found;
   for (const auto& request : batch.requests) found.push_back(request.back());
   return found;
-}
-
-/// Shuts the door of the forward and sends one request there, so that what is submitted next waits.
-std::shared_ptr<Ticket> occupy(const FakeModel& model, Stream& stream, int tag = 0) {
-  const int before = model.device->forward_door.arrivals();
-  model.device->forward_door.shut();
-  auto ticket = submit(stream, tag);
-  model.device->forward_door.wait_arrivals(before + 1);
-  return ticket;
 }
 
 TEST(Stream, ResultOfOneFrame) {
