@@ -4,6 +4,7 @@
 #include <cmath>
 #include <utility>
 
+#include "media/pixel_layout.h"
 #include "tome_error.h"
 
 namespace tome {
@@ -25,30 +26,6 @@ void check(const StreamConfig& config) {
   if (std::isnan(config.threshold)) refuse("threshold", "NaN", "a number");
 }
 
-int planes_of(PixelFormat format) {
-  switch (format) {
-    case PixelFormat::kNv12:
-    case PixelFormat::kP010:
-      return 2;
-    case PixelFormat::kI420:
-      return 3;
-    default:
-      return 1;
-  }
-}
-
-void check(const Frame& frame) {
-  if (frame.width <= 0 || frame.height <= 0) {
-    refuse("frame", std::to_string(frame.width) + "x" + std::to_string(frame.height) + " pixels",
-           "at least 1x1");
-  }
-  for (int i = 0; i < planes_of(frame.format); ++i) {
-    if (frame.planes[static_cast<size_t>(i)].data == nullptr) {
-      refuse("frame", "no pixels in plane " + std::to_string(i), "a plane");
-    }
-  }
-}
-
 std::shared_ptr<Ticket> settled_ticket(Outcome outcome) {
   auto ticket = std::make_shared<Ticket>();
   ticket->complete(outcome);
@@ -66,6 +43,8 @@ ScoreOptions score_options(const StreamConfig& config, const ModelDescription& m
 
 }  // namespace
 
+// Agrees with clip() in gst-plugin/region_tracker.cpp, which counts on a result for each region
+// that it leaves.
 std::optional<Region> cut_region(const Region& region, int32_t width, int32_t height) {
   if (region.x == 0 && region.y == 0 && region.width == 0 && region.height == 0) return region;
   // 64 bits: a region near the end of the 32-bit range must not wrap around into the frame.
@@ -102,7 +81,7 @@ Stream::Stream(std::shared_ptr<ModelInstance> model, const StreamConfig& config)
 Stream::~Stream() { model_->batcher().close_stream(queue_); }
 
 std::shared_ptr<Ticket> Stream::submit(Frame frame, const FrameOptions& options) {
-  check(frame);
+  check_not_empty(frame);
   if (is_clip() && options.regions) {
     refuse("inference-region", "regions of a clip",
            "the full frame, or a model with clip-length 1");

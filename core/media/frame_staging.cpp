@@ -15,15 +15,9 @@ namespace {
 size_t aligned(size_t bytes) { return (bytes + 255) / 256 * 256; }
 
 /// Rows [first, end) of a plane that a region covers.
-std::pair<int64_t, int64_t> rows_of(LayoutKind kind, int plane, const Region& region) {
+std::pair<int64_t, int64_t> rows_of(int plane, const Region& region) {
   const int64_t first = region.y, end = first + region.height;
-  const bool half = plane > 0 && (kind == LayoutKind::kSemiPlanar || kind == LayoutKind::kPlanar);
-  return half ? std::pair{first / 2, (end + 1) / 2} : std::pair{first, end};
-}
-
-int plane_count(LayoutKind kind) {
-  if (kind == LayoutKind::kPlanar) return 3;
-  return kind == LayoutKind::kSemiPlanar ? 2 : 1;
+  return plane > 0 ? std::pair{first / 2, (end + 1) / 2} : std::pair{first, end};
 }
 
 }  // namespace
@@ -53,7 +47,7 @@ void FrameStaging::add(const Frame& frame) {
   item.table = table_of(item.plan.get());
   for (int i = 0; frame.memory == MemoryKind::kHost && i < plane_count(kind); ++i) {
     const Plane& plane = frame.planes[i];
-    const auto [first, end] = rows_of(kind, i, item.region);
+    const auto [first, end] = rows_of(i, item.region);
     const auto begin = static_cast<size_t>(first * plane.stride);
     const auto wanted = static_cast<size_t>((end - first) * plane.stride);
     // The last row may end before its stride does.

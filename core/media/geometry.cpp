@@ -29,8 +29,8 @@ Size keep_ratio(int64_t width, int64_t height, Size box, bool inside) {
   return {scaled(width), scaled(height)};
 }
 
-// torchvision's CenterCrop: pads first (the odd pixel goes right and below), then int(round(x /
-// 2)).
+// torchvision's CenterCrop: pads first (the odd pixel goes right and below), then cuts from
+// int(round(x / 2)) on.
 AxisPlacement centre(int64_t source, int64_t resized, int32_t input, bool rounds_down) {
   if (resized < input) {
     const auto count = static_cast<int32_t>(resized);

@@ -36,10 +36,6 @@ std::string size_text(int64_t width, int64_t height) {
 
 void check_plane(const Frame& frame, int index, int64_t row_bytes, int64_t rows) {
   const Plane& plane = frame.planes[index];
-  if (plane.data == nullptr) {
-    bad_plane(frame, index, "is missing",
-              std::to_string(rows) + " rows of " + std::to_string(row_bytes) + " bytes");
-  }
   if (rows > 1 && plane.stride < row_bytes) {
     bad_plane(frame, index, "has a stride of " + std::to_string(plane.stride) + " bytes",
               "at least " + std::to_string(row_bytes));
@@ -58,26 +54,18 @@ void check_plane(const Frame& frame, int index, int64_t row_bytes, int64_t rows)
   }
 }
 
+int64_t row_bytes_of(const PixelLayout& layout, int plane, int64_t width) {
+  const int64_t pairs = (width + 1) / 2;
+  if (layout.kind == LayoutKind::kMacropixel) return pairs * 4;
+  if (plane == 0) return width * layout.bytes;
+  return pairs * layout.bytes * (layout.kind == LayoutKind::kSemiPlanar ? 2 : 1);
+}
+
 void check_planes(const Frame& frame) {
   const PixelLayout& layout = layout_of(frame.format);
-  const int64_t width = frame.width, height = frame.height;
-  const int64_t half_width = (width + 1) / 2, half_height = (height + 1) / 2;
-  switch (layout.kind) {
-    case LayoutKind::kPacked:
-      check_plane(frame, 0, width * layout.bytes, height);
-      break;
-    case LayoutKind::kSemiPlanar:
-      check_plane(frame, 0, width * layout.bytes, height);
-      check_plane(frame, 1, half_width * 2 * layout.bytes, half_height);
-      break;
-    case LayoutKind::kPlanar:
-      check_plane(frame, 0, width, height);
-      check_plane(frame, 1, half_width, half_height);
-      check_plane(frame, 2, half_width, half_height);
-      break;
-    case LayoutKind::kMacropixel:
-      check_plane(frame, 0, half_width * 4, height);
-      break;
+  for (int i = 0; i < plane_count(layout.kind); ++i) {
+    const int64_t rows = i == 0 ? frame.height : (int64_t{frame.height} + 1) / 2;
+    check_plane(frame, i, row_bytes_of(layout, i, frame.width), rows);
   }
 }
 
@@ -93,11 +81,26 @@ const PixelLayout& layout_of(PixelFormat format) {
   return kLayouts[index];
 }
 
-Region checked_region(const Frame& frame) {
+int plane_count(LayoutKind kind) {
+  if (kind == LayoutKind::kPlanar) return 3;
+  return kind == LayoutKind::kSemiPlanar ? 2 : 1;
+}
+
+void check_not_empty(const Frame& frame) {
   if (frame.width <= 0 || frame.height <= 0) {
     throw Error(ErrorKind::kSettings, "frame is empty: " + size_text(frame.width, frame.height) +
                                           ", expected at least 1x1");
   }
+  const int planes = plane_count(layout_of(frame.format).kind);
+  for (int i = 0; i < planes; ++i) {
+    if (frame.planes[i].data == nullptr) {
+      bad_plane(frame, i, "is missing", "pixels in each of " + std::to_string(planes));
+    }
+  }
+}
+
+Region checked_region(const Frame& frame) {
+  check_not_empty(frame);
   if (frame.memory != MemoryKind::kHost) {
     throw Error(ErrorKind::kDevice,
                 "frame lies in CUDA memory, expected host memory: this build's pre-processing "

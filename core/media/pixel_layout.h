@@ -26,6 +26,14 @@ struct PixelLayout {
 /// @throws Error kFormat for a value that is no PixelFormat
 const PixelLayout& layout_of(PixelFormat format);
 
+/// 1 to 3. Planes after the first hold the chroma of 4:2:0, half as many rows.
+int plane_count(LayoutKind kind);
+
+/// Whether there is anything to look at; not how much, nor where.
+/// @throws Error kSettings for an empty frame, kFormat for one of an unknown format or without the
+///   planes of its format
+void check_not_empty(const Frame& frame);
+
 /// The part of the frame to look at, in pixels, never empty.
 /// @throws Error kSettings for an empty frame or a region that is not inside it, kFormat for planes
 ///   that are missing or too small, kDevice for pixels outside host memory

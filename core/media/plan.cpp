@@ -39,9 +39,9 @@ FilterAxis luma_axis(const AxisPlacement& placement) {
 // Note [Where chroma samples lie]
 // A subsampled chroma sample lies on the even luma column of its pair (MPEG-2, H.264 and H.265 by
 // default, and always for 4:2:2), and between the two luma rows. In units of chroma samples, whose
-// centres are at i + 1/2, luma coordinate x is therefore x / 2 + 1/4, and luma coordinate y is y
-// / 2. JPEG's samples between the columns would be a quarter of a sample, half a pixel of the
-// frame, to the right: far below one pixel of the model's input where frames are reduced.
+// centres are at i + 1/2, luma coordinates x and y are therefore x / 2 + 1/4 and y / 2. JPEG's
+// samples between the columns would be a quarter of a sample, half a pixel of the frame, to the
+// right: far below one pixel of the model's input where frames are reduced.
 FilterAxis chroma_axis(const AxisPlacement& placement, bool odd, double shift) {
   const int64_t samples = (placement.source + (odd ? 1 : 0) + 1) / 2;
   return {samples,           (odd ? 0.5 : 0.0) + shift, static_cast<double>(placement.source) / 2.0,
