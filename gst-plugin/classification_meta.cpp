@@ -12,26 +12,26 @@ void set_array(GstStructure* structure, const char* field, Value& array) {
 void append_int(Value& array, int number) {
   Value value(G_TYPE_INT);
   g_value_set_int(value.get(), number);
-  gst_value_array_append_value(array.get(), value.get());
+  gst_value_array_append_and_take_value(array.get(), value.get());
 }
 
 void append_string(Value& array, const std::string& text) {
   Value value(G_TYPE_STRING);
   g_value_set_string(value.get(), text.c_str());
-  gst_value_array_append_value(array.get(), value.get());
+  gst_value_array_append_and_take_value(array.get(), value.get());
 }
 
 void append_double(Value& array, double number) {
   Value value(G_TYPE_DOUBLE);
   g_value_set_double(value.get(), number);
-  gst_value_array_append_value(array.get(), value.get());
+  gst_value_array_append_and_take_value(array.get(), value.get());
 }
 
 void append_results(Value& array, std::span<const Classification> results) {
   for (const auto& result : results) {
     Value value(GST_TYPE_STRUCTURE);
     g_value_take_boxed(value.get(), to_structure(result).release());
-    gst_value_array_append_value(array.get(), value.get());
+    gst_value_array_append_and_take_value(array.get(), value.get());
   }
 }
 

@@ -70,8 +70,10 @@ void ClassifyElement::post_warning(const Failure& failure) {
   post(element_, GST_MESSAGE_WARNING, failure);
 }
 
-bool ClassifyElement::open() {
-  if (auto failure = session_.open(settings())) {
+bool ClassifyElement::open() { return open_model(settings()); }
+
+bool ClassifyElement::open_model(const Settings& settings) {
+  if (auto failure = session_.open(settings)) {
     post_error(*failure);
     return false;
   }
@@ -80,9 +82,9 @@ bool ClassifyElement::open() {
 }
 
 bool ClassifyElement::start() {
-  // The application may have changed the model since NULL->READY.
-  if (!open()) return false;
   running_ = settings();
+  // The application may have changed the model since NULL->READY.
+  if (!open_model(running_)) return false;
   if (running_.region == InferenceRegion::kRoiList && session_.info().clip_length > 1) {
     post_error({TOME_ERROR_SETTINGS,
                 "inference-region=roi-list found together with clips of " +
@@ -98,10 +100,14 @@ bool ClassifyElement::start() {
     post_error(*failure);
     return false;
   }
+  apply_late_schedule();
   queue_.set_depth(depth_);
   regions_.configure(running_.object_class, running_.reclassify_interval);
   stats_.reset();
   lateness_.reset();
+  promised_latency_.reset();
+  frame_duration_ = GST_CLOCK_TIME_NONE;
+  frame_size_.reset();
   held_.clear();
   error_posted_ = false;
   have_info_ = cuda_memory_ = detour_told_ = reverse_told_ = live_known_ = undrained_ = false;
@@ -109,6 +115,18 @@ bool ClassifyElement::start() {
   last_pts_ = GST_CLOCK_TIME_NONE;
   gst_segment_init(&segment_, GST_FORMAT_UNDEFINED);
   return true;
+}
+
+/// A tome-r that was set while the stream opened found none to check it or to change.
+void ClassifyElement::apply_late_schedule() {
+  MaybeFailure refused;
+  {
+    const std::scoped_lock lock(settings_mutex_);
+    if (settings_.tome_r == running_.tome_r) return;
+    refused = session_.set_schedule(settings_.tome_r);
+    if (refused) settings_.tome_r = running_.tome_r;
+  }
+  if (refused) post_warning(*refused);
 }
 
 void ClassifyElement::stop() {
@@ -122,7 +140,7 @@ void ClassifyElement::close() {
 }
 
 bool ClassifyElement::set_property(guint id, const GValue* value) {
-  Outcome refused;
+  MaybeFailure refused;
   {
     const std::scoped_lock lock(settings_mutex_);
     Settings changed = settings_;

@@ -18,6 +18,7 @@
 #include "cuda_input.h"
 #include "lateness.h"
 #include "ordered_queue.h"
+#include "promised_latency.h"
 #include "region_tracker.h"
 
 namespace tome::gst {
@@ -30,9 +31,9 @@ namespace tome::gst {
 //  - any other, at any time, several at once: FLUSH_START, queries that are not serialized, and
 //    what comes from downstream (LATENCY and other queries, QOS, RECONFIGURE).
 // Members say which of the first three may touch them. What two touch, or any of the fourth kind,
-// is atomic or guards itself (queue, session, lateness, regions, stats, cuda). State changes run
-// while neither pad's thread does, except for the wake-up in activate_sink and activate_src.
-// FLUSH_STOP runs while the task is paused.
+// is atomic or guards itself (queue, session, lateness, latency, regions, stats, cuda). State
+// changes run while neither pad's thread does, except for the wake-up in activate_sink and
+// activate_src. FLUSH_STOP runs while the task is paused.
 
 // Note [Who starts and pauses the task]
 // The task pauses itself when the queue's state is not GST_FLOW_OK any more, and FLUSH_STOP or
@@ -80,8 +81,8 @@ class ClassifyElement {
   void notice_jump(GstBuffer* buffer);
   void notice_direction(double rate);
   bool is_backwards_clip();
-  Outcome submit(BufferItem& item);
-  Outcome submit_nothing(BufferItem& item);
+  MaybeFailure submit(BufferItem& item);
+  MaybeFailure submit_nothing(BufferItem& item);
   std::optional<TomeFrame> map(GstBuffer* buffer, std::vector<TomeRegion> regions,
                                std::string& error);
   void judge_urgency(GstBuffer* buffer, int64_t arrival, TomeFrame& frame);
@@ -112,6 +113,9 @@ class ClassifyElement {
   void pause_unless_resumed();
   bool stop_flow(GstFlowReturn flow);
   void give_up(GstFlowReturn flow);
+
+  bool open_model(const Settings& settings);
+  void apply_late_schedule();
 
   // classify_queries.cpp
   bool query_default(GstPad* pad, GstQuery* query);
@@ -149,11 +153,11 @@ class ClassifyElement {
 
   OrderedQueue queue_;
   Lateness lateness_;
+  PromisedLatency promised_latency_;
   RegionTracker regions_;
   ClassifyStats stats_;
   std::atomic<bool> error_posted_{false};
   std::atomic<GstClockTime> frame_duration_{GST_CLOCK_TIME_NONE};
-  std::atomic<GstClockTime> reported_latency_{0};
   std::atomic<bool> awaits_ticket_{false};  // the task
 
   std::mutex task_mutex_;              // see Note [Who starts and pauses the task]

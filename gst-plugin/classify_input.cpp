@@ -62,7 +62,7 @@ GstFlowReturn ClassifyElement::chain(Ptr<GstBuffer> buffer) {
   if (item.restart) regions_.restart();
   item.buffer = std::move(buffer);
   if (auto failure = submit(item)) {
-    if (queue_.flow() != GST_FLOW_OK) return queue_.flow();
+    if (const GstFlowReturn flow = queue_.flow(); flow != GST_FLOW_OK) return refused_buffer(flow);
     post_error(*failure);
     return GST_FLOW_ERROR;
   }
@@ -70,8 +70,9 @@ GstFlowReturn ClassifyElement::chain(Ptr<GstBuffer> buffer) {
 }
 
 GstFlowReturn ClassifyElement::refused_buffer(GstFlowReturn flow) {
-  // What comes when downstream wants buffers again does not continue what it has had.
-  if (flow == GST_FLOW_EOS) restart_ = true;
+  // What comes when downstream wants buffers again does not continue what was before this one, and
+  // neither a flag nor a region of this one may count as dealt with.
+  if (flow != GST_FLOW_OK) restart_ = true;
   return flow;
 }
 
@@ -85,7 +86,7 @@ GstFlowReturn ClassifyElement::enqueue(Item& item) {
   return flow;
 }
 
-Outcome ClassifyElement::submit(BufferItem& item) {
+MaybeFailure ClassifyElement::submit(BufferItem& item) {
   if (is_backwards_clip()) return std::nullopt;
   std::vector<TomeRegion> regions;
   std::string error;
@@ -111,7 +112,7 @@ Outcome ClassifyElement::submit(BufferItem& item) {
 
 /// A frame without a region counts for inference-interval like any other, so the core is given one:
 /// a single pixel, because nobody looks at it.
-Outcome ClassifyElement::submit_nothing(BufferItem& item) {
+MaybeFailure ClassifyElement::submit_nothing(BufferItem& item) {
   if (running_.inference_interval <= 1) return std::nullopt;
   static constexpr uint8_t kPixel = 0;
   TomeFrame frame{};
@@ -186,7 +187,7 @@ GstFlowReturn ClassifyElement::flush_stop(Ptr<GstEvent> event) {
   queue_.clear(src_);
   regions_.forget();
   regions_.recount();
-  lateness_.reset();
+  lateness_.flushed();
   held_.clear();
   restart_ = true;
   undrained_ = false;

@@ -198,11 +198,7 @@ void ClassifyElement::post_skip(GstBuffer* buffer) {
 }
 
 void ClassifyElement::announce_latency() {
-  // Asking the pipeline to redistribute latency glitches live playback, so only a real change
-  // counts.
-  const GstClockTime reported = reported_latency_;
-  if (reported == 0 || own_latency() <= reported + reported / 4) return;
-  reported_latency_ = own_latency();
+  if (!promised_latency_.announce(own_latency(), monotonic_now())) return;
   gst_element_post_message(element_, gst_message_new_latency(GST_OBJECT(element_)));
 }
 

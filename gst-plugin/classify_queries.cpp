@@ -29,7 +29,7 @@ bool ClassifyElement::answer_latency(GstQuery* query) {
   gst_query_parse_latency(query, &live, &min, &max);
   lateness_.set_live(live != FALSE);
   const GstClockTime own = own_latency();
-  reported_latency_ = own;
+  promised_latency_.answered(own);
   const GstClockTime duration = frame_duration_;
   const GstClockTime held = GST_CLOCK_TIME_IS_VALID(duration) ? depth_ * duration : 0;
   if (GST_CLOCK_TIME_IS_VALID(max)) max += std::max(own, held);
@@ -105,6 +105,7 @@ bool ClassifyElement::src_event(Ptr<GstEvent> event) {
       GstClockTime latency = 0;
       gst_event_parse_latency(event.get(), &latency);
       lateness_.set_pipeline_latency(latency);
+      promised_latency_.distributed();
       break;
     }
     case GST_EVENT_RECONFIGURE:

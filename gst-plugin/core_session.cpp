@@ -24,12 +24,31 @@ Failure failure(const TomeError& error) {
 
 const char* or_null(const std::string& text) { return text.empty() ? nullptr : text.c_str(); }
 
-/// Whether two settings ask for the same model.
-bool same_model(const Settings& a, const Settings& b) {
-  return a.model == b.model && a.labels_file == b.labels_file && a.device == b.device &&
-         a.precision == b.precision && a.instance_id == b.instance_id &&
-         a.batch_size == b.batch_size && a.batch_timeout_ms == b.batch_timeout_ms &&
-         a.threads == b.threads && a.clip_length == b.clip_length;
+ModelRequest request_of(const Settings& settings) {
+  return {settings.model.empty() ? default_model_folder() : settings.model,
+          settings.labels_file,
+          settings.device,
+          precision_name(settings.precision),
+          settings.instance_id,
+          settings.batch_size,
+          settings.batch_timeout_ms,
+          settings.threads,
+          settings.clip_length};
+}
+
+/// Valid as long as `request`.
+TomeModelConfig config_of(const ModelRequest& request) {
+  TomeModelConfig config{};
+  config.model = request.folder.c_str();
+  config.labels_file = or_null(request.labels_file);
+  config.device = request.device.c_str();
+  config.precision = request.precision.c_str();
+  config.instance_id = or_null(request.instance_id);
+  config.batch_size = request.batch_size;
+  config.batch_timeout_ms = request.batch_timeout_ms;
+  config.threads = request.threads;
+  config.clip_length = static_cast<int32_t>(request.clip_length);
+  return config;
 }
 
 }  // namespace
@@ -49,10 +68,20 @@ CoreSession::~CoreSession() {
   close();
 }
 
-Outcome CoreSession::open(const Settings& settings) {
-  if (model_ != nullptr && same_model(settings, opened_with_))
-    return check_schedule(settings.tome_r);
-  close();
+MaybeFailure CoreSession::open(const Settings& settings) {
+  const ModelRequest request = request_of(settings);
+  const bool stays = model_ != nullptr && request == opened_;
+  if (!stays) {
+    close();
+    if (auto failed = load()) return failed;
+    if (auto failed = acquire(request)) return failed;
+  }
+  auto bad = check_schedule(settings.tome_r);
+  if (bad && !stays) close();
+  return bad;
+}
+
+MaybeFailure CoreSession::load() {
   const CoreLibrary library = load_core();
   if (library.api == nullptr) return Failure{TOME_ERROR_NOT_FOUND, library.error};
   static std::once_flag once;
@@ -62,23 +91,16 @@ Outcome CoreSession::open(const Settings& settings) {
     library.api->set_log(log_to_gst, nullptr);
   });
   api_ = library.api;
+  return std::nullopt;
+}
 
-  const std::string folder = settings.model.empty() ? default_model_folder() : settings.model;
-  if (folder.empty()) {
+MaybeFailure CoreSession::acquire(const ModelRequest& request) {
+  if (request.folder.empty()) {
     return Failure{TOME_ERROR_SETTINGS,
                    "Property 'model' is not set, and the default model (camera-state) is not "
                    "installed: expected a folder with config.json and model.safetensors"};
   }
-  TomeModelConfig config{};
-  config.model = folder.c_str();
-  config.labels_file = or_null(settings.labels_file);
-  config.device = settings.device.c_str();
-  config.precision = precision_name(settings.precision);
-  config.instance_id = or_null(settings.instance_id);
-  config.batch_size = settings.batch_size;
-  config.batch_timeout_ms = settings.batch_timeout_ms;
-  config.threads = settings.threads;
-  config.clip_length = static_cast<int32_t>(settings.clip_length);
+  const TomeModelConfig config = config_of(request);
   TomeError error{};
   TomeModel* model = nullptr;
   if (api_->model_acquire(&config, &model, &error) != TOME_OK) return failure(error);
@@ -88,11 +110,7 @@ Outcome CoreSession::open(const Settings& settings) {
   }
   api_->model_info(model_, &info_);
   model_name_ = info_.name != nullptr ? info_.name : "";
-  opened_with_ = settings;
-  if (auto bad = check_schedule(settings.tome_r)) {
-    close();
-    return bad;
-  }
+  opened_ = request;
   return std::nullopt;
 }
 
@@ -102,7 +120,7 @@ void CoreSession::close() {
   model_ = nullptr;
 }
 
-Outcome CoreSession::start(const Settings& settings, const std::string& name, uint32_t depth) {
+MaybeFailure CoreSession::start(const Settings& settings, const std::string& name, uint32_t depth) {
   TomeStreamConfig config{};
   config.name = name.c_str();
   config.schedule = or_null(settings.tome_r);
@@ -133,7 +151,7 @@ void CoreSession::stop() {
   if (stream != nullptr) api_->stream_close(stream);
 }
 
-Outcome CoreSession::submit(const TomeFrame& frame, TicketPtr& ticket) {
+MaybeFailure CoreSession::submit(const TomeFrame& frame, TicketPtr& ticket) {
   TomeError error{};
   TomeTicket* made = nullptr;
   if (api_->submit(stream_, &frame, &made, &error) != TOME_OK) return failure(error);
@@ -141,7 +159,7 @@ Outcome CoreSession::submit(const TomeFrame& frame, TicketPtr& ticket) {
   return std::nullopt;
 }
 
-Outcome CoreSession::drain(TicketPtr& ticket) {
+MaybeFailure CoreSession::drain(TicketPtr& ticket) {
   TomeError error{};
   TomeTicket* made = nullptr;
   if (api_->drain(stream_, &made, &error) != TOME_OK) return failure(error);
@@ -159,7 +177,7 @@ void CoreSession::flush() {
   if (stream_ != nullptr) api_->flush(stream_);
 }
 
-Outcome CoreSession::set_schedule(const std::string& spec) {
+MaybeFailure CoreSession::set_schedule(const std::string& spec) {
   const std::scoped_lock lock(mutex_);
   if (stream_ == nullptr) return std::nullopt;
   const char* schedule = spec.empty() ? info_.default_schedule : spec.c_str();
@@ -178,7 +196,7 @@ int64_t CoreSession::longest_wait() const {
   return model_ != nullptr ? api_->model_longest_wait(model_) : 0;
 }
 
-Outcome CoreSession::check_schedule(const std::string& spec) const {
+MaybeFailure CoreSession::check_schedule(const std::string& spec) const {
   if (spec.empty()) return std::nullopt;
   TomeError error{};
   if (api_->model_effective_r(model_, spec.c_str(), nullptr, 0, &error) >= 0) return std::nullopt;

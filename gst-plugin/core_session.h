@@ -19,7 +19,7 @@ struct Failure {
 };
 
 /// Nothing on success.
-using Outcome = std::optional<Failure>;
+using MaybeFailure = std::optional<Failure>;
 
 /// Frees a ticket; one that is not ready yet (its stream was flushed just before) is waited for.
 struct TicketRelease {
@@ -27,6 +27,16 @@ struct TicketRelease {
   void operator()(TomeTicket* ticket) const;
 };
 using TicketPtr = std::unique_ptr<TomeTicket, TicketRelease>;
+
+/// What of the settings decides which model is open.
+struct ModelRequest {
+  std::string folder, labels_file, device, precision, instance_id;
+  unsigned batch_size = 0, batch_timeout_ms = 0;
+  int threads = 0;
+  unsigned clip_length = 0;
+
+  bool operator==(const ModelRequest&) const = default;
+};
 
 /// Model and stream of one element. open/close and start/stop are called from state changes,
 /// submit and drain from the streaming thread, flush, hurry and set_schedule from any.
@@ -39,23 +49,23 @@ class CoreSession {
 
   /// Loads the core if that has not happened yet, acquires the model and checks the r spec. A model
   /// that is open with the same settings stays.
-  Outcome open(const Settings& settings);
+  MaybeFailure open(const Settings& settings);
   void close();
 
   /// Opens the stream; `depth` is the most tickets in flight.
-  Outcome start(const Settings& settings, const std::string& name, uint32_t depth);
+  MaybeFailure start(const Settings& settings, const std::string& name, uint32_t depth);
   void stop();
 
-  Outcome submit(const TomeFrame& frame, TicketPtr& ticket);
+  MaybeFailure submit(const TomeFrame& frame, TicketPtr& ticket);
   /// `ticket` stays empty if no window is left to classify.
-  Outcome drain(TicketPtr& ticket);
+  MaybeFailure drain(TicketPtr& ticket);
   /// Nothing more is submitted until a ticket is ready: batches do not wait to fill.
   /// No effect when no stream is open.
   void hurry();
   /// Cancels what is pending; no effect when no stream is open.
   void flush();
   /// Checks the spec and, if a stream is open, makes it its schedule.
-  Outcome set_schedule(const std::string& spec);
+  MaybeFailure set_schedule(const std::string& spec);
 
   const TomeCoreApi* api() const { return api_; }
   /// As the core describes the open model. Strings live until close().
@@ -66,15 +76,20 @@ class CoreSession {
   int64_t longest_wait() const;
 
  private:
-  Outcome check_schedule(const std::string& spec) const;
+  MaybeFailure load();
+  MaybeFailure acquire(const ModelRequest& request);
+  MaybeFailure check_schedule(const std::string& spec) const;
 
   const TomeCoreApi* api_ = nullptr;
-  mutable std::mutex mutex_;  // guards model_ and stream_ against set_schedule and queries
+  // Held where a state change writes model_ and stream_, and where threads read them that a state
+  // change does not wait for: flush, hurry, set_schedule and the durations. submit and drain do
+  // without, since no state change runs while the streaming thread does.
+  mutable std::mutex mutex_;
   TomeModel* model_ = nullptr;
   TomeStream* stream_ = nullptr;
   TomeModelInfo info_{};
   std::string model_name_;
-  Settings opened_with_;
+  ModelRequest opened_;  // what model_ was made for
 };
 
 }  // namespace tome::gst

@@ -22,6 +22,13 @@ std::optional<GstClockTime> current_running_time(GstElement* element) {
 
 void Lateness::reset() {
   const std::scoped_lock lock(mutex_);
+  live_ = waits_for_clock_ = false;
+  pipeline_latency_ = asked_latency_ = 0;
+  earliest_ = GST_CLOCK_TIME_NONE;
+}
+
+void Lateness::flushed() {
+  const std::scoped_lock lock(mutex_);
   earliest_ = GST_CLOCK_TIME_NONE;
 }
 
@@ -41,7 +48,7 @@ void Lateness::observe(GstEvent* qos_event) {
 void Lateness::set_pipeline_latency(GstClockTime latency) {
   const std::scoped_lock lock(mutex_);
   pipeline_latency_ = latency;
-  // Not later: what is asked for grows, and only then does another event come.
+  // Not later: what is asked for changes, and not every change is distributed.
   waits_for_clock_ = latency >= asked_latency_;
 }
 

@@ -31,6 +31,8 @@ struct Urgency {
 class Lateness {
  public:
   void reset();
+  /// What was said of the frames before holds no more.
+  void flushed();
   /// A QoS event from downstream.
   void observe(GstEvent* qos_event);
   /// The pipeline's latency, from the LATENCY event.

@@ -1,38 +1,23 @@
 #include "overlay_labels.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cstdint>
-#include <cstdio>
 #include <limits>
+#include <map>
 
 #include "printable.h"
 
 namespace tome::gst {
 namespace {
 
-std::string line_of(const Tag& tag) {
-  std::array<char, 32> score{};
-  std::snprintf(score.data(), score.size(), " %.2f", tag.score);
-  return printable(tag.label.empty() ? std::to_string(tag.id) : tag.label) + score.data();
-}
-
-void append_line(std::string& text, const std::string& line) {
-  if (!text.empty()) text += '\n';
-  text += line;
-}
-
-void append_tags(std::string& text, const Classification& result, unsigned top_k) {
-  const size_t count = std::min<size_t>(top_k, result.tags.size());
-  for (size_t i = 0; i < count; ++i) append_line(text, line_of(result.tags[i]));
-}
-
-/// The block of `region`, made if there is none yet.
-OverlayLabel& block_of(std::vector<OverlayLabel>& labels,
-                       const std::optional<std::array<int, 4>>& region) {
-  const auto found = std::find_if(labels.begin(), labels.end(), [&](const OverlayLabel& label) {
-    return label.region == region;
-  });
-  return found != labels.end() ? *found : labels.emplace_back(OverlayLabel{"", region});
+OverlayLine line_of(const Tag& tag) {
+  constexpr int kDecimals = 2;
+  std::array<char, std::numeric_limits<double>::max_exponent10 + 8> score{};
+  const auto end = std::to_chars(score.data(), score.data() + score.size(), tag.score,
+                                 std::chars_format::fixed, kDecimals);
+  return {printable(tag.label.empty() ? std::to_string(tag.id) : tag.label),
+          std::string(score.data(), end.ptr)};
 }
 
 /// `at` of `from` pixels, in `to` pixels, to the nearest; 64 bits and bounds for hostile metas.
@@ -65,12 +50,16 @@ std::vector<OverlayLabel> overlay_labels(std::span<const Classification> results
   const auto full_frames = std::count_if(results.begin(), results.end(),
                                          [](const auto& result) { return !result.region; });
   std::vector<OverlayLabel> labels;
+  std::map<std::optional<std::array<int, 4>>, size_t> places;
   for (const Classification& result : results) {
-    OverlayLabel& label = block_of(labels, result.region);
-    if (!result.region && full_frames > 1) append_line(label.text, printable(result.model) + ":");
-    append_tags(label.text, result, top_k);
+    const auto [place, is_new] = places.try_emplace(result.region, labels.size());
+    if (is_new) labels.push_back({{}, result.region});
+    auto& lines = labels[place->second].lines;
+    if (!result.region && full_frames > 1) lines.push_back({printable(result.model) + ":", ""});
+    const size_t count = std::min<size_t>(top_k, result.tags.size());
+    for (size_t i = 0; i < count; ++i) lines.push_back(line_of(result.tags[i]));
   }
-  std::erase_if(labels, [](const auto& label) { return !label.region && label.text.empty(); });
+  std::erase_if(labels, [](const auto& label) { return !label.region && label.lines.empty(); });
   return labels;
 }
 

@@ -11,9 +11,16 @@
 
 namespace tome::gst {
 
+/// A line of text, UTF-8: a tag, or a heading, which has no score.
+struct OverlayLine {
+  std::string name, score;
+
+  bool operator==(const OverlayLine&) const = default;
+};
+
 /// One block of text: the full frame's, in a corner, or a region's, beside its box.
 struct OverlayLabel {
-  std::string text;                          ///< UTF-8, a line for each tag; may be empty
+  std::vector<OverlayLine> lines;            ///< may be empty
   std::optional<std::array<int, 4>> region;  ///< x, y, width, height of the box; none: full frame
 
   bool operator==(const OverlayLabel&) const = default;
@@ -24,9 +31,9 @@ struct OverlayLabel {
 /// stay as they are.
 void scale_regions(std::span<Classification> results, int width, int height);
 
-/// The best `top_k` tags of each result as "label 0.97", all full-frame results in one block (under
-/// their models' names if there are several), a region's results in one block each. Control
-/// characters become spaces, bytes that are no UTF-8 are replaced.
+/// The best `top_k` tags of each result with a score as "0.97", whatever the locale, all full-frame
+/// results in one block (under their models' names if there are several), a region's results in one
+/// block each. Control characters become spaces, bytes that are no UTF-8 are replaced.
 std::vector<OverlayLabel> overlay_labels(std::span<const Classification> results, unsigned top_k);
 
 }  // namespace tome::gst

@@ -6,7 +6,6 @@
 #include <array>
 #include <cstdint>
 #include <functional>
-#include <sstream>
 #include <string>
 #include <utility>
 
@@ -93,18 +92,17 @@ class Canvas {
 
   void add(const OverlayLabel& label) {
     if (label.region) add_box(*label.region);
-    if (!label.text.empty()) add_text(label);
+    if (!label.lines.empty()) add_text(label);
   }
 
   CompositionPtr take() { return std::move(composition_); }
 
  private:
-  DrawingPtr<PangoLayout> layout_of(const std::string& text) {
+  DrawingPtr<PangoLayout> layout_of(const std::vector<OverlayLine>& lines) {
     DrawingPtr<PangoLayout> layout(pango_cairo_create_layout(cairo_.get()));
     pango_layout_set_font_description(layout.get(), font_.get());
     std::string fitted;
-    std::istringstream lines(text);
-    for (std::string line; std::getline(lines, line);) {
+    for (const OverlayLine& line : lines) {
       if (!fitted.empty()) fitted += '\n';
       fitted += shortened(*layout, line);
     }
@@ -124,18 +122,16 @@ class Canvas {
     return width <= most_width();
   }
 
-  /// A line that is too long loses the end of its name, never the score behind it. (Headings have
-  /// none.)
-  std::string shortened(PangoLayout& layout, const std::string& line) const {
-    const size_t score = line.rfind(' ');
-    const bool has_score = score != std::string::npos &&
-                           line.find_first_not_of("0123456789.", score + 1) == std::string::npos;
-    if (!has_score || fits(layout, line)) return line;
+  /// A line that is too long loses the end of its name, never the score behind it.
+  std::string shortened(PangoLayout& layout, const OverlayLine& line) const {
+    const std::string score = line.score.empty() ? "" : " " + line.score;
+    if (fits(layout, line.name + score)) return line.name + score;
+    const char* name = line.name.c_str();
     const auto cut = [&](glong letters) {
-      const char* end = g_utf8_offset_to_pointer(line.c_str(), letters);
-      return std::string(line.c_str(), end) + "\u2026" + line.substr(score);
+      const char* end = g_utf8_offset_to_pointer(name, letters);
+      return std::string(name, end) + "\u2026" + score;
     };
-    glong least = 0, most = g_utf8_strlen(line.c_str(), static_cast<gssize>(score));
+    glong least = 0, most = g_utf8_strlen(name, -1);
     while (least < most) {
       const glong middle = (least + most + 1) / 2;
       fits(layout, cut(middle)) ? least = middle : most = middle - 1;
@@ -146,7 +142,7 @@ class Canvas {
   int padding() const { return 2 * line_ + 2; }
 
   void add_text(const OverlayLabel& label) {
-    const auto layout = layout_of(label.text);
+    const auto layout = layout_of(label.lines);
     PangoRectangle extents;
     pango_layout_get_pixel_extents(layout.get(), nullptr, &extents);
     // What is larger than the frame is cut off at its edge, before there is memory for it.

@@ -8,7 +8,9 @@
 namespace tome::gst {
 namespace {
 
-/// The part of the region inside the frame; nothing if that is empty.
+/// The part of the region inside the frame; nothing if that is empty. As cut_region of the core's
+/// stream.cpp, which gives no result for what it finds empty: results are told apart by their
+/// order.
 std::optional<TomeRegion> clip(const Detection& found, int width, int height) {
   // 64 bits: x + w of a hostile detector wraps around in 32.
   const int64_t x0 = std::clamp<int64_t>(found.x, 0, width);

@@ -63,8 +63,8 @@ struct RegionResult {
 // every n-th frame only. On frames without an inference (between, for inference-interval, or
 // because it was late) a tracked region carries its last result, with its age. Of two regions with
 // one id in one frame the second counts as untracked: it is another object, whatever the tracker
-// says. An id that was not seen for kForgetAfter frames is forgotten, so memory does not grow with
-// time.
+// says. An id that was not seen for kForgetAfter frames is forgotten within as many more, so memory
+// does not grow with time.
 
 // Note [Generations of tracks]
 // Frames are planned well before they are resolved. So a discontinuity starts new tracks, and each

@@ -10,10 +10,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-Json seconds(GstClockTime time) {
-  if (!GST_CLOCK_TIME_IS_VALID(time)) return nullptr;
-  return static_cast<double>(time) / static_cast<double>(GST_SECOND);
-}
+Json seconds(const std::optional<double>& time) { return time ? Json(*time) : Json(nullptr); }
 
 /// Scores are single precision; more digits would only show its rounding. Not finite: null.
 Json number(double score) {
@@ -34,10 +31,10 @@ Json object_of(const Classification& result) {
   return {{"type", result.object->type}, {"id", result.object->id}};
 }
 
-Json clip_of(const Classification& result) {
+Json clip_of(const Classification& result, const ResultTimes& times) {
   if (result.frames <= 1) return nullptr;
-  return {{"start", seconds(result.clip_start)},
-          {"end", seconds(result.clip_end)},
+  return {{"start", seconds(times.clip_start)},
+          {"end", seconds(times.clip_end)},
           {"frames", result.frames}};
 }
 
@@ -56,11 +53,11 @@ std::string rfc3339(std::chrono::system_clock::time_point time) {
   return std::string(text.data(), length) + "." + millis + "Z";
 }
 
-std::string result_line(const Classification& result, GstClockTime pts, const std::string& stream,
-                        std::chrono::system_clock::time_point time) {
+std::string result_line(const Classification& result, const ResultTimes& times,
+                        const std::string& stream, std::chrono::system_clock::time_point time) {
   Json line;
   line["time"] = rfc3339(time);
-  line["pts"] = seconds(pts);
+  line["pts"] = seconds(times.pts);
   line["stream"] = stream;
   line["model"] = result.model;
   line["region"] = result.region ? Json(*result.region) : Json(nullptr);
@@ -68,7 +65,7 @@ std::string result_line(const Classification& result, GstClockTime pts, const st
     line["frame"] = result.frame_size ? Json(*result.frame_size) : Json(nullptr);
   }
   line["object"] = object_of(result);
-  line["clip"] = clip_of(result);
+  line["clip"] = clip_of(result, times);
   line["age"] = result.age;
   line["tags"] = tags_of(result);
   line["tokens_in"] = result.tokens_in;

@@ -30,6 +30,7 @@
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -156,13 +157,18 @@ gboolean stop(GstBaseTransform* self) {
   return closed;
 }
 
-/// Seconds of the stream, as players show them; where the segment has no such, what was there.
-GstClockTime stream_time(const GstSegment& segment, GstClockTime time) {
+/// Seconds of the stream, as players show them (what lies before its beginning is negative); where
+/// the segment has no such, of the time stamp itself.
+std::optional<double> stream_seconds(const GstSegment& segment, GstClockTime time) {
+  if (!GST_CLOCK_TIME_IS_VALID(time)) return std::nullopt;
   guint64 converted = 0;
-  if (segment.format != GST_FORMAT_TIME || !GST_CLOCK_TIME_IS_VALID(time)) return time;
   // The other one knows no times outside the segment, and a clip may begin before it.
-  const int sign = gst_segment_to_stream_time_full(&segment, GST_FORMAT_TIME, time, &converted);
-  return sign > 0 ? converted : time;
+  const int sign =
+      segment.format == GST_FORMAT_TIME
+          ? gst_segment_to_stream_time_full(&segment, GST_FORMAT_TIME, time, &converted)
+          : 0;
+  if (sign == 0) return static_cast<double>(time) / GST_SECOND;
+  return sign * static_cast<double>(converted) / GST_SECOND;
 }
 
 /// Publishes the fresh ones among `results`, with property `held` all of them.
@@ -173,14 +179,13 @@ GstFlowReturn publish(GstBaseTransform* self, std::vector<Classification> result
   if (results.empty()) return GST_FLOW_OK;
   const auto backend = backend_of(impl);
   const auto now = std::chrono::system_clock::now();
-  for (Classification& result : results) {
+  for (const Classification& result : results) {
     impl.progress.result(result);
     const GstClockTime time = GST_CLOCK_TIME_IS_VALID(pts) ? pts : result.clip_end;
-    for (GstClockTime* edge : {&result.clip_start, &result.clip_end}) {
-      *edge = stream_time(self->segment, *edge);
-    }
-    const auto line = tome::gst::result_line(result, stream_time(self->segment, time),
-                                             impl.running.stream_name, now);
+    const auto seconds = [&](GstClockTime of) { return stream_seconds(self->segment, of); };
+    const auto line = tome::gst::result_line(
+        result, {seconds(time), seconds(result.clip_start), seconds(result.clip_end)},
+        impl.running.stream_name, now);
     try {
       if (!backend->write(line)) return GST_FLOW_FLUSHING;
     } catch (const PublishError& error) {

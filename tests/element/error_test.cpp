@@ -78,6 +78,25 @@ TEST_F(Errors, ANonsenseSpecWhilePlayingIsAWarningAndTheOldOneStays) {
   EXPECT_EQ(core_.schedule(), "13") << "unset: the model's default again";
 }
 
+TEST_F(Errors, ASpecThatIsSetWhileTheStreamOpensReachesIt) {
+  LoneElement h({{"model", "m"}, {"tome-r", "8"}});
+  core_.at_stream_open([&] { g_object_set(h.element(), "tome-r", "16:-1", nullptr); });
+  ASSERT_TRUE(h.set_state(GST_STATE_PAUSED));
+  EXPECT_EQ(core_.schedule(), "16:-1");
+  EXPECT_FALSE(h.has_message(GST_MESSAGE_WARNING));
+}
+
+TEST_F(Errors, ANonsenseSpecWhileTheStreamOpensIsAWarningAndTheOldOneStays) {
+  LoneElement h({{"model", "m"}, {"tome-r", "8"}});
+  core_.at_stream_open([&] { g_object_set(h.element(), "tome-r", "bad spec", nullptr); });
+  ASSERT_TRUE(h.set_state(GST_STATE_PAUSED));
+  EXPECT_TRUE(h.has_message(GST_MESSAGE_WARNING));
+  gchar* spec = nullptr;
+  g_object_get(h.element(), "tome-r", &spec, nullptr);
+  EXPECT_STREQ(Ptr<char>(spec).get(), "8");
+  EXPECT_EQ(core_.schedule(), "8");
+}
+
 TEST_F(Errors, PropertiesReachTheCore) {
   Harness h({{"model", "dir"},
              {"labels-file", "l.txt"},

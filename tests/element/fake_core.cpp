@@ -2,6 +2,7 @@
 #include "fake_core.h"
 
 #include <chrono>
+#include <utility>
 
 #include "fake_state.h"
 
@@ -24,6 +25,7 @@ void FakeCore::reset() {
   s.open_failure.reset();
   s.submit_failure.reset();
   s.ticket_failure.reset();
+  s.at_stream_open = s.at_submit = nullptr;
   s.frames.clear();
   s.model_config.clear();
   s.stream_config.clear();
@@ -72,6 +74,16 @@ void FakeCore::fail_submit(TomeStatus status, const std::string& text) {
 void FakeCore::fail_next_ticket(TomeStatus status, const std::string& text) {
   const std::scoped_lock lock(state_->mutex);
   state_->ticket_failure = {status, text};
+}
+
+void FakeCore::at_stream_open(std::function<void()> task) {
+  const std::scoped_lock lock(state_->mutex);
+  state_->at_stream_open = std::move(task);
+}
+
+void FakeCore::at_submit(std::function<void()> task) {
+  const std::scoped_lock lock(state_->mutex);
+  state_->at_submit = std::move(task);
 }
 
 std::vector<SeenFrame> FakeCore::frames() const {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -64,6 +65,10 @@ class FakeCore {
   void fail_stream_open(TomeStatus status, const std::string& text);
   void fail_submit(TomeStatus status, const std::string& text);
   void fail_next_ticket(TomeStatus status, const std::string& text);
+
+  /// Runs `task` in the thread of the next call, before anything else.
+  void at_stream_open(std::function<void()> task);
+  void at_submit(std::function<void()> task);
 
   std::vector<SeenFrame> frames() const;
   /// What the last model and stream were opened with, strings as "key=value ...".

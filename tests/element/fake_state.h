@@ -3,6 +3,7 @@
 
 #include <condition_variable>
 #include <deque>
+#include <functional>
 #include <list>
 #include <memory>
 #include <mutex>
@@ -61,6 +62,7 @@ struct FakeCore::State {
   bool gate_open = true;
   int passes = 0;  // forwards that may end although the gate is closed
   std::optional<Planned> acquire_failure, open_failure, submit_failure, ticket_failure;
+  std::function<void()> at_stream_open, at_submit;  // once
   std::vector<SeenFrame> frames;
   std::string model_config, stream_config, schedule;
   int models = 0, streams = 0, tickets = 0, mapped = 0, misuses = 0, hurries = 0;

@@ -2,6 +2,7 @@
 #include <chrono>
 #include <cstdio>
 #include <sstream>
+#include <utility>
 
 #include "fake_state.h"
 
@@ -23,6 +24,16 @@ TomeStatus take_failure(std::optional<Planned>& planned, TomeError* error) {
   const Planned failure = *planned;
   planned.reset();
   return fill(error, failure.status, failure.text);
+}
+
+/// Unlocked, because it may call the element.
+void run_once(std::function<void()>& planned) {
+  std::function<void()> task;
+  {
+    const std::scoped_lock lock(state().mutex);
+    task = std::exchange(planned, nullptr);
+  }
+  if (task) task();
 }
 
 const char* text(const char* value) { return value != nullptr ? value : "(none)"; }
@@ -192,6 +203,7 @@ int64_t model_effective_r(TomeModel*, const char* schedule, int64_t*, uint32_t, 
 TomeStatus stream_open(TomeModel* model, const TomeStreamConfig* config, TomeStream** stream,
                        TomeError* error) {
   FakeCore::State& s = state();
+  run_once(s.at_stream_open);
   const std::scoped_lock lock(s.mutex);
   std::ostringstream seen;
   seen << "name=" << text(config->name) << " r=" << text(config->schedule)
@@ -304,6 +316,7 @@ bool is_due(TomeStream& stream, TomeTicket& ticket) {
 TomeStatus submit(TomeStream* stream, const TomeFrame* frame, TomeTicket** ticket,
                   TomeError* error) {
   FakeCore::State& s = state();
+  run_once(s.at_submit);
   std::unique_lock lock(s.mutex);
   s.frames.push_back(describe(*frame));
   ++s.mapped;

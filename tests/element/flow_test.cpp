@@ -283,6 +283,51 @@ TEST_F(Flow, RelinkingWhileABufferIsStillRefusedResumes) {
   EXPECT_EQ(value_on(h.pull().get()), 2);
 }
 
+void relink(Harness& h) {
+  EXPECT_TRUE(gst_harness_push_upstream_event(h.get(), gst_event_new_reconfigure()));
+}
+
+TEST_F(Flow, WhatWasKnownBeforeAnUnlinkedPadLostFramesDoesNotHoldAfterThem) {
+  Harness h({{"model", "m"}, {"inference-interval", "100"}});
+  h.set_caps();
+  ASSERT_EQ(h.push(1, 0), GST_FLOW_OK);
+  EXPECT_EQ(value_on(h.pull().get()), 1);
+  {
+    const FlowOverride unlinked(h.src(), GST_FLOW_NOT_LINKED);
+    EXPECT_EQ(push_until_refused(h), GST_FLOW_NOT_LINKED);
+  }
+  relink(h);
+  ASSERT_EQ(h.push(2, 999), GST_FLOW_OK);
+  Ptr<GstBuffer> out;
+  while (!out || GST_BUFFER_PTS(out.get()) != 999 * kFrame) out = h.pull();
+  EXPECT_TRUE(gst::results_of(out.get()).empty());
+  EXPECT_TRUE(core_.frames().back().discont) << "nor does a window go on";
+}
+
+TEST_F(Flow, AFrameThatIsRefusedAfterItsSubmissionLeavesNoTrace) {
+  Harness h({{"model", "m"}, {"inference-region", "roi-list"}, {"reclassify-interval", "0"}});
+  h.set_caps();
+  const auto tracked = [](int number, int id) {
+    GstBuffer* buffer = Harness::frame(static_cast<uint8_t>(number), number);
+    gst_buffer_add_video_region_of_interest_meta(buffer, "x", 0, 0, 4, 4)->id = id;
+    return buffer;
+  };
+  const FirstRefused unlinked(h.src(), GST_FLOW_NOT_LINKED);
+  core_.close_gate();
+  ASSERT_EQ(h.push(tracked(1, 7)), GST_FLOW_OK);
+  core_.at_submit([&] {
+    core_.open_gate();
+    while (h.drain() != FALSE) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  });
+  GstBuffer* jump = tracked(2, 8);
+  GST_BUFFER_FLAG_SET(jump, GST_BUFFER_FLAG_DISCONT);
+  ASSERT_EQ(h.push(jump), GST_FLOW_NOT_LINKED);
+  relink(h);
+  ASSERT_EQ(h.push(tracked(3, 8)), GST_FLOW_OK);
+  EXPECT_EQ(value_on(h.pull().get()), 3);
+  EXPECT_TRUE(core_.frames().back().discont) << "the jump's flag";
+}
+
 TEST_F(Flow, AFlushLeavesAPadAloneThatWasDeactivated) {
   LoneElement e({{"model", "m"}});
   ASSERT_TRUE(e.set_state(GST_STATE_PLAYING));

@@ -1,5 +1,6 @@
 // LATENCY and ALLOCATION answers, late frames, and stats.
 #include "element_fixture.h"
+#include "promised_latency.h"
 
 namespace tome::testing {
 namespace {
@@ -83,6 +84,70 @@ TEST_F(Latency, AGrowingBatchDurationIsAnnounced) {
   ASSERT_EQ(h.push(1, 1), GST_FLOW_OK);
   h.pull();
   EXPECT_TRUE(h.has_message(GST_MESSAGE_LATENCY));
+}
+
+TEST_F(Latency, WhoeverOnlyAsksPutsNothingInForce) {
+  Harness h({{"model", "m"}});
+  make_upstream(h, true);
+  h.set_caps();
+  const auto announces = [&] {
+    EXPECT_EQ(h.push(1, 0), GST_FLOW_OK);
+    h.pull();
+    return h.has_message(GST_MESSAGE_LATENCY);
+  };
+  gst_harness_push_upstream_event(h.get(), gst_event_new_latency(ask(h).min));
+  EXPECT_FALSE(announces());
+  core_.set({.batch_duration = 40'000'000});
+  const GstClockTime asked = ask(h).min;
+  EXPECT_TRUE(announces()) << "an application that looks does not distribute it";
+  EXPECT_FALSE(announces()) << "once is enough";
+  gst_harness_push_upstream_event(h.get(), gst_event_new_latency(asked));
+  core_.set({.batch_duration = 45'000'000});
+  EXPECT_FALSE(announces()) << "close to what is in force";
+}
+
+constexpr GstClockTime kHigh = 200 * GST_MSECOND, kLow = 20 * GST_MSECOND;
+constexpr int64_t kLasts = gst::PromisedLatency::kFallLasts;
+
+void put_in_force(gst::PromisedLatency& promised, GstClockTime latency) {
+  promised.answered(latency);
+  promised.distributed();
+}
+
+TEST(PromisedLatency, ALargeFallIsAnnouncedOnceItHasLasted) {
+  gst::PromisedLatency promised;
+  EXPECT_FALSE(promised.announce(kHigh, 0)) << "nobody has asked";
+  put_in_force(promised, kHigh);
+  EXPECT_FALSE(promised.announce(kLow, 0));
+  EXPECT_FALSE(promised.announce(kLow, kLasts - 1));
+  EXPECT_FALSE(promised.announce(kHigh, kLasts)) << "a break";
+  EXPECT_FALSE(promised.announce(kLow, kLasts + 1));
+  EXPECT_FALSE(promised.announce(kLow, 2 * kLasts));
+  EXPECT_TRUE(promised.announce(kLow, 2 * kLasts + 1));
+  EXPECT_FALSE(promised.announce(kLow, 9 * kLasts)) << "once, whether or not anybody listens";
+}
+
+TEST(PromisedLatency, ASmallFallIsNone) {
+  gst::PromisedLatency promised;
+  for (const auto& [high, low] : {std::pair{200, 101}, {90, 41}}) {
+    put_in_force(promised, high * GST_MSECOND);
+    EXPECT_FALSE(promised.announce(low * GST_MSECOND, 0));
+    EXPECT_FALSE(promised.announce(low * GST_MSECOND, 9 * kLasts)) << high;
+  }
+}
+
+TEST(PromisedLatency, WhatGoesUpAndDownIsSoonLeftAlone) {
+  gst::PromisedLatency promised;
+  put_in_force(promised, kHigh);
+  int announced = 0;
+  // A day, every 11 s of calm followed by a hiccup.
+  for (int64_t second = 0; second < 24 * 3600; ++second) {
+    const GstClockTime latency = second % 12 == 0 ? kHigh : kLow;
+    if (!promised.announce(latency, second * GST_SECOND)) continue;
+    ++announced;
+    put_in_force(promised, latency);
+  }
+  EXPECT_EQ(announced, 2) << "the first calm, and the hiccup after it";
 }
 
 TEST_F(Latency, AllocationAsksForTheFramesInFlight) {

@@ -1,5 +1,8 @@
 // What tomeoverlay writes, and where it puts it.
 #include <algorithm>
+#include <chrono>
+#include <clocale>
+#include <limits>
 
 #include "label_places.h"
 #include "overlay_fixture.h"
@@ -9,14 +12,16 @@ namespace {
 
 using gst::overlay_labels;
 using gst::OverlayLabel;
+using gst::OverlayLine;
 using gst::OverlayPainter;
 using gst::OverlayStyle;
 
 TEST(OverlayLabels, AreTheBestTagsOfTheFrameALineEach) {
   const std::vector<Classification> results{
       result({{1, "pan-left", 0.981}, {2, "steady", 0.019}, {3, "tilt", 0.0}})};
-  EXPECT_EQ(overlay_labels(results, 2),
-            (std::vector<OverlayLabel>{{"pan-left 0.98\nsteady 0.02", std::nullopt}}));
+  EXPECT_EQ(
+      overlay_labels(results, 2),
+      (std::vector<OverlayLabel>{{{{"pan-left", "0.98"}, {"steady", "0.02"}}, std::nullopt}}));
   EXPECT_TRUE(overlay_labels(results, 0).empty());
   EXPECT_TRUE(overlay_labels({}, 3).empty());
 }
@@ -25,13 +30,15 @@ TEST(OverlayLabels, OfSeveralModelsStandUnderTheirNames) {
   std::vector<Classification> results{result({{1, "cat", 0.5}}), result({{2, "dog", 0.25}})};
   results[1].model = "deit";
   EXPECT_EQ(overlay_labels(results, 1),
-            (std::vector<OverlayLabel>{{"vit:\ncat 0.50\ndeit:\ndog 0.25", std::nullopt}}));
+            (std::vector<OverlayLabel>{
+                {{{"vit:", ""}, {"cat", "0.50"}, {"deit:", ""}, {"dog", "0.25"}}, std::nullopt}}));
 }
 
 TEST(OverlayLabels, OfRegionsHaveTheirBoxEvenWithoutATag) {
   const std::array<int, 4> one{1, 2, 3, 4}, two{5, 6, 7, 8};
   const std::vector<Classification> results{result({{1, "cat", 0.5}}, one), result({}, two)};
-  EXPECT_EQ(overlay_labels(results, 1), (std::vector<OverlayLabel>{{"cat 0.50", one}, {"", two}}));
+  EXPECT_EQ(overlay_labels(results, 1),
+            (std::vector<OverlayLabel>{{{{"cat", "0.50"}}, one}, {{}, two}}));
 }
 
 TEST(OverlayLabels, AreValidTextWhateverTheLabelHolds) {
@@ -39,8 +46,40 @@ TEST(OverlayLabels, AreValidTextWhateverTheLabelHolds) {
       result({{1, "a\nb\x01", 1}, {7, "", 1}, {2, "\xff\xfe", 1}})};
   const auto labels = overlay_labels(results, 3);
   ASSERT_EQ(labels.size(), 1U);
-  EXPECT_TRUE(g_utf8_validate(labels[0].text.c_str(), -1, nullptr));
-  EXPECT_EQ(labels[0].text.substr(0, 17), "a b  1.00\n7 1.00\n");
+  ASSERT_EQ(labels[0].lines.size(), 3U);
+  for (const OverlayLine& line : labels[0].lines) {
+    EXPECT_TRUE(g_utf8_validate(line.name.c_str(), -1, nullptr));
+  }
+  EXPECT_EQ(labels[0].lines[0], (OverlayLine{"a b ", "1.00"}));
+  EXPECT_EQ(labels[0].lines[1], (OverlayLine{"7", "1.00"}));
+}
+
+TEST(OverlayLabels, ScoresHaveAPointAndTwoDecimalsWhateverTheyAreAndTheLocale) {
+  // Not on every machine, and then the rest still counts.
+  for (const char* locale : {"de_DE.UTF-8", "de_DE.utf8", "fr_FR.UTF-8"}) {
+    if (std::setlocale(LC_NUMERIC, locale) != nullptr) break;
+  }
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  for (const auto& [score, text] : {std::pair{0.75, "0.75"},
+                                    {-3.456, "-3.46"},
+                                    {kInfinity, "inf"},
+                                    {-kInfinity, "-inf"},
+                                    {std::numeric_limits<double>::quiet_NaN(), "nan"}}) {
+    const std::vector<Classification> results{result({{1, "a", score}})};
+    EXPECT_EQ(overlay_labels(results, 1).at(0).lines.at(0).score, text);
+  }
+  std::setlocale(LC_NUMERIC, "C");
+  const std::vector<Classification> huge{result({{1, "a", std::numeric_limits<double>::lowest()}})};
+  EXPECT_EQ(overlay_labels(huge, 1).at(0).lines.at(0).score.size(), 313U);
+}
+
+TEST(OverlayLabels, OfManyRegionsTakeNoTimeThatGrowsWithTheirSquare) {
+  std::vector<Classification> results;
+  for (int i = 0; i < 60000; ++i) results.push_back(result({{1, "a", 1}}, std::array{i, 0, 9, 9}));
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_EQ(overlay_labels(results, 1).size(), results.size());
+  // It takes a twentieth of a second, and took seven.
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(2));
 }
 
 TEST(OverlayLabels, RegionsFollowTheScaler) {
@@ -61,7 +100,7 @@ TEST(OverlayLabels, RegionsFollowTheScaler) {
 }
 
 TEST(OverlayPainter, PutsTextWhereTheStyleSays) {
-  const std::vector<OverlayLabel> labels{{"pan-left 0.98", std::nullopt}};
+  const std::vector<OverlayLabel> labels{{{{"pan-left", "0.98"}}, std::nullopt}};
   for (const bool right : {false, true}) {
     for (const bool bottom : {false, true}) {
       OverlayStyle style;
@@ -84,7 +123,7 @@ TEST(OverlayPainter, PutsARegionsTextAboveItsBoxOrInsideAtTheTopOfTheFrame) {
   OverlayPainter painter;
   for (const int y : {200, 3}) {
     const auto composition =
-        painter.paint({{"cat 0.50", std::array<int, 4>{100, y, 300, 200}}}, {}, 640, 480);
+        painter.paint({{{{"cat", "0.50"}}, std::array<int, 4>{100, y, 300, 200}}}, {}, 640, 480);
     const auto all = rectangles_of(composition.get());
     ASSERT_EQ(all.size(), 5U) << "four sides and the text";
     EXPECT_EQ(all[0].x, 100);
@@ -108,9 +147,10 @@ TEST(OverlayPainter, TextsOfNeighboursStandBesideEachOther) {
   // Eight people abreast, one above the other's legs, and the frame's own tags where the first is.
   std::vector<OverlayLabel> labels;
   for (int i = 0; i < 8; ++i) {
-    labels.push_back({"person walking 0.97\nperson 0.02", std::array{5 + 40 * i, 30, 60, 150}});
+    labels.push_back(
+        {{{"person walking", "0.97"}, {"person", "0.02"}}, std::array{5 + 40 * i, 30, 60, 150}});
   }
-  labels.push_back({"street 0.50", std::nullopt});
+  labels.push_back({{{"street", "0.50"}}, std::nullopt});
   OverlayStyle style;
   style.font = "Sans 8px";
   OverlayPainter painter;
@@ -150,8 +190,8 @@ TEST(OverlayPainter, StaysInTheFrameWhateverItsSizeAndTheBoxes) {
                                          {kHuge, kHuge, 5, 5},
                                          {kHuge, kHuge, kHuge, kHuge},
                                          {0, 0, kHuge, kHuge}}) {
-      const auto composition =
-          painter.paint({{std::string(500, 'W'), box}, {"a", std::nullopt}}, {}, width, height);
+      const auto composition = painter.paint(
+          {{{{std::string(500, 'W'), "1"}}, box}, {{{"a", ""}}, std::nullopt}}, {}, width, height);
       ASSERT_NE(composition, nullptr);
       for (const Rectangle& one : rectangles_of(composition.get())) {
         EXPECT_GE(one.x, 0);
@@ -168,9 +208,9 @@ TEST(OverlayPainter, AHugeFontIsAsHighAsTheFrameAtMost) {
     OverlayStyle style;
     style.font = font;
     OverlayPainter painter;
-    const auto composition = painter.paint(
-        {{"cat 0.50\ndog 0.25", std::nullopt}, {"dog 0.25", std::array{9, 9, 50, 50}}}, style, 64,
-        48);
+    const auto composition = painter.paint({{{{"cat", "0.50"}, {"dog", "0.25"}}, std::nullopt},
+                                            {{{"dog", "0.25"}}, std::array{9, 9, 50, 50}}},
+                                           style, 64, 48);
     ASSERT_NE(composition, nullptr) << font;
     for (const Rectangle& one : rectangles_of(composition.get())) {
       EXPECT_LE(one.x + static_cast<int>(one.width), 64) << font;
@@ -184,8 +224,8 @@ TEST(OverlayPainter, AFontsSizeCountsUpToThat) {
   for (const char* font : {"Sans 10", "Sans 20", "Sans 40px"}) {
     OverlayStyle style;
     style.font = font;
-    const auto all =
-        rectangles_of(OverlayPainter().paint({{"cat", std::nullopt}}, style, 640, 480).get());
+    const auto all = rectangles_of(
+        OverlayPainter().paint({{{{"cat", ""}}, std::nullopt}}, style, 640, 480).get());
     ASSERT_EQ(all.size(), 1U);
     EXPECT_GT(all[0].height, before) << font;
     before = all[0].height;
@@ -214,31 +254,33 @@ TEST(OverlayPainter, ALongNameLosesItsEndAndNeverItsScore) {
   style.font = "Sans 10";
   // Its right end is that of any line with this score, and differs with the score.
   constexpr guint kScore = 25;
-  const auto drawn = [&](const std::string& text) {
+  const auto drawn = [&](const std::string& name, const std::string& score) {
     OverlayPainter painter;
-    const auto composition = painter.paint({{text, std::nullopt}}, style, 160, 120);
+    const auto composition = painter.paint({{{{name, score}}, std::nullopt}}, style, 160, 120);
     EXPECT_LE(rectangles_of(composition.get())[0].width, 160U);
     return right_end(composition.get(), kScore);
   };
   const std::string name = "Greater Swiss Mountain dog, of the great Swiss mountains";
-  EXPECT_EQ(drawn(name + " 0.97"), drawn("Greater 0.97"));
-  EXPECT_NE(drawn(name + " 0.97"), drawn(name + " 0.12"));
+  for (const char* score : {"0.97", "-0.97"}) {
+    EXPECT_EQ(drawn(name, score), drawn("Greater", score));
+    EXPECT_NE(drawn(name, score), drawn(name, "0.12"));
+  }
 }
 
 TEST(OverlayPainter, KeepsWhatItDrewUntilSomethingChanges) {
   OverlayPainter painter;
-  const std::vector<OverlayLabel> labels{{"cat 0.50", std::nullopt}};
+  const std::vector<OverlayLabel> labels{{{{"cat", "0.50"}}, std::nullopt}};
   const auto first = painter.paint(labels, {}, 640, 480);
   EXPECT_EQ(painter.paint(labels, {}, 640, 480).get(), first.get());
   EXPECT_NE(painter.paint(labels, {}, 320, 240).get(), first.get());
-  EXPECT_NE(painter.paint({{"cat 0.51", std::nullopt}}, {}, 640, 480).get(), first.get());
+  EXPECT_NE(painter.paint({{{{"cat", "0.51"}}, std::nullopt}}, {}, 640, 480).get(), first.get());
   EXPECT_EQ(painter.paint({}, {}, 640, 480), nullptr);
 }
 
 TEST(OverlayPainter, DrawsNoMoreRegionsThanItsLimit) {
   std::vector<OverlayLabel> labels;
   for (int i = 0; i < 5000; ++i) {
-    labels.push_back({"", std::array<int, 4>{i % 600, i % 400, 20, 20}});
+    labels.push_back({{}, std::array<int, 4>{i % 600, i % 400, 20, 20}});
   }
   OverlayPainter painter;
   const auto composition = painter.paint(labels, {}, 640, 480);

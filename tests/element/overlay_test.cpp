@@ -289,7 +289,7 @@ TEST_F(Overlay, DrawsOverWhatAnElementBeforeAttached) {
         "framerate=10/1");
     OverlayPainter painter;
     const auto before =
-        painter.paint({{"", std::array<int, 4>{200, 200, 50, 30}}}, {}, kWidth, kHeight);
+        painter.paint({{{}, std::array<int, 4>{200, 200, 50, 30}}}, {}, kWidth, kHeight);
     GstBuffer* buffer = gray_frame(kOne);
     gst_buffer_add_video_overlay_composition_meta(buffer, before.get());
     ASSERT_EQ(h.push(buffer), GST_FLOW_OK);
