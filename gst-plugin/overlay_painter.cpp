@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <string>
 #include <utility>
 
@@ -86,18 +87,31 @@ class Canvas {
     const double size = font_pixels(*font_);
     pango_font_description_set_absolute_size(
         font_.get(),
-        (size > 0 ? std::min<double>(size, height) : std::max(10, height / 24)) * PANGO_SCALE);
-    line_ = std::max(1, std::min(width, height) / 240);
+        (size > 0 ? std::min<double>(size, height) : usual_size(width, height)) * PANGO_SCALE);
+    // Two pixels at least: in 4:2:0 the blender takes the colour of every second one.
+    line_ = std::max(2, std::min(width, height) / 240);
   }
 
-  void add(const OverlayLabel& label) {
-    if (label.region) add_box(*label.region);
-    if (!label.lines.empty()) add_text(label);
+  /// Boxes first, that none runs through a text; the corner next, for it is where it is, and
+  /// regions' texts make room for it.
+  void add(std::span<const OverlayLabel> labels) {
+    for (const OverlayLabel& label : labels) {
+      if (label.region) add_box(*label.region);
+    }
+    for (const bool of_region : {false, true}) {
+      for (const OverlayLabel& label : labels) {
+        if (of_region == label.region.has_value() && !label.lines.empty()) add_text(label);
+      }
+    }
   }
 
   CompositionPtr take() { return std::move(composition_); }
 
  private:
+  static int usual_size(int width, int height) {
+    return std::max(10, std::min(height / 24, width / 20));
+  }
+
   DrawingPtr<PangoLayout> layout_of(const std::vector<OverlayLine>& lines) {
     DrawingPtr<PangoLayout> layout(pango_cairo_create_layout(cairo_.get()));
     pango_layout_set_font_description(layout.get(), font_.get());
@@ -154,10 +168,23 @@ class Canvas {
         cairo_set_source_rgba(cairo, 0, 0, 0, kShade);
         cairo_paint(cairo);
       }
-      set_color(cairo, style_.color);
       cairo_move_to(cairo, padding() - extents.x, padding() - extents.y);
+      if (!style_.shaded) add_outline(cairo, layout.get());
+      set_color(cairo, style_.color);
       pango_cairo_show_layout(cairo, layout.get());
     }));
+  }
+
+  /// White text is read on snow by its dark edge. Leaves the current point where it was.
+  void add_outline(cairo_t* cairo, PangoLayout* layout) const {
+    double x = 0, y = 0;
+    cairo_get_current_point(cairo, &x, &y);
+    pango_cairo_layout_path(cairo, layout);
+    cairo_set_source_rgba(cairo, 0, 0, 0, kShade);
+    cairo_set_line_width(cairo, line_);
+    cairo_set_line_join(cairo, CAIRO_LINE_JOIN_ROUND);
+    cairo_stroke(cairo);
+    cairo_move_to(cairo, x, y);
   }
 
   Area in_corner(Size size) {
@@ -227,12 +254,7 @@ CompositionPtr OverlayPainter::paint(const std::vector<OverlayLabel>& labels,
   if (!same) {
     Canvas canvas(style, width, height);
     const size_t count = std::min(labels.size(), kMostRegions);
-    // A corner is where it is: regions' texts make room for what stands there.
-    for (const bool in_corner : {true, false}) {
-      for (size_t i = 0; i < count; ++i) {
-        if (in_corner != labels[i].region.has_value()) canvas.add(labels[i]);
-      }
-    }
+    canvas.add(std::span(labels).first(count));
     last_ = canvas.take();
     labels_ = labels;
     style_ = style;

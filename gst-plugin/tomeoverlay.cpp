@@ -347,8 +347,9 @@ void install_properties(GObjectClass* klass) {
                           "Pango font description, as \"Sans Bold 18\"; without a size, it follows "
                           "the frame's height, which it never exceeds",
                           style.font.c_str(), kPlaying));
-  add(kPropColor, g_param_spec_uint("color", "color", "Color of text and boxes (ARGB)", 0,
-                                    G_MAXUINT32, style.color, kPlaying));
+  add(kPropColor,
+      g_param_spec_uint("color", "color", "Color of text and boxes (ARGB, e.g. 0xffff0000 for red)",
+                        0, G_MAXUINT32, style.color, kPlaying));
   add(kPropShadedBackground,
       g_param_spec_boolean("shaded-background", "shaded-background",
                            "Draw a dark background behind the text", style.shaded, kPlaying));

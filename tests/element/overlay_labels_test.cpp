@@ -267,6 +267,39 @@ TEST(OverlayPainter, ALongNameLosesItsEndAndNeverItsScore) {
   }
 }
 
+TEST(OverlayPainter, NoBoxRunsThroughAText) {
+  OverlayPainter painter;
+  const auto composition = painter.paint({{{{"cat", "0.50"}}, std::array{100, 100, 80, 80}},
+                                          {{{"dog", "0.25"}}, std::array{60, 60, 100, 60}},
+                                          {{{"street", "0.75"}}, std::nullopt}},
+                                         {}, 640, 480);
+  const std::vector<Rectangle> all = rectangles_of(composition.get());
+  ASSERT_EQ(all.size(), 2 * 4 + 3U);
+  for (size_t i = 0; i < all.size(); ++i) {
+    const bool bar = all[i].width <= 2 || all[i].height <= 2;
+    EXPECT_EQ(bar, i < 8) << i;
+    EXPECT_GE(std::min(all[i].width, all[i].height), 2U) << "one would lose its colour";
+  }
+}
+
+/// The darkest opaque sample of the composition's first rectangle, 255 where all is clear.
+int darkest(GstVideoOverlayComposition* composition) {
+  int least = 255;
+  const std::vector<uint8_t> argb = right_end(composition, rectangles_of(composition)[0].width);
+  for (size_t i = 0; i < argb.size(); i += 4) {
+    if (argb[i + 3] > 100) least = std::min<int>(least, argb[i + 1]);
+  }
+  return least;
+}
+
+TEST(OverlayPainter, TextWithoutAShadeHasADarkEdge) {
+  OverlayStyle style;
+  style.shaded = false;
+  const auto composition =
+      OverlayPainter().paint({{{{"cat", "0.50"}}, std::nullopt}}, style, 640, 480);
+  EXPECT_LT(darkest(composition.get()), 60);
+}
+
 TEST(OverlayPainter, KeepsWhatItDrewUntilSomethingChanges) {
   OverlayPainter painter;
   const std::vector<OverlayLabel> labels{{{{"cat", "0.50"}}, std::nullopt}};
