@@ -22,11 +22,12 @@
 #                        default: 10
 #   --loop               files play at their own speed, again and again, as cameras would
 #
-# All sources share one model and its batches. A source that fails does not end the others. Live
-# sources are connected to again for as long as it takes; without one, it ends when all files have:
-# with status 0, or 1 if one of them failed. A file without a result, such as a video that is too
-# short for a clip model, is no failure, but is said on stderr. Ctrl-C ends it at any time, with
-# status 0.
+# All sources share one model and its batches. What cannot work, such as a file that is not there or a
+# protocol that this machine lacks, is said before anything starts: one line, and status 2. From then
+# on a source that fails does not end the others. Live sources are connected to for as long as it
+# takes, also those that are away at the start; without one, it ends when all files have: with status
+# 0, or 1 if one of them failed. A file without a result, such as a video that is too short for a clip
+# model, is no failure, but is said on stderr. Ctrl-C ends it at any time, with status 0.
 #
 # Live are rtsp (also rtspt, rtspu, rtsps, rtspst), rtmp, rtmps, srt, udp, v4l2 and /dev/video0, and
 # http and https (MJPEG, HLS) unless the address ends like a file's, as /clip.mp4 does, or what it

@@ -3,7 +3,12 @@ import gi
 gi.require_version("Gst", "1.0")
 from gi.repository import Gst
 
+from sources import is_live
+
 TURN = "videoconvert ! videoflip video-direction=auto"
+GIF = "image/gif"  # GStreamer's decoder of which never ends
+# What is said of a picture that is not decoded, where more is known than its type.
+PICTURES = {"image/jpeg": "a JPEG that GStreamer does not decode, such as one in CMYK"}
 
 
 class Decoder:
@@ -24,12 +29,13 @@ class Decoder:
 
     def on_type(self, _element, _pad, caps):
         self.found.append(caps.get_structure(0).get_name())
-        return True
+        return GIF not in self.found
 
-    def lacks_plugin(self, error):
+    def lacks_decoder(self, error):
         """False of a text, for which there never is one: what a camera may send while it starts."""
-        return (error.matches(Gst.core_error_quark(), Gst.CoreError.MISSING_PLUGIN) and
-                not "".join(self.found[:1]).startswith("text/"))
+        return GIF in self.found or (
+            error.matches(Gst.core_error_quark(), Gst.CoreError.MISSING_PLUGIN) and
+            not "".join(self.found[:1]).startswith("text/"))
 
     def why(self, error):
         """What an error of this source is about, for people."""
@@ -37,10 +43,18 @@ class Decoder:
         if (error.matches(Gst.core_error_quark(), Gst.CoreError.MISSING_PLUGIN) and
                 "audio" in inside and "video" not in inside and "image" not in inside):
             return "there is no video in it"
+        if self.is_picture() and error.matches(Gst.stream_error_quark(), error.code):
+            kind = PICTURES.get(self.found[0], f"{self.found[0]}, which GStreamer does not decode")
+            return f"this is {kind}; `tome classify` reads more kinds of pictures"
         return error.message.rstrip(".")
 
+    def is_picture(self):
+        """False of a camera that sends its frames as pictures."""
+        return GIF in self.found or (
+            "".join(self.found[:1]).startswith("image/") and not is_live(self.element.props.uri))
+
     def link(self, _element, pad):
-        if self.sink.is_linked():
+        if self.sink.is_linked() or GIF in self.found:
             return
         pad.add_probe(Gst.PadProbeType.EVENT_DOWNSTREAM, self.on_event)
         pad.link(self.sink)

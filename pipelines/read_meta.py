@@ -1,8 +1,8 @@
 #!/usr/bin/python3
-"""Reads the tags that tomeclassify attaches, with GStreamer's Python bindings alone.
-
-usage: read_meta.py VIDEO [MODEL_FOLDER]   (run it in `meson devenv -C build`, or after installing)
-"""
+"""Reads the tags that tomeclassify attaches, with GStreamer's Python bindings alone. Run it in
+`meson devenv -C build`, or after installing."""
+import argparse
+import signal
 import sys
 
 import gi
@@ -20,14 +20,20 @@ def on_buffer(_pad, info):
     return Gst.PadProbeReturn.OK
 
 
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("video")
+parser.add_argument("model", nargs="?", help="model folder; default: models/camera-state")
+arguments = parser.parse_args()
+
+# Python would hear neither Ctrl-C nor the end of a reader such as `head` while GStreamer works.
+for number in (signal.SIGINT, signal.SIGPIPE):
+    signal.signal(number, signal.SIG_DFL)
 Gst.init(None)
-if len(sys.argv) < 2:
-    sys.exit(__doc__)
 pipeline = Gst.parse_launch("filesrc name=file ! decodebin ! videoconvert ! "
                             "videoflip video-direction=auto ! "  # upright, whatever the phone
                             "tomeclassify name=tome top-k=3 ! fakesink name=sink sync=false")
-pipeline.get_by_name("file").set_property("location", sys.argv[1])
-pipeline.get_by_name("tome").set_property("model", sys.argv[2] if len(sys.argv) > 2 else None)
+pipeline.get_by_name("file").set_property("location", arguments.video)
+pipeline.get_by_name("tome").set_property("model", arguments.model)
 sink = pipeline.get_by_name("sink").get_static_pad("sink")
 sink.add_probe(Gst.PadProbeType.BUFFER, on_buffer)
 pipeline.set_state(Gst.State.PLAYING)

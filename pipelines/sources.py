@@ -1,9 +1,10 @@
 """Arguments that name sources: files and addresses, and what their results are called."""
 import argparse
+import os
 import re
 import sys
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 import gi
 gi.require_version("Gst", "1.0")
@@ -44,14 +45,15 @@ def name_sources(texts, parser):
             name, place = given.groups()
         if re.fullmatch(r"/dev/(video\d+|v4l/.+)", place):
             place = f"v4l2://{place}"
-        if Path(place).is_file():
+        place = path_given(place)
+        if os.path.isfile(place):
             uri = Path(place).resolve().as_uri()
         elif is_utf8(place) and Gst.uri_is_valid(place):
             uri = place
             if why := why_not(uri):
                 parser.error(f"{name or name_of(uri)}: {why}")
         else:
-            parser.error(f"there is no file '{place}'")
+            parser.error(why_no_file(place))
         name = (name or name_of(uri)).encode(errors="replace").decode()
         unique, number = name, 2
         while unique in taken:
@@ -59,6 +61,18 @@ def name_sources(texts, parser):
         taken.add(unique)
         named.append((unique, uri))
     return named
+
+
+def path_given(text):
+    """The path in an address file://...; all else is returned as it is."""
+    found = re.fullmatch(r"(?is)file://[^/]*(/.*)", text)
+    return os.fsdecode(unquote_to_bytes(os.fsencode(found[1]))) if found else text
+
+
+def why_no_file(place):
+    if os.path.isdir(place):
+        return f"'{place}' is a folder, expected a file; `tome classify` takes folders"
+    return f"'{place}' is no regular file" if os.path.exists(place) else f"there is no file '{place}'"
 
 
 def is_utf8(text):

@@ -26,7 +26,8 @@ from decoder import Decoder
 from model import add_model_options, check_model_options, frames_of, positive, set_model_options
 from output import (NOBODY_READS, count_frames, count_results, nobody_reads, number_of,
                     status_for_exit)
-from sources import WEB_SCHEMES, Parser, is_live, name_of, name_sources, scheme_of
+from sources import (WEB_SCHEMES, Parser, is_live, is_utf8, name_of, name_sources, path_given, scheme_of,
+                     why_no_file)
 
 FIRST_DELAY, LONGEST_DELAY = 1, 10  # seconds between two attempts to connect
 JITTER_BUFFER_MS = 200
@@ -53,9 +54,7 @@ def parse_arguments(program, arguments):
     if program == TAG_VIDEO:
         if len(given) > 1:
             parser.error(f"found a second file, '{given[1]}', expected one")
-        if given and not Path(given[0]).is_file():
-            parser.error(f"there is no file '{given[0]}'")
-        options.sources = [named_file(file) for file in given]
+        options.sources = [named_file(checked_file(file, parser)) for file in given]
         return options
     options.sources = name_sources(given, parser)
     if program == CAMERA:
@@ -64,6 +63,17 @@ def parse_arguments(program, arguments):
         if not is_live(options.sources[0][1]):
             parser.error(f"found '{given[0]}', expected an address such as rtsp://camera/stream")
     return options
+
+
+def checked_file(text, parser):
+    file = path_given(text)
+    if not os.path.isfile(file):
+        if is_utf8(file) and Gst.uri_is_valid(file) or file.startswith("/dev/video"):
+            # Not the address itself, which may hold a password.
+            parser.error("found an address or a camera, expected a file; cameras.sh takes those, and "
+                         "rtsp-camera.sh one camera")
+        parser.error(why_no_file(file))
+    return file
 
 
 def named_file(file):
@@ -147,7 +157,7 @@ class Source:
             self.program.fail(f"{self.name}: {error.message}")
         elif self.decoder is not None:
             why = self.decoder.why(error)
-            if self.decoder.lacks_plugin(error):  # which no other attempt brings
+            if self.decoder.lacks_decoder(error):  # which no other attempt brings
                 self.finish(why)
             else:
                 self.lost(why)

@@ -280,6 +280,9 @@ def test_bad_arguments():
     needs_build()
     for script, arguments, words in (
         (CAMERAS, ["no-such.mp4"], ["no-such.mp4"]),
+        # Before one that is there starts.
+        (CAMERAS, [__file__, "yard=file:///no-such.mp4"], ["there is no file '/no-such.mp4'"]),
+        (CAMERAS, [ROOT], [f"'{ROOT}' is a folder", "tome classify"]),
         (CAMERAS, ["--model", "/nonexistent", __file__], ["/nonexistent"]),
         (CAMERAS, ["--top-k", "0", __file__], ["--top-k"]),
         (CAMERAS, ["--batch-size", "2000", __file__], ["--batch-size: found 2000, expected 1 to 1024"]),

@@ -111,6 +111,7 @@ def test_bad_arguments():
         (["--model", "/nonexistent"], ["/nonexistent"]),
         (["--model", ROOT / "models" / "camera-state"], ["clip"]),
         (["--model", "/", "no-such.mp4"], ["no-such.mp4"]),
+        (["--model", "/", ROOT], [f"'{ROOT}' is a folder"]),
         (["--model", "/", "--detector", "nosuchelement"], ["nosuchelement"]),
         (["--model", "/", "--top-k", "0"], ["--top-k"]),
         (["--model", "/", "--reclassify", "-1"], ["--reclassify"]),

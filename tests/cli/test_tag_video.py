@@ -1,5 +1,6 @@
 """pipelines/tag-video.sh: what a pipeline says of real videos, from any place."""
 
+import base64
 import json
 import os
 import shutil
@@ -20,6 +21,12 @@ SCRIPT = ROOT / "pipelines" / "tag-video.sh"
 SCENES = DATA / "clips" / "scenes"
 # What the camera of the demonstration clip does, one after another.
 DEMO_STATES = "steady pan-left tilt-up zoom-in roll shake covered defocused frozen".split()
+# 8x8 pixels in CMYK, and one in colours of a palette.
+CMYK_JPEG = base64.b64decode(
+    "/9j/7gAOQWRvYmUAZAAAAAAA/9sAQwD/////////////////////////////////////////////////////////////////////"
+    "/////////////////8AAFAgACAAIBEMRAE0RAFkRAEsRAP/EABUAAQEAAAAAAAAAAAAAAAAAAAID/8QAFBABAAAAAAAAAAAAAAAAA"
+    "AAAAP/aAA4EQwBNAFkASwAAPwChmb//2Q==")
+GIF = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///ywAAAAAAQABAAACAkQBADs=")
 KEYS = "time pts stream model region clip age tags tokens_in tokens_out".split()
 
 
@@ -180,6 +187,43 @@ def test_what_is_no_video():
         assert_one_error_line(run(SCRIPT, sound), "sound.wav: there is no video in it")
         text.write_text("no video\n")
         assert_one_error_line(run(SCRIPT, text), "text.mp4: ")
+
+
+def test_pictures_that_are_not_decoded():
+    """GStreamer's decoder of GIF never ends, and of a CMYK picture it says nothing."""
+    needs_build()
+    with tempfile.TemporaryDirectory() as folder:
+        for name, data, word in (("a.gif", GIF, "image/gif"), ("a.jpg", CMYK_JPEG, "CMYK")):
+            file = Path(folder) / name
+            file.write_bytes(data)
+            assert_one_error_line(run(SCRIPT, file, timeout=PATIENCE), f"{name}: this is ", word, "tome classify")
+
+
+def test_addresses_of_files():
+    needs_build()
+    with tempfile.TemporaryDirectory() as folder:
+        film = demo_film(folder, 16)
+        spaced = film.rename(film.with_name("a film.mp4"))
+        assert {line["stream"] for line in tag(spaced.as_uri())} == {"a film.mp4"}
+        assert_one_error_line(run(SCRIPT, film.as_uri()), f"there is no file '{film}'")
+
+
+def test_what_is_no_file():
+    needs_build()
+    with tempfile.TemporaryDirectory() as folder:
+        os.mkfifo(Path(folder) / "pipe")
+        is_folder = f"'{folder}' is a folder, expected a file; `tome classify` takes folders"
+        for given, words in (
+            (folder, [is_folder]),
+            (Path(folder).as_uri(), [is_folder]),
+            (f"{folder}/pipe", ["pipe' is no regular file"]),
+            ("x" * 300, ["there is no file"]),
+            ("rtsp://user:secret@camera/live", ["cameras.sh", "rtsp-camera.sh"]),
+            ("/dev/video77", ["cameras.sh", "rtsp-camera.sh"]),
+        ):
+            result = run(SCRIPT, given, timeout=PATIENCE)
+            assert_one_error_line(result, *words)
+            assert "secret" not in result[2], result
 
 
 def test_bad_arguments():
