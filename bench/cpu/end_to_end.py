@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from measure import processor
+from measure import UNRECORDED, processor
 
 HERE = Path(__file__).parent
 WIDTH, HEIGHT = 1920, 1080
@@ -75,17 +75,19 @@ class Contest:
     def core(self):
         lines, memory = run([f"{self.options.build}/bench/streams", "--core-only", "--streams", "1",
                              "--source", f"I420:{WIDTH}x{HEIGHT}", "--seconds", "4", "--model", str(self.model),
-                             "--r", self.options.r, "--batch-size", str(self.options.batch)])
+                             "--precision", self.options.precision, "--r", self.options.r,
+                             "--batch-size", str(self.options.batch)])
         return json.loads(lines[-1][1])["core_frames_per_s"], memory
 
     def tomeclassify(self):
         return launch(["filesrc", f"location={self.film}", "!", "decodebin", "!", "tomeclassify",
-                       f"model={self.model}", f"tome-r={self.options.r}",
-                       f"batch-size={self.options.batch}"], self.environment)
+                       f"model={self.model}", f"precision={self.options.precision}",
+                       f"tome-r={self.options.r}", f"batch-size={self.options.batch}"], self.environment)
 
     def script(self, engine):
         lines, memory = run([sys.executable, str(HERE / "tag_clip.py"), engine, str(self.film),
-                             self.options.architecture, str(self.options.batch), str(WARM_UP)])
+                             self.options.architecture, self.options.precision,
+                             str(self.options.batch), str(WARM_UP)])
         return json.loads(lines[-1][1])["frames_per_s"], memory
 
     def runs(self):
@@ -100,6 +102,7 @@ def rows_of(results, options, machine):
     for name, runs in results.items():
         rates = [rate for rate, _ in runs]
         row = {"engine": name, "model": options.architecture, "batch": options.batch,
+               "precision": None if name == "decoder alone" else options.precision,
                "r": options.r if name in ("gst-tome", "core alone") else "0",
                "frames_per_s": round(median[name], 1), "min": round(min(rates), 1),
                "max": round(max(rates), 1), "peak_memory_mb": round(max(memory for _, memory in runs))}
@@ -116,20 +119,25 @@ def main():
     parser.add_argument("--build", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--architecture", default="vit_tiny_patch16_224", help="timm's name; random weights")
     parser.add_argument("--model", type=Path, help="model folder of that architecture for tomeclassify")
+    parser.add_argument("--precision", choices=["fp32", "bf16"],
+                        help="of all engines; default: bf16 where the processor multiplies it")
     parser.add_argument("--r", default="13")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--film", type=Path, help="a 1080p file; default: one is made")
     parser.add_argument("--frames", type=int, default=600, help="of the film that is made")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=HERE.parent / "results" / "end_to_end.jsonl")
+    parser.add_argument("--out", type=Path, default=UNRECORDED / "end_to_end.jsonl",
+                        help="JSON Lines; default: build/bench-results/end_to_end.jsonl")
     options = parser.parse_args()
+    machine, native_bf16 = processor()
+    options.precision = options.precision or ("bf16" if native_bf16 else "fp32")
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     results = {}
     with tempfile.TemporaryDirectory() as folder:
         contest = Contest(options, Path(folder))
         for _ in range(options.rounds):
             for name, measure in contest.runs().items():
                 results.setdefault(name, []).append(measure())
-    machine, _ = processor()
     rows = list(rows_of(results, options, machine))
     options.out.write_text("".join(json.dumps(row) + "\n" for row in rows))
     print(f"{'':20}{'frames/s':>10}{'peak MB':>10}")

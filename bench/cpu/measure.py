@@ -11,9 +11,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from itertools import groupby
 from pathlib import Path
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
+UNRECORDED = HERE.parent.parent / "build" / "bench-results"  # which git ignores
 TOKENS = {"vit_large_patch16_384": 577, "video_vit_base": 1568, "video_vit_large": 1568}
 
 MODELS = ["vit_tiny_patch16_224", "vit_small_patch16_224", "vit_base_patch16_224",
@@ -78,12 +80,12 @@ def measure(cell, tome, rounds, repeats, engines):
     specs = ["0", "65"] if video else ["0", "8", "13", "16"]
     peers = []
     for engine, r in [("torch", 0), ("timm", 0), ("torch-tome", specs[-1]), ("torch-tome", "13"),
-                      ("openvino", 0), ("onnxruntime", 0)]:
+                      ("openvino", 0), ("openvino-int8", 0), ("onnxruntime", 0)]:
         if (engine == "timm" or r == "13") and video:
             continue
         if engines and engine not in engines:
             continue
-        if engine == "onnxruntime" and cell["precision"] != "fp32":
+        if cell["precision"] == {"onnxruntime": "bf16", "openvino-int8": "fp32"}.get(engine):
             continue
         peer = Peer(engine, [sys.executable, str(HERE / "peer.py"), engine, cell["model"],
                              str(cell["batch"]), str(cell["threads"]), cell["precision"], str(r)], r,
@@ -111,12 +113,13 @@ def measure(cell, tome, rounds, repeats, engines):
 
 
 def add_ratios(rows, plain_ms):
-    """speedup: over plain PyTorch in fp32 of the same cell; and over OpenVINO of the same precision."""
+    """speedup: over plain PyTorch in fp32 of the same cell; and over OpenVINO of the same precision. With
+    more digits than are shown, so that what is shown is rounded once."""
     unmerged = {row["engine"]: row["ms_median"] for row in rows if row["r"] == "0"}
     for row in rows:
-        row["speedup"] = round(plain_ms / row["ms_median"], 3)
+        row["speedup"] = round(plain_ms / row["ms_median"], 5)
         if "openvino" in unmerged:
-            row["speedup_openvino"] = round(unmerged["openvino"] / row["ms_median"], 3)
+            row["speedup_openvino"] = round(unmerged["openvino"] / row["ms_median"], 5)
         if "flops_saved" in row:
             ratio = unmerged["gst-tome"] / row["ms_median"]
             row["speedup_over_flops_saved"] = round(ratio / row["flops_saved"], 3)
@@ -149,32 +152,41 @@ def cells(arguments, native_bf16):
 
 
 def merge_rows(path, rows):
-    """Rows of an earlier run on this processor, less the cells that were measured again, and ours."""
-    def cell(row):
-        return row["model"], row["batch"], row["threads"], row["precision"]
-
-    again = {cell(row) for row in rows}
+    """Rows of earlier runs, less the cells that were measured again, and ours."""
+    again = {cell_of(row) for row in rows}
     earlier = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    kept = [row for row in earlier if cell(row) not in again and row["processor"] == rows[0]["processor"]]
-    return sorted(kept + rows, key=lambda row: (MODELS.index(row["model"]), *cell(row)[1:3], row["precision"] != "fp32"))
+    kept = [row for row in earlier if cell_of(row) not in again]
+    return sorted(kept + rows, key=lambda row: (row["processor"], MODELS.index(row["model"]), row["batch"],
+                                                row["threads"], row["precision"] != "fp32"))
 
 
-def write_table(rows, machine, path):
-    lines = [f"# {machine}", "",
-             "Forward passes, random weights; ms are medians of interleaved runs. x torch: times plain",
-             "PyTorch, in fp32 where that is among the rows; x OpenVINO: times OpenVINO unmerged in the",
-             "same precision.", "",
-             "| model | batch | threads | precision | engine | r | ms | min..max | x torch | x OpenVINO | speed-up over FLOPs saved |",
-             "|---|---|---|---|---|---|---|---|---|---|---|"]
-    for row in rows:
-        share = row.get("speedup_over_flops_saved", "")
-        lines.append(f"| {row['model']} | {row['batch']} | {row['threads']} | {row['precision']} | {row['engine']} "
-                     f"| {row['r']} | {row['ms_median']:.1f} | {row['ms_min']:.1f}..{row['ms_max']:.1f} "
-                     f"| {row['speedup']:.2f} | {row.get('speedup_openvino', float('nan')):.2f} | {share} |")
-    path.write_text("\n".join(lines) + "\n")
+def cell_of(row):
+    """What engines are compared in."""
+    return tuple(row[key] for key in ("processor", "model", "batch", "threads", "precision"))
 
 
-def plot(rows, machine, path):
+def write_table(rows, path):
+    # Of the times, which rows of any age have with enough digits.
+    openvino_ms = {cell_of(row): row["ms_median"] for row in rows if row["engine"] == "openvino"}
+    lines = []
+    for machine, group in groupby(rows, key=lambda row: row["processor"]):
+        lines += [f"# {machine}", "",
+                  "Forward passes, random weights; ms are medians of interleaved runs. x torch: times plain",
+                  "PyTorch, in fp32 where that is among the rows; x OpenVINO: times OpenVINO unmerged in the",
+                  "same precision.", "",
+                  "| model | batch | threads | precision | engine | r | ms | min..max | x torch | x OpenVINO "
+                  "| speed-up over FLOPs saved |", "|---|---|---|---|---|---|---|---|---|---|---|"]
+        for row in group:
+            share = row.get("speedup_over_flops_saved", "")
+            over = openvino_ms.get(cell_of(row), float("nan")) / row["ms_median"]
+            lines.append(f"| {row['model']} | {row['batch']} | {row['threads']} | {row['precision']} | {row['engine']} "
+                         f"| {row['r']} | {row['ms_median']:.1f} | {row['ms_min']:.1f}..{row['ms_max']:.1f} "
+                         f"| {row['speedup']:.2f} | {over:.2f} | {share} |")
+        lines.append("")
+    path.write_text("\n".join(lines))
+
+
+def plot(rows, path):
     import matplotlib
 
     matplotlib.use("Agg")
@@ -182,9 +194,10 @@ def plot(rows, machine, path):
 
     groups = {}
     for row in rows:
-        groups.setdefault((row["model"], row["batch"], row["threads"], row["precision"]), []).append(row)
+        groups.setdefault(cell_of(row), []).append(row)
     figure, axes = plt.subplots(len(groups), 1, figsize=(8, 2.2 * len(groups) + 0.6), squeeze=False)
-    for axis, (key, group) in zip(axes[:, 0], groups.items()):
+    machines = {row["processor"]: None for row in rows}
+    for axis, ((machine, *key), group) in zip(axes[:, 0], groups.items()):
         names = [row["engine"] + (f" r={row['r']}" if row["r"] != "0" else "") for row in group]
         colours = ["tab:orange" if row["engine"] == "gst-tome" else "tab:grey" for row in group]
         reference = next((row["ms_median"] for row in group if row["engine"] == "openvino"), group[0]["ms_median"])
@@ -192,10 +205,11 @@ def plot(rows, machine, path):
         axis.axvline(1, color="black", linewidth=0.8)
         axis.invert_yaxis()
         axis.tick_params(labelsize=7)
-        axis.set_title("{}, batch {}, {} threads, {}".format(*key), fontsize=8)
+        title = "{}, batch {}, {} threads, {}".format(*key)
+        axis.set_title(title if len(machines) == 1 else f"{title}: {machine}", fontsize=8)
     axes[-1, 0].set_xlabel("times OpenVINO unmerged")
     height = figure.get_size_inches()[1]
-    figure.suptitle(machine, fontsize=8, y=1 - 0.1 / height)
+    figure.suptitle("; ".join(machines), fontsize=8, y=1 - 0.1 / height)
     figure.tight_layout(rect=(0, 0, 1, 1 - 0.3 / height))
     figure.savefig(path, dpi=110)
 
@@ -209,13 +223,14 @@ def main():
     parser.add_argument("--threads", help="by commas")
     parser.add_argument("--precision", help="by commas; fp32 first, which ratios to plain PyTorch are of")
     parser.add_argument("--engines", type=lambda text: text.split(","),
-                        help="peers, by commas: torch (always), timm, torch-tome, openvino, onnxruntime")
+                        help="peers, by commas: torch (always), timm, torch-tome, openvino, "
+                             "openvino-int8 (products in 8 bits, the rest in bf16), onnxruntime")
     parser.add_argument("--append", action="store_true",
                         help="keep earlier rows of --out, but for those measured again")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=3, help="runs of each engine in a round")
-    parser.add_argument("--out", type=Path, default=HERE.parent / "results" / "cpu",
-                        help="without ending: .jsonl, .md and .png are written")
+    parser.add_argument("--out", type=Path, default=UNRECORDED / "cpu",
+                        help="without ending: .jsonl, .md and .png are written; default: build/bench-results/cpu")
     arguments = parser.parse_args()
     if arguments.engines:
         arguments.engines.append("torch")
@@ -237,8 +252,8 @@ def main():
         rows = merge_rows(arguments.out.with_suffix(".jsonl"), rows)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.with_suffix(".jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    write_table(rows, machine, arguments.out.with_suffix(".md"))
-    plot(rows, machine, arguments.out.with_suffix(".png"))
+    write_table(rows, arguments.out.with_suffix(".md"))
+    plot(rows, arguments.out.with_suffix(".png"))
 
 
 if __name__ == "__main__":

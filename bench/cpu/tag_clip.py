@@ -1,5 +1,6 @@
 """What a Python user would write: OpenCV reads and scales, timm or OpenVINO classifies in batches.
-`tag_clip.py timm|openvino FILE ARCHITECTURE BATCH WARM_UP`: frames per second after WARM_UP frames, as JSON."""
+`tag_clip.py timm|openvino FILE ARCHITECTURE PRECISION BATCH WARM_UP`: frames per second after WARM_UP
+frames, as JSON. PRECISION is fp32 or bf16."""
 
 import json
 import sys
@@ -10,7 +11,7 @@ import numpy as np
 import timm
 import torch
 
-engine, path, architecture, batch, warm_up = sys.argv[1:]
+engine, path, architecture, precision, batch, warm_up = sys.argv[1:]
 batch, warm_up = int(batch), int(warm_up)
 torch.manual_seed(0)
 model = timm.create_model(architecture, pretrained=False).eval()
@@ -20,12 +21,22 @@ resized = round(side / 0.9)
 
 def classifier():
     if engine == "timm":
-        return lambda pixels: model(torch.from_numpy(pixels)).numpy()
+        dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+        model.to(dtype)
+        return lambda pixels: model(torch.from_numpy(pixels).to(dtype)).float().numpy()
     import openvino as ov
 
     example = torch.zeros(batch, 3, side, side)
-    compiled = ov.Core().compile_model(ov.convert_model(model, example_input=example), "CPU")
-    return lambda pixels: compiled(pixels)[0]
+    converted = ov.convert_model(model, example_input=example, input=list(example.shape))
+    kind = {"fp32": "f32", "bf16": "bf16"}[precision]
+    compiled = ov.Core().compile_model(converted, "CPU", {"INFERENCE_PRECISION_HINT": kind})
+    return lambda pixels: compiled(filled(pixels))[0][:len(pixels)]
+
+
+def filled(pixels):
+    """A last batch too has the size that the model was converted for."""
+    missing = np.zeros((batch - len(pixels), *pixels.shape[1:]), pixels.dtype)
+    return np.concatenate([pixels, missing]) if len(missing) else pixels
 
 
 def preprocess(frame):
@@ -52,4 +63,6 @@ with torch.inference_mode():
                 started, skipped = time.perf_counter(), count
         if not good:
             break
+if started is None or count == skipped:
+    sys.exit(f"tag_clip.py: found {count} frames in {path}, expected more than {warm_up}, and a batch")
 print(json.dumps({"frames_per_s": (count - skipped) / (time.perf_counter() - started)}))

@@ -62,7 +62,7 @@ CoreAlone::CoreAlone(const StreamOptions& options)
   TomeModelConfig config{};
   config.model = options.model.c_str();
   config.device = options.device.c_str();
-  config.precision = "auto";
+  config.precision = options.precision.c_str();
   config.batch_size = static_cast<uint32_t>(options.batch_size);
   config.batch_timeout_ms = static_cast<uint32_t>(options.batch_timeout_ms);
   check(api_->model_acquire(&config, &model_, &error), error);

@@ -59,6 +59,7 @@ int run(int argc, char** argv) {
       ->check(CLI::Range(0.01, 100.0));
   app.add_option("--model", options.model, "model folder; default: a ViT-Ti/16 of random weights");
   app.add_option("--device", options.device, "auto, cpu or cuda");
+  app.add_option("--precision", options.precision, "auto, fp32, bf16 or fp16");
   app.add_option("--r", options.schedule, "r schedule");
   app.add_option("--batch-size", options.batch_size, "batch size")->check(CLI::Range(1, 1024));
   app.add_option("--batch-timeout", options.batch_timeout_ms, "ms");

@@ -38,8 +38,8 @@ class Stream {
                   " location=" + source.pattern + " caps=" + source.caps();
     if (classify) {
       line += " ! tomeclassify name=classify model=\"" + options.model +
-              "\" device=" + options.device + " tome-r=" + options.schedule +
-              " batch-size=" + std::to_string(options.batch_size) +
+              "\" device=" + options.device + " precision=" + options.precision +
+              " tome-r=" + options.schedule + " batch-size=" + std::to_string(options.batch_size) +
               " batch-timeout=" + std::to_string(options.batch_timeout_ms);
       if (live_) line += " late-policy=skip";
     } else {

@@ -15,6 +15,7 @@ struct StreamOptions {
   double load = 1.0;
   std::string model;
   std::string device = "auto";
+  std::string precision = "auto";
   std::string schedule = "13";
   int batch_size = 8;
   int batch_timeout_ms = 5;
