@@ -23,9 +23,11 @@ the pre-processing: see --mean, --std, --crop-pct, --interpolation.
 """
 
 import argparse
+import contextlib
 import ctypes
 import json
 import math
+import os
 import pathlib
 import re
 import shutil
@@ -34,10 +36,14 @@ import warnings
 
 # Torch without NumPy, which nothing here needs and pip does not install with it.
 warnings.filterwarnings("ignore", message="Failed to initialize NumPy")
-import torch
+try:
+    import torch
+except ImportError as error:  # --help works without
+    torch, NO_TORCH = None, error
 
-DTYPES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
-SAVE_AS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+DTYPES = {"torch.float64": "F64", "torch.float32": "F32", "torch.float16": "F16",
+          "torch.bfloat16": "BF16"}
+SAVE_AS = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 SIZES = {(192, 12): "tiny", (384, 12): "small", (512, 12): "medium", (768, 12): "base",
          (1024, 24): "large", (1280, 32): "huge", (1408, 40): "giant"}
 # What pre-training leaves behind and a classifier has no use for.
@@ -202,19 +208,45 @@ def mae_st_config(tensors, args):
             "pretrained_cfg": pretrained_cfg(args, height, width, defaults)}
 
 
+@contextlib.contextmanager
+def replaced(path):
+    """A file to write, which takes the place of `path` when it is complete."""
+    part = path.with_name(path.name + ".part")
+    try:
+        with open(part, "wb") as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def saved_as(tensors, name):
+    """The tensors in the dtype that --dtype names."""
+    if name in SAVE_AS:
+        return {k: tensor.to(getattr(torch, SAVE_AS[name])) for k, tensor in tensors.items()}
+    for k, tensor in tensors.items():
+        if str(tensor.dtype) not in DTYPES:
+            raise ConvertError(f"tensor {k} is {tensor.dtype}, which gst-tome does not read: give "
+                               f"--dtype {', '.join(SAVE_AS)}")
+    return tensors
+
+
 def write_safetensors(path, tensors):
     """The format is eight bytes of length, a JSON header, and the tensors' bytes."""
     header, place, data = {"__metadata__": {"format": "pt"}}, 0, []
     for name, tensor in sorted(tensors.items()):
         tensor = tensor.detach().contiguous()
         size = tensor.numel() * tensor.element_size()
-        header[name] = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape),
+        header[name] = {"dtype": DTYPES[str(tensor.dtype)], "shape": list(tensor.shape),
                         "data_offsets": [place, place + size]}
         place += size
         data.append((tensor, size))
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    with open(path, "wb") as out:
+    with replaced(path) as out:
         out.write(len(text).to_bytes(8, "little") + text)
         for tensor, size in data:
             out.write(ctypes.string_at(tensor.data_ptr(), size))
@@ -223,6 +255,7 @@ def write_safetensors(path, tensors):
 def convert(args):
     tensors = clean(load_state(args.input))
     family = family_of(tensors)
+    tensors = saved_as(tensors, args.dtype)
     args.output.mkdir(parents=True, exist_ok=True)
     if family == "hf":
         beside = args.input.parent
@@ -235,12 +268,10 @@ def convert(args):
                 shutil.copyfile(beside / name, target)
     else:
         config = (mae_st_config if family == "mae_st" else timm_config)(tensors, args)
-        (args.output / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        with replaced(args.output / "config.json") as out:
+            out.write((json.dumps(config, indent=2) + "\n").encode())
     if args.labels:
         shutil.copyfile(args.labels, args.output / "labels.txt")
-    dtype = SAVE_AS.get(args.dtype)
-    if dtype:
-        tensors = {name: tensor.to(dtype) for name, tensor in tensors.items()}
     write_safetensors(args.output / "model.safetensors", tensors)
     total = sum(tensor.numel() for tensor in tensors.values())
     print(f"{args.output}: {family}, {len(tensors)} tensors, {total / 1e6:.1f} M parameters")
@@ -267,8 +298,11 @@ def parse(argv):
 
 
 def main(argv=None):
+    args = parse(argv)
     try:
-        convert(parse(argv))
+        if torch is None:
+            raise ConvertError(f"needs torch ({NO_TORCH}): pip install torch==2.11.0")
+        convert(args)
     except (ConvertError, OSError) as error:
         print(f"convert_checkpoint: {error}", file=sys.stderr)
         return 2

@@ -9,13 +9,19 @@ import sys
 
 def read(path):
     steps, evals = [], []
-    with open(path) as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                record = json.loads(line)
-            except json.JSONDecodeError:
-                sys.exit(f"{path} line {number}: not JSON")
-            (evals if "eval_top1" in record else steps).append(record)
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = file.readlines()
+    except (OSError, UnicodeDecodeError) as error:
+        sys.exit(f"{path}: {getattr(error, 'strerror', None) or 'not text'}")
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            sys.exit(f"{path} line {number}: not JSON")
+        if not isinstance(record, dict) or "step" not in record:
+            sys.exit(f"{path} line {number}: no record of `tome train`")
+        (evals if "eval_top1" in record else steps).append(record)
     if not steps:
         sys.exit(f"{path}: no training step in it")
     return steps, evals
@@ -24,6 +30,7 @@ def read(path):
 def main():
     if len(sys.argv) != 3:
         sys.exit(__doc__.strip())
+    steps, evals = read(sys.argv[1])
     try:
         import matplotlib
     except ImportError:
@@ -31,7 +38,6 @@ def main():
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    steps, evals = read(sys.argv[1])
     x = [record["step"] for record in steps]
     figure, (top, bottom) = plt.subplots(2, 1, sharex=True, figsize=(8, 6))
     top.plot(x, [record["train_top1"] for record in steps], label="training", alpha=0.6)
@@ -53,7 +59,10 @@ def main():
     rate.set_ylabel("learning rate")
     bottom.legend()
     figure.tight_layout()
-    figure.savefig(sys.argv[2], dpi=120)
+    try:
+        figure.savefig(sys.argv[2], dpi=120)
+    except (OSError, ValueError) as error:
+        sys.exit(f"{sys.argv[2]}: cannot be written: {error}")
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@
 #include "checkpoint/model_spec.h"
 #include "checkpoint/positions.h"
 #include "checkpoint/preprocess_config.h"
-#include "checkpoint/safetensors.h"
 #include "checkpoint/tensor_reader.h"
+#include "checkpoint/weight_files.h"
 #include "checkpoint/weight_reader.h"
 #include "merging/schedule.h"
 #include "tome_error.h"
@@ -30,25 +30,6 @@ void check_folder(const fs::path& folder) {
                                       ": not a folder, expected one that holds "
                                       "config.json and model.safetensors");
   }
-}
-
-fs::path weights_file(const fs::path& folder) {
-  const fs::path file = folder / "model.safetensors";
-  std::error_code ignored;
-  if (fs::exists(file, ignored)) return file;
-  if (fs::exists(folder / "model.safetensors.index.json", ignored)) {
-    throw Error(ErrorKind::kNotFound, file.string() +
-                                          ": no such file; the weights are split into several, "
-                                          "expected one");
-  }
-  for (const char* pickle : {"pytorch_model.bin", "model.bin", "model.pth", "model.pt"}) {
-    if (fs::exists(folder / pickle, ignored)) {
-      throw Error(ErrorKind::kNotFound,
-                  file.string() + ": no such file; " + pickle +
-                      " is a pickle, which is code: convert it with tools/convert_checkpoint.py");
-    }
-  }
-  throw Error(ErrorKind::kNotFound, file.string() + ": no such file");
 }
 
 // The sizes asked for; what is not asked stays as the checkpoint has it.
@@ -166,8 +147,8 @@ Checkpoint load_checkpoint(const fs::path& folder, const LoadOptions& options) {
 
   Checkpoint out;
   {
-    const auto file = SafetensorsFile::open(weights_file(folder));
-    TensorReader tensors(file);
+    const auto files = WeightFiles::open(folder);
+    TensorReader tensors(files);
     out.weights = read_weights(spec, tensors);
     tensors.finish();
   }

@@ -35,7 +35,8 @@ struct LoadOptions {
   int64_t clip_length = 0;
 };
 
-/// Reads config.json, preprocessor_config.json, model.safetensors and the labels of `folder`.
+/// Reads config.json, preprocessor_config.json, model.safetensors (or the files of its index) and
+/// the labels of `folder`.
 /// @throws Error naming the file, what was found and what was expected: a missing folder or file,
 ///   a truncated or lying safetensors header, a tensor that is missing, left over, or of another
 ///   shape or dtype, an unknown architecture, a label count that does not fit.

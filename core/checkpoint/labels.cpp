@@ -1,6 +1,7 @@
 #include "checkpoint/labels.h"
 
 #include <algorithm>
+#include <charconv>
 
 #include "checkpoint/excerpt.h"
 #include "checkpoint/json_text.h"
@@ -31,8 +32,8 @@ std::string label_of(const Json& value, const ConfigObject& config, const std::s
   return label.empty() ? class_name(index) : label;
 }
 
-std::vector<std::string> labels_of_list(const ConfigObject& config, int64_t classes) {
-  const char* key = "label_names";
+std::vector<std::string> labels_of_list(const ConfigObject& config, const char* key,
+                                        int64_t classes) {
   const Json* list = config.find(key);
   if (!list->is_array()) config.wrong(key, "a list of strings");
   check_count(config.what() + ": " + key, list->size(), classes);
@@ -46,18 +47,45 @@ std::vector<std::string> labels_of_list(const ConfigObject& config, int64_t clas
   return labels;
 }
 
-// {"0": "cat", "1": "dog", …}: every index from 0 on, once.
-std::vector<std::string> labels_of_map(const ConfigObject& config, int64_t classes) {
-  const ConfigObject map = *config.object("id2label");
-  check_count(map.what(), map.json().size(), classes);
+// Every key is a class, as Python writes the number.
+void check_classes(const ConfigObject& map, int64_t classes) {
+  for (const auto& [key, label] : map.json().items()) {
+    int64_t index = -1;
+    std::from_chars(key.data(), key.data() + key.size(), index);
+    if (index >= 0 && index < classes && key == std::to_string(index)) continue;
+    throw Error(ErrorKind::kFormat, map.what() + ": found \"" + excerpt(key) +
+                                        "\", expected classes from 0 to " +
+                                        std::to_string(classes - 1));
+  }
+}
+
+// {"0": "cat", "1": "dog", …}: every index once; of a map with gaps, at most once.
+std::vector<std::string> labels_of_map(const ConfigObject& config, const char* key, int64_t classes,
+                                       bool may_have_gaps) {
+  const ConfigObject map = *config.object(key);
+  if (may_have_gaps) {
+    check_classes(map, classes);
+  } else {
+    check_count(map.what(), map.json().size(), classes);
+  }
   std::vector<std::string> labels;
   for (int64_t i = 0; i < classes; ++i) {
-    const std::string key = std::to_string(i);
-    const Json* label = map.find(key.c_str());
-    if (label == nullptr) map.wrong(key, kLabelText);
-    labels.push_back(label_of(*label, map, key, i));
+    const std::string index = std::to_string(i);
+    const Json* label = map.find(index.c_str());
+    if (label == nullptr && !may_have_gaps) map.wrong(index, kLabelText);
+    if (label == nullptr) {
+      labels.push_back(class_name(i));
+    } else {
+      labels.push_back(label->is_number() ? label->dump() : label_of(*label, map, index, i));
+    }
   }
   return labels;
+}
+
+// timm's: a list, or a map "if there are id gaps", as it says.
+std::vector<std::string> timm_labels(const ConfigObject& config, const char* key, int64_t classes) {
+  if (config.find(key)->is_object()) return labels_of_map(config, key, classes, true);
+  return labels_of_list(config, key, classes);
 }
 
 std::string_view without_mark_and_end(std::string_view text) {
@@ -111,10 +139,13 @@ std::vector<std::string> read_labels(const std::filesystem::path& folder,
                                      const std::optional<std::filesystem::path>& labels_file,
                                      int64_t classes) {
   if (labels_file) return read_labels_file(*labels_file, classes);
-  if (config.has("id2label")) return labels_of_map(config, classes);
-  if (config.has("label_names")) return labels_of_list(config, classes);
+  if (config.has("id2label")) return labels_of_map(config, "id2label", classes, false);
+  if (config.has("label_names")) return timm_labels(config, "label_names", classes);
   const auto pretrained = config.object("pretrained_cfg");
-  if (pretrained && pretrained->has("label_names")) return labels_of_list(*pretrained, classes);
+  if (pretrained && pretrained->has("label_names")) {
+    return timm_labels(*pretrained, "label_names", classes);
+  }
+  if (config.has("labels")) return timm_labels(config, "labels", classes);  // its deprecated name
   const std::filesystem::path file = folder / "labels.txt";
   if (std::error_code ignored; std::filesystem::exists(file, ignored)) {
     return read_labels_file(file, classes);

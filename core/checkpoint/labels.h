@@ -18,8 +18,9 @@ namespace tome {
 std::vector<std::string> read_labels_file(const std::filesystem::path& path, int64_t classes);
 
 /// The labels of a model folder: `labels_file`, else config.json's `id2label`, `label_names`,
-/// `pretrained_cfg.label_names`, else the folder's labels.txt, else "class 0", "class 1", … So is a
-/// class called to which config.json gives an empty name, as transformers and timm let it.
+/// `pretrained_cfg.label_names`, `labels`, else the folder's labels.txt, else "class 0", "class 1",
+/// … So is a class called to which config.json gives an empty name, as transformers and timm let
+/// it.
 /// @throws Error kFormat that names the source if it does not have exactly `classes` labels, or one
 ///   that is_one_line refuses: labels end up in JSON, in GStreamer's strings and in lines
 std::vector<std::string> read_labels(const std::filesystem::path& folder,

@@ -1,9 +1,26 @@
 #include "checkpoint/model_spec.h"
 
+#include <algorithm>
+#include <array>
+#include <string_view>
+#include <utility>
+
 #include "tome_error.h"
 
 namespace tome {
 namespace {
+
+// timm's and Hugging Face's names; the first of each is ours.
+constexpr std::array<std::pair<std::string_view, Activation>, 9> kActivations{
+    {{"gelu", Activation::kGelu},
+     {"gelu_python", Activation::kGelu},
+     {"gelu_tanh", Activation::kGeluTanh},
+     {"gelu_fast", Activation::kGeluTanh},
+     {"gelu_new", Activation::kGeluTanh},
+     {"gelu_pytorch_tanh", Activation::kGeluTanh},
+     {"quick_gelu", Activation::kQuickGelu},
+     {"quickgelu", Activation::kQuickGelu},
+     {"relu", Activation::kRelu}}};
 
 void require(bool good, const std::string& what, const std::string& text) {
   if (!good) throw Error(ErrorKind::kFormat, what + ": " + text);
@@ -14,14 +31,19 @@ std::string number(int64_t value) { return std::to_string(value); }
 }  // namespace
 
 Activation activation_of(const std::string& name, const ConfigObject& config, const char* key) {
-  if (name == "gelu") return Activation::kGelu;
-  if (name == "gelu_tanh" || name == "gelu_fast" || name == "gelu_new" ||
-      name == "gelu_pytorch_tanh") {
-    return Activation::kGeluTanh;
+  std::string known;
+  for (const auto& [each, activation] : kActivations) {
+    if (name == each) return activation;
+    known += (known.empty() ? "" : ", ") + std::string(each);
   }
-  if (name == "quick_gelu" || name == "quickgelu") return Activation::kQuickGelu;
-  if (name == "relu") return Activation::kRelu;
-  config.wrong(key, "gelu, gelu_tanh, gelu_fast, gelu_new, gelu_pytorch_tanh, quick_gelu or relu");
+  config.wrong(key, "one of " + known);
+}
+
+std::string activation_name(Activation activation) {
+  const auto* const found =
+      std::find_if(kActivations.begin(), kActivations.end(),
+                   [&](const auto& each) { return each.second == activation; });
+  return std::string(found->first);
 }
 
 void check_geometry(const ViTConfig& config, const std::string& what) {

@@ -53,6 +53,8 @@ ModelSpec timm_architecture(const std::string& name, const ConfigObject& config)
 
 /// timm's and Hugging Face's names for activation functions.
 Activation activation_of(const std::string& name, const ConfigObject& config, const char* key);
+/// The one that gst-tome's folders use.
+std::string activation_name(Activation activation);
 
 /// Checks that sizes divide and stay inside the limits. `what` names the source for the message.
 void check_geometry(const ViTConfig& config, const std::string& what);

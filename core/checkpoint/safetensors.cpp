@@ -10,11 +10,11 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <fstream>
 #include <utility>
 
 #include "checkpoint/excerpt.h"
 #include "checkpoint/json_text.h"
+#include "checkpoint/replace_file.h"
 #include "tome_error.h"
 
 namespace tome {
@@ -288,27 +288,16 @@ void write_safetensors(const std::filesystem::path& path,
                        const std::map<std::string, at::Tensor>& tensors,
                        const std::map<std::string, std::string>& metadata) {
   const std::string header = header_text(tensors, metadata);
-  std::filesystem::path partial = path;
-  partial += ".part" + std::to_string(::getpid());
-  std::ofstream out(partial, std::ios::binary | std::ios::trunc);
   std::array<char, 8> length{};
   for (size_t i = 0; i < 8; ++i) length[i] = static_cast<char>(header.size() >> (8 * i));
-  out.write(length.data(), length.size());
-  out.write(header.data(), static_cast<std::streamsize>(header.size()));
-  for (const auto& [name, tensor] : tensors) {
-    const at::Tensor bytes = tensor.detach().to(at::kCPU).contiguous();
-    out.write(static_cast<const char*>(bytes.const_data_ptr()),
-              static_cast<std::streamsize>(bytes.nbytes()));
-  }
-  out.close();
-  std::error_code ec;
-  if (out) std::filesystem::rename(partial, path, ec);
-  if (!out || ec) {
-    std::error_code ignored;
-    std::filesystem::remove(partial, ignored);
-    throw Error(ErrorKind::kFailed,
-                path.string() + ": cannot be written" + (ec ? ": " + ec.message() : std::string()));
-  }
+  replace_file(path, [&](const ByteSink& write) {
+    write(length.data(), length.size());
+    write(header.data(), header.size());
+    for (const auto& [name, tensor] : tensors) {
+      const at::Tensor bytes = tensor.detach().to(at::kCPU).contiguous();
+      write(bytes.const_data_ptr(), bytes.nbytes());
+    }
+  });
 }
 
 }  // namespace tome

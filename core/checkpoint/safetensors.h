@@ -53,8 +53,8 @@ class SafetensorsFile {
   std::map<std::string, std::string> metadata_;
 };
 
-/// Writes `tensors` (any layout and device, copied to contiguous CPU memory) to `path`, through a
-/// temporary file beside it that is renamed when complete.
+/// Writes `tensors` (any layout and device, copied to contiguous CPU memory) to `path`, by
+/// replace_file.
 /// @throws Error kFailed if a write fails, kSettings for a dtype the format has not
 void write_safetensors(const std::filesystem::path& path,
                        const std::map<std::string, at::Tensor>& tensors,

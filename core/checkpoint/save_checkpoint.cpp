@@ -1,12 +1,11 @@
 #include <ATen/ATen.h>
-#include <unistd.h>
 
-#include <fstream>
 #include <map>
 
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/model_spec.h"
 #include "checkpoint/preprocess_config.h"
+#include "checkpoint/replace_file.h"
 #include "checkpoint/safetensors.h"
 #include "checkpoint/tome_spec.h"
 #include "tome_error.h"
@@ -91,22 +90,6 @@ nlohmann::ordered_json config_json(const Checkpoint& checkpoint) {
   return json;
 }
 
-// Through a file beside it, so that a reader never sees half of one.
-void write_text(const fs::path& path, const std::string& text) {
-  fs::path partial = path;
-  partial += ".part" + std::to_string(::getpid());
-  std::ofstream out(partial, std::ios::binary | std::ios::trunc);
-  out << text;
-  out.close();
-  std::error_code ec;
-  if (out) fs::rename(partial, path, ec);
-  if (out && !ec) return;
-  std::error_code ignored;
-  fs::remove(partial, ignored);
-  throw Error(ErrorKind::kFailed,
-              path.string() + ": cannot be written" + (ec ? ": " + ec.message() : std::string()));
-}
-
 }  // namespace
 
 void save_checkpoint(const Checkpoint& checkpoint, const fs::path& folder, at::ScalarType dtype) {
@@ -124,7 +107,8 @@ void save_checkpoint(const Checkpoint& checkpoint, const fs::path& folder, at::S
   Tensors tensors = tensors_of(checkpoint);
   for (auto& [name, tensor] : tensors) tensor = tensor.detach().to(dtype).contiguous();
   write_safetensors(folder / "model.safetensors", tensors, {{"format", "pt"}});
-  write_text(folder / "config.json", config);
+  replace_file(folder / "config.json",
+               [&](const ByteSink& write) { write(config.data(), config.size()); });
 }
 
 }  // namespace tome

@@ -51,37 +51,15 @@ std::string first_not_finite(const at::Tensor& values, const at::Tensor& stored,
   return text.str();
 }
 
-}  // namespace
-
-at::Tensor TensorReader::take(const std::string& name, const std::vector<int64_t>& shape) {
-  if (!file_->has(name)) {
-    throw Error(ErrorKind::kFormat, file_->path().string() + ": tensor " + name +
-                                        " is missing, expected shape " + shape_text(shape));
-  }
-  const TensorEntry& entry = file_->entry(name);
-  if (!at::isFloatingType(entry.dtype)) {
-    throw Error(ErrorKind::kFormat, file_->path().string() + ": tensor " + name + " is of type " +
-                                        c10::toString(entry.dtype) +
-                                        ", expected F32, F16, BF16 or F64");
-  }
-  if (!fits(entry.shape, shape)) {
-    throw Error(ErrorKind::kFormat, file_->path().string() + ": tensor " + name + " has shape " +
-                                        shape_text(entry.shape) + ", expected " +
-                                        shape_text(shape));
-  }
-  taken_.insert(name);
-  return floats(name, entry);
-}
-
 // In blocks, each checked while it is in the cache: a pass of its own over a large tensor would
 // take nearly as long as the copy.
-at::Tensor TensorReader::floats(const std::string& name, const TensorEntry& entry) const {
+at::Tensor floats(const SafetensorsFile& file, const std::string& name, const TensorEntry& entry) {
   static constexpr int64_t kBlock = 1 << 14;
   at::Tensor out = at::empty(entry.shape, at::kFloat);
   const int64_t numbers = out.numel();
   const at::Tensor flat = out.view({numbers});
   const at::Tensor other_type = at::empty({std::min(kBlock, numbers)}, entry.dtype);
-  const std::byte* from = file_->bytes(name).data();
+  const std::byte* from = file.bytes(name).data();
   for (int64_t begin = 0; begin < numbers; begin += kBlock) {
     const int64_t count = std::min(kBlock, numbers - begin);
     const at::Tensor values = flat.narrow(0, begin, count);
@@ -90,22 +68,45 @@ at::Tensor TensorReader::floats(const std::string& name, const TensorEntry& entr
     from += stored.nbytes();
     if (entry.dtype != at::kFloat) values.copy_(stored);
     if (all_finite(values.const_data_ptr<float>(), count)) continue;
-    throw Error(ErrorKind::kFormat, file_->path().string() + ": tensor " + name + " holds " +
+    throw Error(ErrorKind::kFormat, file.path().string() + ": tensor " + name + " holds " +
                                         first_not_finite(values, stored, begin) +
                                         ", expected finite numbers within float32's range");
   }
   return out;
 }
 
+}  // namespace
+
+at::Tensor TensorReader::take(const std::string& name, const std::vector<int64_t>& shape) {
+  if (!has(name)) {
+    throw Error(ErrorKind::kFormat, path().string() + ": tensor " + name +
+                                        " is missing, expected shape " + shape_text(shape));
+  }
+  const SafetensorsFile& file = files_->file_of(name);
+  const TensorEntry& entry = file.entry(name);
+  if (!at::isFloatingType(entry.dtype)) {
+    throw Error(ErrorKind::kFormat, file.path().string() + ": tensor " + name + " is of type " +
+                                        c10::toString(entry.dtype) +
+                                        ", expected F32, F16, BF16 or F64");
+  }
+  if (!fits(entry.shape, shape)) {
+    throw Error(ErrorKind::kFormat, file.path().string() + ": tensor " + name + " has shape " +
+                                        shape_text(entry.shape) + ", expected " +
+                                        shape_text(shape));
+  }
+  taken_.insert(name);
+  return floats(file, name, entry);
+}
+
 void TensorReader::finish() const {
   std::string names;
   size_t count = 0;
-  for (const auto& name : file_->names()) {
+  for (const auto& name : files_->names()) {
     if (taken_.count(name) > 0) continue;
     if (++count <= 5) names += (count > 1 ? ", " : "") + excerpt(name);
   }
   if (count == 0) return;
-  throw Error(ErrorKind::kFormat, file_->path().string() + ": " + std::to_string(count) +
+  throw Error(ErrorKind::kFormat, path().string() + ": " + std::to_string(count) +
                                       (count == 1 ? " tensor is" : " tensors are") +
                                       " left over, which the configuration has no place for: " +
                                       names + (count > 5 ? ", ..." : ""));

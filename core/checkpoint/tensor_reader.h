@@ -7,28 +7,28 @@
 #include <string>
 #include <vector>
 
-#include "checkpoint/safetensors.h"
+#include "checkpoint/weight_files.h"
 
 namespace tome {
 
-/// Hands out the tensors of one file and knows which nobody asked for.
+/// Hands out the tensors of a model folder and knows which nobody asked for.
 class TensorReader {
  public:
-  /// `file` must outlive the reader.
-  explicit TensorReader(const SafetensorsFile& file) : file_(&file) {}
+  /// `files` must outlive the reader.
+  explicit TensorReader(const WeightFiles& files) : files_(&files) {}
 
   /// A float32 copy. A size of -1 in `shape` takes any.
   /// @throws Error kFormat if the tensor is missing, not floating point, of another shape, or holds
   ///   a NaN or what float32 has no number for: then every result would be without tags
   at::Tensor take(const std::string& name, const std::vector<int64_t>& shape);
-  bool has(const std::string& name) const { return file_->has(name); }
+  bool has(const std::string& name) const { return files_->has(name); }
+  /// The file that messages of all tensors name.
+  const std::filesystem::path& path() const { return files_->path(); }
   /// @throws Error kFormat that names the tensors nobody took
   void finish() const;
 
  private:
-  at::Tensor floats(const std::string& name, const TensorEntry& entry) const;
-
-  const SafetensorsFile* file_;
+  const WeightFiles* files_;
   std::set<std::string, std::less<>> taken_;
 };
 

@@ -3,6 +3,7 @@
 #include <array>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "checkpoint/model_spec.h"
@@ -64,7 +65,8 @@ int64_t number_after(const std::string& word, std::string_view head) {
 // names of other architectures (hybrids, rope, parallel blocks, map pooling) are refused.
 struct Words {
   bool deit = false, deit3 = false, distilled = false, clip = false, quickgelu = false, gap = false,
-       dinov2 = false, tips = false, siglip = false, plus = false, miil = false, deep = false;
+       dinov2 = false, tips = false, siglip = false, plus = false, miil = false, deep = false,
+       flexi = false;
   std::string size;
   int64_t patch = 0, image = 0, registers = 0;
 };
@@ -92,8 +94,18 @@ bool understand(const std::string& word, Words& out) {
   return *flag->second = true;
 }
 
+// FlexiViT was trained with many sizes of patches; these are those that timm saves.
+bool understand_flexi(const std::string& size, Words& out) {
+  out.flexi = true;
+  out.size = size;
+  out.patch = 16;
+  out.image = 240;
+  return size == "small" || size == "base" || size == "large";
+}
+
 bool understand_name(const std::string& name, Words& out) {
   const auto words = split(name);
+  if (words.size() == 2 && words[0] == "flexivit") return understand_flexi(words[1], out);
   if (words.size() < 3) return false;
   out.deit = words[0] == "deit";
   out.deit3 = words[0] == "deit3";
@@ -148,18 +160,36 @@ void apply(const Words& words, const Size& size, ModelSpec& spec) {
   if (words.quickgelu) config.activation = Activation::kQuickGelu;
   config.class_token = !words.gap;
   config.pooling = words.gap ? Pooling::kMean : Pooling::kToken;
-  config.pos_embed_prefix = !words.deit3;
+  config.pos_embed_prefix = !words.deit3 && !words.flexi;
   spec.layer_scale =
       words.deit3 || words.dinov2 || words.tips || words.deep || (words.plus && !words.clip);
   exceptions(words, spec);
 }
 
+// Behind a dot stands what the weights were trained on, which ended the name before timm 0.8;
+// before 0.4.12 deit was called vit_deit.
+std::string current_name(std::string name) {
+  name.resize(std::min(name.find('.'), name.size()));
+  if (name.starts_with("vit_deit_")) name.erase(0, 4);
+  static constexpr std::array<std::pair<std::string_view, std::string_view>, 5> kOldEnds{
+      {{"_in21k", ""},
+       {"_in21ft1k", ""},
+       {"_sam", ""},
+       {"_dino", ""},
+       {"_224_clip_laion2b", "_clip_224"}}};
+  for (const auto& [old, current] : kOldEnds) {
+    if (name.ends_with(old)) return name.replace(name.size() - old.size(), old.size(), current);
+  }
+  return name;
+}
+
 }  // namespace
 
 ModelSpec timm_architecture(const std::string& name, const ConfigObject& config) {
+  const std::string current = current_name(name);
   Words words;
   const Size* size = nullptr;
-  if (understand_name(name, words)) {
+  if (understand_name(current, words)) {
     size = std::find_if(kSizes.begin(), kSizes.end(),
                         [&](const Size& each) { return each.word == words.size; });
     if (size == kSizes.end()) size = nullptr;
@@ -171,7 +201,7 @@ ModelSpec timm_architecture(const std::string& name, const ConfigObject& config)
                  "huge, giant, …");
   }
   ModelSpec spec;
-  spec.config.name = name;
+  spec.config.name = current;
   apply(words, *size, spec);
   return spec;
 }

@@ -7,12 +7,6 @@
 namespace tome {
 namespace {
 
-constexpr std::array<std::pair<const char*, Activation>, 4> kActivations{
-    {{"gelu", Activation::kGelu},
-     {"gelu_tanh", Activation::kGeluTanh},
-     {"quick_gelu", Activation::kQuickGelu},
-     {"relu", Activation::kRelu}}};
-
 void read_shape(const ConfigObject& json, ViTConfig& config) {
   const auto image = json.height_width("image_size", {0, 0}, kMaxImageSide);
   if (image.first == 0) json.wrong("image_size", "an integer or [height, width]");
@@ -61,10 +55,6 @@ ModelSpec read_tome_spec(const ConfigObject& json) {
 
 nlohmann::ordered_json tome_spec_json(const ModelSpec& spec) {
   const ViTConfig& config = spec.config;
-  const char* activation = "gelu";
-  for (const auto& [name, value] : kActivations) {
-    if (value == config.activation) activation = name;
-  }
   return {{"model_type", "gst-tome"},
           {"family", config.family},
           {"name", config.name},
@@ -90,7 +80,7 @@ nlohmann::ordered_json tome_spec_json(const ModelSpec& spec) {
           {"global_pool", config.pooling == Pooling::kMean ? "avg" : "token"},
           {"prop_attn", config.prop_attn_auto},
           {"weighted_pool", config.weighted_pool},
-          {"act_layer", activation},
+          {"act_layer", activation_name(config.activation)},
           {"qkv_bias", spec.qkv_bias},
           {"patch_bias", spec.patch_bias},
           {"layer_scale", spec.layer_scale}};

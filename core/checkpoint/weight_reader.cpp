@@ -79,6 +79,7 @@ class Reader {
       : spec_(spec), config_(spec.config), tensors_(tensors), names_(names_of(spec, tensors)) {}
 
   ViTWeights read() {
+    check_classifier();
     ViTWeights weights;
     weights.patch_embed = patch_embed();
     weights.prefix = prefix();
@@ -98,6 +99,18 @@ class Reader {
   }
 
  private:
+  // Says so of a backbone, which transformers saves without the family's prefix.
+  void check_classifier() const {
+    const std::string head = names_.head + ".weight";
+    const std::string patch = names_.patch + ".weight";
+    const std::string patch_alone = patch.substr(patch.find('.') + 1);
+    if (tensors_.has(head) || (!tensors_.has(patch) && !tensors_.has(patch_alone))) return;
+    throw Error(ErrorKind::kFormat, tensors_.path().string() + ": has no classifier (tensor " +
+                                        head +
+                                        " is missing): a backbone, expected a model fine-tuned to "
+                                        "classify");
+  }
+
   NormWeights norm(const std::string& name) {
     return {tensors_.take(name + ".weight", {config_.dim}),
             tensors_.take(name + ".bias", {config_.dim})};

@@ -1,15 +1,19 @@
-"""tools/convert_checkpoint.py: a checkpoint that went through PyTorch's pickle is the same model."""
+"""tools/convert_checkpoint.py: a checkpoint that went through PyTorch's pickle is the same model.
+
+And what it, and tools/plot_training.py, say where they cannot do their work.
+"""
 
 import functools
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import tap
-from program import DATA, ROOT, needs, run, tome_ok
+from program import DATA, ROOT, assert_one_error_line, needs, run, tome_ok
 
 FIXTURES = ROOT / "tests" / "fixtures" / "hf"
 
@@ -32,6 +36,13 @@ for name, about in json.loads(raw[8:8 + size]).items():
 tensors["decoder_embed.weight"] = torch.ones(2, 2)
 state = {"model": tensors, "epoch": 3, "args": argparse.Namespace(lr=1.0)}
 torch.save(state if wrapped == "1" else tensors, target)
+"""
+
+TO_FLOAT8 = """
+import sys, torch
+state = torch.load(sys.argv[1], weights_only=True)
+state["head.weight"] = state["head.weight"].to(torch.float8_e4m3fn)
+torch.save(state, sys.argv[1])
 """
 
 EVIL = """
@@ -62,8 +73,8 @@ def pickled(folder, source, prefix="", wrapped=True):
     return path
 
 
-def convert(*arguments):
-    return run(python_with_torch(), ROOT / "tools" / "convert_checkpoint.py", *arguments)
+def convert(*arguments, **options):
+    return run(python_with_torch(), ROOT / "tools" / "convert_checkpoint.py", *arguments, **options)
 
 
 def convert_ok(*arguments):
@@ -201,6 +212,67 @@ def test_other_checkpoints_are_refused():
         other = pickled(folder, FIXTURES / "vit" / "model.safetensors", "vit.layernorm.")
         status, _, err = convert(other, Path(folder) / "model")
         assert status == 2 and "neither timm's" in err, err
+
+
+def test_usage_needs_no_torch():
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "torch.py").write_text("raise ImportError('no torch here')")
+        tool = (sys.executable, ROOT / "tools" / "convert_checkpoint.py")
+        environment = {**os.environ, "PYTHONPATH": folder}
+        status, out, _ = run(*tool, "--help", env=environment)
+        assert status == 0 and out.startswith("usage: convert_checkpoint.py"), out
+        status, _, err = run(*tool, env=environment)
+        assert status == 2 and err.startswith("usage: convert_checkpoint.py"), err
+        assert_one_error_line(run(*tool, "a.pth", Path(folder) / "model", env=environment),
+                              "torch", "no torch here", "pip install")
+        assert not (Path(folder) / "model").exists()
+
+
+def test_float8_is_no_dtype_to_keep():
+    with tempfile.TemporaryDirectory() as folder:
+        path = pickled(folder, FIXTURES / "timm_average" / "model.safetensors", wrapped=False)
+        status, _, err = run(python_with_torch(), "-c", TO_FLOAT8, path)
+        assert status == 0, err
+        out = Path(folder) / "model"
+        command = (path, out, "--num-heads", 4, "--image-size", 32, 48)
+        status, _, err = convert(*command)
+        line = err.splitlines()[-1]
+        assert status == 2 and "head.weight is torch.float8_e4m3fn" in line and "--dtype" in line, err
+        assert not out.exists()
+        convert_ok(*command, "--dtype", "fp32")
+        assert len(tensors_of(out / "model.safetensors")["head.weight"][1]) == 4 * 5 * 32
+
+
+def test_a_full_disk_keeps_the_old_model():
+    with tempfile.TemporaryDirectory() as folder:
+        path = pickled(folder, FIXTURES / "timm_registers" / "model.safetensors", wrapped=False)
+        out = Path(folder) / "model"
+        convert_ok(path, out, "--num-heads", 4)
+        before = (out / "model.safetensors").read_bytes()
+        small = len(before) // 2  # Python ignores the signal and sees an error of write()
+        limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (small, small))
+        status, _, err = convert(path, out, "--num-heads", 4, preexec_fn=limit)
+        assert status == 2 and "File too large" in err.splitlines()[-1], err
+        assert (out / "model.safetensors").read_bytes() == before
+        assert sorted(file.name for file in out.iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_plots_of_no_log_are_refused_in_one_line():
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log.jsonl"
+
+        def refused(*words):
+            command = (sys.executable, ROOT / "tools" / "plot_training.py", log, "plot.png")
+            status, _, err = run(*command, cwd=folder)
+            assert status == 1 and err.count("\n") == 1 and err.startswith(str(log)), err
+            assert all(word in err for word in words), err
+
+        refused("No such file")
+        for content, words in ((b"", "no training step"), (b"\xff\xfe\n", "not text"),
+                               (b"{\n", "line 1: not JSON"), (b'{"step": 1}\n3\n', "line 2: no record"),
+                               (b"{}\n", "line 1: no record")):
+            log.write_bytes(content)
+            refused(words)
 
 
 tap.main(globals())

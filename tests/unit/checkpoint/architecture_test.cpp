@@ -70,6 +70,94 @@ TEST(TimmArchitecture, AgreesWithTimmOrRefuses) {
   }
 }
 
+// timm's register_model_deprecations, of plain models; vit_deit_* is what timm 0.4.5 had.
+const std::map<std::string, std::string> kOldNames{
+    {"vit_tiny_patch16_224_in21k", "vit_tiny_patch16_224"},
+    {"vit_small_patch32_224_in21k", "vit_small_patch32_224"},
+    {"vit_small_patch16_224_in21k", "vit_small_patch16_224"},
+    {"vit_base_patch32_224_in21k", "vit_base_patch32_224"},
+    {"vit_base_patch16_224_in21k", "vit_base_patch16_224"},
+    {"vit_base_patch8_224_in21k", "vit_base_patch8_224"},
+    {"vit_large_patch32_224_in21k", "vit_large_patch32_224"},
+    {"vit_large_patch16_224_in21k", "vit_large_patch16_224"},
+    {"vit_huge_patch14_224_in21k", "vit_huge_patch14_224"},
+    {"vit_base_patch32_224_sam", "vit_base_patch32_224"},
+    {"vit_base_patch16_224_sam", "vit_base_patch16_224"},
+    {"vit_small_patch16_224_dino", "vit_small_patch16_224"},
+    {"vit_small_patch8_224_dino", "vit_small_patch8_224"},
+    {"vit_base_patch16_224_dino", "vit_base_patch16_224"},
+    {"vit_base_patch8_224_dino", "vit_base_patch8_224"},
+    {"vit_base_patch16_224_miil_in21k", "vit_base_patch16_224_miil"},
+    {"vit_base_patch32_224_clip_laion2b", "vit_base_patch32_clip_224"},
+    {"vit_large_patch14_224_clip_laion2b", "vit_large_patch14_clip_224"},
+    {"vit_huge_patch14_224_clip_laion2b", "vit_huge_patch14_clip_224"},
+    {"vit_giant_patch14_224_clip_laion2b", "vit_giant_patch14_clip_224"},
+    {"deit3_small_patch16_224_in21ft1k", "deit3_small_patch16_224"},
+    {"deit3_small_patch16_384_in21ft1k", "deit3_small_patch16_384"},
+    {"deit3_medium_patch16_224_in21ft1k", "deit3_medium_patch16_224"},
+    {"deit3_base_patch16_224_in21ft1k", "deit3_base_patch16_224"},
+    {"deit3_base_patch16_384_in21ft1k", "deit3_base_patch16_384"},
+    {"deit3_large_patch16_224_in21ft1k", "deit3_large_patch16_224"},
+    {"deit3_large_patch16_384_in21ft1k", "deit3_large_patch16_384"},
+    {"deit3_huge_patch14_224_in21ft1k", "deit3_huge_patch14_224"},
+    {"vit_deit_tiny_patch16_224", "deit_tiny_patch16_224"},
+    {"vit_deit_small_patch16_224", "deit_small_patch16_224"},
+    {"vit_deit_base_patch16_224", "deit_base_patch16_224"},
+    {"vit_deit_base_patch16_384", "deit_base_patch16_384"},
+    {"vit_deit_tiny_distilled_patch16_224", "deit_tiny_distilled_patch16_224"},
+    {"vit_deit_small_distilled_patch16_224", "deit_small_distilled_patch16_224"},
+    {"vit_deit_base_distilled_patch16_224", "deit_base_distilled_patch16_224"},
+    {"vit_deit_base_distilled_patch16_384", "deit_base_distilled_patch16_384"}};
+
+TEST(TimmArchitecture, OldNamesAndTagsAreTheSameModels) {
+  const Json table =
+      Json::parse(testing::read_file(testing::fixtures() / "timm_architectures.json"));
+  std::map<std::string, std::string> names = kOldNames;
+  names["vit_tiny_patch16_224.augreg_in21k_ft_in1k"] = "vit_tiny_patch16_224";
+  names["deit3_base_patch16_224.fb_in22k_ft_in1k"] = "deit3_base_patch16_224";
+  names["vit_base_patch16_224.a.b\n"] = "vit_base_patch16_224";
+  for (const auto& [name, current] : names) {
+    SCOPED_TRACE(name);
+    const ModelSpec spec = read({{"architecture", name}});
+    expect_equal(spec, table.at(current));
+    EXPECT_EQ(spec.config.name, current) << "which results print";
+    EXPECT_EQ(spec.config.family, current[0] == 'd' ? "deit" : "vit");
+  }
+}
+
+// What timm 1.0.31 builds for these names.
+TEST(TimmArchitecture, FlexiViT) {
+  Json timm{
+      {"image", 240},       {"patch", 16},        {"dim", 384},           {"depth", 12},
+      {"heads", 6},         {"mlp", 1536},        {"eps", 1e-6},          {"act", "GELU"},
+      {"qkv_bias", true},   {"patch_bias", true}, {"layer_scale", false}, {"class_token", true},
+      {"distilled", false}, {"registers", 0},     {"pre_norm", false},    {"norm", true},
+      {"fc_norm", false},   {"pool", "token"},    {"pos_embed_rows", 225}};
+  expect_equal(read({{"architecture", "flexivit_small.1200ep_in1k"}}), timm);
+  timm.update({{"dim", 768}, {"heads", 12}, {"mlp", 3072}});
+  expect_equal(read({{"architecture", "flexivit_base"}}), timm);
+  timm.update({{"dim", 1024}, {"heads", 16}, {"mlp", 4096}, {"depth", 24}});
+  expect_equal(read({{"architecture", "flexivit_large"}}), timm);
+}
+
+// transformers' ACT2FN and timm's; gelu_python is the exact one, written out.
+TEST(Activations, HaveManyNames) {
+  const std::map<std::string, Activation> names{{"gelu", Activation::kGelu},
+                                                {"gelu_python", Activation::kGelu},
+                                                {"gelu_tanh", Activation::kGeluTanh},
+                                                {"gelu_fast", Activation::kGeluTanh},
+                                                {"gelu_new", Activation::kGeluTanh},
+                                                {"gelu_pytorch_tanh", Activation::kGeluTanh},
+                                                {"quick_gelu", Activation::kQuickGelu},
+                                                {"relu", Activation::kRelu}};
+  for (const auto& [name, activation] : names) {
+    EXPECT_EQ(read({{"model_type", "vit"}, {"hidden_act", name}}).config.activation, activation)
+        << name;
+    const Json ours{{"act_layer", activation_name(activation)}};
+    EXPECT_EQ(activation_of(ours["act_layer"], ConfigObject(ours, ""), "act_layer"), activation);
+  }
+}
+
 TEST(TimmArchitecture, ArgumentsOverrideTheName) {
   const auto spec = read({{"architecture", "vit_base_patch16_224"},
                           {"num_classes", 7},
@@ -162,6 +250,11 @@ INSTANTIATE_TEST_SUITE_P(
         BadConfig{{{"architecture", "vit_relpos_base_patch16_224"}}, {"vit_relpos"}},
         BadConfig{{{"architecture", "vit_base_patch99999999999_224"}}, {"architecture"}},
         BadConfig{{{"architecture", 7}}, {"architecture", "string"}},
+        BadConfig{{{"architecture", "flexivit_tiny"}}, {"flexivit_tiny"}},
+        BadConfig{{{"architecture", "flexivit_base_240"}}, {"flexivit_base_240"}},
+        BadConfig{{{"architecture", "vit_base_r50_s16_224_in21k"}}, {"vit_base_r50"}},
+        BadConfig{{{"architecture", "vit_deit3_base_patch16_224"}}, {"vit_deit3"}},
+        BadConfig{{{"architecture", ".augreg_in21k"}}, {"is \".augreg_in21k\""}},
         BadConfig{{{"model_type", "bert"}}, {"bert", "videomae"}},
         BadConfig{{{"model_type", "vit"}, {"hidden_size", "wide"}}, {"hidden_size", "wide"}},
         BadConfig{{{"model_type", "vit"}, {"num_channels", 1}}, {"num_channels"}},

@@ -141,6 +141,22 @@ INSTANTIATE_TEST_SUITE_P(Families, Mutations,
                          ::testing::Values("vit", "deit_distilled", "videomae", "vivit",
                                            "timm_registers"));
 
+// Of the list of files that weights are split into.
+TEST(Mutations, OfTheIndex) {
+  testing::ModelFolder model("vit");
+  std::filesystem::rename(model.write() / "model.safetensors", model.path() / "m.safetensors");
+  nlohmann::json index;
+  for (const auto& [name, tensor] : model.tensors) index["weight_map"][name] = "m.safetensors";
+  Mutator mutator(7);
+  int refused = 0;
+  for (int i = 0; i < 400; ++i) {
+    write_file(model.path() / "model.safetensors.index.json",
+               mutator.mutate(index.dump(), std::string::npos));
+    refused += throws(model.path()) ? 1 : 0;
+  }
+  EXPECT_GT(refused, 300);
+}
+
 // A small file must not make us allocate much: configurations that ask for huge models.
 TEST(Mutations, HugeSizesAllocateNothing) {
   testing::ModelFolder model("videomae");

@@ -1,0 +1,100 @@
+// A file that is replaced is the old one or the new one, whatever happens in between.
+#include "checkpoint/replace_file.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+
+#include <csignal>
+
+#include "checkpoint_test_util.h"
+
+namespace tome {
+namespace {
+
+using testing::expect_error;
+using testing::read_file;
+using testing::write_file;
+
+class ReplaceFile : public ::testing::Test {
+ protected:
+  static void replace(const std::filesystem::path& path, const std::string& text) {
+    replace_file(path, [&](const ByteSink& write) {
+      write(text.data(), text.size() / 2);
+      write(text.data() + text.size() / 2, text.size() - text.size() / 2);
+    });
+  }
+  size_t files() const {
+    return std::distance(std::filesystem::directory_iterator(folder_.path()), {});
+  }
+  std::filesystem::path path() const { return folder_.path() / "x"; }
+  std::filesystem::path part() const { return folder_.path() / "x.part"; }
+
+ private:
+  testing::TempFolder folder_;
+};
+
+TEST_F(ReplaceFile, LeavesTheNewFileAlone) {
+  replace(path(), "first");
+  replace(path(), "new");
+  EXPECT_EQ(read_file(path()), "new");
+  replace(path(), "");
+  EXPECT_EQ(read_file(path()), "");
+  EXPECT_EQ(files(), 1U);
+}
+
+TEST_F(ReplaceFile, WritesOverWhatAKillLeft) {
+  write_file(part(), "longer than what comes");
+  replace(path(), "new");
+  EXPECT_EQ(read_file(path()), "new");
+  EXPECT_EQ(files(), 1U);
+}
+
+TEST_F(ReplaceFile, KeepsTheOldFileWhereTheNewOneFails) {
+  write_file(path(), "old");
+  EXPECT_THROW(replace_file(path(),
+                            [](const ByteSink& write) {
+                              write("half", 4);
+                              throw std::runtime_error("no more");
+                            }),
+               std::runtime_error);
+  EXPECT_EQ(read_file(path()), "old");
+  EXPECT_EQ(files(), 1U);
+  std::filesystem::remove(path());
+  std::filesystem::create_directory(path());
+  expect_error([&] { replace(path(), "new"); }, ErrorKind::kFailed, {"x: cannot be written: "});
+  EXPECT_EQ(files(), 1U);
+}
+
+// As a full disk does, in the middle of a write.
+TEST_F(ReplaceFile, KeepsTheOldFileWhereTheDiskIsFull) {
+  write_file(path(), "old");
+  rlimit kept{};
+  ::getrlimit(RLIMIT_FSIZE, &kept);
+  auto* const handler = std::signal(SIGXFSZ, SIG_IGN);
+  rlimit small = kept;
+  small.rlim_cur = 1000;
+  ::setrlimit(RLIMIT_FSIZE, &small);
+  expect_error([&] { replace(path(), std::string(5000, 'x')); }, ErrorKind::kFailed,
+               {"x: cannot be written: File too large"});
+  ::setrlimit(RLIMIT_FSIZE, &kept);
+  std::signal(SIGXFSZ, handler);
+  EXPECT_EQ(read_file(path()), "old");
+  EXPECT_EQ(files(), 1U);
+}
+
+TEST_F(ReplaceFile, RefusesWhileAnotherWritesIt) {
+  write_file(path(), "old");
+  replace_file(path(), [&](const ByteSink& write) {
+    write("fir", 3);
+    expect_error([&] { replace(path(), "second"); }, ErrorKind::kFailed,
+                 {"x: cannot be written", "x.part is locked"});
+    EXPECT_EQ(read_file(path()), "old");
+    write("st", 2);
+  });
+  EXPECT_EQ(read_file(path()), "first");
+  EXPECT_EQ(files(), 1U);
+}
+
+}  // namespace
+}  // namespace tome
