@@ -53,7 +53,7 @@ void AtenSession::preprocess(std::span<PreprocessJob> jobs) {
   float* data = all.mutable_data_ptr<float>();
   const auto patch = static_cast<int32_t>(model_->config().patch);
   // Not OpenMP: its threads go on spinning for milliseconds, which the decoder could have used.
-  LentTeam team(at::get_num_threads());
+  LentTeam team(static_cast<int>(std::min<int64_t>(n, at::get_num_threads())));
   team->for_each(n, [&](int64_t i, int) {
     PreprocessJob& job = jobs[static_cast<size_t>(i)];
     try {

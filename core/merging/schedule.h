@@ -31,8 +31,7 @@ class Schedule {
 
   /// r asked of each block, `depth` values, all >= 0, not yet capped.
   /// @throws Error kSettings if a list is longer than `depth`, or no r reaches keep=; the text
-  /// names
-  ///   the least share that can be reached
+  ///   names the least share that can be reached
   std::vector<int64_t> resolve(const TokenGeometry& geometry) const;
 
   /// The spec string as given.

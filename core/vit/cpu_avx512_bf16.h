@@ -1,12 +1,6 @@
 // AVX-512 with its bf16 products: the target, its vectors and its elements.
 #pragma once
 
-// GCC 12 takes its own _mm512_undefined_ps for an uninitialised variable (GCC bug 105593).
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-
 #define TOME_SIMD __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,fma")))
 
 // What the kernels' bodies use, before they come.

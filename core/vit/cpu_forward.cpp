@@ -9,6 +9,7 @@
 #include "vit/cpu_profile.h"
 #include "vit/cpu_team.h"
 #include "vit/cpu_workspace.h"
+#include "vit/first_tokens.h"
 
 namespace tome {
 namespace {
@@ -54,9 +55,7 @@ CpuProfile*& CpuProfile::current() {
 }
 
 std::unique_ptr<CpuWorkspace> CpuForward::take_workspace(const CpuRun& run) const {
-  const int64_t joint_frames = config_.frames == 1 ? run.frames : 1;
-  CpuExtent extent{run.batch, config_.prefix_tokens() + config_.patch_tokens() * joint_frames,
-                   run.threads};
+  CpuExtent extent{run.batch, FirstTokens(config_, run.frames).count(), run.threads};
   {
     const std::lock_guard lock(mutex_);
     for (size_t i = idle_.size(); i-- > 0;) {

@@ -48,8 +48,8 @@ class CpuForward {
   CpuForward(const ViTConfig& config, const ViTWeights& weights, const CpuKernels& kernels);
   ~CpuForward();
 
-  /// May run on several threads at once. Allocates nothing once it has run with as large a batch
-  /// on as many threads at the same time.
+  /// May run on several threads at once. Allocates nothing once it has run with as large a batch,
+  /// as many tokens and as many threads, as often at the same time.
   void run(const CpuRun& run) const;
 
   const CpuKernels& kernels() const { return kernels_; }

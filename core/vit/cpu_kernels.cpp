@@ -15,10 +15,18 @@ const CpuKernels* avx512_cpu_kernels();
 const CpuKernels* avx512_bf16_cpu_kernels();
 const CpuKernels* amx_cpu_kernels();  ///< null where the processor or the system lacks tiles
 
+bool has_wide_vectors() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("avx512dq");
+#else
+  return false;
+#endif
+}
+
 const CpuKernels* cpu_kernels(CpuSet set) {
 #if defined(__x86_64__)
-  const bool wide = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-                    __builtin_cpu_supports("avx512dq");
+  const bool wide = has_wide_vectors();
   switch (set) {
     case CpuSet::kAvx2:
       if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {

@@ -124,9 +124,6 @@ struct CpuKernels {
   int64_t packed_bytes(int64_t columns, int64_t inner) const {
     return panels(columns) * panel * steps(inner) * 4;
   }
-  int64_t packed_keys_bytes(int64_t tokens, int64_t head_dim) const {
-    return packed_bytes(tokens, head_dim);
-  }
   int64_t packed_head_bytes(int64_t tokens, int64_t head_dim) const {
     return packed_bytes(tokens, head_dim) + packed_bytes(head_dim, padded(tokens));
   }
@@ -140,6 +137,9 @@ struct CpuKernels {
     return (keys + block_rows * padded(tokens)) * 4;
   }
 };
+
+/// What all sets in AVX-512 need, and oneDNN's products in bfloat16 as well.
+bool has_wide_vectors();
 
 enum class CpuSet { kAvx2, kAvx512, kAvx512Bf16, kAmxBf16 };
 

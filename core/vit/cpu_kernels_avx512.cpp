@@ -7,12 +7,6 @@
 #include <iterator>
 #include <utility>
 
-// GCC 12 takes its own _mm512_undefined_ps for an uninitialised variable (GCC bug 105593).
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-
 #define TOME_SIMD __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,fma")))
 
 // The vectors come before what is written with them.

@@ -2,40 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
-#include <numeric>
-
-#if defined(__unix__)
-#include <unistd.h>
-#endif
 
 namespace tome {
-namespace {
-
-/// Rows of a product's chunk: with two panels of weights they stay in the second-level cache.
-constexpr int64_t kChunkBytes = 640 << 10;
-
-/// Rows times steps times columns of a product's item: microseconds, beside which taking one is
-/// nothing.
-constexpr int64_t kLeastWork = 2 << 20;
-
-/// Rows of an item where rows stay with their threads.
-constexpr int64_t kStayingRows = 32;
-
-/// Bytes of a core's second-level cache.
-int64_t core_cache_bytes() {
-  constexpr int64_t kUnknown = 1 << 20;
-#if defined(_SC_LEVEL2_CACHE_SIZE)
-  static const int64_t bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
-  return bytes > 0 ? bytes : kUnknown;
-#else
-  return kUnknown;
-#endif
-}
-
-}  // namespace
-
-bool CpuPass::fit_a_core(int64_t weights) { return 2 * weights <= core_cache_bytes(); }
-
 void CpuPass::forward() {
   PhaseClock clock(profile_);
   start_tokens();
@@ -93,32 +61,8 @@ void CpuPass::linear(const CpuLinear& layer, const CpuBuffer& from, int64_t from
   product(args);
 }
 
-CpuPass::Shares CpuPass::share_out(const ProductArgs& args) const {
-  const int64_t threads = team_.threads();
-  const int64_t panels = kernels_.panels(args.columns);
-  if (rows_stay_ && args.rows >= threads * kernels_.block_rows &&
-      fit_a_core(panels * kernels_.panel * args.steps * 4)) {
-    const int64_t blocks = (args.rows + kStayingRows - 1) / kStayingRows;
-    return {(blocks + threads - 1) / threads * threads, 1, true};
-  }
-  const int64_t part_bytes = std::min(args.steps, kMostPartSteps) * 4;
-  const int64_t most_rows = std::max(2 * kernels_.block_rows, kChunkBytes / part_bytes);
-  int64_t chunks = (args.rows + most_rows - 1) / most_rows;
-  if (chunks * panels < 3 * threads) {
-    const int64_t wanted = (3 * threads + panels - 1) / panels;
-    chunks = std::max(chunks, std::min(wanted, args.rows / kernels_.block_rows + 1));
-  }
-  // Parts of a long inner dimension are gone through for a group of panels at once.
-  if (args.steps > kMostPartSteps && args.epilogue == Epilogue::kAdd) {
-    return {chunks, std::clamp<int64_t>((4 * threads + chunks - 1) / chunks, 1, panels), false};
-  }
-  const int64_t work = args.rows / chunks * args.steps * kernels_.panel;
-  return {chunks, std::clamp(panels * work / kLeastWork, std::min(panels, 3 * threads), panels),
-          false};
-}
-
 void CpuPass::product(const ProductArgs& args) {
-  const Shares shares = share_out(args);
+  const ProductShares shares = share_out(kernels_, args, team_.threads(), rows_stay_);
   const int64_t panels = kernels_.panels(args.columns);
   team_.for_each(shares.chunks * shares.groups, [&](int64_t item, int) {
     const int64_t chunk = item / shares.groups;
@@ -211,12 +155,8 @@ void CpuPass::attend(int64_t r) {
   }
   team_.for_each(matches + heads * parts, [&](int64_t item, int thread) {
     if (item < matches) {
-      const auto started = std::chrono::steady_clock::now();
-      match(item, r, thread);
-      if (profile_ != nullptr) {
-        profile_->matching_ns += (std::chrono::steady_clock::now() - started).count();
-      }
-      return;
+      const MatchingClock clock(profile_);
+      return match(item, r, thread);
     }
     const int64_t head = (item - matches) / parts;
     const int64_t part = (item - matches) % parts;

@@ -9,14 +9,13 @@
 #include "vit/cpu_forward.h"
 #include "vit/cpu_kernels.h"
 #include "vit/cpu_profile.h"
+#include "vit/cpu_shares.h"
 #include "vit/cpu_team.h"
 #include "vit/cpu_weights.h"
 #include "vit/cpu_workspace.h"
+#include "vit/first_tokens.h"
 
 namespace tome {
-
-/// The beginning of part `part` of `parts` nearly equal ones.
-inline int64_t share(int64_t count, int64_t part, int64_t parts) { return count * part / parts; }
 
 class CpuPass {
  public:
@@ -29,9 +28,9 @@ class CpuPass {
         work_(work),
         team_(team),
         profile_(CpuProfile::current()),
-        joint_frames_(config.frames == 1 ? run.frames : 1),
-        prefix_(config.prefix_tokens()),
-        tokens_(prefix_ + config.patch_tokens() * joint_frames_),
+        first_(config, run.frames),
+        prefix_(first_.prefix),
+        tokens_(first_.count()),
         head_dim_(config.dim / config.heads),
         rows_stay_(team.threads() > 1 &&
                    fit_a_core(kernels.packed_bytes(std::max(3 * config.dim, config.mlp_hidden),
@@ -58,21 +57,6 @@ class CpuPass {
   /// Rows of `from` times the layer; where to is told by what becomes of the sums.
   void linear(const CpuLinear& layer, const CpuBuffer& from, int64_t from_stride,
               Epilogue epilogue);
-  /// Note [Rows that stay]: what one core wrote and another reads goes from cache to cache, a line
-  /// at a time. Where the weights of a product take no more than half of each core's own cache,
-  /// threads share its rows, the same ones in every such loop, and each goes through all columns: a
-  /// ViT-Ti on two cores with AMX is 1.2 to 1.3 times as fast as with columns shared, in
-  /// float32 1.15. Of larger weights too much would come from further away for each thread, and
-  /// columns are shared: by rows a ViT-S takes 0.8 to 1.05 of the time (as its core is idle besides
-  /// or not), a ViT-B 1.2.
-  /// @param weights  in bytes
-  static bool fit_a_core(int64_t weights);
-  /// How a product is shared out: chunks of rows that stay in the cache, by groups of panels.
-  struct Shares {
-    int64_t chunks, groups;
-    bool resident;  ///< as ProductArgs::resident
-  };
-  Shares share_out(const ProductArgs& args) const;
   void product(const ProductArgs& args);
 
   // tokens before block 0
@@ -91,7 +75,8 @@ class CpuPass {
   void attend(int64_t r);
   void begin_sizes();
   /// What is added to each key's score: see TokenState::log_weight.
-  void write_bias(int64_t sample, const float* size, int64_t tokens, bool by_size,
+  /// @param size  of each key; null: all count once
+  void write_bias(int64_t sample, const float* size, int64_t tokens,
                   std::vector<float>& bias) const;
   bool by_grid() const { return knows_grid(run_.partition); }
   /// The two halves, as split_tokens has them.
@@ -120,7 +105,8 @@ class CpuPass {
   CpuWorkspace& work_;
   CpuTeam& team_;
   CpuProfile* profile_;
-  int64_t joint_frames_, prefix_, tokens_, head_dim_;
+  FirstTokens first_;
+  int64_t prefix_, tokens_, head_dim_;
   bool rows_stay_;     ///< with the thread that has them
   bool share_packed_;  ///< heads are few: all are packed first, then shared out in parts
 };

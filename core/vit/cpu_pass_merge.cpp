@@ -19,18 +19,21 @@ void CpuPass::begin_sizes() {
     for (int64_t i = prefix_; by_grid() && i < tokens_; ++i) {
       sample.parity[static_cast<size_t>(i)] = grid.parity(static_cast<int>(i - prefix_));
     }
-    write_bias(b, sample.size.data(), tokens_, false, work_.key_bias);
+    write_bias(b, nullptr, tokens_, work_.key_bias);
     if (run_.source != nullptr) {
       std::iota(run_.source + b * tokens_, run_.source + (b + 1) * tokens_, 0);
     }
   }
 }
 
-void CpuPass::write_bias(int64_t sample, const float* size, int64_t tokens, bool by_size,
+void CpuPass::write_bias(int64_t sample, const float* size, int64_t tokens,
                          std::vector<float>& bias) const {
   float* out = bias.data() + sample * work_.padded_tokens;
-  for (int64_t i = 0; i < tokens; ++i) out[i] = by_size && size[i] != 1 ? std::log2(size[i]) : 0;
-  std::fill_n(out, prefix_, std::log2(static_cast<float>(joint_frames_)));
+  for (int64_t i = 0; i < tokens; ++i) {
+    out[i] = size != nullptr && size[i] != 1 ? std::log2(size[i]) : 0;
+  }
+  const double prefix_weight = first_.prefix_weight(tokens, run_.proportional);
+  std::fill_n(out, prefix_, std::log2(static_cast<float>(prefix_weight)));
   std::fill(out + tokens, out + work_.padded_tokens, kNoKey);
 }
 
@@ -123,10 +126,10 @@ void CpuPass::finish_plan(int64_t b, int64_t tokens_out) {
   std::copy_backward(first, first + tokens_out, first + tokens_out + 1);
   first[0] = 0;
   if (by_grid()) move_parities(sample, tokens_out);
-  write_bias(b, sample.size_out.data(), tokens_out, run_.proportional, work_.key_bias_out);
+  write_bias(b, run_.proportional ? sample.size_out.data() : nullptr, tokens_out,
+             work_.key_bias_out);
   if (run_.source == nullptr) return;
-  const int64_t initial = prefix_ + config_.patch_tokens() * joint_frames_;
-  for (int64_t i = b * initial; i < (b + 1) * initial; ++i) {
+  for (int64_t i = b * first_.count(); i < (b + 1) * first_.count(); ++i) {
     run_.source[i] = sample.target[run_.source[i]];
   }
 }

@@ -42,4 +42,22 @@ class PhaseClock {
   Clock::time_point last_;
 };
 
+/// Adds its lifetime to what matching took.
+class MatchingClock {
+ public:
+  explicit MatchingClock(CpuProfile* profile) : profile_(profile) {
+    if (profile_ != nullptr) started_ = Clock::now();
+  }
+  ~MatchingClock() {
+    if (profile_ != nullptr) profile_->matching_ns += (Clock::now() - started_).count();
+  }
+  MatchingClock(const MatchingClock&) = delete;
+  MatchingClock& operator=(const MatchingClock&) = delete;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  CpuProfile* profile_;
+  Clock::time_point started_;
+};
+
 }  // namespace tome

@@ -1,6 +1,12 @@
 // Vectors of sixteen float32, for the bodies of the kernels (cpu_*_body.h).
 #pragma once
 
+// GCC 12 takes its own _mm512_undefined_ps for an uninitialised variable (GCC bug 105593).
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
 #include <immintrin.h>
 
 #include <cstdint>

@@ -1,10 +1,11 @@
 #include "vit/cpu_team.h"
 
 #include <algorithm>
+#include <exception>
 #include <mutex>
-#include <system_error>
 
 #include "never_destroyed.h"
+#include "vit/usable_cores.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -36,8 +37,8 @@ CpuTeam::CpuTeam(int helpers) : shares_(static_cast<size_t>(helpers) + 1) {
   helpers_.reserve(static_cast<size_t>(helpers));
   try {
     for (int i = 1; i <= helpers; ++i) helpers_.emplace_back([this, i] { help(i); });
-  } catch (const std::system_error&) {
-    // The system gives no more threads: the work is done by fewer.
+  } catch (const std::exception&) {
+    // The system gives no more threads, or no memory for them: the work is done by fewer.
   }
 }
 
@@ -46,12 +47,6 @@ CpuTeam::~CpuTeam() {
   ++wake_;
   wake_.notify_all();
   for (std::thread& helper : helpers_) helper.join();
-}
-
-bool CpuTeam::has_items() const {
-  return std::any_of(shares_.begin(), shares_.end(), [](const Share& share) {
-    return holds_items(share.ticket.load(std::memory_order_seq_cst));
-  });
 }
 
 bool CpuTeam::take(int thread) {
@@ -81,13 +76,17 @@ void CpuTeam::run(int64_t count, Body body, void* context) {
   body_ = body;
   context_ = context;
   done_.store(0, std::memory_order_relaxed);
-  ++loops_;
-  for (int64_t i = 0; i < threads(); ++i) {
-    const auto next = static_cast<uint64_t>(count * i / threads());
-    const auto end = static_cast<uint64_t>(count * (i + 1) / threads());
-    shares_[static_cast<size_t>(i)].ticket.store(
-        loops_ << (2 * kItemBits) | end << kItemBits | next, std::memory_order_seq_cst);
+  const uint64_t loop = loop_.load(std::memory_order_relaxed) + 1;
+  const int64_t shares = std::min<int64_t>(count, threads());
+  for (int64_t i = 0; i < shares; ++i) {
+    const auto next = static_cast<uint64_t>(count * i / shares);
+    const auto end = static_cast<uint64_t>(count * (i + 1) / shares);
+    shares_[static_cast<size_t>(i)].ticket.store(loop << (2 * kItemBits) | end << kItemBits | next,
+                                                 std::memory_order_release);
   }
+  // Before `asleep_` is read, as a helper counts itself there before it looks at `loop_` again: one
+  // of the two sees the other.
+  loop_.store(loop, std::memory_order_seq_cst);
   if (asleep_.load(std::memory_order_seq_cst) > 0) {
     wake_.fetch_add(1, std::memory_order_release);
     wake_.notify_all();
@@ -105,51 +104,64 @@ void CpuTeam::run(int64_t count, Body body, void* context) {
 
 void CpuTeam::help(int thread) {
   int looks = 0;
+  uint64_t seen = 0;  // the last loop of which nothing is left to take
   while (!stop_.load(std::memory_order_relaxed)) {
-    if (take(thread)) {
+    const uint64_t loop = loop_.load(std::memory_order_acquire);
+    if (loop != seen) {
+      while (take(thread)) {
+      }
+      seen = loop;
       looks = 0;
     } else if (++looks < kLooks) {
       pause_briefly();
     } else {
       const uint32_t woken = wake_.load(std::memory_order_acquire);
       asleep_.fetch_add(1, std::memory_order_seq_cst);
-      if (!has_items() && !stop_) wake_.wait(woken);
+      if (loop_.load(std::memory_order_seq_cst) == seen && !stop_) wake_.wait(woken);
       asleep_.fetch_sub(1, std::memory_order_relaxed);
       looks = 0;
     }
   }
 }
 
+int threads_to_lend(int asked, int cores, int lent, int teams) {
+  const int left = std::max(cores, asked) - lent;
+  const int fair = std::min(cores / (teams + 1), 2 * cores - lent);
+  return std::clamp(std::max(left, fair), 1, asked);
+}
+
 namespace {
 
 class Pool {
  public:
-  std::unique_ptr<CpuTeam> lend(int threads) {
-    const int cores = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+  Pool() { idle_.reserve(most_idle()); }
+
+  std::unique_ptr<CpuTeam> lend(int asked) {
     std::unique_ptr<CpuTeam> team;
-    int helpers = 0;
+    int threads = 0;
     {
       const std::lock_guard lock(mutex_);
-      const int limit = std::max(cores, threads);
-      helpers = std::clamp(limit - 1 - busy_, 0, threads - 1);
-      busy_ += helpers + 1;
-      const auto same = [&](const auto& idle) { return idle->threads() == helpers + 1; };
+      threads = threads_to_lend(asked, usable_cores(), lent_, teams_);
+      lent_ += threads;
+      ++teams_;
+      const auto same = [&](const auto& idle) { return idle->threads() == threads; };
       const auto found = std::find_if(idle_.begin(), idle_.end(), same);
       if (found != idle_.end()) {
         team = std::move(*found);
         idle_.erase(found);
       }
     }
-    return team ? std::move(team) : make(helpers);
+    return team ? std::move(team) : make(threads);
   }
 
   void take_back(std::unique_ptr<CpuTeam> team) {
     std::unique_ptr<CpuTeam> surplus;  // ended without the lock
     const std::lock_guard lock(mutex_);
-    busy_ -= team->threads();
+    lent_ -= team->threads();
+    --teams_;
     // Teams that came out short are never asked for again: where threads are scarce, they must not
     // gather here.
-    if (idle_.size() >= kMostIdle * std::max(1U, std::thread::hardware_concurrency())) {
+    if (idle_.size() >= most_idle()) {
       surplus = std::move(idle_.front());
       idle_.erase(idle_.begin());
     }
@@ -157,23 +169,26 @@ class Pool {
   }
 
  private:
-  std::unique_ptr<CpuTeam> make(int helpers) {
+  std::unique_ptr<CpuTeam> make(int threads) {
     std::unique_ptr<CpuTeam> team;
     try {
-      team = std::make_unique<CpuTeam>(helpers);
+      team = std::make_unique<CpuTeam>(threads - 1);
     } catch (...) {
       const std::lock_guard lock(mutex_);
-      busy_ -= helpers + 1;
+      lent_ -= threads;
+      --teams_;
       throw;
     }
     const std::lock_guard lock(mutex_);
-    busy_ += team->threads() - (helpers + 1);  // there may be fewer
+    lent_ += team->threads() - threads;  // there may be fewer
     return team;
   }
 
-  static constexpr size_t kMostIdle = 4;  // teams for each core
+  static size_t most_idle() { return size_t{4} * static_cast<size_t>(usable_cores()); }
+
   std::mutex mutex_;
-  int busy_ = 0;
+  int lent_ = 0;   // threads
+  int teams_ = 0;  // that have them
   std::vector<std::unique_ptr<CpuTeam>> idle_;
 };
 

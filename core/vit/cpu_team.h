@@ -18,9 +18,7 @@ namespace tome {
 /// for a short while before they sleep: a forward is a hundred loops of some ten microseconds.
 /// Results do not depend on who does what.
 ///
-/// Teams are lent from one pool for the process. A forward gets as many threads as it asks for, but
-/// all forwards under way together never get more helpers than there are cores to run them: the
-/// second of two on two cores runs alone.
+/// Teams are lent from one pool for the process: Note [Threads to lend].
 class CpuTeam {
  public:
   explicit CpuTeam(int helpers);
@@ -53,18 +51,27 @@ class CpuTeam {
   struct alignas(64) Share {
     std::atomic<uint64_t> ticket{0};
   };
-  bool has_items() const;
 
   std::vector<Share> shares_;  ///< one for each thread that was asked for
   alignas(64) std::atomic<int64_t> done_{0};
-  alignas(64) std::atomic<uint32_t> wake_{0};
-  std::atomic<int> asleep_{0};
-  std::atomic<bool> stop_{false};
-  uint64_t loops_ = 0;
   Body body_ = nullptr;
   void* context_ = nullptr;
+  /// The last loop whose shares are all handed out: one word for idle helpers to look at, however
+  /// many shares there are.
+  alignas(64) std::atomic<uint64_t> loop_{0};
+  std::atomic<uint32_t> wake_{0};
+  std::atomic<int> asleep_{0};
+  std::atomic<bool> stop_{false};
   std::vector<std::thread> helpers_;
 };
+
+/// Note [Threads to lend]: a forward gets what it asks for as far as cores are free, and where
+/// others have them, its fair share: of 8 cores 4 threads beside one forward, 2 beside two. Those
+/// others keep theirs to their end, so for that time there are more threads than cores, at most two
+/// for each (and one for every further forward); whoever has a core does the work. The second of
+/// two forwards on two cores runs alone.
+/// @param lent   threads of all teams under way, of which there are `teams`
+int threads_to_lend(int asked, int cores, int lent, int teams);
 
 /// A team for one forward; goes back to the pool at the end.
 class LentTeam {

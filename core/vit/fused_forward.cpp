@@ -8,6 +8,7 @@
 #include "merging/match_launch.h"
 #include "merging/partition.h"
 #include "merging/schedule.h"
+#include "vit/first_tokens.h"
 
 namespace tome {
 namespace {
@@ -74,7 +75,15 @@ void FusedForward::lay_out() {
   at = std::max({at, attention_end, hidden_end});
 
   const int64_t r = r_.empty() ? 0 : *std::max_element(r_.begin(), r_.end());
-  if (shape_.joint_frames > 1) at_.first_size = take(rows * 4);
+  if (shape_.proportional && shape_.joint_frames > 1) at_.first_size = take(rows * 4);
+  const FirstTokens first(config, shape_.joint_frames);
+  key_weights_.resize(r_.size());
+  for (size_t i = 0; i < r_.size() && !shape_.proportional && prefix_ > 0; ++i) {
+    const auto prefix = static_cast<float>(first.prefix_weight(tokens_[i], false));
+    const bool as_before = i > 0 && tokens_[i] == tokens_[i - 1];
+    if (as_before) key_weights_[i] = key_weights_[i - 1];
+    if (!as_before && prefix != 1) key_weights_[i] = {prefix, take(tokens_[i] * 4)};
+  }
   if (r > 0) {
     for (size_t& size : at_.size) size = take(rows * 4);
     if (by_grid()) {
@@ -134,6 +143,29 @@ void FusedForward::normalise(FusedOps& ops, const void* x, int64_t tokens, const
   ops.merge(q);
 }
 
+void FusedForward::write_key_weights(FusedOps& ops, const State& state, const void* patches) const {
+  for (size_t i = 0; i < key_weights_.size(); ++i) {
+    const KeyWeights& row = key_weights_[i];
+    if (row.prefix == 1 || (i > 0 && row.at == key_weights_[i - 1].at)) continue;
+    // An embedding writes such rows. What else it makes, of one channel, goes where the first
+    // LayerNorm will be.
+    cuda::EmbedRequest q;
+    q.type = weights_.type;
+    q.patches = patches;
+    q.first = weights_.first;
+    q.position = weights_.position;
+    q.size_out = reinterpret_cast<float*>(state.base + row.at);
+    q.prefix_size = row.prefix;
+    q.norm_weight = weights_.blocks.front().norm1.weight;
+    q.norm_bias = weights_.blocks.front().norm1.bias;
+    q.norm_out = state.base + at_.norm;
+    q.batch = q.channels = q.cells = 1;
+    q.tokens = static_cast<int>(tokens_[i]);
+    q.prefix = static_cast<int>(prefix_);
+    ops.embed(q);
+  }
+}
+
 void FusedForward::embed(FusedOps& ops, State& state, const void* patches) const {
   const ViTConfig& config = weights_.config;
   linear(ops, weights_.patch_embed, patches, shape_.batch * patch_rows(), nullptr,
@@ -147,10 +179,10 @@ void FusedForward::embed(FusedOps& ops, State& state, const void* patches) const
   q.first = weights_.first;
   q.position = weights_.position;
   q.x_out = pre_norm ? nullptr : x;
-  if (shape_.joint_frames > 1) {
+  if (shape_.proportional && shape_.joint_frames > 1) {
     q.size_out = reinterpret_cast<float*>(state.base + at_.first_size);
     q.prefix_size = static_cast<float>(shape_.joint_frames);
-    if (shape_.proportional) state.size = q.size_out;
+    state.size = q.size_out;
   }
   if (by_grid()) {
     q.parity_out = state.base + at_.parity[state.parity];
@@ -233,9 +265,8 @@ void FusedForward::attend(FusedOps& ops, const State& state, size_t block) const
   if (shape_.proportional && state.size != nullptr) {
     q.key_weight = state.size;
     q.weight_sample_stride = tokens_[block];
-  } else if (shape_.joint_frames > 1 && prefix_ > 0) {
-    // The first row of the first sizes: prefix tokens come first, however many others are left.
-    q.key_weight = reinterpret_cast<const float*>(state.base + at_.first_size);
+  } else if (key_weights_[block].prefix != 1) {
+    q.key_weight = reinterpret_cast<const float*>(state.base + key_weights_[block].at);
   }
   q.out = state.base + at_.attention;
   q.batch = static_cast<int>(shape_.batch);
@@ -380,6 +411,7 @@ void FusedForward::run(FusedOps& ops, const void* patches, void* workspace, floa
   const bool merges = std::any_of(r_.begin(), r_.end(), [](int64_t r) { return r > 0; });
   // The counters at its start are left at zero by every matching, but the memory is shared.
   if (merges) ops.clear(state.base + at_.match, static_cast<size_t>(shape_.batch) * 4);
+  write_key_weights(ops, state, patches);
   embed(ops, state, patches);
   for (size_t block = 0; block < weights_.blocks.size(); ++block) run_block(ops, state, block);
   classify(ops, state, logits);

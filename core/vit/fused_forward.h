@@ -72,8 +72,15 @@ class FusedForward {
     bool tracked = false;
   };
 
+  /// A row of keys' weights where sizes do not count: Note [Image models on clips].
+  struct KeyWeights {
+    float prefix = 1;  // 1: there is no row
+    size_t at = 0;
+  };
+
   void lay_out();
   int qkv_columns(size_t block) const;
+  void write_key_weights(FusedOps& ops, const State& state, const void* patches) const;
   void embed(FusedOps& ops, State& state, const void* patches) const;
   void run_block(FusedOps& ops, State& state, size_t block) const;
   cuda::HalvesView halves_of(const State& state, size_t block) const;
@@ -97,6 +104,7 @@ class FusedForward {
   int64_t prefix_;
   std::vector<int64_t> r_, tokens_;  // tokens before each block, and after the last
   Layout at_{};
+  std::vector<KeyWeights> key_weights_;  // of each block
   size_t bytes_ = 0;
 };
 

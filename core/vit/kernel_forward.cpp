@@ -6,6 +6,7 @@
 
 #include "merging/schedule.h"
 #include "merging/static_runs.h"
+#include "vit/first_tokens.h"
 
 namespace tome {
 
@@ -27,10 +28,10 @@ ForwardOutput forward_on_kernels(const CpuForward& cpu, const ViTConfig& config,
   run.threads = at::get_num_threads();
   run.proportional = is_proportional(options.prop_attn, config);
   run.partition = options.partition.value_or(default_partition(run.frames));
-  const int64_t prefix = config.prefix_tokens();
-  const int64_t joint_frames = config.frames == 1 ? run.frames : 1;
+  const FirstTokens first(config, run.frames);
+  const int64_t prefix = first.prefix;
   ForwardOutput output;
-  int64_t tokens = output.tokens_in = prefix + config.patch_tokens() * joint_frames;
+  int64_t tokens = output.tokens_in = first.count();
   Matching still;
   if (options.static_threshold >= 0 && run.frames > 1) {
     still = match_static_runs(tubelets_of(rows, config.tubelet), options.static_threshold, prefix);

@@ -7,6 +7,8 @@
 #include <optional>
 #include <string_view>
 
+#include "vit/cpu_kernels.h"
+
 namespace tome {
 namespace {
 
@@ -43,16 +45,6 @@ at::Tensor linear_add(const at::Tensor& x, const at::Tensor& residual, const at:
   return op.call(x, residual, weight, optional_bias, "add");
 }
 
-/// oneDNN's bfloat16 products refuse processors without these.
-bool packs_bf16() {
-#if defined(__x86_64__)
-  return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-         __builtin_cpu_supports("avx512dq");
-#else
-  return false;
-#endif
-}
-
 }  // namespace
 
 at::Tensor activate(const at::Tensor& x, Activation activation) {
@@ -74,7 +66,7 @@ void Linear::pack(int64_t rows) {
   const bool supported = weight.defined() && weight.device().is_cpu() && !packed_.defined() &&
                          !weight.requires_grad() &&
                          (weight.scalar_type() == at::kFloat ||
-                          (weight.scalar_type() == at::kBFloat16 && packs_bf16()));
+                          (weight.scalar_type() == at::kBFloat16 && has_wide_vectors()));
   if (supported) packed_ = reorder_weight(weight.detach(), rows);
 }
 

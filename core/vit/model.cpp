@@ -11,6 +11,7 @@
 #include "tome_error.h"
 #include "vit/attention.h"
 #include "vit/cpu_forward.h"
+#include "vit/first_tokens.h"
 #include "vit/host_memory.h"
 #include "vit/kernel_forward.h"
 #include "vit/linear.h"
@@ -81,6 +82,12 @@ class DropPath {
   at::Generator random_;  // undefined where nothing is dropped
 };
 
+/// Rises from zero in the first block to what is asked in the last.
+double drop_rate_of_block(const ForwardOptions& options, size_t block, size_t depth) {
+  if (depth <= 1) return 0;
+  return options.drop_path * static_cast<double>(block) / static_cast<double>(depth - 1);
+}
+
 /// x + drop_path(scale * linear(branch)), fused where nothing stands between.
 at::Tensor add_branch(const at::Tensor& x, const at::Tensor& branch, const Linear& linear,
                       const at::Tensor& scale, double drop_rate, DropPath& drop_path) {
@@ -118,12 +125,19 @@ void check_patches(const at::Tensor& patches, const ViTConfig& config) {
                                         "]");
 }
 
+void check_r(const ForwardOptions& options, const ViTConfig& config) {
+  if (static_cast<int64_t>(options.r.size()) <= config.depth) return;
+  throw Error(ErrorKind::kSettings, "r: found " + std::to_string(options.r.size()) +
+                                        " numbers, expected at most one for each of " +
+                                        std::to_string(config.depth) + " blocks");
+}
+
 /// Tokens before block 0: [B, prefix + cells, dim].
 at::Tensor embed(const at::Tensor& patches, const ViTConfig& config, const ViTWeights& weights,
                  const Linear& patch_embed) {
   const int64_t batch = patches.size(0);
   const int64_t prefix = config.prefix_tokens();
-  const int64_t repeats = config.frames == 1 ? patches.size(1) : 1;
+  const int64_t repeats = FirstTokens(config, patches.size(1)).joint_frames;
   at::Tensor x = patch_embed.forward(tubelet_rows(
       patches.to(weights.patch_embed.weight.device(), weights.patch_embed.weight.scalar_type()),
       config.tubelet));
@@ -248,43 +262,40 @@ void VisionTransformer::weights_changed() {
 ForwardOutput VisionTransformer::forward(const at::Tensor& patches,
                                          const ForwardOptions& options) const {
   check_patches(patches, config_);
-  if (static_cast<int64_t>(options.r.size()) > config_.depth) {
-    throw Error(ErrorKind::kSettings, "r: found " + std::to_string(options.r.size()) +
-                                          " numbers, expected at most one for each of " +
-                                          std::to_string(config_.depth) + " blocks");
-  }
+  check_r(options, config_);
   if (kernels_apply(patches, options) && patches.size(0) > 0) {
     if (const CpuForward* cpu = impl_->cpu_forward(config_)) {
       return forward_on_kernels(*cpu, config_, patches, options);
     }
   }
+  return forward_on_operators(patches, options);
+}
+
+ForwardOutput VisionTransformer::forward_on_operators(const at::Tensor& patches,
+                                                      const ForwardOptions& options) const {
   const int64_t batch = patches.size(0);
-  const int64_t joint_frames = config_.frames == 1 ? patches.size(1) : 1;
-  impl_->pack(batch * (config_.prefix_tokens() + config_.patch_tokens() * joint_frames));
+  const FirstTokens first(config_, patches.size(1));
+  impl_->pack(batch * first.count());
   at::Tensor x = embed(patches, config_, impl_->weights, impl_->patch_embed);
 
-  TokenState tokens(config_, batch, joint_frames, is_proportional(options.prop_attn, config_),
-                    x.device());
+  TokenState tokens(config_, batch, first, is_proportional(options.prop_attn, config_), x.device());
   ForwardOutput output;
   output.tokens_in = x.size(1);
   if (options.static_threshold >= 0 && patches.size(1) > 1) {
     x = tokens.merge_static(x, tubelets_of(patches, config_.tubelet), options);
   }
-  const int64_t left = x.size(1) - config_.prefix_tokens();
-  const auto depth = static_cast<size_t>(config_.depth);
+  const int64_t left = x.size(1) - first.prefix;
   DropPath drop_path(options);
-  for (size_t i = 0; i < depth; ++i) {
+  for (size_t i = 0; i < impl_->blocks.size(); ++i) {
     const Block& block = impl_->blocks[i];
-    const double drop_rate =
-        depth > 1 ? options.drop_path * static_cast<double>(i) / static_cast<double>(depth - 1) : 0;
+    const double drop_rate = drop_rate_of_block(options, i, impl_->blocks.size());
     const at::Tensor before = x;
     const Heads heads =
         split_heads(block.qkv.forward(layer_norm(x, block.norm1, config_.norm_eps)), config_.heads);
     x = add_branch(x, attention(heads, tokens.log_weight()), block.proj, block.scale1, drop_rate,
                    drop_path);
 
-    const int64_t asked =
-        asked_of_block(options, i, left, output.tokens_in - config_.prefix_tokens());
+    const int64_t asked = asked_of_block(options, i, left, output.tokens_in - first.prefix);
     at::Tensor metric;
     if (asked > 0 || options.trace) {
       metric = options.method == MergeMethod::kAttentionPrune

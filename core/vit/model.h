@@ -40,7 +40,7 @@ class VisionTransformer {
 
   /// @param patches  float32 [B, T, n, 3 * p * p]: patch rows (see preprocess_to_patches) of T
   ///   frames. T is config.frames; an image model (config.frames = 1) takes any T and runs the
-  ///   frames' patches as one joint set, see Note [Image models on clips] in token_state.h.
+  ///   frames' patches as one joint set, see Note [Image models on clips] in first_tokens.h.
   /// Nothing is recorded for gradients unless `patches` or a weight requires one.
   /// @throws Error kSettings for patches of another shape and for more numbers in r than blocks;
   ///   std::bad_alloc, c10::OutOfMemoryError
@@ -61,6 +61,9 @@ class VisionTransformer {
   void weights_changed();
 
  private:
+  ForwardOutput forward_on_operators(const at::Tensor& patches,
+                                     const ForwardOptions& options) const;
+
   ViTConfig config_;
   at::Device device_;
   at::ScalarType precision_;

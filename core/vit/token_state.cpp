@@ -25,17 +25,16 @@ at::Tensor grid_places(int64_t batch, int64_t prefix, int64_t tokens, int64_t ro
 
 }  // namespace
 
-TokenState::TokenState(const ViTConfig& config, int64_t batch, int64_t joint_frames,
+TokenState::TokenState(const ViTConfig& config, int64_t batch, const FirstTokens& first,
                        bool proportional, at::Device device)
     : batch_(batch),
-      prefix_(config.prefix_tokens()),
-      tokens_(prefix_ + config.patch_tokens() * joint_frames),
-      initial_tokens_(tokens_),
-      joint_frames_(joint_frames),
+      first_(first),
+      prefix_(first.prefix),
+      tokens_(first.count()),
       rows_(config.grid_rows()),
       cols_(config.grid_cols()),
       proportional_(proportional),
-      default_partition_(default_partition(config.frames * joint_frames)),
+      default_partition_(default_partition(config.frames * first.joint_frames)),
       device_(device),
       protected_(static_cast<size_t>(prefix_)) {
   std::iota(protected_.begin(), protected_.end(), 0);
@@ -47,9 +46,10 @@ Partition TokenState::partition(const ForwardOptions& options) const {
 
 at::Tensor TokenState::log_weight() const {
   const bool by_size = proportional_ && size_.defined();
-  if (!by_size && (joint_frames_ == 1 || prefix_ == 0)) return {};
+  const double prefix_weight = first_.prefix_weight(tokens_, proportional_);
+  if (!by_size && (prefix_weight == 1 || prefix_ == 0)) return {};
   at::Tensor bias = by_size ? size_.log() : at::zeros({batch_, tokens_}, at::device(device_));
-  if (prefix_ > 0) bias.narrow(1, 0, prefix_).fill_(std::log(static_cast<double>(joint_frames_)));
+  if (prefix_ > 0) bias.narrow(1, 0, prefix_).fill_(std::log(prefix_weight));
   return bias;
 }
 
@@ -153,8 +153,8 @@ at::Tensor TokenState::sizes() const {
 
 at::Tensor TokenState::source() const {
   if (source_.defined()) return source_;
-  return at::arange(initial_tokens_, at::device(device_).dtype(at::kLong))
-      .expand({batch_, initial_tokens_})
+  return at::arange(first_.count(), at::device(device_).dtype(at::kLong))
+      .expand({batch_, first_.count()})
       .clone();
 }
 

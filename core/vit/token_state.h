@@ -7,18 +7,14 @@
 #include <vector>
 
 #include "vit/config.h"
+#include "vit/first_tokens.h"
 #include "vit/model.h"
 
 namespace tome {
 
-/// Note [Image models on clips]: an image model given T frames runs their patches as one joint set
-/// with one class token. Each frame alone would have had its own class token, so that one counts T
-/// times as a key (a bias of log T, also where proportional attention is off); T identical frames
-/// then give exactly the logits of one.
 class TokenState {
  public:
-  /// @param joint_frames  T of an image model run on a clip, else 1
-  TokenState(const ViTConfig& config, int64_t batch, int64_t joint_frames, bool proportional,
+  TokenState(const ViTConfig& config, int64_t batch, const FirstTokens& first, bool proportional,
              at::Device device);
 
   /// float32 [B, N]: what attention adds to the scores of each key; undefined if nothing.
@@ -47,7 +43,9 @@ class TokenState {
   Matching match(const at::Tensor& metric, const MatchOptions& match, MergeMethod method) const;
   void move_places(const Matching& matching, const at::Tensor& old_size);
 
-  int64_t batch_, prefix_, tokens_, initial_tokens_, joint_frames_;
+  int64_t batch_;
+  FirstTokens first_;
+  int64_t prefix_, tokens_;
   int64_t rows_, cols_;
   bool proportional_;
   Partition default_partition_;

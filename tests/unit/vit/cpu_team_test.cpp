@@ -10,6 +10,8 @@
 #include <thread>
 #include <vector>
 
+#include "vit/usable_cores.h"
+
 namespace tome {
 namespace {
 
@@ -63,6 +65,51 @@ TEST(CpuTeamStress, SeveralForwardsAtTheSameTime) {
     });
   }
   for (std::thread& forward : forwards) forward.join();
+}
+
+TEST(CpuTeam, ForwardsTogetherShareTheCores) {
+  const int cores = usable_cores();
+  LentTeam first(cores);
+  LentTeam second(cores);
+  EXPECT_EQ(first->threads(), cores);
+  EXPECT_EQ(second->threads(), std::max(1, cores / 2));
+}
+
+TEST(CpuTeam, LendsWhatIsFreeOrAFairShare) {
+  EXPECT_EQ(threads_to_lend(2, 2, 0, 0), 2);
+  EXPECT_EQ(threads_to_lend(2, 2, 2, 1), 1) << "two forwards on two cores";
+  EXPECT_EQ(threads_to_lend(8, 8, 0, 0), 8);
+  EXPECT_EQ(threads_to_lend(8, 8, 1, 1), 7) << "all that is free";
+  EXPECT_EQ(threads_to_lend(8, 8, 8, 1), 4);
+  EXPECT_EQ(threads_to_lend(8, 8, 12, 2), 2);
+  EXPECT_EQ(threads_to_lend(3, 8, 8, 1), 3) << "no more than asked";
+  EXPECT_EQ(threads_to_lend(8, 2, 0, 0), 8) << "more than there are cores, where asked alone";
+  EXPECT_EQ(threads_to_lend(8, 2, 8, 1), 1);
+}
+
+TEST(CpuTeam, LendsTwoThreadsForACoreAtMostAndEvensOut) {
+  for (const int cores : {1, 2, 3, 8, 64}) {
+    std::vector<int> teams;
+    int lent = 0;
+    const auto lend = [&] {
+      teams.push_back(threads_to_lend(cores, cores, lent, static_cast<int>(teams.size())));
+      lent += teams.back();
+    };
+    for (int i = 0; i < 3 * cores; ++i) {
+      lend();
+      EXPECT_TRUE(teams.back() == 1 || lent <= 2 * cores) << lent << " of " << cores;
+    }
+    lent = 0;
+    teams.clear();
+    for (int i = 0; i < 3; ++i) lend();
+    for (int i = 0; i < 9; ++i) {  // each ends and begins again
+      lent -= teams.front();
+      teams.erase(teams.begin());
+      lend();
+    }
+    for (const int threads : teams) EXPECT_GE(threads, cores / 3);
+    EXPECT_LE(lent, std::max(3, cores));
+  }
 }
 
 }  // namespace

@@ -19,12 +19,8 @@ namespace tome {
 namespace {
 
 using testing::parity_config;
+using testing::random_model;
 using testing::random_weights;
-
-VisionTransformer random_model(const ViTConfig& config, at::ScalarType precision = at::kFloat) {
-  at::manual_seed(11);
-  return {config, random_weights(config), at::kCPU, precision};
-}
 
 TEST(Attention, LogWeightIsAKeyRepeated) {
   // A key of weight 3 must act as three equal keys (the definition of proportional attention).
@@ -41,40 +37,6 @@ TEST(Attention, LogWeightIsAKeyRepeated) {
   const at::Tensor ours = attention({q.narrow(2, 0, 4), k, v}, bias);
   const at::Tensor expected = long_way.narrow(2, 0, 4).transpose(1, 2).reshape({1, 4, 16});
   EXPECT_TRUE(at::allclose(ours, expected, 1e-5, 1e-6));
-}
-
-TEST(Model, StillClipOfAnImageModelEqualsItsFrame) {
-  const c10::InferenceMode inference;
-  for (const bool distilled : {false, true}) {
-    for (const auto prop : {PropAttn::kOn, PropAttn::kOff}) {
-      const VisionTransformer model = random_model(parity_config(Pooling::kToken, distilled));
-      const at::Tensor frame = at::randn({2, 3, 1, 64, 64});
-      ForwardOptions options;
-      options.prop_attn = prop;
-      const at::Tensor one = model.forward_pixels(frame, options).logits;
-      for (const int64_t frames : {2, 5}) {
-        const auto clip = model.forward_pixels(frame.repeat({1, 1, frames, 1, 1}), options);
-        EXPECT_TRUE(at::allclose(clip.logits, one, 1e-5, 1e-5));
-        EXPECT_EQ(clip.tokens_in, 1 + (distilled ? 1 : 0) + 64 * frames);
-      }
-    }
-  }
-}
-
-TEST(Model, DuplicateTokensMergeWithoutChangingTheResult) {
-  // Two equal frames: merging each patch with its copy (r = half, splits by frame) loses nothing
-  // under proportional attention.
-  const c10::InferenceMode inference;
-  const VisionTransformer model = random_model(parity_config());
-  const at::Tensor frame = at::randn({1, 3, 1, 64, 64});
-  ForwardOptions options;
-  options.partition = Partition::kByFrame;
-  options.r = {64};
-  options.track_source = true;
-  const auto merged = model.forward_pixels(frame.repeat({1, 1, 2, 1, 1}), options);
-  EXPECT_EQ(merged.tokens_out, 65);
-  EXPECT_TRUE(at::allclose(merged.logits, model.forward_pixels(frame).logits, 1e-4, 1e-4));
-  EXPECT_TRUE(at::equal(merged.source.narrow(1, 1, 64), merged.source.narrow(1, 65, 64)));
 }
 
 TEST(Model, ClipsAreSplitAsACheckerboardUnlessToldOtherwise) {
@@ -360,36 +322,6 @@ TEST(Model, EveryMethodKeepsCount) {
         method == MergeMethod::kRandomPrune || method == MergeMethod::kAttentionPrune;
     EXPECT_EQ(out.size.sum().item<float>(), prunes ? 2 * 33 : 2 * 65);
     EXPECT_TRUE(at::isfinite(out.logits).all().item<bool>());
-  }
-}
-
-TEST(Model, StaticPatchesOfAStillClipMergeBeforeBlock0) {
-  const c10::InferenceMode inference;
-  const VisionTransformer model = random_model(parity_config());
-  const at::Tensor frame = at::randn({1, 3, 1, 64, 64});
-  ForwardOptions options;
-  options.static_threshold = 0;
-  options.trace = true;
-  const auto still = model.forward_pixels(frame.repeat({1, 1, 8, 1, 1}), options);
-  EXPECT_EQ(still.tokens_in, 1 + 8 * 64);
-  EXPECT_LE(still.trace[0].x.size(1), 1.3 * 65);
-  EXPECT_TRUE(at::allclose(still.logits, model.forward_pixels(frame).logits, 1e-4, 1e-4));
-  // r is asked for all 512 patches; a still clip's 64 merge as large a share.
-  options.r = {32, 32, 32, 32};
-  options.trace = false;
-  for (const bool plain : {true, false}) {
-    options.plain = plain;
-    const auto merged = model.forward_pixels(frame.repeat({1, 1, 8, 1, 1}), options);
-    EXPECT_EQ(merged.r, (std::vector<int64_t>{4, 4, 4, 4}));
-  }
-  // Where nothing repeats the result is the same to the bit, merged and not.
-  const at::Tensor moving = at::randn({1, 3, 8, 64, 64});
-  for (const auto& r : {std::vector<int64_t>{}, options.r}) {
-    options.r = r;
-    ForwardOptions without = options;
-    without.static_threshold = -1;
-    EXPECT_TRUE(at::equal(model.forward_pixels(moving, options).logits,
-                          model.forward_pixels(moving, without).logits));
   }
 }
 

@@ -118,6 +118,12 @@ inline ViTWeights random_weights(const ViTConfig& config, double scale = 0.05) {
   return weights;
 }
 
+inline VisionTransformer random_model(const ViTConfig& config,
+                                      at::ScalarType precision = at::kFloat) {
+  at::manual_seed(11);
+  return {config, random_weights(config), at::kCPU, precision};
+}
+
 /// Patch rows of random pixels, [batch, frames, n, 3 * p * p].
 inline at::Tensor random_patches(const ViTConfig& config, int64_t batch, int64_t frames = 1) {
   return at::randn(

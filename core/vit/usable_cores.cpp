@@ -1,0 +1,35 @@
+#include "vit/usable_cores.h"
+
+#include <algorithm>
+#include <thread>
+
+#if defined(__linux__)
+#include <sched.h>
+#include <unistd.h>
+
+#include <array>
+#endif
+
+namespace tome {
+namespace {
+
+int count_cores() {
+#if defined(__linux__)
+  // One set holds 1024 cores. Of the process's first thread: whoever asks first may be tied to a
+  // core of its own.
+  std::array<cpu_set_t, 16> sets{};
+  if (sched_getaffinity(getpid(), sizeof(sets), sets.data()) == 0) {
+    return std::max(1, CPU_COUNT_S(sizeof(sets), sets.data()));
+  }
+#endif
+  return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+}
+
+}  // namespace
+
+int usable_cores() {
+  static const int cores = count_cores();
+  return cores;
+}
+
+}  // namespace tome

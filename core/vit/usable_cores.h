@@ -1,0 +1,10 @@
+// How many cores the process may use.
+#pragma once
+
+namespace tome {
+
+/// The cores that the process is tied to (taskset, cpuset), or the machine's where the system does
+/// not say. As it was when first asked: asking the system takes microseconds.
+int usable_cores();
+
+}  // namespace tome
