@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <iomanip>
 #include <iostream>
 #include <memory>
@@ -12,6 +13,7 @@
 #include "checkpoint/checkpoint.h"
 #include "commands.h"
 #include "engine/clip_window.h"
+#include "folder_entries.h"
 #include "forward_settings.h"
 #include "media_reader.h"
 #include "merging/schedule.h"
@@ -61,17 +63,19 @@ class Classifier {
 
   /// Goes on after a file that cannot be read. The last such error is thrown at the end; those
   /// before it are printed as main() prints that one.
-  void classify(const std::vector<std::string>& files) {
+  void classify(const std::vector<std::string>& paths) {
     std::optional<Error> unread;
     try {
-      for (const std::string& file : files) {
-        try {
-          classify_file(file);
-        } catch (const Error& error) {
-          if (!is_of_file(error.kind())) throw;
-          if (unread) say(unread->what());
-          unread = error;
-        }
+      for (const std::string& path : paths) {
+        go_on(unread, [&] {
+          const std::vector<std::filesystem::path> found = visible_files(path);
+          if (found.empty()) {
+            throw Error(ErrorKind::kRead, path + ": found no file in this folder");
+          }
+          for (const std::filesystem::path& file : found) {
+            go_on(unread, [&] { classify_file(file.string()); });
+          }
+        });
       }
     } catch (...) {
       if (unread) say(unread->what());
@@ -88,6 +92,17 @@ class Classifier {
     if (!settings.labels_file.empty()) options.labels_file = settings.labels_file;
     options.clip_length = settings.clip_length;
     return load_checkpoint(settings.model, options);
+  }
+
+  template <typename F>
+  static void go_on(std::optional<Error>& unread, F&& work) {
+    try {
+      work();
+    } catch (const Error& error) {
+      if (!is_of_file(error.kind())) throw;
+      if (unread) say(unread->what());
+      unread = error;
+    }
   }
 
   /// False for what would end the next file's turn too.
@@ -176,7 +191,7 @@ class Classifier {
       std::cout << result_json(request.file, checkpoint_.config.name, request.time, tags,
                                output.tokens_in, output.tokens_out)
                        .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)
-                << '\n';
+                << std::endl;  // at once, for whoever reads along
       return;
     }
     std::cout << request.file << std::fixed << std::setprecision(3);
@@ -201,7 +216,7 @@ void add_classify_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("classify", "Print the tags of pictures and videos");
   command->add_option("--model", settings->model, "model folder in Hugging Face layout")
       ->required();
-  command->add_option("files", settings->files, "pictures and videos")->required();
+  command->add_option("files", settings->files, "pictures, videos and folders of them")->required();
   command->add_option("--labels-file", settings->labels_file, "one label a line");
   command->add_option("--r", settings->r,
                       "tokens to merge in each block: 0, 13, 16:-1, 16,8,4, keep=0.5; "

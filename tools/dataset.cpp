@@ -8,6 +8,7 @@
 #include <system_error>
 
 #include "checkpoint/excerpt.h"
+#include "folder_entries.h"
 #include "labels_file.h"
 #include "tome_error.h"
 
@@ -18,21 +19,8 @@ namespace fs = std::filesystem;
 
 constexpr int64_t kMostClasses = 1 << 16;  // that numbers alone may stand for
 
-/// What is in a folder, by name, but for names that begin with a dot.
-std::vector<fs::path> entries_of(const fs::path& folder) {
-  std::vector<fs::path> out;
-  std::error_code error;
-  for (fs::directory_iterator it(folder, error); !error && it != fs::directory_iterator();
-       it.increment(error)) {
-    if (!it->path().filename().string().starts_with('.')) out.push_back(it->path());
-  }
-  if (error) throw Error(ErrorKind::kRead, folder.string() + ": " + error.message());
-  std::sort(out.begin(), out.end());
-  return out;
-}
-
 std::vector<fs::path> folders_in(const fs::path& folder) {
-  std::vector<fs::path> out = entries_of(folder);
+  std::vector<fs::path> out = visible_entries(folder);
   std::erase_if(out, [](const fs::path& entry) {
     std::error_code broken;  // a link to nothing is no folder
     return !fs::is_directory(entry, broken);
@@ -53,46 +41,67 @@ int64_t parse_index(const std::string& text, int64_t below) {
 /// From rows to the model's classes.
 class Dataset::Classes {
  public:
-  Classes(const Dataset& dataset, const std::vector<std::string>& labels, ClassOrder order)
-      : dataset_(dataset),
-        count_(static_cast<int64_t>(labels.size())),
-        by_index_(dataset.has_indices_ && (order == ClassOrder::kModel || !dataset.has_labels_)) {
-    for (size_t i = 0; i < labels.size(); ++i) by_label_.emplace(labels[i], i);
-    if (dataset.by_folder_) take_sorted_folders();
+  Classes(const Dataset& dataset, const std::vector<std::string>& labels)
+      : dataset_(dataset), count_(static_cast<int64_t>(labels.size())) {
+    for (int64_t i = 0; i < count_; ++i) by_label_[labels[static_cast<size_t>(i)]].push_back(i);
+    std::set<std::string> names;
+    for (const Row& row : dataset.rows_) names.insert(row.label);
+    names.erase("");
+    const auto known = [&](const std::string& name) { return of_label(name) >= 0; };
+    if (std::all_of(names.begin(), names.end(), known) && !names.empty()) return;
+    if (!dataset.by_folder_) {
+      by_index_ = dataset.has_indices_;
+    } else if (std::none_of(names.begin(), names.end(), known)) {
+      take_folders(names);
+    }
   }
 
   int64_t operator()(const Row& row) const {
     if (by_index_) {
-      const int64_t index = parse_index(row.class_index, count_);
+      const std::string& text = dataset_.by_folder_ ? row.label : row.class_index;
+      const int64_t index = parse_index(text, count_);
       if (index >= 0) return index;
-      dataset_.fail(row, "found class_index '" + excerpt(row.class_index) + "', expected 0 to " +
+      dataset_.fail(row, "found class_index '" + excerpt(text) + "', expected 0 to " +
                              std::to_string(count_ - 1) + ", the model's classes");
     }
-    const auto found = by_label_.find(row.label);
-    if (found != by_label_.end()) return found->second;
+    if (const int64_t found = of_label(row.label); found >= 0) return found;
+    if (const auto found = by_label_.find(row.label); found != by_label_.end()) {
+      dataset_.fail(row, "found label '" + excerpt(row.label) +
+                             "', which the model has twice, as " + "class " +
+                             std::to_string(found->second[0]) + " and class " +
+                             std::to_string(found->second[1]) + "; expected its class_index");
+    }
     dataset_.fail(row, "found label '" + excerpt(row.label) + "', expected one of the model's " +
                            std::to_string(count_) + " labels" +
-                           (dataset_.by_folder_ ? ", or a folder for each of them" : ""));
+                           (dataset_.by_folder_ ? " (--labels-file gives it others), its number, "
+                                                  "or a folder for each of its classes"
+                                                : ""));
   }
 
  private:
-  /// Where no name is the model's and there are as many, the order of the names counts.
-  void take_sorted_folders() {
-    std::set<std::string> names;
-    for (const Row& row : dataset_.rows_) names.insert(row.label);
-    const auto known = [&](const std::string& name) { return by_label_.contains(name); };
-    if (static_cast<int64_t>(names.size()) != count_) return;
-    if (std::any_of(names.begin(), names.end(), known)) return;
+  /// -1: none, or more than one.
+  int64_t of_label(const std::string& label) const {
+    const auto found = by_label_.find(label);
+    return found != by_label_.end() && found->second.size() == 1 ? found->second[0] : -1;
+  }
+
+  /// Names that are none of the model's.
+  void take_folders(const std::set<std::string>& names) {
+    by_index_ = std::all_of(names.begin(), names.end(), [](const std::string& name) {
+      return parse_index(name, kMostClasses) >= 0;
+    });
+    if (by_index_ || static_cast<int64_t>(names.size()) != count_) return;
     by_label_.clear();
-    for (const std::string& name : names) by_label_.emplace(name, by_label_.size());
+    int64_t next = 0;
+    for (const std::string& name : names) by_label_[name] = {next++};
     std::cerr << "tome: " << dataset_.source_ << ": the folders' names are none of the model's "
               << "labels; taken as its " << count_ << " classes in sorted order\n";
   }
 
   const Dataset& dataset_;
-  std::map<std::string, int64_t> by_label_;
+  std::map<std::string, std::vector<int64_t>> by_label_;
   int64_t count_;
-  bool by_index_;
+  bool by_index_ = false;
 };
 
 Dataset::Dataset(const fs::path& folder) : folder_(folder) {
@@ -127,7 +136,7 @@ void Dataset::read_class_folders() {
   const std::vector<fs::path> folders = folders_in(folder_);
   if (!folders.empty()) {
     const std::vector<fs::path> inner = folders_in(folders.front());
-    has_splits_ = !inner.empty() && inner.size() == entries_of(folders.front()).size();
+    has_splits_ = !inner.empty() && inner.size() == visible_entries(folders.front()).size();
   }
   if (!has_splits_) read_class_folders_of(folder_, "");
   if (has_splits_) {
@@ -141,7 +150,7 @@ void Dataset::read_class_folders() {
 
 void Dataset::read_class_folders_of(const fs::path& parent, const std::string& split) {
   for (const fs::path& folder : folders_in(parent)) {
-    for (const fs::path& file : entries_of(folder)) {
+    for (const fs::path& file : visible_entries(folder)) {
       std::error_code broken;  // a link to nothing is a file that cannot be read
       if (fs::is_directory(file, broken)) {
         throw Error(ErrorKind::kFormat,
@@ -152,6 +161,14 @@ void Dataset::read_class_folders_of(const fs::path& parent, const std::string& s
       rows_.push_back({file, folder.filename().string(), "", split, 0});
     }
   }
+}
+
+std::optional<std::string> Dataset::held_out_split() const {
+  for (const char* name : {"val", "valid", "validation", "test"}) {
+    const auto is_of = [&](const Row& row) { return row.split == name; };
+    if (std::any_of(rows_.begin(), rows_.end(), is_of)) return name;
+  }
+  return std::nullopt;
 }
 
 std::vector<std::string> Dataset::label_names() const {
@@ -180,15 +197,14 @@ std::vector<std::string> Dataset::label_names() const {
 }
 
 std::vector<Sample> Dataset::samples(const std::vector<std::string>& labels,
-                                     const std::string& split, int64_t limit,
-                                     ClassOrder order) const {
+                                     const std::string& split, int64_t limit) const {
   if (!split.empty() && !has_splits_) {
     throw Error(ErrorKind::kFormat,
                 source_ + ": found no " +
                     (by_folder_ ? "folders of class folders" : "column 'split'") +
                     ", expected one to look for split '" + split + "' in");
   }
-  const Classes class_of(*this, labels, order);
+  const Classes class_of(*this, labels);
   std::vector<Sample> samples;
   for (const Row& row : rows_) {
     if (split.empty() || row.split == split) samples.push_back({row.file, class_of(row), row.line});

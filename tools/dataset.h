@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,12 +13,6 @@ struct Sample {
   std::filesystem::path file;
   int64_t class_index = 0;
   int64_t line = 0;  ///< of labels.csv; 0: there is none
-};
-
-/// Who says what the classes are.
-enum class ClassOrder {
-  kModel,    ///< the model: a `class_index` counts its classes
-  kDataset,  ///< the folder, from whose label_names() the labels were made
 };
 
 /// A folder in one of two layouts: with labels.csv, whose columns are `file` and `class_index` or
@@ -31,6 +26,9 @@ class Dataset {
 
   bool has_splits() const { return has_splits_; }
 
+  /// The split that is not trained on: the first of val, valid, validation and test that is there.
+  std::optional<std::string> held_out_split() const;
+
   /// Names for a model that is to be trained: the distinct labels, sorted; of a labels.csv that has
   /// numbers only, "class 0", "class 1" and so on to the largest, as a model without names has
   /// them. Empty labels are left out: a split may have none.
@@ -39,12 +37,15 @@ class Dataset {
 
   /// Samples of `split` ("": of all), at most `limit`, evenly spread over the rows (0: all).
   ///
-  /// @param labels  of the model. Folders whose names are others are its classes in sorted order
-  ///   (as torchvision's ImageFolder counts them) if there are as many of them, and stderr says so.
-  /// @throws Error naming file and line or folder: a label the model does not have, a class out of
-  ///   range, no sample at all
+  /// Labels count where each is one of the model's, else numbers do, if there are any: those of
+  /// `class_index` or of folders called by numbers. Folders with other names are the model's
+  /// classes in sorted order (as torchvision's ImageFolder counts them) if there are as many, and
+  /// stderr says so.
+  /// @param labels  of the model
+  /// @throws Error naming file and line or folder: a label the model does not have or has twice, a
+  ///   class out of range, no sample at all
   std::vector<Sample> samples(const std::vector<std::string>& labels, const std::string& split,
-                              int64_t limit, ClassOrder order) const;
+                              int64_t limit) const;
 
  private:
   struct Row {

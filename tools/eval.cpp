@@ -25,7 +25,8 @@ namespace tome::cli {
 namespace {
 
 struct EvalSettings {
-  std::string model, data, labels_file, split, plot, precision = "fp32";
+  std::string model, data, labels_file, plot, precision = "fp32";
+  std::optional<std::string> split;  ///< unset: what is held out, if there are splits
   GeneratedClips generated;
   std::vector<std::string> r{"0"};
   int64_t batch = 16, limit = 0, windows = 4, clip_length = 0, frame_stride = 1;
@@ -84,7 +85,7 @@ class Evaluation {
   }
 
  private:
-  std::unique_ptr<EvalSource> open_source() const {
+  std::unique_ptr<EvalSource> open_source() {
     if (settings_.data.empty() == settings_.generated.generator.empty()) {
       throw Error(ErrorKind::kSettings, "give either --data FOLDER or --generator camera-state");
     }
@@ -93,7 +94,9 @@ class Evaluation {
       return generated_eval_source(settings_.generated,
                                    settings_.limit > 0 ? settings_.limit : kClips, checkpoint_);
     }
-    return folder_eval_source(settings_.data, settings_.split, settings_.limit,
+    const Dataset dataset(settings_.data);
+    split_ = settings_.split.value_or(dataset.held_out_split().value_or(""));
+    return folder_eval_source(dataset, split_, settings_.limit,
                               {frames_, settings_.windows, settings_.frame_stride}, checkpoint_,
                               threads_);
   }
@@ -164,6 +167,7 @@ class Evaluation {
     nlohmann::ordered_json row;
     row["r"] = run.spec;
     row["precision"] = run.precision;
+    if (!settings_.data.empty()) row["split"] = split_;
     row["images"] = run.images;
     row["top1"] = percent(run.top1, run.images);
     row["top5"] = percent(run.top5, run.images);
@@ -179,8 +183,9 @@ class Evaluation {
 
   void print_table() const {
     std::cout << checkpoint_.config.name << ", " << source_->size() << " samples of "
-              << (settings_.data.empty() ? settings_.generated.generator : settings_.data) << ", "
-              << threads_ << " threads, batch " << settings_.batch << "\n";
+              << (settings_.data.empty() ? settings_.generated.generator : settings_.data)
+              << (split_.empty() ? "" : ", split ") << split_ << ", " << threads_
+              << " threads, batch " << settings_.batch << "\n";
     std::cout << std::left << std::setw(14) << "r" << std::setw(6) << "prec" << std::right
               << std::setw(8) << "top-1" << std::setw(8) << "top-5" << std::setw(10) << "as r=0"
               << std::setw(8) << "tokens" << std::setw(10) << "GFLOPs" << std::setw(11)
@@ -220,10 +225,65 @@ class Evaluation {
   int threads_;
   Checkpoint checkpoint_;
   int64_t frames_ = 1;  // of one request
+  std::string split_;   // "": all samples
   std::unique_ptr<EvalSource> source_;
   std::vector<std::unique_ptr<VisionTransformer>> models_;
   std::vector<Run> runs_;
 };
+
+CLI::Option* add_count(CLI::App& command, const char* name, int64_t& value, int64_t least,
+                       const char* help) {
+  return command.add_option(name, value, help)
+      ->check(CLI::Range(least, int64_t{1} << 30))
+      ->capture_default_str();
+}
+
+/// What is measured on.
+void add_source_options(CLI::App& command, EvalSettings& settings) {
+  command.add_option("--data", settings.data,
+                     "folder with labels.csv (file, class_index or label, perhaps split), or with "
+                     "a folder for each class: [split/]class/file");
+  CLI::Option* generator =
+      command.add_option("--generator", settings.generated.generator,
+                         "in place of --data: clips of the training's generator, camera-state");
+  command.add_option("--pictures", settings.generated.pictures, "folders for the generator")
+      ->needs(generator);
+  command.add_option("--clips", settings.generated.clips, "folders for the generator")
+      ->needs(generator);
+  command.add_option("--generator-seed", settings.generated.seed, "as --seed of the training")
+      ->needs(generator)
+      ->capture_default_str();
+  command
+      .add_option("--split", settings.split,
+                  "only samples of this split (val, if there is one); empty: all samples")
+      ->excludes(generator);
+  add_count(command, "--limit", settings.limit, 0,
+            "at most so many samples, evenly spread; 0: all (1200 generated clips)");
+  add_count(command, "--windows", settings.windows, 1, "windows of one video, scores averaged")
+      ->excludes(generator);
+  add_count(command, "--frame-stride", settings.frame_stride, 0,
+            "frames between two of a window; 0: the window spans its share of the video")
+      ->excludes(generator);
+}
+
+/// What is measured.
+void add_run_options(CLI::App& command, EvalSettings& settings) {
+  command.add_option("--model", settings.model, "model folder in Hugging Face layout")->required();
+  command
+      .add_option("--r", settings.r,
+                  "schedules, separated by commas (0,8,16:-1); by semicolons where one of them is "
+                  "a per-block list (0;16,8,4); or one for each --r")
+      ->allow_extra_args(false)
+      ->capture_default_str();
+  command.add_option("--precision", settings.precision, "fp32, bf16, fp16, or several by commas")
+      ->capture_default_str();
+  command.add_option("--labels-file", settings.labels_file, "one label a line");
+  add_count(command, "--batch", settings.batch, 1, "samples of one forward");
+  add_count(command, "--clip-length", settings.clip_length, 0,
+            "frames of a window; 0: the model's own");
+  command.add_flag("--json", settings.json, "one array of objects");
+  command.add_option("--plot", settings.plot, "draw top-1 over GFLOPs into this PNG file");
+}
 
 }  // namespace
 
@@ -231,44 +291,11 @@ void add_eval_command(CLI::App& app) {
   auto settings = std::make_shared<EvalSettings>();
   CLI::App* command =
       app.add_subcommand("eval", "Accuracy, GFLOPs and speed over a labelled folder");
-  command->add_option("--model", settings->model, "model folder in Hugging Face layout")
-      ->required();
-  command->add_option("--data", settings->data,
-                      "folder with labels.csv (file, class_index or label, perhaps split), or with "
-                      "a folder for each class: [split/]class/file");
-  command->add_option("--generator", settings->generated.generator,
-                      "in place of --data: clips of the training's generator, camera-state");
-  command->add_option("--pictures", settings->generated.pictures, "folders for the generator");
-  command->add_option("--clips", settings->generated.clips, "folders for the generator");
-  command->add_option("--generator-seed", settings->generated.seed, "as --seed of the training")
-      ->capture_default_str();
-  command
-      ->add_option(
-          "--r", settings->r,
-          "schedules, separated by commas (0,8,16:-1); by semicolons where one of them is a "
-          "per-block list (0;16,8,4); or one for each --r")
-      ->allow_extra_args(false)
-      ->capture_default_str();
-  command->add_option("--precision", settings->precision, "fp32, bf16, fp16, or several by commas")
-      ->capture_default_str();
-  command->add_option("--labels-file", settings->labels_file, "one label a line");
-  command->add_option("--split", settings->split, "only samples of this split");
-  const auto count = [&](const char* name, int64_t& value, int64_t least, const char* help) {
-    command->add_option(name, value, help)
-        ->check(CLI::Range(least, int64_t{1} << 30))
-        ->capture_default_str();
-  };
-  count("--limit", settings->limit, 0,
-        "at most so many samples, evenly spread; 0: all (1200 generated clips)");
-  count("--batch", settings->batch, 1, "samples of one forward");
-  count("--windows", settings->windows, 1, "windows of one video, scores averaged");
-  count("--clip-length", settings->clip_length, 0, "frames of a window; 0: the model's own");
-  count("--frame-stride", settings->frame_stride, 0,
-        "frames between two of a window; 0: the window spans its share of the video");
-  command->add_flag("--json", settings->json, "one array of objects");
-  command->add_option("--plot", settings->plot, "draw top-1 over GFLOPs into this PNG file");
+  add_run_options(*command, *settings);
+  add_source_options(*command, *settings);
   add_forward_options(*command, settings->forward);
   command->callback([settings] {
+    if (!settings->plot.empty()) check_plot_file(settings->plot);  // not after an hour's work
     Evaluation evaluation(*settings);
     evaluation.run();
     evaluation.print();

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "tome_error.h"
@@ -16,8 +17,9 @@ class FolderEvalSource : public EvalSource {
   FolderEvalSource(std::vector<Sample> samples, SamplePlan plan, const Checkpoint& checkpoint,
                    int threads)
       : samples_(std::move(samples)), plan_(plan), checkpoint_(checkpoint), threads_(threads) {
-    // A picture has one window, and a folder is of one kind.
-    if (is_picture(samples_.front())) plan_.windows = 1;
+    // A picture has one window; beside videos it fills all of theirs.
+    const auto is_one = [](const Sample& sample) { return is_picture(sample); };
+    if (std::all_of(samples_.begin(), samples_.end(), is_one)) plan_.windows = 1;
   }
 
   int64_t size() const override { return static_cast<int64_t>(samples_.size()); }
@@ -55,12 +57,11 @@ class GeneratedEvalSource : public EvalSource {
 
 }  // namespace
 
-std::unique_ptr<EvalSource> folder_eval_source(const std::string& folder, const std::string& split,
+std::unique_ptr<EvalSource> folder_eval_source(const Dataset& dataset, const std::string& split,
                                                int64_t limit, SamplePlan plan,
                                                const Checkpoint& checkpoint, int threads) {
-  return std::make_unique<FolderEvalSource>(
-      Dataset(folder).samples(checkpoint.labels, split, limit, ClassOrder::kModel), plan,
-      checkpoint, threads);
+  return std::make_unique<FolderEvalSource>(dataset.samples(checkpoint.labels, split, limit), plan,
+                                            checkpoint, threads);
 }
 
 std::unique_ptr<EvalSource> generated_eval_source(const GeneratedClips& clips, int64_t count,

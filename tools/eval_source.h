@@ -25,8 +25,8 @@ class EvalSource {
   virtual at::Tensor load(int64_t begin, int64_t end) = 0;
 };
 
-/// A folder, see Dataset. One of pictures has one window a sample.
-std::unique_ptr<EvalSource> folder_eval_source(const std::string& folder, const std::string& split,
+/// Samples of a folder; `split` "" takes every one. A folder of pictures has one window a sample.
+std::unique_ptr<EvalSource> folder_eval_source(const Dataset& dataset, const std::string& split,
                                                int64_t limit, SamplePlan plan,
                                                const Checkpoint& checkpoint, int threads);
 

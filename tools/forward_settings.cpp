@@ -3,12 +3,14 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
+#include <algorithm>
 #include <charconv>
 #include <map>
-#include <thread>
 
+#include "checkpoint/model_spec.h"
 #include "engine/device.h"
 #include "tome_error.h"
+#include "vit/usable_cores.h"
 
 namespace tome::cli {
 namespace {
@@ -100,8 +102,7 @@ ForwardOptions forward_options(const ForwardSettings& settings, const ViTConfig&
 }
 
 int use_threads(int threads) {
-  const int cores = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
-  at::set_num_threads(threads > 0 ? threads : cores);
+  at::set_num_threads(threads > 0 ? threads : usable_cores());
   return at::get_num_threads();
 }
 
@@ -197,7 +198,16 @@ double forward_gflops(const ViTConfig& config, const std::vector<int64_t>& r, in
 }
 
 int64_t frames_per_request(const ViTConfig& config, int64_t clip_length) {
-  return config.frames == 1 ? std::max<int64_t>(1, clip_length) : config.frames;
+  if (config.frames > 1) return config.frames;
+  const int64_t frames = std::max<int64_t>(1, clip_length);
+  const int64_t most =
+      std::min(kMaxFrames, std::max<int64_t>(kMaxTokens / config.patch_tokens(), 1));
+  if (frames > most) {
+    throw Error(ErrorKind::kSettings, "--clip-length: found " + std::to_string(frames) +
+                                          ", expected at most " + std::to_string(most) +
+                                          " for this model");
+  }
+  return frames;
 }
 
 }  // namespace tome::cli

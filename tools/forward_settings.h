@@ -38,7 +38,7 @@ void add_forward_options(CLI::App& command, ForwardSettings& settings);
 ForwardOptions forward_options(const ForwardSettings& settings, const ViTConfig& config,
                                const PreprocessSpec& preprocess);
 
-/// Sets the threads of a forward; 0: as many as there are cores. Returns the number in use.
+/// Sets the threads of a forward; 0: as many as the process has cores. Returns the number in use.
 int use_threads(int threads);
 
 /// choose_device() for the option --device, which its errors name.
@@ -72,6 +72,7 @@ double forward_gflops(const ViTConfig& config, const std::vector<int64_t>& r, in
 
 /// Frames of one request: those that a clip model was loaded for, `clip_length` (or 1) for an image
 /// model.
+/// @throws Error kSettings where such a clip has more frames or tokens than a model may have
 int64_t frames_per_request(const ViTConfig& config, int64_t clip_length);
 
 }  // namespace tome::cli

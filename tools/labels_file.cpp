@@ -48,9 +48,11 @@ bool LabelsFile::next() {
     ++line_;
     if (line.empty() || line == "\r") continue;
     fields_ = parse_csv_line(line);
-    if (fields_.size() < column_count_) {
+    // Spreadsheets end rows with empty fields that no column has.
+    while (fields_.size() > column_count_ && fields_.back().empty()) fields_.pop_back();
+    if (fields_.size() != column_count_) {
       fail("found " + std::to_string(fields_.size()) + " fields, expected " +
-           std::to_string(column_count_));
+           std::to_string(column_count_) + " (a name with a comma stands in quotes)");
     }
     return true;
   }

@@ -21,7 +21,7 @@ class LabelsFile {
   const std::string& header() const { return header_; }
   bool has(const std::string& column) const { return columns_.contains(column); }
   /// Goes on to the next row; false at the end.
-  /// @throws Error naming file and line of a row with fewer fields than there are columns
+  /// @throws Error naming file and line of a row with more or fewer fields than there are columns
   bool next();
   /// Of the current row; "" where there is no such column.
   std::string field(const std::string& column) const;

@@ -7,6 +7,7 @@
 #include <iostream>
 #include <opencv2/core/utils/logger.hpp>
 #include <string>
+#include <vector>
 
 #include "commands.h"
 #include "tome_error.h"
@@ -16,11 +17,31 @@ namespace {
 
 constexpr int kExitError = 2;
 
+/// The line for a command line that is wrong. CLI11 names what is missing before what is unknown,
+/// which for a misspelt word is the wrong half.
+std::string explained(const CLI::App& app, const CLI::ParseError& error) {
+  const std::vector<CLI::App*> chosen = app.get_subcommands();
+  if (!chosen.empty()) {
+    const CLI::App& command = *chosen.front();
+    const std::string help = " (tome " + command.get_name() + " --help lists what there is)";
+    for (const std::string& word : command.remaining()) {
+      if (word.starts_with("-")) return "there is no option '" + word + "'" + help;
+    }
+    return error.what() + help;
+  }
+  for (const std::string& word : app.remaining()) {
+    if (!word.starts_with("-")) {
+      return "there is no command '" + word + "' (tome --help lists what there is)";
+    }
+  }
+  return std::string(error.what()) + " (tome --help lists what there is)";
+}
+
 /// Prints one line, whatever the message holds: callers parse stderr line by line.
 int fail(std::string text) {
   // LibTorch appends its C++ stack after the first line; nobody who runs a tool wants it.
-  if (const size_t stack = text.find("\nException raised from"); stack != std::string::npos) {
-    text.resize(stack);
+  for (const char* stack : {"\nException raised from", "frame #0:"}) {
+    text.resize(std::min(text.find(stack), text.size()));
   }
   while (!text.empty() && text.back() == '\n') text.pop_back();
   std::replace(text.begin(), text.end(), '\n', ' ');
@@ -52,7 +73,7 @@ int main(int argc, char** argv) {
   } catch (const CLI::Success& success) {  // --help and --version
     return app.exit(success);
   } catch (const CLI::ParseError& error) {
-    return fail(std::string(error.what()) + " (tome --help lists what there is)");
+    return fail(explained(app, error));
   } catch (const std::exception& error) {
     return fail(error.what());
   }

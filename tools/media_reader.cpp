@@ -99,18 +99,24 @@ cv::VideoCapture open_video(const std::filesystem::path& file) {
   require_file(file);
   cv::VideoCapture capture;
   // One decoder only: OpenCV would otherwise try every back end it has, each with its own warnings.
-  if (!capture.open(file.string(), cv::CAP_FFMPEG)) {
+  // With its folder: FFmpeg takes what stands before a colon in a bare name for a protocol.
+  if (!capture.open(std::filesystem::absolute(file).string(), cv::CAP_FFMPEG)) {
     throw Error(ErrorKind::kRead,
                 file.string() + ": found neither a picture nor a video that can be decoded");
   }
   return capture;
 }
 
-/// What to say of a file that FFmpeg opened, and in which it found nothing.
-[[noreturn]] void fail_without_frame(const std::filesystem::path& file) {
+std::string suffix_of(const std::filesystem::path& file) {
   std::string suffix = file.extension().string();
   std::transform(suffix.begin(), suffix.end(), suffix.begin(),
                  [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return suffix;
+}
+
+/// What to say of a file that FFmpeg opened, and in which it found nothing.
+[[noreturn]] void fail_without_frame(const std::filesystem::path& file) {
+  const std::string suffix = suffix_of(file);
   constexpr std::array kPictures = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"};
   const bool picture = std::find(kPictures.begin(), kPictures.end(), suffix) != kPictures.end();
   throw Error(ErrorKind::kRead,
@@ -122,6 +128,9 @@ cv::VideoCapture open_video(const std::filesystem::path& file) {
 
 bool is_picture(const std::filesystem::path& file) {
   require_file(file);
+  // Pictures one after the other begin as one does.
+  const std::string suffix = suffix_of(file);
+  if (suffix == ".mjpg" || suffix == ".mjpeg") return false;
   return cv::haveImageReader(file.string());
 }
 

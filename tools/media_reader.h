@@ -10,7 +10,8 @@
 
 namespace tome::cli {
 
-/// True if the file's first bytes are those of a picture that OpenCV reads.
+/// True if the file's first bytes are those of a picture that OpenCV reads, and its name is not
+/// that of motion JPEG (.mjpg, .mjpeg).
 /// @throws Error kNotFound if there is no such file
 bool is_picture(const std::filesystem::path& file);
 

@@ -63,6 +63,16 @@ void draw_axes(cv::Mat& picture, const Axis& x, const Axis& y) {
 
 }  // namespace
 
+void check_plot_file(const std::filesystem::path& file) {
+  std::error_code ignored;  // what cannot be asked for is not there
+  const std::filesystem::path folder = file.has_parent_path() ? file.parent_path() : ".";
+  if (file.extension() != ".png" || !std::filesystem::is_directory(folder, ignored)) {
+    throw Error(ErrorKind::kSettings, "--plot: cannot write '" + file.string() +
+                                          "'; expected a folder that is there and a name ending in "
+                                          ".png");
+  }
+}
+
 void write_plot(const std::filesystem::path& file, const std::string& title,
                 const std::string& x_title, const std::string& y_title,
                 const std::vector<PlotSeries>& series) {

@@ -1,6 +1,5 @@
 """The `tome` program: results on real data, and one line of error for anything that is wrong."""
 
-import csv
 import json
 import shutil
 import subprocess
@@ -11,7 +10,6 @@ import tap
 from program import DATA, ROOT, TOME, VIT_TINY, assert_one_error_line, needs, tome, tome_ok
 from turned import SEEN, turned_film, turned_picture
 
-IMAGES = DATA / "images" / "imagenet-sample"
 DALI = DATA / "images" / "dali-extra"
 SCENES = DATA / "clips" / "scenes"
 
@@ -191,83 +189,46 @@ def test_a_full_disk_is_an_error():
         assert done.returncode == 2 and b"standard output" in done.stderr, done
 
 
-def check_eval_rows(rows, samples):
-    assert [row["r"] for row in rows] == ["0", "13", "16:-1"]
-    assert all(row["images"] == samples and row["precision"] == "fp32" for row in rows)
-    assert rows[0]["agreement"] == 100
-    # 2 x MACs of ViT-Ti/16: 12 blocks, patch embedding and head.
-    tokens, dim = 197, 192
-    block = tokens * dim * dim * 12 + 2 * tokens * tokens * dim
-    assert abs(rows[0]["gflops"] - 2e-9 * (12 * block + 196 * dim * 768 + dim * 1000)) < 1e-9
-    assert rows[0]["tokens_last"] == 197
-    assert rows[1]["tokens_last"] == 41 and rows[1]["r_per_block"] == [13] * 12
-    assert rows[2]["tokens_last"] == 10 and sum(rows[2]["r_per_block"]) == 187
-    assert rows[0]["gflops"] > rows[1]["gflops"] > rows[2]["gflops"] > 0
-
-
-# Of README's table over the 500 pictures: top-1 and the share of equal tags.
-ACCURACY = {
-    "vit_tiny_patch16_224": {"0": (81.4, 100), "13": (79.0, 90.6), "16:-1": (55.8, 58.4)},
-    "deit_tiny_patch16_224": {"0": (79.2, 100), "13": (76.8, 90.2)},
-}
-
-
-def test_accuracy_is_the_readmes():
-    for name, expected in ACCURACY.items():
-        model = DATA / "models" / name
-        needs(model, IMAGES)
-        arguments = ["--model", model, "--data", IMAGES, "--r", ";".join(expected), "--json"]
-        rows = json.loads(tome_ok("eval", *arguments, timeout=1000))
-        assert len(rows) == len(expected)
-        for row in rows:
-            top1, agreement = expected[row["r"]]
-            # Another processor rounds otherwise, and three pictures may then change sides.
-            assert row["images"] == 500 and abs(row["top1"] - top1) <= 0.6, (name, row, top1)
-            assert abs(row["agreement"] - agreement) <= 1, (name, row, agreement)
-
-
-def test_eval_json_and_plot():
-    needs(VIT_TINY, DALI)
+def test_classify_takes_folders():
+    names = ["swan-3584559_640.jpg", "barn-227557_1280.jpg"]
+    needs(VIT_TINY, *(DALI / name for name in names))
     with tempfile.TemporaryDirectory() as scratch:
-        plot = Path(scratch) / "plot.png"
-        arguments = ["--model", VIT_TINY, "--data", DALI, "--r", "0,13,16:-1"]
-        rows = json.loads(tome_ok("eval", *arguments, "--json", "--plot", plot))
-        assert plot.read_bytes().startswith(b"\x89PNG")
-    with open(DALI / "labels.csv", newline="") as labels:
-        samples = len(list(csv.DictReader(labels)))
-    check_eval_rows(rows, samples)
-    assert rows[0]["top1"] > 50 and rows[0]["top5"] > rows[0]["top1"], rows[0]
-    assert rows[1]["agreement"] > 80, rows[1]
+        deep = Path(scratch) / "a" / "b"
+        deep.mkdir(parents=True)
+        shutil.copy(DALI / names[0], deep)
+        shutil.copy(DALI / names[1], scratch)
+        (Path(scratch) / ".hidden").write_text("no picture")
+        (deep / "back").symlink_to(scratch)
+        lines, _ = leading_tags("--model", VIT_TINY, scratch)
+        assert [Path(line["file"]).name for line in lines] == names, lines
 
 
-def test_eval_lists_of_schedules():
-    needs(VIT_TINY, DALI)
-    common = ["eval", "--model", VIT_TINY, "--data", DALI, "--limit", "2", "--json"]
-    rows = json.loads(tome_ok(*common, "--r", "0;16,8,4"))
-    assert [row["r"] for row in rows] == ["0", "16,8,4"]
-    assert rows[1]["tokens_last"] == 197 - 28
-    rows = json.loads(tome_ok(*common, "--r", "8,8", "--r", "keep=0.5"))
-    assert [row["r"] for row in rows] == ["8,8", "keep=0.5"]
-    assert rows[0]["tokens_last"] == 197 - 16
-
-
-def test_eval_split_and_labels_by_name():
-    needs(VIT_TINY, DALI)
-    with open(DALI / "labels.csv", newline="") as labels:
-        first, second = list(csv.DictReader(labels))[:2]
-    names = (VIT_TINY / "labels.txt").read_text().splitlines()
+def test_a_film_with_a_colon_in_its_name():
+    """What stands before a colon is a protocol to FFmpeg."""
+    needs(VIT_TINY, SCENES / "skiing.mp4")
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        rows = ["file,label,split"]
-        for row, split in ((first, "train"), (second, "val")):
-            shutil.copy(DALI / row["file"], folder)
-            label = names[int(row["class_index"])].replace('"', '""')
-            rows.append(f'{row["file"]},"{label}",{split}')
-        (folder / "labels.csv").write_text("\r\n".join(rows) + "\r\n")
-        common = ["eval", "--model", VIT_TINY, "--data", folder, "--json"]
-        assert json.loads(tome_ok(*common))[0]["images"] == 2
-        assert json.loads(tome_ok(*common, "--split", "val"))[0]["images"] == 1
-        assert_one_error_line(tome(*common, "--split", "test"), "labels.csv", "split 'test'")
+        shutil.copy(SCENES / "skiing.mp4", Path(scratch) / "12:30.mp4")
+        out = tome_ok("classify", "--model", VIT_TINY, "--interval", "1000", "12:30.mp4", cwd=scratch)
+        assert out.startswith("12:30.mp4  0.000 s"), out
+
+
+def test_motion_jpeg_is_a_film():
+    picture = DALI / "swan-3584559_640.jpg"
+    needs(VIT_TINY, picture)
+    with tempfile.TemporaryDirectory() as scratch:
+        film = Path(scratch) / "raw.mjpeg"
+        film.write_bytes(picture.read_bytes() * 3)
+        lines, tags = leading_tags("--model", VIT_TINY, film)
+        assert len(lines) == 3 and len(set(tags)) == 1, lines
+
+
+def test_lines_of_json_come_one_by_one():
+    needs(VIT_TINY, SCENES / "skiing.mp4")
+    command = [TOME, "classify", "--model", VIT_TINY, "--json", "--batch", "1", SCENES / "skiing.mp4"]
+    with subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE) as process:
+        first = process.stdout.read1(1 << 16)
+        process.kill()
+    assert first.count(b"\n") == 1 and first.endswith(b"\n"), first
 
 
 def test_bench_compares_with_torch():
@@ -302,8 +263,14 @@ def test_help_and_version():
 
 def test_bad_arguments():
     assert_one_error_line(tome(), "subcommand")
-    assert_one_error_line(tome("dance"))
-    assert_one_error_line(tome("classify"), "required")
+    assert_one_error_line(tome("dance"), "no command 'dance'", "tome --help")
+    assert_one_error_line(tome("classify"), "required", "tome classify --help")
+    assert_one_error_line(tome("classify", "--modle", "x", "y.jpg"), "no option '--modle'")
+    assert_one_error_line(tome("classify", "--model", "x", "--frobnicate", "y"), "'--frobnicate'")
+    evaluate = ["eval", "--model", "nowhere", "--data", "nowhere"]
+    assert_one_error_line(tome(*evaluate, "--pictures", "x"), "--pictures", "--generator")
+    for plot in ("/nonexistent/plot.png", "plot.jpg"):
+        assert_one_error_line(tome(*evaluate, "--plot", plot), "--plot", plot)
     assert_one_error_line(tome("classify", "--model", "nowhere", "--top-k", "0", "x.jpg"), "top-k")
     assert_one_error_line(tome("bench"), "--model", "--arch")
     assert_one_error_line(tome("bench", "--arch", "resnet50"), "resnet50", "vit_base_patch16_224")
@@ -313,6 +280,13 @@ def test_bad_arguments():
     assert_one_error_line(tome(*tiny, "--r", "fast"), "fast")
     assert_one_error_line(tome(*tiny, "--r", "keep=0.01"), "keep=0.01")
     assert_one_error_line(tome(*tiny, "--device", "tpu"), "--device", "tpu")
+
+
+def test_clips_have_limits():
+    needs(VIT_TINY)
+    command = ["--model", VIT_TINY, "--clip-length"]
+    for length in ("335", "1000000"):  # 196 tokens each, of 65536
+        assert_one_error_line(tome("classify", *command, length, "x.mp4"), "--clip-length", "334")
 
 
 def test_missing_model():
@@ -350,42 +324,6 @@ def test_a_bad_file_does_not_end_the_others():
     first, second = err.splitlines()
     assert first == "tome: no.jpg: no such file", err
     assert second.startswith("tome: ") and "broken.jpg" in second and "expected a picture" in second, err
-
-
-def test_eval_names_the_row_of_a_bad_file():
-    picture = DALI / "swan-3584559_640.jpg"
-    needs(VIT_TINY, picture)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        shutil.copy(picture, folder / "a.jpg")
-        (folder / "broken.jpg").write_bytes(picture.read_bytes()[:100])
-        (folder / "noise.jpg").write_bytes(bytes(range(256)) * 40)
-        command = ["eval", "--model", VIT_TINY, "--data", folder]
-        for name, words in (("broken.jpg", ["picture"]), ("noise.jpg", ["picture"]), ("none.jpg", ["no such file"])):
-            (folder / "labels.csv").write_text(f"file,class_index\na.jpg,1\n\n{name},1\n")
-            assert_one_error_line(tome(*command), name, "labels.csv line 4", *words)
-            (folder / "labels.csv").write_text(f"file,class_index\n{name},1\na.jpg,1\n")
-            assert_one_error_line(tome(*command), name, "labels.csv line 2", *words)
-
-
-def test_bad_labels():
-    needs(VIT_TINY)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        labels = folder / "labels.csv"
-        command = ["eval", "--model", VIT_TINY, "--data", folder]
-        assert_one_error_line(tome(*command), "labels.csv")
-        for text, word in (
-            ("picture,class_index\na.jpg,1\n", "file"),
-            ("file,class_index\na.jpg,1000\n", "line 2"),
-            ("file,class_index\na.jpg,-1\n", "line 2"),
-            ("file,class_index\na.jpg\n", "line 2"),
-            ("file,label\na.jpg,no such thing\n", "no such thing"),
-            ("file,class_index\n", "no sample"),
-            ("file,class_index\na.jpg,1\n", "a.jpg"),
-        ):
-            labels.write_text(text)
-            assert_one_error_line(tome(*command), word)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """`tome train` as its user runs it: killed and gone on, what it writes, and what it refuses."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -56,6 +57,27 @@ def test_a_killed_run_ends_as_one_that_was_not():
         first = json.loads(out.splitlines()[0])
         assert {tag["label"] for tag in first["tags"]} == {"pan-left", "zoom-in"}, first
         assert json.loads((killed / "config.json").read_text())["tome_r"] == "2"
+
+
+def test_ctrl_c_saves_what_there_is():
+    with tempfile.TemporaryDirectory() as scratch:
+        data, out = Path(scratch) / "data", Path(scratch) / "out"
+        write_pictures(data, ["a", "b"])
+        command = [TOME, "train", "--data", data, "--out", out, *IMAGE, "--eval-split", "", "--steps"]
+        command = [str(part) for part in command]
+        with subprocess.Popen([*command, "1000000"], stderr=subprocess.PIPE, text=True) as process:
+            deadline = time.monotonic() + 60
+            while not (out / "log.jsonl").exists() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            process.send_signal(signal.SIGINT)
+            said = process.stderr.read()
+        assert process.returncode == -signal.SIGINT, said
+        stopped = int(re.fullmatch(r"tome: stopped after step (\d+) of 1000000; .* goes on .*\n", said)[1])
+        assert stopped < 1000000 and not (out / "model.safetensors").exists()
+        done = tome_ok(*command[1:], str(stopped + 20))
+        assert f"{stopped + 20} steps" in done, done
+        steps = [json.loads(line)["step"] for line in (out / "log.jsonl").open()]
+        assert steps == sorted(set(steps)) and steps[-1] == stopped + 20, steps
 
 
 def test_a_video_that_ends_in_the_middle_is_trained_on():
@@ -201,6 +223,25 @@ def test_what_is_refused():
         assert_one_error_line(tome(*plain, "--mixup", "0.2", "--motion-loss", "0.1"), "--mixup")
         assert_one_error_line(tome(*plain, "--init", "/nonexistent"), "/nonexistent")
         assert_one_error_line(tome(*plain, "--r", "fast"), "fast")
+        model = Path(scratch) / "model"
+        tome_ok("train", "--data", data, "--out", model, *IMAGE, "--steps", "0")
+        same = ["train", "--data", data, "--init", model, "--out", f"{model}/../model"]
+        assert_one_error_line(tome(*same), "--out", "--init")
+        (data / "labels.csv").write_text("file,label\nx.avi,only\n")
+        assert_one_error_line(tome(*train(data, out)), "one class", "'only'")
+
+
+def test_what_may_be_meant_otherwise_is_said():
+    with tempfile.TemporaryDirectory() as scratch:
+        data = Path(scratch) / "data"
+        write_pictures(data, ["turn left", "up"])
+        command = ["train", "--data", data, *IMAGE, "--out"]
+        status, _, err = tome(*command, Path(scratch) / "a", "--steps", "2")
+        warm_up, split, mirrored = err.splitlines()
+        assert status == 0 and "--warmup 100" in warm_up and "held out" in split, err
+        assert "'turn left'" in mirrored and "--no-flip" in mirrored, err
+        clear = ["--steps", "3", "--warmup", "1", "--eval-split", "", "--no-flip"]
+        assert tome(*command, Path(scratch) / "b", *clear)[::2] == (0, "")
 
 
 def test_options_that_would_be_ignored_are_refused():
@@ -255,7 +296,7 @@ def test_a_training_that_diverges_says_so():
     with tempfile.TemporaryDirectory() as scratch:
         data, out = Path(scratch) / "data", Path(scratch) / "out"
         write_pictures(data, ["a", "b"])
-        wild = ["--lr", "1000", "--weight-decay", "1000", "--warmup", "0", "--batch", "2"]
+        wild = ["--lr", "1000", "--weight-decay", "1000", "--warmup", "0", "--batch", "2", "--eval-split", ""]
         plain = ["train", "--data", data, "--out", out, *IMAGE, *wild]
         status, _, err = tome(*plain, "--steps", "40")
         assert status == 0 and err.count("\n") == 1, err

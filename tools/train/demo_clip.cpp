@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "media_reader.h"
 #include "tome_error.h"
 #include "train/backgrounds.h"
 #include "train/camera_path.h"
@@ -147,14 +148,24 @@ class FrameWriter {
     }
     cv::Mat bgr;
     cv::cvtColor(rgb, bgr, cv::COLOR_RGB2BGR);
+    const int number = count_++;
     if (video_.isOpened()) {
       video_.write(bgr);
       return;
     }
     char name[32];
-    std::snprintf(name, sizeof name, "%05d.png", count_++);
+    std::snprintf(name, sizeof name, "%05d.png", number);
     const std::string file = (std::filesystem::path(out_) / name).string();
     if (!cv::imwrite(file, bgr)) throw Error(ErrorKind::kFailed, file + ": cannot be written");
+  }
+
+  /// OpenCV does not say that a disk is full.
+  void finish() {
+    if (!video_.isOpened()) return;
+    video_.release();
+    if (count_frames(out_) != count_) {
+      throw Error(ErrorKind::kFailed, "'" + out_ + "': not all frames could be written");
+    }
   }
 
  private:
@@ -179,6 +190,7 @@ void run_demo(const DemoArguments& a) {
   for (const CameraState state : states) {
     for (const cv::Mat& frame : render_segment(state, background, a, random)) writer.write(frame);
   }
+  writer.finish();
 }
 
 }  // namespace

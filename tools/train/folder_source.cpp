@@ -15,6 +15,7 @@
 #include "media/geometry.h"
 #include "tome_error.h"
 #include "train/hash.h"
+#include "train/mirrored_labels.h"
 
 namespace tome::train {
 namespace {
@@ -102,22 +103,6 @@ cv::Matx34f draw_colours(double jitter, Random& random) {
 
 }  // namespace
 
-std::vector<int64_t> mirrored_labels(const std::vector<std::string>& labels) {
-  std::vector<int64_t> out(labels.size());
-  std::iota(out.begin(), out.end(), 0);
-  for (size_t i = 0; i < labels.size(); ++i) {
-    for (const auto& [from, to] : {std::pair{"left", "right"}, std::pair{"right", "left"}}) {
-      const size_t at = labels[i].find(from);
-      if (at == std::string::npos) continue;
-      std::string other = labels[i];
-      other.replace(at, std::string(from).size(), to);
-      const auto found = std::find(labels.begin(), labels.end(), other);
-      if (found != labels.end()) out[i] = found - labels.begin();
-    }
-  }
-  return out;
-}
-
 FolderSource::FolderSource(FolderOptions options, std::vector<std::string> labels,
                            const ViTConfig& config, const PreprocessSpec& preprocess,
                            int64_t batch_size, uint64_t seed)
@@ -136,8 +121,7 @@ FolderSource::FolderSource(FolderOptions options, std::vector<std::string> label
   if (preprocess_.crop_mode == CropMode::kCenter) side = std::max(side, preprocess_.resize_short);
   video_options_ = {side, options_.frame_stride, config_.frames};
   for (const cli::Sample& sample :
-       cli::Dataset(options_.folder)
-           .samples(labels_, options_.split, 0, cli::ClassOrder::kDataset)) {
+       cli::Dataset(options_.folder).samples(labels_, options_.split, 0)) {
     files_.push_back(sample.file);
     classes_.push_back(sample.class_index);
   }

@@ -28,10 +28,6 @@ struct FolderOptions {
   std::shared_ptr<VideoCache> cache;
 };
 
-/// The label each label turns into when the picture is mirrored: "pan-left" and "pan-right" swap
-/// because both exist and differ in that word; the others stay.
-std::vector<int64_t> mirrored_labels(const std::vector<std::string>& labels);
-
 /// Samples in a new random order each epoch, the last batch of an epoch filled from the next one.
 /// Videos are decoded when needed and kept, reduced, as long as the cache has room. A video that
 /// ends early repeats its last frame; one without a single frame is an error that names it; the

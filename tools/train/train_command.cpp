@@ -15,10 +15,12 @@
 #include "checkpoint/model_spec.h"
 #include "dataset.h"
 #include "forward_settings.h"
+#include "stop_signal.h"
 #include "tome_error.h"
 #include "train/folder_source.h"
 #include "train/generator.h"
 #include "train/hash.h"
+#include "train/mirrored_labels.h"
 #include "train/parameters.h"
 #include "train/train_options.h"
 #include "train/trainer.h"
@@ -149,12 +151,13 @@ Sources generator_sources(const TrainArguments& a, const Checkpoint& checkpoint)
   return sources;
 }
 
-Sources folder_sources(const TrainArguments& a, const Checkpoint& checkpoint, bool splits) {
+Sources folder_sources(const TrainArguments& a, const Checkpoint& checkpoint,
+                       const Dataset& dataset) {
   FolderOptions options;
   // Without splits every sample is for training, and nothing is left to evaluate on.
-  const std::string eval_split = a.eval_split.value_or(splits ? "val" : "");
+  const std::string eval_split = a.eval_split.value_or(dataset.held_out_split().value_or(""));
   options.folder = a.data;
-  options.split = a.split.value_or(splits ? "train" : "");
+  options.split = a.split.value_or(dataset.has_splits() ? "train" : "");
   options.flip = !a.no_flip;
   options.jitter = a.jitter;
   options.frame_stride = a.frame_stride;
@@ -174,6 +177,23 @@ Sources folder_sources(const TrainArguments& a, const Checkpoint& checkpoint, bo
     sources.eval = std::move(eval);
   }
   return sources;
+}
+
+/// What may be meant otherwise, a line each.
+void say_doubts(const TrainArguments& a, const Checkpoint& checkpoint, const Sources& sources) {
+  if (a.options.steps > 0 && a.options.warmup_steps >= a.options.steps) {
+    std::cerr << "tome: all " << a.options.steps << " steps are of the warm-up (--warmup "
+              << a.options.warmup_steps << "), in which the learning rate only rises\n";
+  }
+  if (!sources.eval && !a.eval_split) {
+    std::cerr << "tome: no split is held out, so nothing is evaluated\n";
+  }
+  if (!a.generator.empty() || a.no_flip) return;
+  for (const std::string& label : labels_without_partner(checkpoint.labels)) {
+    std::cerr << "tome: half of the samples of '" << label
+              << "' are mirrored and keep that label, for none is it with left and right swapped; "
+                 "--no-flip mirrors none\n";
+  }
 }
 
 void print_evaluation(const char* title, const EvalResult& result,
@@ -218,10 +238,9 @@ std::string folder_name(const std::filesystem::path& path) {
   return (path / "").parent_path().filename().string();
 }
 
-void run_train(TrainArguments a) {
+/// What the options say together.
+void settle(TrainArguments& a) {
   a.options.device = parse_device(a.options.device).str();
-  if (a.threads > 0) at::set_num_threads(a.threads);
-  cv::setNumThreads(1);  // the loader's threads are the parallelism
   if (a.name.empty()) a.name = folder_name(a.out);
   a.options.init = folder_name(a.init);
   for (const auto& [option, text] : {std::pair{"--name", a.name},
@@ -233,26 +252,57 @@ void run_train(TrainArguments a) {
                   std::string(option) + ": not UTF-8 text, or with control characters");
     }
   }
+  std::error_code missing;  // then loading --init says so
+  if (std::filesystem::equivalent(a.init, a.out, missing)) {
+    throw Error(ErrorKind::kSettings,
+                "--out: found the folder of --init, expected another: the result would take the "
+                "place of what it started from");
+  }
   a.options.bf16 = a.precision == "bf16";
   a.options.mixed_partitions = a.partition == "mixed";
   if (!a.options.mixed_partitions) a.options.partition = parse_partition(a.partition);
   a.options.optimizer.ema = a.ema;
   a.options.optimizer.weight_decay = a.weight_decay;
+}
+
+/// Returns the step reached. A signal ends the process, when the state is saved.
+int64_t train_or_stop(Trainer& trainer, const Sources& sources, const StopSignal& stop,
+                      int64_t steps) {
+  const int64_t reached = trainer.run(*sources.train, sources.eval.get(), sources.eval_batches);
+  if (reached < steps) {
+    std::cerr << "tome: stopped after step " << reached << " of " << steps
+              << "; the same command goes on from there\n";
+    stop.end_process();
+  }
+  return reached;
+}
+
+void run_train(TrainArguments a) {
+  settle(a);
+  if (a.threads > 0) at::set_num_threads(a.threads);
+  cv::setNumThreads(1);  // the loader's threads are the parallelism
 
   std::optional<Dataset> dataset;
   if (a.generator.empty()) dataset.emplace(a.data);
   const std::vector<std::string> labels = dataset ? dataset->label_names() : camera_state_labels();
+  if (labels.size() < 2) {
+    throw Error(ErrorKind::kFormat, a.data + ": found one class, '" + excerpt(labels.front()) +
+                                        "', expected two at least to tell apart");
+  }
   if (!a.init.empty()) {
     a.options.init_hash = file_hash(std::filesystem::path(a.init) / "model.safetensors");
   }
   const Checkpoint checkpoint = a.init.empty() ? make_checkpoint(a, labels) : start_from(a, labels);
-  const Sources sources = dataset ? folder_sources(a, checkpoint, dataset->has_splits())
-                                  : generator_sources(a, checkpoint);
+  const Sources sources =
+      dataset ? folder_sources(a, checkpoint, *dataset) : generator_sources(a, checkpoint);
   if (a.epochs > 0) a.options.steps = (a.epochs * sources.epoch + a.batch - 1) / a.batch;
+  a.options.on_start = [&] { say_doubts(a, checkpoint, sources); };
+  std::optional<StopSignal> stop(std::in_place);
+  a.options.should_stop = [&] { return stop->received(); };
   Trainer trainer(checkpoint, a.options, a.out);
-  const int64_t reached = trainer.run(*sources.train, sources.eval.get(), sources.eval_batches);
-  const Checkpoint result = trainer.result();
-  save_checkpoint(result, a.out, a.dtype == "bf16" ? at::kBFloat16 : at::kFloat);
+  const int64_t reached = train_or_stop(trainer, sources, *stop, a.options.steps);
+  stop.reset();  // what follows loses nothing by Ctrl-C
+  save_checkpoint(trainer.result(), a.out, a.dtype == "bf16" ? at::kBFloat16 : at::kFloat);
   if (const int64_t skipped = trainer.skipped_steps(); skipped > 0) {
     std::cerr << "tome: " << skipped << " of " << reached
               << " steps were skipped, for their gradient was not finite; a lower --lr may help\n";

@@ -13,7 +13,8 @@ struct TrainRecord {
   int64_t skipped = 0;  ///< steps of the whole run so far
 };
 
-/// Appends to the log; a run that goes on first drops the lines of steps it will do again.
+/// Appends to the log. A run that goes on has the lines of steps that it will do again taken out
+/// before.
 class TrainLog {
  public:
   TrainLog(const std::filesystem::path& path, int64_t steps, int64_t first, bool progress);

@@ -74,7 +74,8 @@ void add_data_options(CLI::App& app, TrainArguments& a) {
                  "folder for each class: [split/]class/file");
   app.add_option("--split", a.split, "Split to train on (train; without splits: every sample)");
   app.add_option("--eval-split", a.eval_split,
-                 "Split to evaluate on (val; without splits: none); empty: none");
+                 "Split to evaluate on (val, valid, validation or test, whichever is first there); "
+                 "empty: none");
   add.count("--frame-stride", a.frame_stride, int64_t{0}, kMostSamples,
             "Frames between two of a clip; 0 spreads them over the whole video")
       ->capture_default_str();

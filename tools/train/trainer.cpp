@@ -369,6 +369,7 @@ int64_t Trainer::run(const BatchSource& source, const BatchSource* eval, int64_t
   const RunSettings settings = this->settings(source);
   const int64_t first = reached_ = resume(settings);
   TrainLog log(folder_ / "log.jsonl", options_.steps, first, options_.progress);
+  if (options_.on_start) options_.on_start();
   BatchLoader loader(source, first, options_.steps, options_.loader_threads);
   while (reached_ < options_.steps) {
     const StepResult done = train_step(loader.next(), reached_);
@@ -379,7 +380,9 @@ int64_t Trainer::run(const BatchSource& source, const BatchSource* eval, int64_t
     const bool last = reached_ == options_.steps;
     log.add(reached_, record, last || reached_ % options_.log_every == 0);
     watch_divergence(record);
-    if (last || reached_ % options_.save_every == 0) save(reached_, settings);
+    const bool stop = !last && options_.should_stop && options_.should_stop();
+    if (last || stop || reached_ % options_.save_every == 0) save(reached_, settings);
+    if (stop) break;
     if (eval != nullptr && (last || reached_ % options_.eval_every == 0)) {
       log_evaluation(log, reached_, *eval, eval_batches);
     }

@@ -43,6 +43,10 @@ struct TrainOptions {
   /// that others use too, that is the difference.
   int workers = 1;
   bool progress = true;  ///< a bar on stderr if that is a terminal
+  /// Called once, when nothing of the state or the settings stands in the way of the first step.
+  std::function<void()> on_start;
+  /// Asked after each step: true saves the state and ends the run.
+  std::function<bool()> should_stop;
   /// Stops after this many steps of this run, as a kill would; 0: never. For tests.
   int64_t stop_after = 0;
 };
@@ -68,7 +72,7 @@ EvalResult evaluate(const VisionTransformer& model, const BatchSource& source, i
                     const ForwardOptions& options);
 
 /// Trains a checkpoint's weights in `folder`, which will hold: state.safetensors (from which a
-/// killed run goes on), log.jsonl, and the result in Hugging Face layout (averaged weights, bf16).
+/// killed run goes on), log.jsonl, and the result in Hugging Face layout (averaged weights).
 /// Batches are numbered by step, so a run that was killed and goes on equals one that was not. All
 /// that changes its result must be the same then, but for the number of steps.
 class Trainer {
@@ -76,7 +80,7 @@ class Trainer {
   Trainer(Checkpoint checkpoint, TrainOptions options, std::filesystem::path folder);
 
   /// @param eval  may be null
-  /// Returns the step reached.
+  /// Returns the step reached: options.steps, or fewer if it was to stop.
   /// @throws Error kSettings naming what differs from the run whose state is in the folder, kFailed
   ///   if loss or gradient were not finite for kMostLostSteps steps one after another
   int64_t run(const BatchSource& source, const BatchSource* eval, int64_t eval_batches);

@@ -32,9 +32,8 @@ class DatasetTest : public FolderTest {
   std::vector<std::string> label_names() const { return cli::Dataset(folder_).label_names(); }
 
   std::vector<cli::Sample> samples(const std::vector<std::string>& labels,
-                                   const std::string& split = "", int64_t limit = 0,
-                                   cli::ClassOrder order = cli::ClassOrder::kModel) const {
-    return cli::Dataset(folder_).samples(labels, split, limit, order);
+                                   const std::string& split = "", int64_t limit = 0) const {
+    return cli::Dataset(folder_).samples(labels, split, limit);
   }
 
   /// "file class" of each sample, files as named in the folder.
@@ -83,6 +82,10 @@ TEST_F(DatasetTest, ARowIsAsLongAsTheHeaderEvenIfNamesRepeat) {
   const std::string text = error_of(read);
   EXPECT_NE(text.find("line 2: found 3 fields, expected 5"), std::string::npos) << text;
   EXPECT_THROW(label_names(), Error);
+  write_labels("file,label\na.jpg,maillot, tank suit\n");
+  EXPECT_NE(error_of(read).find("line 2: found 3 fields, expected 2"), std::string::npos);
+  write_labels("file,label\na.jpg,x,,\n");
+  EXPECT_EQ(samples({"x"}).size(), 1U);
   write_labels("file,,,label\na.png,x,y,x\n");
   EXPECT_EQ(samples({"x"}).size(), 1U);
   for (const char* header : {"file,label,file", "file,label,label", "label,split,file,split"}) {
@@ -91,18 +94,38 @@ TEST_F(DatasetTest, ARowIsAsLongAsTheHeaderEvenIfNamesRepeat) {
   }
 }
 
-TEST_F(DatasetTest, TrainingGoesByTheLabelItsClassesWereMadeOf) {
-  write_labels("file,class_index,label\nv.avi,0,y\n");
-  EXPECT_EQ(samples({"x", "y"})[0].class_index, 0);
-  EXPECT_EQ(samples({"x", "y"}, "", 0, cli::ClassOrder::kDataset)[0].class_index, 1);
+TEST_F(DatasetTest, LabelsCountWhereTheModelHasThemAll) {
+  // Whoever wrote the numbers may have counted otherwise than `train` does, which sorts.
+  write_labels("file,class_index,label\nv.avi,0,y\nw.avi,1,x\n");
+  EXPECT_EQ(listed(samples({"x", "y"})), (std::vector<std::string>{"v.avi 1", "w.avi 0"}));
+  EXPECT_EQ(listed(samples({"x", "other"})), (std::vector<std::string>{"v.avi 0", "w.avi 1"}));
+}
+
+TEST_F(DatasetTest, ALabelThatTheModelHasTwiceNeedsItsNumber) {
+  const std::vector<std::string> labels{"crane", "dog", "crane"};  // ImageNet has two cranes
+  write_labels("file,label\na.png,dog\nb.png,crane\n");
+  const std::string text = error_of([&] { samples(labels); });
+  EXPECT_NE(text.find("line 3: found label 'crane', which the model has twice"), std::string::npos)
+      << text;
+  write_labels("file,label,class_index\na.png,dog,1\nb.png,crane,2\n");
+  EXPECT_EQ(listed(samples(labels)), (std::vector<std::string>{"a.png 1", "b.png 2"}));
+}
+
+TEST_F(DatasetTest, WhatIsHeldOutHasSeveralNames) {
+  const auto held_out = [&] { return cli::Dataset(folder_).held_out_split(); };
+  write_labels("file,label\na.png,x\n");
+  EXPECT_EQ(held_out(), std::nullopt);
+  write_labels("file,label,split\na.png,x,train\nb.png,x,extra\n");
+  EXPECT_EQ(held_out(), std::nullopt);
+  write_labels("file,label,split\na.png,x,train\nb.png,x,test\nc.png,x,validation\n");
+  EXPECT_EQ(held_out(), "validation");
 }
 
 TEST_F(DatasetTest, NumbersAloneTrainClassesNamedByThem) {
   write_labels("file,class_index\na.png,2\nb.png,0\n");
   const std::vector<std::string> names = label_names();
   EXPECT_EQ(names, (std::vector<std::string>{"class 0", "class 1", "class 2"}));
-  EXPECT_EQ(listed(samples(names, "", 0, cli::ClassOrder::kDataset)),
-            (std::vector<std::string>{"a.png 2", "b.png 0"}));
+  EXPECT_EQ(listed(samples(names)), (std::vector<std::string>{"a.png 2", "b.png 0"}));
   for (const char* bad : {"-1", "x", "1x", "", "65536", "99999999999999999999"}) {
     write_labels(std::string("file,class_index\na.png,0\nb.png,") + bad + "\n");
     EXPECT_NE(error_of([&] { label_names(); }).find("line 3: found class_index"), std::string::npos)
@@ -156,6 +179,17 @@ TEST_F(DatasetTest, AsManyFoldersAsClassesCountInSortedOrder) {
   for (const char* name : {"n02/a.jpg", "n01/b.jpg", "n10/c.jpg"}) touch(name);
   EXPECT_EQ(listed(samples({"tench", "goldfish", "shark"})),
             (std::vector<std::string>{"n01/b.jpg 0", "n02/a.jpg 1", "n10/c.jpg 2"}));
+  // Numbers are not sorted as text, and need not be all.
+  fs::remove_all(folder_);
+  for (const char* name : {"10/a.jpg", "9/b.jpg"}) touch(name);
+  EXPECT_EQ(listed(samples(std::vector<std::string>(11, "?"))),
+            (std::vector<std::string>{"10/a.jpg 10", "9/b.jpg 9"}));
+  EXPECT_NE(error_of([&] {
+              samples({"tench", "goldfish"});
+            }).find("found class_index '10'"),
+            std::string::npos);
+  fs::remove_all(folder_);
+  for (const char* name : {"n02/a.jpg", "n01/b.jpg", "n10/c.jpg"}) touch(name);
   // As many, but one of them is meant by name: then all are.
   EXPECT_THROW(samples({"n02", "goldfish", "shark"}), Error);
   EXPECT_THROW(samples({"tench", "goldfish"}), Error);

@@ -12,6 +12,7 @@
 #include "dataset.h"
 #include "folder_fixture.h"
 #include "tome_error.h"
+#include "train/mirrored_labels.h"
 
 namespace tome::train {
 namespace {
@@ -19,6 +20,16 @@ namespace {
 TEST(MirroredLabels, LeftAndRightSwapWhereBothExist) {
   EXPECT_EQ(mirrored_labels({"steady", "pan-left", "pan-right", "left-over", "tilt-up"}),
             (std::vector<int64_t>{0, 2, 1, 3, 4}));
+  EXPECT_EQ(mirrored_labels({"from left to right", "from right to left", "Swiping Left", "LEFT",
+                             "Swiping Right", "RIGHT", "turnRight", "turnLeft"}),
+            (std::vector<int64_t>{1, 0, 4, 5, 2, 3, 7, 6}));
+  EXPECT_EQ(mirrored_labels({"bright", "bleft", "left", "Right"}),
+            (std::vector<int64_t>{0, 1, 2, 3}));
+}
+
+TEST(MirroredLabels, OnesWithoutAPartnerAreNamed) {
+  EXPECT_EQ(labels_without_partner({"left", "right", "bright", "turn left", "up"}),
+            std::vector<std::string>{"turn left"});
 }
 
 TEST_F(FolderTest, APictureOfOnePixelHasACentre) {

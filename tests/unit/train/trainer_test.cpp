@@ -14,57 +14,12 @@
 #include <functional>
 #include <string>
 
-#include "checkpoint/safetensors.h"
-#include "tiny_config.h"
 #include "tome_error.h"
 #include "train/parameters.h"
+#include "trainer_fixtures.h"
 
 namespace tome::train {
 namespace {
-
-namespace fs = std::filesystem;
-
-fs::path fresh_folder(const std::string& name) {
-  const fs::path folder =
-      fs::temp_directory_path() / ("tome_trainer_" + std::to_string(getpid()) + name);
-  fs::remove_all(folder);
-  return folder;
-}
-
-Checkpoint tiny_checkpoint() {
-  Checkpoint out;
-  out.config = tiny_config();
-  out.weights = make_weights(out.config, 9);
-  out.labels = camera_state_labels();
-  return out;
-}
-
-std::unique_ptr<GeneratorSource> tiny_source() {
-  const ViTConfig c = tiny_config();
-  GeneratorOptions options;
-  options.frames = static_cast<int>(c.frames);
-  options.size = static_cast<int>(c.image_height);
-  options.grid = static_cast<int>(c.grid_rows());
-  options.tubelet = static_cast<int>(c.tubelet);
-  return std::make_unique<GeneratorSource>(
-      std::make_shared<CameraStateGenerator>(options, std::vector<Background>{}, 5), c,
-      PreprocessSpec(), 12, 4);
-}
-
-TrainOptions tiny_options() {
-  TrainOptions options;
-  options.steps = 6;
-  options.warmup_steps = 2;
-  options.r = "2";
-  options.motion_loss = 0.5;
-  options.mixed_partitions = true;
-  options.drop_path = 0.1;
-  options.save_every = 2;
-  options.eval_every = 100;
-  options.log_every = 1;
-  options.progress = false;
-  return options;
-}
 
 TEST(LearningRate, WarmsUpThenFollowsACosine) {
   TrainOptions options;
@@ -79,60 +34,36 @@ TEST(LearningRate, WarmsUpThenFollowsACosine) {
   EXPECT_NEAR(learning_rate_at(110, options), 0.2, 1e-12);
 }
 
-void expect_equal_weights(Checkpoint a, Checkpoint b) {
-  const auto from = list_parameters(a.weights);
-  const auto to = list_parameters(b.weights);
-  ASSERT_EQ(from.size(), to.size());
-  for (size_t i = 0; i < from.size(); ++i) {
-    EXPECT_TRUE(at::equal(from[i].tensor, to[i].tensor)) << from[i].name;
-  }
-}
-
-TEST(Trainer, ARunThatWasKilledEndsAsOneThatWasNot) {
-  at::set_num_threads(1);
-  const auto source = tiny_source();
-  Trainer whole(tiny_checkpoint(), tiny_options(), fresh_folder("whole"));
-  EXPECT_EQ(whole.run(*source, nullptr, 0), 6);
-
-  const fs::path folder = fresh_folder("killed");
-  TrainOptions killed = tiny_options();
-  killed.stop_after = 5;  // one step after the last state was saved
-  {
-    Trainer first(tiny_checkpoint(), killed, folder);
-    EXPECT_EQ(first.run(*source, nullptr, 0), 5);
-  }
-  Trainer second(tiny_checkpoint(), tiny_options(), folder);
-  EXPECT_EQ(second.run(*source, nullptr, 0), 6);
-
-  expect_equal_weights(whole.result(), second.result());
-  // The log of the killed run has each step once.
-  std::ifstream log(folder / "log.jsonl");
-  int lines = 0;
-  for (std::string line; std::getline(log, line);) ++lines;
-  EXPECT_EQ(lines, 6);
-}
-
 TEST(Trainer, WorkersGiveTheSameGradientsAsOne) {
   at::set_num_threads(1);
   const auto source = tiny_source();
   TrainOptions options = tiny_options();
-  options.steps = 1;
+  options.steps = 2;
   options.drop_path = 0;
-  Trainer one(tiny_checkpoint(), options, fresh_folder("one"));
-  one.run(*source, nullptr, 0);
-  options.workers = 2;
   options.motion_loss = 0;  // its mean is over what each worker sees
-  Trainer two(tiny_checkpoint(), options, fresh_folder("two"));
-  two.run(*source, nullptr, 0);
-  options.workers = 1;
-  Trainer again(tiny_checkpoint(), options, fresh_folder("again"));
-  again.run(*source, nullptr, 0);
-  Checkpoint a = two.result();
-  Checkpoint b = again.result();
-  const auto from = list_parameters(a.weights);
-  const auto to = list_parameters(b.weights);
-  for (size_t i = 0; i < from.size(); ++i) {
-    EXPECT_TRUE(at::allclose(from[i].tensor, to[i].tensor, 1e-3, 1e-5)) << from[i].name;
+  const auto run = [&](int workers) {
+    options.workers = workers;
+    const fs::path folder = fresh_folder("workers" + std::to_string(workers));
+    Trainer trainer(tiny_checkpoint(), options, folder);
+    trainer.run(*source, nullptr, 0);
+    return std::pair(trainer.result(), folder);
+  };
+  const int64_t size = source->batch(0).labels.size(0);
+  ASSERT_NE(size % 5, 0) << "parts of unequal size, or a wrong share would not show";
+  auto [one, one_folder] = run(1);
+  for (const int workers : {2, 5}) {
+    auto [many, folder] = run(workers);
+    const auto from = list_parameters(many.weights);
+    const auto to = list_parameters(one.weights);
+    for (size_t i = 0; i < from.size(); ++i) {
+      EXPECT_TRUE(at::allclose(from[i].tensor, to[i].tensor, 1e-3, 1e-5)) << from[i].name;
+    }
+    // The weights alone would not tell: the length of Adam's first steps is not the gradient's.
+    for (const char* key : {"gradient_norm", "loss"}) {
+      const std::vector<double> wanted = logged(one_folder, key), found = logged(folder, key);
+      ASSERT_EQ(found.size(), 2U);
+      for (size_t i = 0; i < 2; ++i) EXPECT_NEAR(found[i] / wanted[i], 1, 1e-3) << key;
+    }
   }
 }
 
@@ -163,74 +94,6 @@ TEST(Trainer, WorkersLeaveTheNumberOfThreadsAsItWas) {
   at::set_num_threads(1);
 }
 
-std::string resume_error(const TrainOptions& options, const fs::path& folder) {
-  static const std::unique_ptr<GeneratorSource> source = tiny_source();
-  try {
-    Trainer(tiny_checkpoint(), options, folder).run(*source, nullptr, 0);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
-
-TEST(Trainer, AnotherSettingIsNamedAndAnotherNumberOfStepsIsNone) {
-  at::set_num_threads(1);
-  const fs::path folder = fresh_folder("settings");
-  TrainOptions options = tiny_options();
-  options.steps = 2;
-  options.learning_rate = 1e-8;
-  ASSERT_EQ(resume_error(options, folder), "no error");
-  TrainOptions changed = options;
-  changed.learning_rate = 2e-8;  // the same in six decimals
-  EXPECT_NE(resume_error(changed, folder).find("lr: found '1e-08', this run has '2e-08'"),
-            std::string::npos)
-      << resume_error(changed, folder);
-  changed = options;
-  changed.drop_path = 0.25;
-  changed.optimizer.ema = 0.5;
-  const std::string both = resume_error(changed, folder);
-  EXPECT_NE(both.find("drop-path: found '0.1', this run has '0.25'"), std::string::npos) << both;
-  EXPECT_NE(both.find("ema"), std::string::npos) << both;
-  changed = options;
-  changed.init_hash = "other weights";
-  const std::string weights = resume_error(changed, folder);
-  EXPECT_NE(weights.find("init-hash: found '', this run has 'other weights'"), std::string::npos)
-      << weights;
-  changed = options;
-  changed.steps = 3;
-  changed.loader_threads = 2;
-  EXPECT_EQ(resume_error(changed, folder), "no error");
-}
-
-TEST(Trainer, AStateThatDoesNotSayItsStepIsAnErrorThatNamesIt) {
-  at::set_num_threads(1);
-  const fs::path folder = fresh_folder("stepless");
-  TrainOptions options = tiny_options();
-  options.steps = 1;
-  ASSERT_EQ(resume_error(options, folder), "no error");
-  const fs::path path = folder / "state.safetensors";
-  std::map<std::string, at::Tensor> tensors;
-  std::map<std::string, std::string> metadata;
-  {
-    const SafetensorsFile file = SafetensorsFile::open(path);
-    metadata = file.metadata();
-    for (const std::string& name : file.names()) tensors[name] = file.tensor(name);
-  }
-  for (const char* step : {"", "seven", "-1"}) {
-    metadata["step"] = step;
-    write_safetensors(path, tensors, metadata);
-    const std::string text = resume_error(options, folder);
-    EXPECT_NE(text.find("state.safetensors': found the step '" + std::string(step)),
-              std::string::npos)
-        << text;
-  }
-  metadata.erase("step");
-  write_safetensors(path, tensors, metadata);
-  EXPECT_NE(resume_error(options, folder).find("found the step ''"), std::string::npos);
-  write_safetensors(path, tensors, {{"step", "1"}});
-  EXPECT_NE(resume_error(options, folder).find("it names none"), std::string::npos);
-}
-
 TEST(BatchLoader, AThreadThatCannotBeStartedIsAnErrorAndNoDeadlock) {
   // Room for the stack of one thread and not for that of another.
   constexpr size_t kStack = size_t{4} << 30U;
@@ -250,36 +113,6 @@ TEST(BatchLoader, AThreadThatCannotBeStartedIsAnErrorAndNoDeadlock) {
   EXPECT_THROW(BatchLoader(*source, 0, 100, 2), Error);
   setrlimit(RLIMIT_AS, &before);
   pthread_setattr_default_np(&usual);
-}
-
-TEST(SaveCheckpoint, WhatCannotBeWrittenLeavesNothingBehind) {
-  const fs::path folder = fresh_folder("unwritable");
-  Checkpoint checkpoint = tiny_checkpoint();
-  checkpoint.labels[3] = "\xfc";
-  EXPECT_ANY_THROW(save_checkpoint(checkpoint, folder));
-  EXPECT_FALSE(fs::exists(folder / "model.safetensors"));
-  fs::create_directories(folder / "config.json" / "full");  // no file can take its place
-  EXPECT_THROW(save_checkpoint(tiny_checkpoint(), folder), Error);
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    EXPECT_EQ(entry.path().string().find(".part"), std::string::npos) << entry.path();
-  }
-}
-
-TEST(Trainer, StateOfAnotherModelIsAnError) {
-  const auto source = tiny_source();
-  const fs::path folder = fresh_folder("other");
-  TrainOptions options = tiny_options();
-  options.steps = 2;
-  Trainer(tiny_checkpoint(), options, folder).run(*source, nullptr, 0);
-  Checkpoint wider = tiny_checkpoint();
-  wider.config.dim = 48;
-  wider.weights = make_weights(wider.config, 1);
-  try {
-    Trainer(wider, options, folder).run(*source, nullptr, 0);
-    FAIL() << "resumed the state of another model";
-  } catch (const Error& error) {
-    EXPECT_NE(std::string(error.what()).find("state.safetensors"), std::string::npos);
-  }
 }
 
 /// One clip of each of two classes that a linear model can tell apart.
