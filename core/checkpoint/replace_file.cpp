@@ -1,11 +1,12 @@
 #include "checkpoint/replace_file.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
+#include <charconv>
+#include <csignal>
 #include <string>
 #include <system_error>
 
@@ -16,28 +17,47 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// Note [Files that are being written]
+// NAME.part<process>-<number>, so that nobody else's bytes get in. A kill leaves one, which the
+// next save removes: its process is gone. One of another machine's or container's process may be
+// taken for such a one; then that save ends with an error, and never with half a file.
+std::string part_name(const fs::path& path) {
+  static std::atomic<int> number{0};
+  return path.filename().string() + ".part" + std::to_string(getpid()) + "-" +
+         std::to_string(number++);
+}
+
+void remove_leftovers(const fs::path& folder, const std::string& name) {
+  const std::string begin = name + ".part";
+  std::error_code error;  // what cannot be listed or removed is left
+  for (fs::directory_iterator it(folder, error); !error && it != fs::directory_iterator();
+       it.increment(error)) {
+    const std::string found = it->path().filename().string();
+    pid_t process = 0;
+    const char* end = found.data() + found.size();
+    if (!found.starts_with(begin) ||
+        std::from_chars(found.data() + begin.size(), end, process).ec != std::errc{}) {
+      continue;
+    }
+    if (process > 0 && ::kill(process, 0) != 0 && errno == ESRCH) ::unlink(it->path().c_str());
+  }
+}
+
 class PartialFile {
  public:
-  explicit PartialFile(const fs::path& path) : path_(path), partial_(path) {
-    partial_ += ".part";
-    do {
-      close();
-      fd_ = ::open(partial_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-      if (fd_ < 0) fail(errno);
-      lock();
-    } while (!is_still_named());
+  explicit PartialFile(const fs::path& path)
+      : path_(path), folder_(path.has_parent_path() ? path.parent_path() : ".") {
+    remove_leftovers(folder_, path.filename().string());
+    partial_ = folder_ / part_name(path);
+    fd_ = ::open(partial_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd_ < 0) fail(errno);
   }
   ~PartialFile() {
     if (!renamed_) ::unlink(partial_.c_str());
-    close();
+    ::close(fd_);
   }
   PartialFile(const PartialFile&) = delete;
   PartialFile& operator=(const PartialFile&) = delete;
-
-  // Of what a kill left.
-  void clear() {
-    if (::ftruncate(fd_, 0) != 0) fail(errno);
-  }
 
   void write(const void* bytes, size_t size) {
     const auto* next = static_cast<const char*>(bytes);
@@ -50,47 +70,24 @@ class PartialFile {
     }
   }
 
-  // The bytes reach the disk before the name does.
+  // The bytes reach the disk before the name does, where the file system knows of such an order.
   void finish() {
-    if (::fsync(fd_) != 0 || ::rename(partial_.c_str(), path_.c_str()) != 0) {
-      fail(errno);
-    }
+    if (::fsync(fd_) != 0 && errno != EINVAL) fail(errno);
+    if (::rename(partial_.c_str(), path_.c_str()) != 0) fail(errno);
     renamed_ = true;
-    const fs::path folder = path_.has_parent_path() ? path_.parent_path() : ".";
-    const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const int fd = ::open(folder_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) return;
     ::fsync(fd);  // where that fails, a power cut may bring back the old file, which is whole, too
     ::close(fd);
   }
 
  private:
-  [[noreturn]] void refuse(const std::string& why) const {
-    throw Error(ErrorKind::kFailed, path_.string() + ": cannot be written: " + why);
-  }
-  [[noreturn]] void fail(int error) const { refuse(std::generic_category().message(error)); }
-
-  // Against a second process, whose bytes would mix with ours. A file system without locks has none
-  // to lose.
-  void lock() {
-    if (::flock(fd_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return;
-    close();
-    refuse("another is writing it (" + partial_.string() + " is locked)");
+  [[noreturn]] void fail(int error) const {
+    throw Error(ErrorKind::kFailed,
+                path_.string() + ": cannot be written: " + std::generic_category().message(error));
   }
 
-  // Whoever had the lock before us may have renamed the file since we opened it.
-  bool is_still_named() const {
-    struct stat ours {};
-    struct stat named {};
-    return ::fstat(fd_, &ours) == 0 && ::stat(partial_.c_str(), &named) == 0 &&
-           ours.st_ino == named.st_ino && ours.st_dev == named.st_dev;
-  }
-
-  void close() {
-    if (fd_ >= 0) ::close(fd_);
-    fd_ = -1;
-  }
-
-  fs::path path_, partial_;
+  fs::path path_, folder_, partial_;
   int fd_ = -1;
   bool renamed_ = false;
 };
@@ -99,7 +96,6 @@ class PartialFile {
 
 void replace_file(const fs::path& path, const std::function<void(const ByteSink&)>& write) {
   PartialFile file(path);
-  file.clear();
   write([&](const void* bytes, size_t size) { file.write(bytes, size); });
   file.finish();
 }

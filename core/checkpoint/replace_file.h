@@ -10,11 +10,10 @@ namespace tome {
 /// Takes the next bytes of a file.
 using ByteSink = std::function<void(const void* bytes, size_t size)>;
 
-/// Puts what `write` hands to its sink at `path`, through NAME.part beside it, so that neither a
-/// reader nor a power cut meets half of it. The NAME.part that a kill leaves is what the next call
-/// writes over.
-/// @throws Error kFailed, also while another writes the same file; and what `write` throws. Then
-///   `path` is as it was.
+/// Puts what `write` hands to its sink at `path`, through a NAME.part… beside it, so that neither a
+/// reader nor a power cut meets half of it. Of two who write at once, the last one's file stays.
+/// What killed processes left beside it is removed. A link at `path` gives way to the file.
+/// @throws Error kFailed, and what `write` throws; then `path` is as it was
 void replace_file(const std::filesystem::path& path,
                   const std::function<void(const ByteSink&)>& write);
 

@@ -335,12 +335,12 @@ void Batcher::serve() {
       continue;
     }
     const TimePoint now = Clock::now();
-    if (const auto late = policy_.take_expired(now); !late.empty()) {
-      skip(lock, late);
-      continue;  // it unlocked: what we were told meanwhile must be seen before we wait
-    }
+    const auto late = policy_.take_expired(now);
+    if (!late.empty()) skip(lock, late);
     const BatchPolicy::Decision decision = policy_.decide(now, batch_number_, batch_duration());
     if (!decision.key) {
+      // skip() unlocked: what we were told meanwhile must be seen before we wait.
+      if (!late.empty()) continue;
       if (decision.wake == TimePoint::max()) {
         wake_.wait(lock);
       } else {

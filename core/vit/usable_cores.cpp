@@ -1,6 +1,7 @@
 #include "vit/usable_cores.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <thread>
 
 #if defined(__linux__)
@@ -13,8 +14,17 @@
 namespace tome {
 namespace {
 
+int cores_of_the_machine() {
+  return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+}
+
 int count_cores() {
 #if defined(__linux__)
+  // By one of these OpenMP ties the first thread to a core as soon as it is loaded, and nobody
+  // knows any more what the process may use.
+  for (const char* name : {"OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY"}) {
+    if (std::getenv(name) != nullptr) return cores_of_the_machine();
+  }
   // One set holds 1024 cores. Of the process's first thread: whoever asks first may be tied to a
   // core of its own.
   std::array<cpu_set_t, 16> sets{};
@@ -22,7 +32,7 @@ int count_cores() {
     return std::max(1, CPU_COUNT_S(sizeof(sets), sets.data()));
   }
 #endif
-  return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+  return cores_of_the_machine();
 }
 
 }  // namespace

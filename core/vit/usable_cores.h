@@ -4,7 +4,8 @@
 namespace tome {
 
 /// The cores that the process is tied to (taskset, cpuset), or the machine's where the system does
-/// not say. As it was when first asked: asking the system takes microseconds.
+/// not say, or OpenMP is told where its threads run. As it was when first asked: asking the system
+/// takes microseconds.
 int usable_cores();
 
 }  // namespace tome
