@@ -36,8 +36,8 @@ has_pip() { "$peers/bin/python" -m pip --version >/dev/null 2>&1; }
 # The stamp comes last: without it, a run was interrupted, or PEERS is somebody's own, which is not
 # "installing".
 wanted=$root/bench/cpu/requirements.txt
-if [ -e "$peers/installing" ] || { [ -z "${PEERS:-}" ] && [ "$wanted" -nt "$peers/installed" ]; } ||
-  { [ ! -e "$peers/installed" ] && [ ! -x "$peers/bin/python" ]; }; then
+if [ -e "$peers/installing" ] || { [ -e "$peers/installed" ] && [ "$wanted" -nt "$peers/installed" ]; } ||
+  { [ ! -e "$peers/installed" ] && { [ -z "${PEERS:-}" ] || [ ! -x "$peers/bin/python" ]; }; }; then
   has_pip || [ -n "${PEERS:-}" ] || rm -rf "$peers"
   mkdir -p "$peers"
   touch "$peers/installing"

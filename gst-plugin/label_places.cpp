@@ -20,7 +20,9 @@ Area LabelPlaces::beside(const Area& box, int width, int height) {
   // 64 bits: x + width of a hostile meta wraps around in 32.
   const int64_t right = int64_t{box.x} + box.width, bottom = int64_t{box.y} + box.height;
   const int64_t below = bottom, inside = bottom - height, above = int64_t{box.y} - height;
-  Area best;
+  // Where a box without a height leaves none of these places.
+  Area best{std::clamp(box.x, 0, width_ - width), std::clamp(box.y, 0, height_ - height), width,
+            height};
   int64_t least = std::numeric_limits<int64_t>::max();
   for (const int64_t y : {above, int64_t{box.y}, below, inside}) {
     if ((y == above && y < 0) || (y == below && y + height > height_)) continue;  // no room

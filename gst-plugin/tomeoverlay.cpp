@@ -345,7 +345,7 @@ void install_properties(GObjectClass* klass) {
   add(kPropFontDesc,
       g_param_spec_string("font-desc", "font-desc",
                           "Pango font description, as \"Sans Bold 18\"; without a size, it follows "
-                          "the frame's height, which it never exceeds",
+                          "the frame's size; it never exceeds its height",
                           style.font.c_str(), kPlaying));
   add(kPropColor,
       g_param_spec_uint("color", "color", "Color of text and boxes (ARGB, e.g. 0xffff0000 for red)",

@@ -68,7 +68,8 @@ def parse_arguments(program, arguments):
 def checked_file(text, parser):
     file = path_given(text)
     if not os.path.isfile(file):
-        if is_utf8(file) and Gst.uri_is_valid(file) or file.startswith("/dev/video"):
+        is_address = is_utf8(file) and Gst.uri_is_valid(file) and "://" in file
+        if is_address or file.startswith("/dev/video"):
             # Not the address itself, which may hold a password.
             parser.error("found an address or a camera, expected a file; cameras.sh takes those, and "
                          "rtsp-camera.sh one camera")

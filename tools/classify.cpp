@@ -68,12 +68,10 @@ class Classifier {
     try {
       for (const std::string& path : paths) {
         go_on(unread, [&] {
-          const std::vector<std::filesystem::path> found = visible_files(path);
-          if (found.empty()) {
+          std::error_code missing;  // then reading it says so
+          if (!std::filesystem::is_directory(path, missing)) return classify_file(path);
+          if (!classify_folder(path, unread)) {
             throw Error(ErrorKind::kRead, path + ": found no file in this folder");
-          }
-          for (const std::filesystem::path& file : found) {
-            go_on(unread, [&] { classify_file(file.string()); });
           }
         });
       }
@@ -92,6 +90,21 @@ class Classifier {
     if (!settings.labels_file.empty()) options.labels_file = settings.labels_file;
     options.clip_length = settings.clip_length;
     return load_checkpoint(settings.model, options);
+  }
+
+  /// All files in it and its folders, by name; false if there are none.
+  bool classify_folder(const std::filesystem::path& folder, std::optional<Error>& unread) {
+    bool any = false;
+    for (const std::filesystem::path& entry : visible_entries(folder)) {
+      std::error_code broken;  // a link to nothing is a file that cannot be read
+      if (is_inner_folder(entry)) {
+        go_on(unread, [&] { any |= classify_folder(entry, unread); });
+      } else if (std::filesystem::is_regular_file(entry, broken) || broken) {
+        any = true;
+        go_on(unread, [&] { classify_file(entry.string()); });
+      }
+    }
+    return any;
   }
 
   template <typename F>
@@ -216,7 +229,10 @@ void add_classify_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("classify", "Print the tags of pictures and videos");
   command->add_option("--model", settings->model, "model folder in Hugging Face layout")
       ->required();
-  command->add_option("files", settings->files, "pictures, videos and folders of them")->required();
+  command
+      ->add_option("files", settings->files,
+                   "pictures, videos and folders of them; what cannot be read is named on stderr")
+      ->required();
   command->add_option("--labels-file", settings->labels_file, "one label a line");
   command->add_option("--r", settings->r,
                       "tokens to merge in each block: 0, 13, 16:-1, 16,8,4, keep=0.5; "

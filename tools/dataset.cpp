@@ -134,13 +134,10 @@ void Dataset::read_labels_file() {
 void Dataset::read_class_folders() {
   has_labels_ = true;
   const std::vector<fs::path> folders = folders_in(folder_);
-  if (!folders.empty()) {
-    const std::vector<fs::path> inner = folders_in(folders.front());
-    has_splits_ = !inner.empty() && inner.size() == visible_entries(folders.front()).size();
-  }
+  has_splits_ = !folders.empty() && !folders_in(folders.front()).empty();
   if (!has_splits_) read_class_folders_of(folder_, "");
-  if (has_splits_) {
-    for (const fs::path& part : folders) read_class_folders_of(part, part.filename().string());
+  for (const fs::path& part : folders) {
+    if (has_splits_) read_class_folders_of(part, part.filename().string());
   }
   if (rows_.empty()) {
     throw Error(ErrorKind::kFormat,
@@ -149,14 +146,20 @@ void Dataset::read_class_folders() {
 }
 
 void Dataset::read_class_folders_of(const fs::path& parent, const std::string& split) {
-  for (const fs::path& folder : folders_in(parent)) {
+  const std::vector<fs::path> folders = folders_in(parent);
+  if (!split.empty() && folders.empty() && !visible_entries(parent).empty()) {
+    throw Error(ErrorKind::kFormat, parent.string() +
+                                        ": found files and no folder, expected a "
+                                        "folder for each class, as in the others");
+  }
+  for (const fs::path& folder : folders) {
     for (const fs::path& file : visible_entries(folder)) {
       std::error_code broken;  // a link to nothing is a file that cannot be read
       if (fs::is_directory(file, broken)) {
         throw Error(ErrorKind::kFormat,
                     file.string() + ": found a folder, expected a picture or video of the class '" +
                         excerpt(folder.filename().string()) +
-                        "', or splits that have nothing but class folders in them");
+                        "', or nothing but splits with class folders in them");
       }
       rows_.push_back({file, folder.filename().string(), "", split, 0});
     }
@@ -165,7 +168,9 @@ void Dataset::read_class_folders_of(const fs::path& parent, const std::string& s
 
 std::optional<std::string> Dataset::held_out_split() const {
   for (const char* name : {"val", "valid", "validation", "test"}) {
-    const auto is_of = [&](const Row& row) { return row.split == name; };
+    const auto is_of = [&](const Row& row) {
+      return row.split == name && !(row.label.empty() && row.class_index.empty());
+    };
     if (std::any_of(rows_.begin(), rows_.end(), is_of)) return name;
   }
   return std::nullopt;
@@ -174,8 +179,12 @@ std::optional<std::string> Dataset::held_out_split() const {
 std::vector<std::string> Dataset::label_names() const {
   std::set<std::string> names;
   int64_t numbers = 0;
+  const auto has_label = [](const Row& row) { return !row.label.empty(); };
+  const bool by_label = std::any_of(rows_.begin(), rows_.end(), has_label);
   for (const Row& row : rows_) {
-    if (!has_labels_) {
+    // A split may have no labels; samples() refuses that in one that is asked for.
+    if ((by_label ? row.label : row.class_index).empty()) continue;
+    if (!by_label) {
       const int64_t index = parse_index(row.class_index, kMostClasses);
       if (index < 0) {
         fail(row, "found class_index '" + excerpt(row.class_index) + "', expected 0 to " +
@@ -184,7 +193,6 @@ std::vector<std::string> Dataset::label_names() const {
       numbers = std::max(numbers, index + 1);
       continue;
     }
-    if (row.label.empty()) continue;  // of a split without labels; samples() refuses it in others
     if (!is_one_line(row.label)) {
       fail(row, "found a label that is not UTF-8, or has control characters");
     }

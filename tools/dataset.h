@@ -18,7 +18,7 @@ struct Sample {
 /// A folder in one of two layouts: with labels.csv, whose columns are `file` and `class_index` or
 /// `label` (or both) and perhaps `split`; or, without that file, with a folder for each class,
 /// [split/]class/file. Names that begin with a dot and files beside class folders do not count;
-/// folders are splits where the first of them, by name, has nothing but folders in it.
+/// folders are splits where there are folders in the first of them, by name.
 class Dataset {
  public:
   /// @throws Error naming file and line or the folder: neither layout, a missing column

@@ -22,16 +22,9 @@ std::vector<fs::path> visible_entries(const fs::path& folder) {
   return out;
 }
 
-std::vector<fs::path> visible_files(const fs::path& path) {
-  std::error_code broken;  // a link to nothing is a file that cannot be read
-  if (!fs::is_directory(path, broken)) return {path};
-  std::vector<fs::path> out;
-  for (const fs::path& entry : visible_entries(path)) {
-    if (fs::is_symlink(entry, broken) && fs::is_directory(entry, broken)) continue;
-    const std::vector<fs::path> inner = visible_files(entry);
-    out.insert(out.end(), inner.begin(), inner.end());
-  }
-  return out;
+bool is_inner_folder(const fs::path& entry) {
+  std::error_code broken;  // a link to nothing is no folder
+  return fs::is_directory(entry, broken) && !fs::is_symlink(entry, broken);
 }
 
 }  // namespace tome::cli

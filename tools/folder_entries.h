@@ -10,9 +10,7 @@ namespace tome::cli {
 /// @throws Error kRead naming the folder
 std::vector<std::filesystem::path> visible_entries(const std::filesystem::path& folder);
 
-/// `path` itself if it is a file, else all files in it and its folders, by name. Links to folders
-/// are followed at the top alone, for they may lead back up.
-/// @throws Error kRead naming a folder
-std::vector<std::filesystem::path> visible_files(const std::filesystem::path& path);
+/// A folder to go into on a walk: links to folders may lead back up, and are none.
+bool is_inner_folder(const std::filesystem::path& entry);
 
 }  // namespace tome::cli

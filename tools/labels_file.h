@@ -14,7 +14,7 @@ namespace tome::cli {
 /// byte-order mark are skipped.
 class LabelsFile {
  public:
-  /// @throws Error naming the file: unreadable, no header, a column of ours that occurs twice
+  /// @throws Error naming the file: unreadable, a column of ours that occurs twice
   explicit LabelsFile(const std::filesystem::path& path);
 
   const std::filesystem::path& path() const { return path_; }

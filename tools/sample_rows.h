@@ -18,7 +18,7 @@ bool is_picture(const Sample& sample);
 /// How a sample becomes requests.
 struct SamplePlan {
   int64_t frames = 1;   ///< frames of one request
-  int64_t windows = 1;  ///< requests of one video, evenly spread; a picture is always one
+  int64_t windows = 1;  ///< requests of one video, evenly spread; pictures alone are one each
   int64_t stride = 1;   ///< frames between two frames of a window; 0: spread over the video
 };
 

@@ -9,7 +9,21 @@ namespace {
 
 volatile std::sig_atomic_t noted = 0;
 
-void note(int signal) { noted = signal; }
+void note(int signal);
+
+/// Signals that are not this file's stay as they are. For signal handlers, too.
+void give_back_signals() {
+  for (const int signal : {SIGINT, SIGTERM}) {
+    struct sigaction now {};
+    sigaction(signal, nullptr, &now);
+    if (now.sa_handler == note) std::signal(signal, SIG_DFL);
+  }
+}
+
+void note(int signal) {
+  noted = signal;
+  give_back_signals();  // whichever comes next is the second
+}
 
 }  // namespace
 
@@ -17,7 +31,7 @@ StopSignal::StopSignal() {
   noted = 0;
   struct sigaction action {};
   action.sa_handler = note;
-  action.sa_flags = static_cast<int>(SA_RESETHAND | SA_RESTART);
+  action.sa_flags = SA_RESTART;
   for (const int signal : {SIGINT, SIGTERM}) {
     struct sigaction before {};
     sigaction(signal, nullptr, &before);
@@ -26,13 +40,7 @@ StopSignal::StopSignal() {
   }
 }
 
-StopSignal::~StopSignal() {
-  for (const int signal : {SIGINT, SIGTERM}) {
-    struct sigaction now {};
-    sigaction(signal, nullptr, &now);
-    if (now.sa_handler == note) std::signal(signal, SIG_DFL);
-  }
-}
+StopSignal::~StopSignal() { give_back_signals(); }
 
 bool StopSignal::received() const { return noted != 0; }
 

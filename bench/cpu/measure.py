@@ -5,6 +5,7 @@ machine that slows down slows all of them. Called by bench/cpu.sh.
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import statistics
@@ -84,6 +85,9 @@ def measure(cell, tome, rounds, repeats, engines):
         if (engine == "timm" or r == "13") and video:
             continue
         if engines and engine not in engines:
+            continue
+        if engine == "openvino-int8" and not engines and importlib.util.find_spec("nncf") is None:
+            print("cpu.sh: openvino-int8 is left out: no module nncf", file=sys.stderr)
             continue
         if cell["precision"] == {"onnxruntime": "bf16", "openvino-int8": "fp32"}.get(engine):
             continue
@@ -226,7 +230,8 @@ def main():
                         help="peers, by commas: torch (always), timm, torch-tome, openvino, "
                              "openvino-int8 (products in 8 bits, the rest in bf16), onnxruntime")
     parser.add_argument("--append", action="store_true",
-                        help="keep earlier rows of --out, but for those measured again")
+                        help="keep earlier rows of --out, but for the cells (model, batch, threads, "
+                             "precision) measured again, which lose all their rows")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=3, help="runs of each engine in a round")
     parser.add_argument("--out", type=Path, default=UNRECORDED / "cpu",

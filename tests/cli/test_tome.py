@@ -1,6 +1,7 @@
 """The `tome` program: results on real data, and one line of error for anything that is wrong."""
 
 import json
+import os
 import shutil
 import subprocess
 import tempfile
@@ -199,8 +200,12 @@ def test_classify_takes_folders():
         shutil.copy(DALI / names[1], scratch)
         (Path(scratch) / ".hidden").write_text("no picture")
         (deep / "back").symlink_to(scratch)
+        os.mkfifo(deep / "pipe")  # reading it would wait for ever
         lines, _ = leading_tags("--model", VIT_TINY, scratch)
         assert [Path(line["file"]).name for line in lines] == names, lines
+        (deep / "notes.txt").write_text("no picture")
+        status, out, err = tome("classify", "--model", VIT_TINY, scratch)
+        assert status == 2 and out.count("\n") == 2 and "notes.txt" in err, (out, err)
 
 
 def test_a_film_with_a_colon_in_its_name():

@@ -82,12 +82,14 @@ def test_what_is_live():
         ("/dev/video7", "/dev/video7", "v4l2:///dev/video7", True),
         ("door=/dev/v4l/by-id/usb-cam", "door", "v4l2:///dev/v4l/by-id/usb-cam", True),
         ("v4l2:///dev/video7", "/dev/video7", "v4l2:///dev/video7", True),
-        ("file:///a/b.mp4", "b.mp4", "file:///a/b.mp4", False),
+        (Path(__file__).resolve().as_uri(), Path(__file__).name, Path(__file__).resolve().as_uri(), False),
     ):
         status, out, err = run(PYTHON, "-c", LIVE, SCRIPTS, place)
         if "no GStreamer plugin" in err:
             continue  # not everybody has those of http and v4l2
         assert status == 0 and json.loads(out) == [[name, uri, live]], (place, out, err)
+    status, out, err = run(PYTHON, "-c", LIVE, SCRIPTS, "file:///nonexistent/b.mp4")
+    assert status == 2 and out == "" and "no file '/nonexistent/b.mp4'" in err, (out, err)
 
 
 def test_the_stream_of_a_detector():

@@ -120,8 +120,8 @@ FolderSource::FolderSource(FolderOptions options, std::vector<std::string> label
   int side = std::max(preprocess_.width, preprocess_.height) * 8 / 7;
   if (preprocess_.crop_mode == CropMode::kCenter) side = std::max(side, preprocess_.resize_short);
   video_options_ = {side, options_.frame_stride, config_.frames};
-  for (const cli::Sample& sample :
-       cli::Dataset(options_.folder).samples(labels_, options_.split, 0)) {
+  if (!options_.dataset) options_.dataset = std::make_shared<cli::Dataset>(options_.folder);
+  for (const cli::Sample& sample : options_.dataset->samples(labels_, options_.split, 0)) {
     files_.push_back(sample.file);
     classes_.push_back(sample.class_index);
   }

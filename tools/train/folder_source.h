@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "dataset.h"
 #include "media/preprocess.h"
 #include "train/batch.h"
 #include "train/video.h"
@@ -18,7 +19,8 @@ namespace tome::train {
 
 struct FolderOptions {
   std::filesystem::path folder;
-  std::string split;           ///< "" takes every sample
+  std::shared_ptr<const cli::Dataset> dataset;  ///< what is in `folder`; null: it is read
+  std::string split;                            ///< "" takes every sample
   bool augment = true;         ///< random crops, flips and places in time; else centre and middle
   int64_t frame_stride = 0;    ///< frames between two of a clip; 0: spread over the whole video
   double smallest_crop = 0.5;  ///< of the picture's area

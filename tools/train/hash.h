@@ -8,6 +8,8 @@
 #include <string>
 #include <string_view>
 
+#include "tome_error.h"
+
 namespace tome::train {
 
 /// FNV-1a, 64 bits.
@@ -37,9 +39,11 @@ class Hash {
 };
 
 /// Of a file's content.
+/// @throws Error kRead naming it
 inline std::string file_hash(const std::filesystem::path& file) {
   Hash hash;
   std::ifstream in(file, std::ios::binary);
+  if (!in) throw Error(ErrorKind::kRead, file.string() + ": cannot be read");
   std::array<char, 1 << 16> part{};
   while (in.read(part.data(), part.size()) || in.gcount() > 0) {
     hash.add({part.data(), static_cast<size_t>(in.gcount())});

@@ -14,6 +14,7 @@
 #include "checkpoint/excerpt.h"
 #include "checkpoint/model_spec.h"
 #include "dataset.h"
+#include "folder_entries.h"
 #include "forward_settings.h"
 #include "stop_signal.h"
 #include "tome_error.h"
@@ -152,12 +153,13 @@ Sources generator_sources(const TrainArguments& a, const Checkpoint& checkpoint)
 }
 
 Sources folder_sources(const TrainArguments& a, const Checkpoint& checkpoint,
-                       const Dataset& dataset) {
+                       const std::shared_ptr<const Dataset>& dataset) {
   FolderOptions options;
   // Without splits every sample is for training, and nothing is left to evaluate on.
-  const std::string eval_split = a.eval_split.value_or(dataset.held_out_split().value_or(""));
+  const std::string eval_split = a.eval_split.value_or(dataset->held_out_split().value_or(""));
   options.folder = a.data;
-  options.split = a.split.value_or(dataset.has_splits() ? "train" : "");
+  options.dataset = dataset;
+  options.split = a.split.value_or(dataset->has_splits() ? "train" : "");
   options.flip = !a.no_flip;
   options.jitter = a.jitter;
   options.frame_stride = a.frame_stride;
@@ -189,11 +191,12 @@ void say_doubts(const TrainArguments& a, const Checkpoint& checkpoint, const Sou
     std::cerr << "tome: no split is held out, so nothing is evaluated\n";
   }
   if (!a.generator.empty() || a.no_flip) return;
-  for (const std::string& label : labels_without_partner(checkpoint.labels)) {
-    std::cerr << "tome: half of the samples of '" << label
-              << "' are mirrored and keep that label, for none is it with left and right swapped; "
-                 "--no-flip mirrors none\n";
-  }
+  const std::vector<std::string> alone = labels_without_partner(checkpoint.labels);
+  if (alone.empty()) return;
+  std::cerr << "tome: half of the samples of '" << alone.front() << "'";
+  if (alone.size() > 1) std::cerr << " (and of " << alone.size() - 1 << " labels more)";
+  std::cerr << " are mirrored and keep the label, for none is it with left and right swapped; "
+               "--no-flip mirrors none\n";
 }
 
 void print_evaluation(const char* title, const EvalResult& result,
@@ -236,6 +239,20 @@ std::optional<Partition> parse_partition(const std::string& name) {
 /// The last part of a path, with or without a slash behind it.
 std::string folder_name(const std::filesystem::path& path) {
   return (path / "").parent_path().filename().string();
+}
+
+/// Of the weights in a model folder, be they in one file or in several.
+std::string weights_hash(const std::filesystem::path& folder) {
+  std::error_code missing;  // loading says so
+  const std::filesystem::path one = folder / "model.safetensors";
+  if (std::filesystem::exists(one, missing)) return file_hash(one);
+  Hash hash;
+  for (const std::filesystem::path& file : visible_entries(folder)) {
+    if (file.extension() == ".safetensors") {
+      hash.add_item(file.filename().string()).add_item(file_hash(file));
+    }
+  }
+  return hash.text();
 }
 
 /// What the options say together.
@@ -282,19 +299,19 @@ void run_train(TrainArguments a) {
   if (a.threads > 0) at::set_num_threads(a.threads);
   cv::setNumThreads(1);  // the loader's threads are the parallelism
 
-  std::optional<Dataset> dataset;
-  if (a.generator.empty()) dataset.emplace(a.data);
+  std::shared_ptr<const Dataset> dataset;
+  if (a.generator.empty()) dataset = std::make_shared<Dataset>(a.data);
   const std::vector<std::string> labels = dataset ? dataset->label_names() : camera_state_labels();
   if (labels.size() < 2) {
     throw Error(ErrorKind::kFormat, a.data + ": found one class, '" + excerpt(labels.front()) +
                                         "', expected two at least to tell apart");
   }
   if (!a.init.empty()) {
-    a.options.init_hash = file_hash(std::filesystem::path(a.init) / "model.safetensors");
+    a.options.init_hash = weights_hash(a.init);
   }
   const Checkpoint checkpoint = a.init.empty() ? make_checkpoint(a, labels) : start_from(a, labels);
   const Sources sources =
-      dataset ? folder_sources(a, checkpoint, *dataset) : generator_sources(a, checkpoint);
+      dataset ? folder_sources(a, checkpoint, dataset) : generator_sources(a, checkpoint);
   if (a.epochs > 0) a.options.steps = (a.epochs * sources.epoch + a.batch - 1) / a.batch;
   a.options.on_start = [&] { say_doubts(a, checkpoint, sources); };
   std::optional<StopSignal> stop(std::in_place);

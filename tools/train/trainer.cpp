@@ -382,10 +382,10 @@ int64_t Trainer::run(const BatchSource& source, const BatchSource* eval, int64_t
     watch_divergence(record);
     const bool stop = !last && options_.should_stop && options_.should_stop();
     if (last || stop || reached_ % options_.save_every == 0) save(reached_, settings);
-    if (stop) break;
     if (eval != nullptr && (last || reached_ % options_.eval_every == 0)) {
       log_evaluation(log, reached_, *eval, eval_batches);
     }
+    if (stop) break;
     if (options_.stop_after > 0 && reached_ - first >= options_.stop_after) break;
   }
   return reached_;

@@ -111,6 +111,19 @@ TEST_F(DatasetTest, ALabelThatTheModelHasTwiceNeedsItsNumber) {
   EXPECT_EQ(listed(samples(labels)), (std::vector<std::string>{"a.png 1", "b.png 2"}));
 }
 
+TEST_F(DatasetTest, ASplitMayHaveNoClasses) {
+  for (const char* column : {"label", "class_index"}) {
+    const std::string one = column == std::string("label") ? "x" : "0";
+    write_labels("file," + std::string(column) + ",split\na.png," + one + ",train\nb.png,,test\n");
+    EXPECT_EQ(cli::Dataset(folder_).held_out_split(), std::nullopt) << column;
+    EXPECT_EQ(listed(samples(label_names(), "train")), std::vector<std::string>{"a.png 0"});
+    EXPECT_NE(error_of([&] { samples(label_names(), "test"); }).find("line 3"), std::string::npos);
+  }
+  write_labels("file,label,class_index\na.png,,1\n");
+  EXPECT_EQ(label_names(), (std::vector<std::string>{"class 0", "class 1"}));
+  EXPECT_EQ(listed(samples(label_names())), std::vector<std::string>{"a.png 1"});
+}
+
 TEST_F(DatasetTest, WhatIsHeldOutHasSeveralNames) {
   const auto held_out = [&] { return cli::Dataset(folder_).held_out_split(); };
   write_labels("file,label\na.png,x\n");
@@ -126,7 +139,7 @@ TEST_F(DatasetTest, NumbersAloneTrainClassesNamedByThem) {
   const std::vector<std::string> names = label_names();
   EXPECT_EQ(names, (std::vector<std::string>{"class 0", "class 1", "class 2"}));
   EXPECT_EQ(listed(samples(names)), (std::vector<std::string>{"a.png 2", "b.png 0"}));
-  for (const char* bad : {"-1", "x", "1x", "", "65536", "99999999999999999999"}) {
+  for (const char* bad : {"-1", "x", "1x", "65536", "99999999999999999999"}) {
     write_labels(std::string("file,class_index\na.png,0\nb.png,") + bad + "\n");
     EXPECT_NE(error_of([&] { label_names(); }).find("line 3: found class_index"), std::string::npos)
         << bad;
@@ -159,8 +172,8 @@ TEST_F(DatasetTest, AFolderForEachClass) {
 }
 
 TEST_F(DatasetTest, FoldersOfClassFoldersAreSplits) {
-  for (const char* name :
-       {"train/run/a.avi", "train/jump/b.avi", "val/run/c.avi", "val/fall/d.avi"})
+  for (const char* name : {"train/notes.txt", "train/run/a.avi", "train/jump/b.avi",
+                           "val/run/c.avi", "val/fall/d.avi"})
     touch(name);
   EXPECT_TRUE(cli::Dataset(folder_).has_splits());
   const std::vector<std::string> names = label_names();
