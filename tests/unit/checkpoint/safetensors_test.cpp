@@ -88,7 +88,8 @@ TEST_F(SafetensorsFormat, WritesWhatItReads) {
       {"bytes", at::arange(5).to(at::kByte)},
       {"empty", at::empty({0, 2})},
       {"scalar", at::scalar_tensor(4.0, at::kDouble)}};
-  write_file(path().string() + ".part999999999", std::string(5000, 'x'));  // a kill in the middle left it
+  write_file(path().string() + ".part999999999",
+             std::string(5000, 'x'));  // a kill in the middle left it
   write_safetensors(path(), tensors, {{"k", "v"}});
   const auto file = SafetensorsFile::open(path());
   ASSERT_EQ(file.names().size(), tensors.size());
