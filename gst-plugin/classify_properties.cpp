@@ -30,9 +30,12 @@ constexpr GEnumValue kPrecisions[] = {
     {static_cast<int>(Precision::kFp32), "32-bit floating point", "fp32"},
     {static_cast<int>(Precision::kBf16), "bfloat16 products, fp32 scores and sizes", "bf16"},
     {static_cast<int>(Precision::kFp16), "half precision, where the device has it", "fp16"},
+    {static_cast<int>(Precision::kInt8), "8-bit products on the CPU, quantised as they come",
+     "int8"},
     {0, nullptr, nullptr}};
 constexpr GEnumValue kPropAttns[] = {
-    {TOME_PROP_ATTN_AUTO, "On for models with a class token, off for those that pool", "auto"},
+    {TOME_PROP_ATTN_AUTO,
+     "By the model's family (docs/checkpoints.md), or as its config.json's prop_attn says", "auto"},
     {TOME_PROP_ATTN_ON, "Attention weighs tokens by their size", "on"},
     {TOME_PROP_ATTN_OFF, "Attention ignores the size of tokens", "off"},
     {0, nullptr, nullptr}};
@@ -123,8 +126,9 @@ void install_stream_properties(Installer& add) {
              enum_type<kPropAttns>("GstTomePropAttn"), kDefaults.prop_attn, kReady);
   add.real(
       kPropTomeStatic, "tome-static",
-      "Clips: before the first block, merge patches that differ from the frame before by at most "
-      "so many grey levels on average; 0: exact repeats; negative: off",
+      "Clips: before the first block, merge runs of patches of one place that differ from the "
+      "first of their run by at most so many grey levels on average; 0: exact repeats; negative: "
+      "off",
       -1, 255, kDefaults.static_threshold, kReady);
   add.number(kPropInferenceInterval, "inference-interval",
              "Infer on every n-th frame (clip models: every n-th window); frames between carry "

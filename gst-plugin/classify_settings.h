@@ -10,7 +10,7 @@
 
 namespace tome::gst {
 
-enum class Precision { kAuto, kFp32, kBf16, kFp16 };
+enum class Precision { kAuto, kFp32, kBf16, kFp16, kInt8 };
 enum class InferenceRegion { kFullFrame, kRoiList };
 enum class LatePolicy { kProcess, kSkip };
 

@@ -42,7 +42,7 @@ def add_model_options(parser):
     parser.add_argument("--model", type=given)
     parser.add_argument("--labels-file", type=given)
     parser.add_argument("--device", type=given)
-    parser.add_argument("--precision", choices=["auto", "fp32", "bf16", "fp16"])
+    parser.add_argument("--precision", choices=["auto", "fp32", "bf16", "fp16", "int8"])
     parser.add_argument("--r", type=given)
     parser.add_argument("--top-k", type=positive, default=5)
     parser.add_argument("--threshold", type=finite)

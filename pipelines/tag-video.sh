@@ -11,7 +11,7 @@
 #                        model's
 #   --labels-file FILE   one label a line, in class order; default: the model's
 #   --device WHERE       auto, cpu, cuda, cuda:N; default: auto, CUDA where it is usable
-#   --precision WHAT     auto, fp32, bf16, fp16; default: auto, the fastest that keeps the accuracy
+#   --precision WHAT     auto, fp32, bf16, fp16, int8; default: auto, the fastest that keeps the accuracy
 #   --top-k N            tags of each result; default: 5
 #   --threshold SCORE    leaves out tags with a lower score; default: 0
 #   --interval N         every n-th frame, or window of a clip model; default: 1

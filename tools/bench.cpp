@@ -353,7 +353,9 @@ void add_bench_command(CLI::App& app) {
       ->capture_default_str();
   command->add_option("--batch", settings->batch, "inputs of one forward, or several by commas")
       ->capture_default_str();
-  command->add_option("--precision", settings->precision, "fp32, bf16, fp16, or several by commas")
+  command
+      ->add_option("--precision", settings->precision,
+                   "fp32, bf16, fp16 (GPUs), int8 (CPUs), or several by commas")
       ->capture_default_str();
   command->add_option("--repeats", settings->repeats, "timed runs of each")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))

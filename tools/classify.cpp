@@ -2,7 +2,6 @@
 #include <ATen/ATen.h>
 #include <c10/core/InferenceMode.h>
 
-#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <iomanip>
@@ -13,6 +12,7 @@
 #include "checkpoint/checkpoint.h"
 #include "commands.h"
 #include "engine/clip_window.h"
+#include "error_line.h"
 #include "folder_entries.h"
 #include "forward_settings.h"
 #include "media_reader.h"
@@ -121,11 +121,6 @@ class Classifier {
   /// False for what would end the next file's turn too.
   static bool is_of_file(ErrorKind kind) {
     return kind == ErrorKind::kNotFound || kind == ErrorKind::kRead || kind == ErrorKind::kFormat;
-  }
-
-  static void say(std::string text) {
-    std::replace(text.begin(), text.end(), '\n', ' ');
-    std::cerr << "tome: " << text << std::endl;
   }
 
   void classify_file(const std::string& file) {
@@ -237,15 +232,13 @@ void add_classify_command(CLI::App& app) {
   command->add_option("--r", settings->r,
                       "tokens to merge in each block: 0, 13, 16:-1, 16,8,4, keep=0.5; "
                       "default: what the model ships with");
-  command->add_option("--precision", settings->precision, "fp32, bf16 or fp16")
+  command->add_option("--precision", settings->precision, "fp32, bf16, fp16 (GPUs) or int8 (CPUs)")
       ->capture_default_str();
   command->add_option("--activation", settings->activation, "logits to scores")
       ->check(CLI::IsMember({"auto", "softmax", "sigmoid", "none"}))
       ->capture_default_str();
   const auto count = [&](const char* name, int64_t& value, int64_t least, const char* help) {
-    command->add_option(name, value, help)
-        ->check(CLI::Range(least, int64_t{1} << 30))
-        ->capture_default_str();
+    add_count(*command, name, value, least, help);
   };
   count("--top-k", settings->top_k, 1, "tags of each result");
   count("--batch", settings->batch, 1, "frames or windows of one forward");

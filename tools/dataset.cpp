@@ -118,10 +118,9 @@ Dataset::Dataset(const fs::path& folder) : folder_(folder) {
 
 void Dataset::read_labels_file() {
   LabelsFile table(source_);
-  has_labels_ = table.has("label");
   has_indices_ = table.has("class_index");
   has_splits_ = table.has("split");
-  if (!table.has("file") || !(has_labels_ || has_indices_)) {
+  if (!table.has("file") || !(table.has("label") || has_indices_)) {
     throw Error(ErrorKind::kFormat, source_ + ": found the columns '" + excerpt(table.header()) +
                                         "', expected 'file' and one of 'class_index' and 'label'");
   }
@@ -132,7 +131,6 @@ void Dataset::read_labels_file() {
 }
 
 void Dataset::read_class_folders() {
-  has_labels_ = true;
   const std::vector<fs::path> folders = folders_in(folder_);
   has_splits_ = !folders.empty() && !folders_in(folders.front()).empty();
   if (!has_splits_) read_class_folders_of(folder_, "");

@@ -63,7 +63,7 @@ class Dataset {
 
   std::filesystem::path folder_;
   std::string source_;  // what messages name: labels.csv or the folder
-  bool by_folder_ = false, has_splits_ = false, has_labels_ = false, has_indices_ = false;
+  bool by_folder_ = false, has_splits_ = false, has_indices_ = false;
   std::vector<Row> rows_;
 };
 

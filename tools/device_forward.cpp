@@ -36,6 +36,7 @@ PreprocessSpec spec_of(const ViTConfig& config) {
 std::string why_no_device_forward(const ViTConfig& config, const ForwardOptions& options,
                                   at::Device device, at::ScalarType precision) {
   if (!device.is_cuda()) return "it is not a CUDA device";
+  if (precision == at::kChar) return "products in 8 bits are the CPU's";
   if (std::string reason = why_no_cuda_kernels(device.index()); !reason.empty()) return reason;
   const ForwardOptions usual;
   if (options.metric != usual.metric || options.similarity != usual.similarity ||

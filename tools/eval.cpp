@@ -231,13 +231,6 @@ class Evaluation {
   std::vector<Run> runs_;
 };
 
-CLI::Option* add_count(CLI::App& command, const char* name, int64_t& value, int64_t least,
-                       const char* help) {
-  return command.add_option(name, value, help)
-      ->check(CLI::Range(least, int64_t{1} << 30))
-      ->capture_default_str();
-}
-
 /// What is measured on.
 void add_source_options(CLI::App& command, EvalSettings& settings) {
   command.add_option("--data", settings.data,
@@ -255,7 +248,8 @@ void add_source_options(CLI::App& command, EvalSettings& settings) {
       ->capture_default_str();
   command
       .add_option("--split", settings.split,
-                  "only samples of this split (val, if there is one); empty: all samples")
+                  "only samples of this split (the first of val, valid, validation and test that "
+                  "is there, else all); empty: all")
       ->excludes(generator);
   add_count(command, "--limit", settings.limit, 0,
             "at most so many samples, evenly spread; 0: all (1200 generated clips)");
@@ -275,7 +269,9 @@ void add_run_options(CLI::App& command, EvalSettings& settings) {
                   "a per-block list (0;16,8,4); or one for each --r")
       ->allow_extra_args(false)
       ->capture_default_str();
-  command.add_option("--precision", settings.precision, "fp32, bf16, fp16, or several by commas")
+  command
+      .add_option("--precision", settings.precision,
+                  "fp32, bf16, fp16 (GPUs), int8 (CPUs), or several by commas")
       ->capture_default_str();
   command.add_option("--labels-file", settings.labels_file, "one label a line");
   add_count(command, "--batch", settings.batch, 1, "samples of one forward");

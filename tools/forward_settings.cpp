@@ -61,6 +61,13 @@ void add_word_option(CLI::App& command, const std::string& name, std::string& va
 
 }  // namespace
 
+CLI::Option* add_count(CLI::App& command, const char* name, int64_t& value, int64_t least,
+                       const char* help) {
+  return command.add_option(name, value, help)
+      ->check(CLI::Range(least, int64_t{1} << 30))
+      ->capture_default_str();
+}
+
 void add_forward_options(CLI::App& command, ForwardSettings& settings) {
   command.add_option("--device", settings.device, "auto, cpu, cuda or cuda:N")
       ->capture_default_str();
@@ -138,8 +145,9 @@ at::ScalarType parse_precision(const std::string& text) {
   if (text == "fp32") return at::kFloat;
   if (text == "bf16") return at::kBFloat16;
   if (text == "fp16") return at::kHalf;
+  if (text == "int8") return at::kChar;
   throw Error(ErrorKind::kSettings,
-              "--precision: found '" + text + "', expected fp32, bf16 or fp16");
+              "--precision: found '" + text + "', expected fp32, bf16, fp16 or int8");
 }
 
 std::vector<std::string> split(std::string_view text, char separator) {

@@ -29,6 +29,10 @@ struct ForwardSettings {
   uint64_t seed = 0;
 };
 
+/// Adds an option for a whole number of at least `least`, whose help says its default.
+CLI::Option* add_count(CLI::App& command, const char* name, int64_t& value, int64_t least,
+                       const char* help);
+
 /// Adds --device, --threads, --prop-attn, --partition, --metric, --similarity, --method, --combine,
 /// --static and --seed.
 void add_forward_options(CLI::App& command, ForwardSettings& settings);
@@ -51,7 +55,7 @@ at::Device parse_device(const std::string& text);
 /// @throws Error kDevice where LibTorch's operators do not run on CUDA
 void require_libtorch(at::Device device);
 
-/// "fp32", "bf16" or "fp16".
+/// "fp32", "bf16", "fp16" or "int8" (at::kChar).
 at::ScalarType parse_precision(const std::string& text);
 
 /// The specs of one or several --r. A single value is split at ';' where it has one, else at ',';

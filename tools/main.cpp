@@ -7,9 +7,11 @@
 #include <iostream>
 #include <opencv2/core/utils/logger.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "commands.h"
+#include "error_line.h"
 #include "tome_error.h"
 #include "train/train_command.h"
 
@@ -37,15 +39,13 @@ std::string explained(const CLI::App& app, const CLI::ParseError& error) {
   return std::string(error.what()) + " (tome --help lists what there is)";
 }
 
-/// Prints one line, whatever the message holds: callers parse stderr line by line.
 int fail(std::string text) {
   // LibTorch appends its C++ stack after the first line; nobody who runs a tool wants it.
   for (const char* stack : {"\nException raised from", "frame #0:"}) {
     text.resize(std::min(text.find(stack), text.size()));
   }
   while (!text.empty() && text.back() == '\n') text.pop_back();
-  std::replace(text.begin(), text.end(), '\n', ' ');
-  std::cerr << "tome: " << text << std::endl;
+  tome::cli::say(std::move(text));
   return kExitError;
 }
 

@@ -57,15 +57,22 @@ class Peer:
         self.process.wait()
 
 
-def run_ours(tome, cell, specs, repeats, times):
-    """One process of `tome bench`, which times its schedules in turns itself. A schedule's ms of a
-    run are the process's median."""
-    command = [tome, "bench", "--arch", cell["model"], "--r", ",".join(specs), "--batch",
-               str(cell["batch"]), "--threads", str(cell["threads"]), "--precision",
-               cell["precision"], "--repeats", str(repeats), "--device", "cpu", "--json"]
-    rows = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    for row in rows:
-        times.setdefault(row["r"], []).append(row)
+def run_ours(tome, cell, specs, repeats, runs):
+    """One process of `tome bench` for each precision, which times its schedules in turns itself. A
+    schedule's ms of a run are the process's median."""
+    for engine, precision in ours_in(cell):
+        command = [tome, "bench", "--arch", cell["model"], "--r", ",".join(specs), "--batch",
+                   str(cell["batch"]), "--threads", str(cell["threads"]), "--precision", precision,
+                   "--repeats", str(repeats), "--device", "cpu", "--json"]
+        rows = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        for row in rows:
+            runs.setdefault((engine, row["r"]), []).append(row)
+
+
+def ours_in(cell):
+    """Engines and their precisions. As OpenVINO's, ours in 8 bits has the rest in bf16."""
+    eight_bits = cell["precision"] == "bf16" and "avx512_vnni" in processor()[0]
+    return [("gst-tome", cell["precision"])] + [("gst-tome-int8", "int8")] * eight_bits
 
 
 def row_of(cell, engine, r, times, extra=None):
@@ -110,8 +117,8 @@ def measure(cell, tome, rounds, repeats, engines):
     for peer in peers:
         peer.close()
     rows = [row_of(cell, peer.engine, peer.r, peer.times) for peer in peers]
-    for spec, runs in ours.items():
-        row = row_of(cell, "gst-tome", spec, [run["ms_median"] for run in runs],
+    for (engine, spec), runs in sorted(ours.items(), key=lambda item: item[0][0]):
+        row = row_of(cell, engine, spec, [run["ms_median"] for run in runs],
                      {"flops_saved": round(runs[0]["flops_saved"], 4)})
         row["ms_min"] = round(min(run["ms_min"] for run in runs), 3)
         row["ms_max"] = round(max(run["ms_max"] for run in runs), 3)
@@ -128,7 +135,7 @@ def add_ratios(rows, plain_ms):
         if "openvino" in unmerged:
             row["speedup_openvino"] = round(unmerged["openvino"] / row["ms_median"], 5)
         if "flops_saved" in row:
-            ratio = unmerged["gst-tome"] / row["ms_median"]
+            ratio = unmerged[row["engine"]] / row["ms_median"]
             row["speedup_over_flops_saved"] = round(ratio / row["flops_saved"], 3)
 
 
@@ -206,7 +213,7 @@ def plot(rows, path):
     machines = {row["processor"]: None for row in rows}
     for axis, ((machine, *key), group) in zip(axes[:, 0], groups.items()):
         names = [row["engine"] + (f" r={row['r']}" if row["r"] != "0" else "") for row in group]
-        colours = ["tab:orange" if row["engine"] == "gst-tome" else "tab:grey" for row in group]
+        colours = ["tab:orange" if row["engine"].startswith("gst-tome") else "tab:grey" for row in group]
         reference = next((row["ms_median"] for row in group if row["engine"] == "openvino"), group[0]["ms_median"])
         axis.barh(names, [reference / row["ms_median"] for row in group], color=colours)
         axis.axvline(1, color="black", linewidth=0.8)
@@ -231,7 +238,8 @@ def main():
     parser.add_argument("--precision", help="by commas; fp32 first, which ratios to plain PyTorch are of")
     parser.add_argument("--engines", type=lambda text: text.split(","),
                         help="peers, by commas: torch (always), timm, torch-tome, openvino, "
-                             "openvino-int8 (products in 8 bits, the rest in bf16), onnxruntime")
+                             "openvino-int8 (products in 8 bits, the rest in bf16), onnxruntime; ours "
+                             "are always there, in 8 bits beside bf16")
     parser.add_argument("--append", action="store_true",
                         help="keep earlier rows of --out, but for the cells (model, batch, threads, "
                              "precision) measured again, which lose all their rows")

@@ -44,13 +44,13 @@ typedef struct {
   const char* model;         /* folder in Hugging Face layout */
   const char* labels_file;   /* NULL: the folder's own */
   const char* device;        /* "auto", "cpu", "cuda", "cuda:1" */
-  const char* precision;     /* "auto", "fp32", "bf16", "fp16" */
+  const char* precision;     /* "auto", "fp32", "bf16", "fp16", "int8" */
   const char* instance_id;   /* NULL or "": shared with every equal configuration of the process */
-  uint32_t batch_size;       /* most requests in one forward, >= 1 */
-  uint32_t batch_timeout_ms; /* longest wait for a batch to fill */
-  int32_t threads;           /* CPU threads of a forward; 0: as many as there are cores */
-  int32_t clip_length;       /* frames of one clip; 0: the model's own */
-  int32_t input_width, input_height; /* 0: the model's own */
+  uint32_t batch_size;       /* most requests in one forward, 1 to 1024 */
+  uint32_t batch_timeout_ms; /* longest wait for a batch to fill, up to 3600000 */
+  int32_t threads;           /* CPU threads of a forward, up to 1024; 0: one for each core */
+  int32_t clip_length;       /* frames of one clip, up to 1024; 0: the model's own */
+  int32_t input_width, input_height; /* pixels, up to 8192 each; both 0: the model's own */
 } TomeModelConfig;
 
 typedef struct {
@@ -59,9 +59,9 @@ typedef struct {
   const char* precision;        /* as chosen */
   const char* default_schedule; /* the r spec the model ships with */
   uint32_t classes, depth;
-  uint32_t width, height; /* input, pixels */
-  uint32_t clip_length;   /* frames in one window: 1 for an image model without clip_length */
-  uint32_t tubelet;
+  uint32_t width, height;     /* input, pixels */
+  uint32_t clip_length;       /* frames in one window: 1 for an image model without clip_length */
+  uint32_t tubelet;           /* frames of one tubelet: 1 for an image model */
   uint32_t tokens;            /* unmerged tokens of one request */
   uint32_t is_clip_model;     /* 1 if trained on clips */
   uint32_t takes_cuda_frames; /* 1 if pixels may lie in memory of its CUDA device */
@@ -158,7 +158,7 @@ typedef struct {
   uint32_t n_scores;
   TomeRegion region;                    /* as submitted; all 0: the full frame */
   int64_t clip_start_pts, clip_end_pts; /* nanoseconds; the frame's own for one frame; -1 unknown */
-  uint32_t n_frames;
+  uint32_t n_frames; /* frames looked at: 1, or those of the window; padding does not count */
   uint32_t tokens_in, tokens_out;
   uint32_t batch; /* requests in the same forward */
   double queue_ms, preprocess_ms, inference_ms;
@@ -203,7 +203,8 @@ typedef struct {
   void (*stream_close)(TomeStream* stream);
   /* New r spec, from the next batch on. A bad spec changes nothing. */
   TomeStatus (*stream_set_schedule)(TomeStream* stream, const char* schedule, TomeError* error);
-  /* Effective r of each block for `schedule`, n <= depth values written, their sum returned. */
+  /* Effective r of each block for `schedule`, n <= depth values written, their sum returned; -1 on
+   * error. */
   int64_t (*model_effective_r)(TomeModel* model, const char* schedule, int64_t* r, uint32_t n,
                                TomeError* error);
 

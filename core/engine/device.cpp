@@ -105,19 +105,25 @@ at::ScalarType parse_precision(const std::string& asked, at::Device device) {
   if (asked == "auto" || asked.empty()) return at::ScalarType::Undefined;
   if (asked == "fp32") return at::kFloat;
   if (asked == "bf16") return at::kBFloat16;
-  if (asked != "fp16") {
+  if (asked != "fp16" && asked != "int8") {
     throw Error(ErrorKind::kSettings,
-                "precision: found '" + asked + "', expected auto, fp32, bf16 or fp16");
+                "precision: found '" + asked + "', expected auto, fp32, bf16, fp16 or int8");
   }
-  if (device.is_cpu()) {
+  if (device.is_cpu() && asked == "fp16") {
     throw Error(ErrorKind::kSettings,
-                "precision: fp16 needs a GPU; on the CPU expected auto, fp32 or bf16");
+                "precision: fp16 needs a GPU; on the CPU expected auto, fp32, bf16 or int8");
   }
-  return at::kHalf;
+  if (!device.is_cpu() && asked == "int8") {
+    throw Error(ErrorKind::kSettings,
+                "precision: int8 needs the CPU (device=cpu); on a GPU expected auto, bf16, fp16 or "
+                "fp32");
+  }
+  return asked == "int8" ? at::kChar : at::kHalf;
 }
 
 std::string precision_name(at::ScalarType precision) {
   if (precision == at::kBFloat16) return "bf16";
+  if (precision == at::kChar) return "int8";
   return precision == at::kHalf ? "fp16" : "fp32";
 }
 

@@ -20,11 +20,12 @@ const std::string& why_no_libtorch_cuda();
 /// "cpu", "cuda:0"
 std::string device_name(at::Device device);
 
-/// `fp32`, `bf16`, `fp16`, and `auto`, which is kUndefined: the caller measures or decides.
-/// @throws Error kSettings for another word, and for fp16 on the CPU
+/// `fp32`, `bf16`, `fp16`, `int8` (at::kChar), and `auto`, which is kUndefined: the caller measures
+/// or decides.
+/// @throws Error kSettings for another word, for fp16 on the CPU and int8 on a GPU
 at::ScalarType parse_precision(const std::string& asked, at::Device device);
 
-/// "fp32", "bf16", "fp16"
+/// "fp32", "bf16", "fp16", "int8"
 std::string precision_name(at::ScalarType precision);
 
 /// True if this processor multiplies bfloat16 natively (AVX-512 BF16 or AMX).

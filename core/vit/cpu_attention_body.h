@@ -105,7 +105,7 @@ TOME_SIMD inline void score_rows(const HeadArgs& args, int64_t row, float* score
   }
   for (int64_t token = 0; token < args.tokens; token += kPanel, k += steps * kPanel) {
     F sum[kRows][2];
-    accumulate<E, kRows>(q, args.stride, k, steps, sum);
+    accumulate<OfElements<E>, kRows>(q, args.stride, k, steps, sum);
     const F bias0 = Simd::load(args.key_bias + token);
     const F bias1 = Simd::load(args.key_bias + token + kWidth);
 #pragma GCC unroll 16
@@ -159,7 +159,8 @@ TOME_SIMD void attend_block(const HeadArgs& args, void* scratch, int64_t row) {
   const int64_t steps = (args.tokens + E::kPerStep - 1) / E::kPerStep;
   for (int64_t column = 0; column < args.head_dim; column += kPanel, v += steps * kPanel) {
     F sum[kRows][2];
-    accumulate<E, kRows>(reinterpret_cast<const char*>(shares), stride * 4, v, steps, sum);
+    accumulate<OfElements<E>, kRows>(reinterpret_cast<const char*>(shares), stride * 4, v, steps,
+                                     sum);
 #pragma GCC unroll 16
     for (int i = 0; i < kRows; ++i) {
       const F by = Simd::set(scale[i]);

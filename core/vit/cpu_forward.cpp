@@ -15,7 +15,8 @@ namespace tome {
 namespace {
 
 /// Why the kernels cannot run a model, or null.
-const char* obstacle(const ViTConfig& config, const CpuKernels& kernels) {
+const char* obstacle(const ViTConfig& config, const CpuKernels& kernels, bool bytes) {
+  if (bytes && kernels.bytes == nullptr) return "no products of bytes";
   if (config.prefix_tokens() > CpuForward::kMostPrefixTokens) return "too many prefix tokens";
   const int64_t head_dim = config.dim / config.heads;
   const bool whole_steps =
@@ -24,8 +25,8 @@ const char* obstacle(const ViTConfig& config, const CpuKernels& kernels) {
   return whole_steps ? nullptr : "sizes that are no whole steps of bfloat16";
 }
 
-const ViTConfig& checked(const ViTConfig& config, const CpuKernels& kernels) {
-  if (const char* found = obstacle(config, kernels)) {
+const ViTConfig& checked(const ViTConfig& config, const CpuKernels& kernels, bool bytes) {
+  if (const char* found = obstacle(config, kernels, bytes)) {
     throw Error(ErrorKind::kFailed,
                 std::string("CpuForward: found ") + found + ", expected a model for " +
                     kernels.name + " with at most " +
@@ -37,15 +38,19 @@ const ViTConfig& checked(const ViTConfig& config, const CpuKernels& kernels) {
 }  // namespace
 
 std::unique_ptr<CpuForward> CpuForward::make(const ViTConfig& config, const ViTWeights& weights,
-                                             bool bf16) {
-  const CpuKernels* kernels = best_cpu_kernels(bf16);
-  if (kernels == nullptr || obstacle(config, *kernels) != nullptr) return nullptr;
-  return std::make_unique<CpuForward>(config, weights, *kernels);
+                                             ProductType type) {
+  const CpuKernels* kernels = best_cpu_kernels(type);
+  const bool bytes = type == ProductType::kInt8;
+  if (kernels == nullptr || obstacle(config, *kernels, bytes) != nullptr) return nullptr;
+  return std::make_unique<CpuForward>(config, weights, *kernels, bytes);
 }
 
 CpuForward::CpuForward(const ViTConfig& config, const ViTWeights& weights,
-                       const CpuKernels& kernels)
-    : config_(checked(config, kernels)), kernels_(kernels), weights_(config, weights, kernels) {}
+                       const CpuKernels& kernels, bool bytes)
+    : config_(checked(config, kernels, bytes)),
+      kernels_(kernels),
+      bytes_(bytes),
+      weights_(config, weights, kernels, bytes) {}
 
 CpuForward::~CpuForward() = default;
 
@@ -74,7 +79,7 @@ std::unique_ptr<CpuWorkspace> CpuForward::take_workspace(const CpuRun& run) cons
       idle_.pop_back();
     }
   }
-  return std::make_unique<CpuWorkspace>(extent, config_, kernels_);
+  return std::make_unique<CpuWorkspace>(extent, config_, kernels_, bytes_);
 }
 
 void CpuForward::run(const CpuRun& run) const {

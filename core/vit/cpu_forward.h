@@ -42,10 +42,12 @@ class CpuForward {
 
   /// Null where this processor or this model needs LibTorch's operators.
   static std::unique_ptr<CpuForward> make(const ViTConfig& config, const ViTWeights& weights,
-                                          bool bf16);
+                                          ProductType type);
+  /// @param bytes  the blocks' products in 8 bits, see Note [Products in 8 bits]
   /// @throws Error kFailed if the model has more than kMostPrefixTokens, or sizes that are no whole
-  ///   steps of the kernels
-  CpuForward(const ViTConfig& config, const ViTWeights& weights, const CpuKernels& kernels);
+  ///   steps of the kernels, or there are no products in 8 bits
+  CpuForward(const ViTConfig& config, const ViTWeights& weights, const CpuKernels& kernels,
+             bool bytes = false);
   ~CpuForward();
 
   /// May run on several threads at once. Allocates nothing once it has run with as large a batch,
@@ -59,6 +61,7 @@ class CpuForward {
 
   ViTConfig config_;
   const CpuKernels& kernels_;
+  bool bytes_;
   CpuWeights weights_;
   mutable std::mutex mutex_;
   mutable std::vector<std::unique_ptr<CpuWorkspace>> idle_;

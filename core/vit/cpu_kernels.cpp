@@ -1,19 +1,27 @@
 #include "vit/cpu_kernels.h"
 
-#include <array>
 #include <cstdlib>
 #include <string>
 #include <string_view>
 #include <utility>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include "tome_error.h"
 
 namespace tome {
 
-const CpuKernels* avx2_cpu_kernels();
-const CpuKernels* avx512_cpu_kernels();
-const CpuKernels* avx512_bf16_cpu_kernels();
-const CpuKernels* amx_cpu_kernels();  ///< null where the processor or the system lacks tiles
+const ByteKernels* avx2_byte_kernels();
+const ByteKernels* avx512_byte_kernels();
+const ByteKernels* avx512_bf16_byte_kernels();
+const ByteKernels* amx_byte_kernels();
+const CpuKernels* avx2_cpu_kernels(const ByteKernels* bytes);
+const CpuKernels* avx512_cpu_kernels(const ByteKernels* bytes);
+const CpuKernels* avx512_bf16_cpu_kernels(const ByteKernels* bytes);
+/// Null where the processor or the system lacks tiles.
+const CpuKernels* amx_cpu_kernels(const ByteKernels* bytes);
 
 bool has_wide_vectors() {
 #if defined(__x86_64__)
@@ -24,23 +32,45 @@ bool has_wide_vectors() {
 #endif
 }
 
+#if defined(__x86_64__)
+namespace {
+
+/// AVX-VNNI and AMX's bytes, of which GCC 12's __builtin_cpu_supports knows nothing. (With them
+/// come the states that the system has to save: ymm, as for AVX2, and tiles.)
+bool has_byte_vectors() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax & 1U << 4) != 0;
+}
+bool has_byte_tiles() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx & 1U << 25) != 0;
+}
+
+}  // namespace
+#endif
+
 const CpuKernels* cpu_kernels(CpuSet set) {
 #if defined(__x86_64__)
   const bool wide = has_wide_vectors();
+  const bool wide_bytes = wide && __builtin_cpu_supports("avx512vnni");
   switch (set) {
     case CpuSet::kAvx2:
       if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-        return avx2_cpu_kernels();
+        return avx2_cpu_kernels(has_byte_vectors() ? avx2_byte_kernels() : nullptr);
       }
       break;
     case CpuSet::kAvx512:
-      if (wide) return avx512_cpu_kernels();
+      if (wide) return avx512_cpu_kernels(wide_bytes ? avx512_byte_kernels() : nullptr);
       break;
     case CpuSet::kAvx512Bf16:
-      if (wide && __builtin_cpu_supports("avx512bf16")) return avx512_bf16_cpu_kernels();
+      if (wide && __builtin_cpu_supports("avx512bf16")) {
+        return avx512_bf16_cpu_kernels(wide_bytes ? avx512_bf16_byte_kernels() : nullptr);
+      }
       break;
     case CpuSet::kAmxBf16:
-      if (wide && __builtin_cpu_supports("avx512bf16")) return amx_cpu_kernels();
+      if (wide && __builtin_cpu_supports("avx512bf16")) {
+        return amx_cpu_kernels(wide_bytes && has_byte_tiles() ? amx_byte_kernels() : nullptr);
+      }
       break;
   }
 #endif
@@ -66,13 +96,14 @@ CpuSet most_asked_for() {
 
 }  // namespace
 
-const CpuKernels* best_cpu_kernels(bool bf16) {
+const CpuKernels* best_cpu_kernels(ProductType type) {
   const CpuSet most = most_asked_for();
-  const auto sets = bf16 ? std::array{CpuSet::kAmxBf16, CpuSet::kAvx512Bf16}
-                         : std::array{CpuSet::kAvx512, CpuSet::kAvx2};
-  for (const CpuSet set : sets) {
-    if (set > most) continue;
-    if (const CpuKernels* kernels = cpu_kernels(set)) return kernels;
+  for (const CpuSet set : {CpuSet::kAmxBf16, CpuSet::kAvx512Bf16, CpuSet::kAvx512, CpuSet::kAvx2}) {
+    const CpuKernels* kernels = set <= most ? cpu_kernels(set) : nullptr;
+    if (kernels == nullptr) continue;
+    const bool fits = type == ProductType::kInt8 ? kernels->bytes != nullptr
+                                                 : kernels->bf16 == (type == ProductType::kBf16);
+    if (fits) return kernels;
   }
   return nullptr;
 }

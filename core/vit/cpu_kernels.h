@@ -10,6 +10,16 @@
 // registers (for tiles see Note [Products by tiles]), and bias, activation or residual are applied
 // before anything is stored. On Zen 5 this reaches 94 to 97 % of what the registers alone do: see
 // docs/performance.md.
+//
+// Note [Products in 8 bits]: for the four products of every block. A step is then four bytes. A
+// weight is a signed byte times its column's scale, which takes the largest of the column to 127. A
+// token is quantised when a product needs it: x = scale (q - zero), q an unsigned byte, the row's
+// smallest and largest numbers (and 0) at its ends, so that no calibration is needed and GELU's
+// results, which lie to one side, lose nothing. Sums of products of bytes are exact, and become
+// numbers where sums leave the registers:
+//   sum x w = row scale * column scale * (sum q p - zero * sum p).
+// All else is as the set has it: the residual stream, norms, softmax, matching, sizes, the patch
+// embedding and the head.
 #pragma once
 
 #include <cstdint>
@@ -33,8 +43,14 @@ inline constexpr int64_t kMostPartSteps = 1024;
 /// The score of a key that is not there. Finite: infinities have no difference.
 inline constexpr float kNoKey = -1e30F;
 
+/// What a row's unsigned bytes stand for: scale * (byte - zero). A scale that is NaN says that the
+/// row held something that is not finite.
+struct ByteRow {
+  float scale = 0, zero = 0;
+};
+
 struct ProductArgs {
-  const void* a = nullptr;  ///< elements [rows, steps]
+  const void* a = nullptr;  ///< elements, or bytes, [rows, steps]
   int64_t a_stride = 0;
   int64_t rows = 0;
   const void* b = nullptr;      ///< packed panels
@@ -46,6 +62,20 @@ struct ProductArgs {
   Epilogue epilogue = Epilogue::kStore;
   Activation activation = Activation::kGelu;
   bool resident = false;  ///< the weights are in the core's cache: nothing is fetched ahead
+
+  // Of bytes alone.
+  const ByteRow* byte_rows = nullptr;  ///< of `a`
+  /// Of `b`, padded to panels: each column's scale, and the sum of its bytes.
+  const float *column_scale = nullptr, *column_sum = nullptr;
+};
+
+/// Rows of elements to bytes.
+struct QuantiseArgs {
+  const void* x = nullptr;  ///< elements [rows, count]
+  int64_t x_stride = 0, count = 0;
+  void* out = nullptr;  ///< bytes [rows, count, padded to whole vectors]
+  int64_t out_stride = 0;
+  ByteRow* rows = nullptr;
 };
 
 /// One head of one sample. Keys and values are packed by pack_head.
@@ -95,8 +125,20 @@ struct PartnerArgs {
   int32_t* best = nullptr;  ///< out [na], the first of equals
 };
 
+/// See Note [Products in 8 bits].
+struct ByteKernels {
+  /// As CpuKernels::pack_weights, and what ProductArgs says of columns, padded with zeros.
+  void (*pack_weights)(const float* weights, const float* row_scale, int64_t columns, int64_t inner,
+                       void* packed, float* column_scale, float* column_sum);
+  /// Rows [first, last).
+  void (*quantise)(const QuantiseArgs& args, int64_t first, int64_t last);
+  /// Panels [first, last) of the product.
+  void (*product)(const ProductArgs& args, int64_t first, int64_t last);
+};
+
 struct CpuKernels {
   const char* name;
+  const ByteKernels* bytes;  ///< null where the processor has no products of bytes
   bool bf16;
   int64_t element_bytes;
   int64_t block_rows;  ///< rows summed at once, in registers or tiles
@@ -124,6 +166,7 @@ struct CpuKernels {
   int64_t packed_bytes(int64_t columns, int64_t inner) const {
     return panels(columns) * panel * steps(inner) * 4;
   }
+  static int64_t byte_steps(int64_t count) { return (count + 3) / 4; }
   int64_t packed_head_bytes(int64_t tokens, int64_t head_dim) const {
     return packed_bytes(tokens, head_dim) + packed_bytes(head_dim, padded(tokens));
   }
@@ -146,9 +189,17 @@ enum class CpuSet { kAvx2, kAvx512, kAvx512Bf16, kAmxBf16 };
 /// Null where the processor or the build lacks it.
 const CpuKernels* cpu_kernels(CpuSet set);
 
-/// The best set for a precision, or null: then LibTorch's operators do the work. The environment's
-/// TOME_MAX_CPU_ISA (avx2, avx512, avx512-bf16, amx-bf16) leaves out what comes after it.
+/// What a model's products multiply.
+enum class ProductType {
+  kFloat,
+  kBf16,
+  kInt8,  ///< in the blocks; the rest in bfloat16 where the processor multiplies it, else float32
+};
+
+/// The best set for a precision, or null: then LibTorch's operators do the work (which have none of
+/// 8 bits). The environment's TOME_MAX_CPU_ISA (avx2, avx512, avx512-bf16, amx-bf16) leaves out
+/// what comes after it.
 /// @throws Error kSettings where that is anything else
-const CpuKernels* best_cpu_kernels(bool bf16);
+const CpuKernels* best_cpu_kernels(ProductType type);
 
 }  // namespace tome

@@ -41,9 +41,9 @@ bool may_use_tiles() {
 
 }  // namespace
 
-const CpuKernels* amx_cpu_kernels() {
+const CpuKernels* amx_cpu_kernels(const ByteKernels* bytes) {
   static const bool usable = has_tiles() && may_use_tiles();
-  static const CpuKernels kernels = tile_kernels_of<Bf16Element>("amx-bf16");
+  static const CpuKernels kernels = tile_kernels_of<Bf16Element>("amx-bf16", bytes);
   return usable ? &kernels : nullptr;
 }
 }  // namespace tome

@@ -17,8 +17,8 @@
 // clang-format on
 
 namespace tome {
-const CpuKernels* avx2_cpu_kernels() {
-  static const CpuKernels kernels = kernels_of<FloatElement>("avx2");
+const CpuKernels* avx2_cpu_kernels(const ByteKernels* bytes) {
+  static const CpuKernels kernels = kernels_of<FloatElement>("avx2", bytes);
   return &kernels;
 }
 }  // namespace tome

@@ -17,8 +17,8 @@
 // clang-format on
 
 namespace tome {
-const CpuKernels* avx512_cpu_kernels() {
-  static const CpuKernels kernels = kernels_of<FloatElement>("avx512");
+const CpuKernels* avx512_cpu_kernels(const ByteKernels* bytes) {
+  static const CpuKernels kernels = kernels_of<FloatElement>("avx512", bytes);
   return &kernels;
 }
 }  // namespace tome

@@ -12,8 +12,8 @@
 
 namespace tome {
 
-const CpuKernels* avx512_bf16_cpu_kernels() {
-  static const CpuKernels kernels = kernels_of<Bf16Element>("avx512-bf16");
+const CpuKernels* avx512_bf16_cpu_kernels(const ByteKernels* bytes) {
+  static const CpuKernels kernels = kernels_of<Bf16Element>("avx512-bf16", bytes);
   return &kernels;
 }
 }  // namespace tome

@@ -58,23 +58,32 @@ void CpuPass::linear(const CpuLinear& layer, const CpuBuffer& from, int64_t from
   args.activation = config_.activation;
   args.out = epilogue == Epilogue::kAdd ? work_.x.at() : work_.wide.at();
   args.out_stride = epilogue == Epilogue::kAdd ? work_.x_stride : work_.wide_stride;
-  product(args);
+  if (layer.in_bytes()) return byte_product(layer, args);
+  const ProductShares shares = share_out(kernels_, args, team_.threads(), rows_stay_);
+  for_shares(args, shares, [&](const ProductArgs& part, int64_t first, int64_t last, int64_t) {
+    kernels_.product(part, first, last);
+  });
 }
 
-void CpuPass::product(const ProductArgs& args) {
+void CpuPass::byte_product(const CpuLinear& layer, ProductArgs args) {
+  const QuantiseArgs quantise{args.a,           args.a_stride,     layer.inner,
+                              work_.bytes.at(), work_.byte_stride, work_.byte_rows.data()};
+  args.a = quantise.out;
+  args.a_stride = quantise.out_stride;
+  args.byte_rows = quantise.rows;
+  args.column_scale = layer.column_scale.data();
+  args.column_sum = layer.column_sum.data();
   const ProductShares shares = share_out(kernels_, args, team_.threads(), rows_stay_);
-  const int64_t panels = kernels_.panels(args.columns);
-  team_.for_each(shares.chunks * shares.groups, [&](int64_t item, int) {
-    const int64_t chunk = item / shares.groups;
-    const int64_t group = item % shares.groups;
-    const int64_t first = share(args.rows, chunk, shares.chunks);
-    ProductArgs part = args;
-    part.resident = shares.resident;
-    part.rows = share(args.rows, chunk + 1, shares.chunks) - first;
-    part.a = static_cast<const char*>(args.a) + first * args.a_stride;
-    part.out = static_cast<char*>(args.out) + first * args.out_stride;
-    kernels_.product(part, share(panels, group, shares.groups),
-                     share(panels, group + 1, shares.groups));
+  // By whoever multiplies them, where that is one thread.
+  const bool apart = shares.groups > 1;
+  if (apart) {
+    for_rows(args.rows, [&](int64_t first, int64_t last, int) {
+      kernels_.bytes->quantise(quantise, first, last);
+    });
+  }
+  for_shares(args, shares, [&](const ProductArgs& part, int64_t first, int64_t last, int64_t row) {
+    if (!apart) kernels_.bytes->quantise(quantise, row, row + part.rows);
+    kernels_.bytes->product(part, first, last);
   });
 }
 

@@ -32,9 +32,7 @@ class CpuPass {
         prefix_(first_.prefix),
         tokens_(first_.count()),
         head_dim_(config.dim / config.heads),
-        rows_stay_(team.threads() > 1 &&
-                   fit_a_core(kernels.packed_bytes(std::max(3 * config.dim, config.mlp_hidden),
-                                                   config.dim))),
+        rows_stay_(team.threads() > 1 && fit_a_core(largest_layer())),
         share_packed_(run.batch * config.heads < most_packed_heads(team.threads())) {}
 
   void forward();
@@ -42,6 +40,12 @@ class CpuPass {
  private:
   float* x_row(int64_t row) const { return work_.x.at<float>(row * work_.x_stride); }
   int64_t rows() const { return run_.batch * tokens_; }
+  /// Bytes of the weights of a block's largest product.
+  int64_t largest_layer() const {
+    if (weights_.blocks.empty()) return 0;
+    const CpuBlock& block = weights_.blocks.front();
+    return kernels_.padded(std::max(block.qkv.columns, block.fc1.columns)) * block.qkv.steps * 4;
+  }
 
   /// Items of `count` rows, enough for every thread to have several.
   template <class Function>
@@ -57,7 +61,26 @@ class CpuPass {
   /// Rows of `from` times the layer; where to is told by what becomes of the sums.
   void linear(const CpuLinear& layer, const CpuBuffer& from, int64_t from_stride,
               Epilogue epilogue);
-  void product(const ProductArgs& args);
+  /// The same of a layer in 8 bits.
+  /// @param args  of the elements
+  void byte_product(const CpuLinear& layer, ProductArgs args);
+  /// f(its rows, first panel, last panel, its first row) for each share of a product.
+  template <class Function>
+  void for_shares(const ProductArgs& args, const ProductShares& shares, Function&& f) {
+    const int64_t panels = kernels_.panels(args.columns);
+    team_.for_each(shares.chunks * shares.groups, [&](int64_t item, int) {
+      const int64_t chunk = item / shares.groups;
+      const int64_t group = item % shares.groups;
+      const int64_t first = share(args.rows, chunk, shares.chunks);
+      ProductArgs part = args;
+      part.resident = shares.resident;
+      part.rows = share(args.rows, chunk + 1, shares.chunks) - first;
+      part.a = static_cast<const char*>(args.a) + first * args.a_stride;
+      part.out = static_cast<char*>(args.out) + first * args.out_stride;
+      if (args.byte_rows != nullptr) part.byte_rows = args.byte_rows + first;
+      f(part, share(panels, group, shares.groups), share(panels, group + 1, shares.groups), first);
+    });
+  }
 
   // tokens before block 0
 

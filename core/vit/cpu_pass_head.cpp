@@ -75,7 +75,10 @@ void CpuPass::head(const CpuLinear& layer, int64_t first_row, float* logits) {
   args.epilogue = Epilogue::kFloat;
   args.out = logits;
   args.out_stride = layer.columns * 4;
-  product(args);
+  const ProductShares shares = share_out(kernels_, args, team_.threads(), rows_stay_);
+  for_shares(args, shares, [&](const ProductArgs& part, int64_t first, int64_t last, int64_t) {
+    kernels_.product(part, first, last);
+  });
 }
 
 void CpuPass::write_sizes() {

@@ -108,17 +108,44 @@ TOME_SIMD inline F activated(F x, Activation activation) {
   return x;
 }
 
+/// Where a block's sums go: `columns` of the panel are real.
+struct BlockOut {
+  const float* bias;
+  char* out;
+  int64_t stride;
+  int64_t columns;
+  Activation activation;
+  // As in ProductArgs, of this block.
+  const ByteRow* byte_rows = nullptr;
+  const float *column_scale = nullptr, *column_sum = nullptr;
+};
+
+/// Products of elements: how steps are summed, and what such sums are. OfBytes is another.
+template <class E>
+struct OfElements {
+  using Element = E;  ///< what kStore and kAct write
+  using Sum = F;
+  TOME_SIMD static inline Sum zero() { return Simd::zero(); }
+  TOME_SIMD static inline Sum load(const float* at) { return Simd::load(at); }
+  TOME_SIMD static inline Sum dot(F a, F b, Sum sum) { return E::dot(a, b, sum); }
+  /// @param row  of the block
+  /// @param half  of the panel
+  TOME_SIMD static inline F number(Sum sum, const BlockOut& /*to*/, int64_t /*row*/, int /*half*/) {
+    return sum;
+  }
+};
+
 /// Steps of a panel that are fetched ahead: 8 KiB, a microsecond's third at full speed. Where few
 /// rows share a panel this decides the speed: 28 rows reach 469 in place of 376 GFLOP/s in float32
 /// and 923 in place of 598 in bfloat16 (two threads), 197 rows 5 to 8 % more.
 constexpr int64_t kAhead = 64;
 
 /// kRows rows times one panel, summed in registers.
-template <class E, int kRows>
+template <class P, int kRows>
 TOME_SIMD inline void accumulate(const char* a, int64_t a_stride, const float* b, int64_t steps,
-                                 F (&sum)[kRows][2]) {
+                                 typename P::Sum (&sum)[kRows][2]) {
 #pragma GCC unroll 16
-  for (int i = 0; i < kRows; ++i) sum[i][0] = sum[i][1] = Simd::zero();
+  for (int i = 0; i < kRows; ++i) sum[i][0] = sum[i][1] = P::zero();
   for (int64_t step = 0; step < steps; ++step) {
     const F b0 = Simd::load(b + step * kPanel);
     const F b1 = Simd::load(b + step * kPanel + kWidth);
@@ -131,20 +158,11 @@ TOME_SIMD inline void accumulate(const char* a, int64_t a_stride, const float* b
       float value;
       std::memcpy(&value, a + i * a_stride + step * 4, 4);
       const F wide = Simd::set(value);
-      sum[i][0] = E::dot(wide, b0, sum[i][0]);
-      sum[i][1] = E::dot(wide, b1, sum[i][1]);
+      sum[i][0] = P::dot(wide, b0, sum[i][0]);
+      sum[i][1] = P::dot(wide, b1, sum[i][1]);
     }
   }
 }
-
-/// Where a block's sums go: `columns` of the panel are real.
-struct BlockOut {
-  const float* bias;
-  char* out;
-  int64_t stride;
-  int64_t columns;
-  Activation activation;
-};
 
 /// The first `columns` of a panel's row.
 template <class E>
@@ -155,12 +173,18 @@ TOME_SIMD inline void store_columns(typename E::T* out, F s0, F s1, int64_t colu
   n1 == kWidth ? E::store(out + kWidth, s1) : E::store_first(out + kWidth, s1, n1);
 }
 
-template <class E, Epilogue kEpilogue>
-TOME_SIMD inline void finish_row(F s0, F s1, const BlockOut& to, char* row) {
+/// @param row  of the block
+template <class P, Epilogue kEpilogue>
+TOME_SIMD inline void finish_row(typename P::Sum sum0, typename P::Sum sum1, const BlockOut& to,
+                                 int64_t row) {
+  using E = typename P::Element;
+  char* at = to.out + row * to.stride;
+  F s0 = P::number(sum0, to, row, 0);
+  F s1 = P::number(sum1, to, row, 1);
   s0 = Simd::add(s0, Simd::load(to.bias));
   s1 = Simd::add(s1, Simd::load(to.bias + kWidth));
   if constexpr (kEpilogue == Epilogue::kAdd || kEpilogue == Epilogue::kFloat) {
-    auto* out = reinterpret_cast<float*>(row);
+    auto* out = reinterpret_cast<float*>(at);
     if constexpr (kEpilogue == Epilogue::kAdd) {
       const int64_t n0 = std::min<int64_t>(to.columns, kWidth);
       const int64_t n1 = to.columns - n0;
@@ -174,81 +198,111 @@ TOME_SIMD inline void finish_row(F s0, F s1, const BlockOut& to, char* row) {
       s0 = activated<E>(s0, to.activation);
       s1 = activated<E>(s1, to.activation);
     }
-    store_columns<E>(reinterpret_cast<typename E::T*>(row), s0, s1, to.columns);
+    store_columns<E>(reinterpret_cast<typename E::T*>(at), s0, s1, to.columns);
   }
 }
 
-template <class E, Epilogue kEpilogue, int kRows>
+template <class P, Epilogue kEpilogue, int kRows>
 TOME_SIMD void product_block(const char* a, int64_t a_stride, const float* b, int64_t steps,
                              const BlockOut& to) {
-  F sum[kRows][2];
+  typename P::Sum sum[kRows][2];
   if constexpr (kEpilogue == Epilogue::kAdd) {  // there when the sums are
     for (int i = 0; i < kRows; ++i) {
       __builtin_prefetch(to.out + i * to.stride, 1);
       __builtin_prefetch(to.out + i * to.stride + 64, 1);
     }
   }
-  accumulate<E, kRows>(a, a_stride, b, steps, sum);
+  accumulate<P, kRows>(a, a_stride, b, steps, sum);
 #pragma GCC unroll 16
-  for (int i = 0; i < kRows; ++i) {
-    finish_row<E, kEpilogue>(sum[i][0], sum[i][1], to, to.out + i * to.stride);
-  }
+  for (int i = 0; i < kRows; ++i) finish_row<P, kEpilogue>(sum[i][0], sum[i][1], to, i);
 }
 
 using BlockFunction = void (*)(const char*, int64_t, const float*, int64_t, const BlockOut&);
 
 /// product_block for 1 to kBlockRows rows.
-template <class E, Epilogue kEpilogue, int... kRows>
+template <class P, Epilogue kEpilogue, int... kRows>
 constexpr std::array<BlockFunction, sizeof...(kRows)> block_functions(
     std::integer_sequence<int, kRows...>) {
-  return {&product_block<E, kEpilogue, kRows + 1>...};
+  return {&product_block<P, kEpilogue, kRows + 1>...};
 }
-template <class E, Epilogue kEpilogue>
+template <class P, Epilogue kEpilogue>
 constexpr auto kBlocks =
-    block_functions<E, kEpilogue>(std::make_integer_sequence<int, kBlockRows>());
+    block_functions<P, kEpilogue>(std::make_integer_sequence<int, kBlockRows>());
 
-template <class E>
+template <class P>
 const BlockFunction* blocks_of(Epilogue epilogue) {
   switch (epilogue) {
     case Epilogue::kStore:
-      return kBlocks<E, Epilogue::kStore>.data();
+      return kBlocks<P, Epilogue::kStore>.data();
     case Epilogue::kAct:
-      return kBlocks<E, Epilogue::kAct>.data();
+      return kBlocks<P, Epilogue::kAct>.data();
     case Epilogue::kAdd:
-      return kBlocks<E, Epilogue::kAdd>.data();
+      return kBlocks<P, Epilogue::kAdd>.data();
     case Epilogue::kFloat:
       break;
   }
-  return kBlocks<E, Epilogue::kFloat>.data();
+  return kBlocks<P, Epilogue::kFloat>.data();
 }
 
 constexpr float kNoBias[kPanel] = {};
 
+/// What is common to the blocks of a panel, of which `first` is of the inner dimension's beginning.
+inline BlockOut panel_out(const ProductArgs& args, int64_t panel, bool first) {
+  BlockOut to{first ? args.bias + panel * kPanel : kNoBias, nullptr, args.out_stride,
+              std::min<int64_t>(kPanel, args.columns - panel * kPanel), args.activation};
+  if (args.byte_rows != nullptr) {
+    to.column_scale = args.column_scale + panel * kPanel;
+    to.column_sum = first ? args.column_sum + panel * kPanel : kNoBias;
+  }
+  return to;
+}
+
+/// Bytes of a number of the result.
+template <class E>
+constexpr int64_t out_bytes(Epilogue epilogue) {
+  return epilogue == Epilogue::kStore || epilogue == Epilogue::kAct ? sizeof(typename E::T) : 4;
+}
+
+inline const ByteRow* byte_rows_from(const ProductArgs& args, int64_t row) {
+  return args.byte_rows == nullptr ? nullptr : args.byte_rows + row;
+}
+
 /// The products of one panel group: the inner dimension in parts where it is long and sums can be
 /// added up in memory, panels, then blocks of rows of nearly equal height.
-template <class E>
+template <class P>
 void product(const ProductArgs& args, int64_t first, int64_t last) {
-  const BlockFunction* blocks = blocks_of<E>(args.epilogue);
+  const BlockFunction* blocks = blocks_of<P>(args.epilogue);
   const bool parts = args.epilogue == Epilogue::kAdd;
   const int64_t count = parts ? (args.steps + kMostPartSteps - 1) / kMostPartSteps : 1;
   const int64_t row_blocks = (args.rows + kBlockRows - 1) / kBlockRows;
-  const int64_t out_bytes = args.epilogue == Epilogue::kStore || args.epilogue == Epilogue::kAct
-                                ? sizeof(typename E::T)
-                                : 4;
+  const int64_t column_bytes = kPanel * out_bytes<typename P::Element>(args.epilogue);
   for (int64_t part = 0; part < count; ++part) {
     const int64_t step0 = args.steps * part / count;
     const int64_t step1 = args.steps * (part + 1) / count;
     for (int64_t panel = first; panel < last; ++panel) {
       const auto* b =
           static_cast<const float*>(args.b) + (panel * args.steps + step0) * int64_t{kPanel};
-      BlockOut to{part == 0 ? args.bias + panel * kPanel : kNoBias, nullptr, args.out_stride,
-                  std::min<int64_t>(kPanel, args.columns - panel * kPanel), args.activation};
+      BlockOut to = panel_out(args, panel, part == 0);
       for (int64_t block = 0; block < row_blocks; ++block) {
         const int64_t row0 = args.rows * block / row_blocks;
         const int64_t row1 = args.rows * (block + 1) / row_blocks;
-        to.out = static_cast<char*>(args.out) + row0 * args.out_stride + panel * kPanel * out_bytes;
+        to.out = static_cast<char*>(args.out) + row0 * args.out_stride + panel * column_bytes;
+        to.byte_rows = byte_rows_from(args, row0);
         blocks[row1 - row0 - 1](static_cast<const char*>(args.a) + row0 * args.a_stride + step0 * 4,
                                 args.a_stride, b, step1 - step0, to);
+      }
+    }
+  }
+}
+
+/// The places of a packed weight in turn: f(column, k), column or k past the end where it pads.
+template <int kPerStep, class Function>
+void for_each_packed(int64_t columns, int64_t inner, Function&& f) {
+  const int64_t steps = (inner + kPerStep - 1) / kPerStep;
+  for (int64_t column0 = 0; column0 < columns; column0 += kPanel) {
+    for (int64_t step = 0; step < steps; ++step) {
+      for (int64_t column = column0; column < column0 + kPanel; ++column) {
+        for (int64_t k = step * kPerStep; k < (step + 1) * kPerStep; ++k) f(column, k);
       }
     }
   }
@@ -257,21 +311,12 @@ void product(const ProductArgs& args, int64_t first, int64_t last) {
 template <class E>
 void pack_weights(const float* weights, const float* row_scale, int64_t columns, int64_t inner,
                   void* packed) {
-  constexpr int kPer = E::kPerStep;
-  const int64_t steps = (inner + kPer - 1) / kPer;
   auto* to = static_cast<typename E::T*>(packed);
-  for (int64_t column0 = 0; column0 < columns; column0 += kPanel) {
-    for (int64_t step = 0; step < steps; ++step) {
-      for (int64_t c = 0; c < kPanel; ++c) {
-        for (int64_t k = step * kPer; k < (step + 1) * kPer; ++k, ++to) {
-          const int64_t column = column0 + c;
-          const bool real = column < columns && k < inner;
-          const float scale = real && row_scale != nullptr ? row_scale[column] : 1.0F;
-          *to = E::from_float(real ? weights[column * inner + k] * scale : 0.0F);
-        }
-      }
-    }
-  }
+  for_each_packed<E::kPerStep>(columns, inner, [&](int64_t column, int64_t k) {
+    const bool real = column < columns && k < inner;
+    const float scale = real && row_scale != nullptr ? row_scale[column] : 1.0F;
+    *to++ = E::from_float(real ? weights[column * inner + k] * scale : 0.0F);
+  });
 }
 
 }  // namespace

@@ -167,7 +167,7 @@ TOME_SIMD void find_partners(const PartnerArgs& args) {
     float* panel = b + j / kPanel * kPanel * args.head_dim + j % kPanel;
     for (int64_t d = 0; d < args.head_dim; ++d) panel[d * kPanel] = key[d];
   }
-  const BlockFunction* blocks = blocks_of<FloatElement>(Epilogue::kFloat);
+  const BlockFunction* blocks = blocks_of<OfElements<FloatElement>>(Epilogue::kFloat);
   for (int64_t row = 0; row < args.na; row += kBlockRows) {
     const int64_t count = std::min<int64_t>(kBlockRows, args.na - row);
     for (int64_t j = 0; j < padded; j += kPanel) {
@@ -194,15 +194,16 @@ TOME_SIMD void to_elements(const float* from, int64_t count, void* to) {
 }
 
 template <class E>
-CpuKernels kernels_of(const char* name) {
+CpuKernels kernels_of(const char* name, const ByteKernels* bytes) {
   CpuKernels kernels{};
   kernels.name = name;
+  kernels.bytes = bytes;
   kernels.bf16 = E::kPerStep == 2;
   kernels.element_bytes = sizeof(typename E::T);
   kernels.block_rows = kBlockRows;
   kernels.panel = kPanel;
   kernels.pack_weights = pack_weights<E>;
-  kernels.product = product<E>;
+  kernels.product = product<OfElements<E>>;
   kernels.pack_head = pack_head<E>;
   kernels.attend = attend<E>;
   kernels.normalise = normalise<E>;

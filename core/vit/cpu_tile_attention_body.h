@@ -170,7 +170,7 @@ class HeadByTiles {
   int64_t panels_;  ///< of keys
   /// Numbers in a row of shares, with a cache line to spare: see attend_block.
   int64_t stride_;
-  TileUnit unit_;
+  TileUnit<PairTiles> unit_;
   Exponentials<E> exponentials_;
   alignas(64) float sums_[2][kTileBlockRows * kPanel];
 };

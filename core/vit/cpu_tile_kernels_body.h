@@ -12,10 +12,10 @@ namespace {
 
 /// The vectors' set, but for products and attention.
 template <class E>
-CpuKernels tile_kernels_of(const char* name) {
-  CpuKernels kernels = kernels_of<E>(name);
+CpuKernels tile_kernels_of(const char* name, const ByteKernels* bytes) {
+  CpuKernels kernels = kernels_of<E>(name, bytes);
   kernels.block_rows = kTileBlockRows;
-  kernels.product = tile_product<E>;
+  kernels.product = tile_product<OfElements<E>, PairTiles>;
   kernels.pack_head = pack_head<E, true>;
   kernels.attend = tile_attend<E>;
   return kernels;

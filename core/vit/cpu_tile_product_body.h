@@ -23,7 +23,23 @@ constexpr int kTileBytes = 64;
 constexpr int kTileBlockRows = 2 * kTileRows;
 constexpr int64_t kPanelBytes = kPanel * 4;
 
+/// How tiles are multiplied: pairs of bfloat16, or fours of bytes.
+struct PairTiles {
+  template <int kSum, int kA, int kB>
+  static inline void dot() {
+    Tiles::dot<kSum, kA, kB>();
+  }
+};
+
+struct ByteTiles {
+  template <int kSum, int kA, int kB>
+  static inline void dot() {
+    Tiles::dot_bytes<kSum, kA, kB>();
+  }
+};
+
 /// The calling thread's tiles, while this lives.
+template <class Multiplied>
 class TileUnit {
  public:
   TileUnit() = default;
@@ -31,7 +47,8 @@ class TileUnit {
   TileUnit& operator=(const TileUnit&) = delete;
   ~TileUnit() { Tiles::release(); }
 
-  /// Up to kTileBlockRows rows `a` times a panel, to `sums`, float32 [rows, kPanel].
+  /// Up to kTileBlockRows rows `a` times a panel, to `sums` [rows, kPanel]: float32, or int32 of
+  /// bytes.
   /// @param strides  in bytes
   /// @param meanwhile  called once a tile of steps: work for the vector units
   template <class Meanwhile>
@@ -92,8 +109,8 @@ class TileUnit {
     for (int64_t tile = 0; tile < tiles; ++tile, b += kTileSteps * kPanelBytes) {
       add_pair<kA0, kB0, kB1>(a + tile * kTileBytes, a_stride, b);
       Tiles::load<kA1>(second + tile * kTileBytes, a_stride);
-      Tiles::dot<kSum10, kA1, kB0>();
-      Tiles::dot<kSum11, kA1, kB1>();
+      Multiplied::template dot<kSum10, kA1, kB0>();
+      Multiplied::template dot<kSum11, kA1, kB1>();
       meanwhile();
     }
     store_pair<kSum00, kSum01>(sums, stride);
@@ -121,9 +138,9 @@ class TileUnit {
   TOME_SIMD static inline void add_pair(const char* a, int64_t a_stride, const char* b) {
     Tiles::load<kA>(a, a_stride);
     Tiles::load<kFirst>(b, kPanelBytes);
-    Tiles::dot<kSum00, kA, kFirst>();
+    Multiplied::template dot<kSum00, kA, kFirst>();
     Tiles::load<kSecond>(b + kTileBytes, kPanelBytes);
-    Tiles::dot<kSum01, kA, kSecond>();
+    Multiplied::template dot<kSum01, kA, kSecond>();
   }
 
   template <int kFirst, int kSecond>
@@ -136,7 +153,7 @@ class TileUnit {
 };
 
 /// Sums that have left the tiles, on their way to where they go.
-template <class E, Epilogue kEpilogue>
+template <class P, Epilogue kEpilogue>
 class LeavingSums {
  public:
   TOME_SIMD inline void begin(const float* sums, int64_t rows, int64_t tiles, const BlockOut& to) {
@@ -157,8 +174,7 @@ class LeavingSums {
   TOME_SIMD inline void until(int64_t end) {
     for (; row_ < end; ++row_) {
       const float* sums = sums_ + row_ * kPanel;
-      finish_row<E, kEpilogue>(Simd::load(sums), Simd::load(sums + kWidth), to_,
-                               to_.out + row_ * to_.stride);
+      finish_row<P, kEpilogue>(P::load(sums), P::load(sums + kWidth), to_, row_);
     }
   }
 
@@ -192,16 +208,15 @@ class ComingPanel {
 };
 
 /// As `product` in cpu_product_body.h.
-template <class E, Epilogue kEpilogue>
+template <class P, class Multiplied, Epilogue kEpilogue>
 TOME_SIMD void tile_product_as(const ProductArgs& args, int64_t first, int64_t last) {
   constexpr bool kParts = kEpilogue == Epilogue::kAdd;
-  constexpr int64_t kOutBytes =
-      kEpilogue == Epilogue::kStore || kEpilogue == Epilogue::kAct ? sizeof(typename E::T) : 4;
+  constexpr int64_t kColumnBytes = kPanel * out_bytes<typename P::Element>(kEpilogue);
   const int64_t parts = kParts ? (args.steps + kMostPartSteps - 1) / kMostPartSteps : 1;
   alignas(64) float sums[2][kTileBlockRows * kPanel];
   int turn = 0;
-  TileUnit unit;
-  LeavingSums<E, kEpilogue> leaving;
+  TileUnit<Multiplied> unit;
+  LeavingSums<P, kEpilogue> leaving;
   ComingPanel coming;
   const int64_t panels = (args.columns + kPanel - 1) / kPanel;
   const int64_t blocks = (args.rows + kTileBlockRows - 1) / kTileBlockRows;
@@ -211,8 +226,7 @@ TOME_SIMD void tile_product_as(const ProductArgs& args, int64_t first, int64_t l
         part + 1 < parts ? args.steps * (part + 1) / parts / kTileSteps * kTileSteps : args.steps;
     for (int64_t panel = first; panel < last; ++panel) {
       const char* b = static_cast<const char*>(args.b) + (panel * args.steps + step0) * kPanelBytes;
-      BlockOut to{part == 0 ? args.bias + panel * kPanel : kNoBias, nullptr, args.out_stride,
-                  std::min<int64_t>(kPanel, args.columns - panel * kPanel), args.activation};
+      BlockOut to = panel_out(args, panel, part == 0);
       const bool more = panel + 1 < panels && !args.resident;
       coming.begin(more ? b + args.steps * kPanelBytes : nullptr, (step1 - step0) / kTileSteps,
                    blocks);
@@ -225,7 +239,8 @@ TOME_SIMD void tile_product_as(const ProductArgs& args, int64_t first, int64_t l
                    leaving.some();
                  });
         leaving.rest();
-        to.out = static_cast<char*>(args.out) + row * args.out_stride + panel * kPanel * kOutBytes;
+        to.out = static_cast<char*>(args.out) + row * args.out_stride + panel * kColumnBytes;
+        to.byte_rows = byte_rows_from(args, row);
         leaving.begin(sums[turn], rows, (step1 - step0) / kTileSteps, to);
         turn ^= 1;
       }
@@ -234,17 +249,17 @@ TOME_SIMD void tile_product_as(const ProductArgs& args, int64_t first, int64_t l
   leaving.rest();
 }
 
-template <class E>
+template <class P, class Multiplied>
 void tile_product(const ProductArgs& args, int64_t first, int64_t last) {
   switch (args.epilogue) {
     case Epilogue::kStore:
-      return tile_product_as<E, Epilogue::kStore>(args, first, last);
+      return tile_product_as<P, Multiplied, Epilogue::kStore>(args, first, last);
     case Epilogue::kAct:
-      return tile_product_as<E, Epilogue::kAct>(args, first, last);
+      return tile_product_as<P, Multiplied, Epilogue::kAct>(args, first, last);
     case Epilogue::kAdd:
-      return tile_product_as<E, Epilogue::kAdd>(args, first, last);
+      return tile_product_as<P, Multiplied, Epilogue::kAdd>(args, first, last);
     case Epilogue::kFloat:
-      return tile_product_as<E, Epilogue::kFloat>(args, first, last);
+      return tile_product_as<P, Multiplied, Epilogue::kFloat>(args, first, last);
   }
 }
 

@@ -42,6 +42,11 @@ struct Tiles {
   static inline void dot() {
     asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(kSum), "i"(kA), "i"(kB));
   }
+  /// sum[i][j] += a[i][4k + l] b[k][4j + l], over k and l, of a's unsigned and b's signed bytes
+  template <int kSum, int kA, int kB>
+  static inline void dot_bytes() {
+    asm volatile("tdpbusd %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(kSum), "i"(kA), "i"(kB));
+  }
 };
 
 }  // namespace

@@ -14,19 +14,30 @@ std::vector<float> floats(const at::Tensor& tensor) {
   return {data, data + values.numel()};
 }
 
-CpuLinear pack(const LinearWeights& weights, const at::Tensor& scale, const CpuKernels& kernels) {
+CpuLinear pack(const LinearWeights& weights, const at::Tensor& scale, const CpuKernels& kernels,
+               bool bytes = false) {
   CpuLinear linear;
   if (!weights.weight.defined()) return linear;
   linear.columns = weights.weight.size(0);
   linear.inner = weights.weight.size(1);
-  linear.steps = kernels.steps(linear.inner);
-  linear.packed = CpuBuffer(kernels.packed_bytes(linear.columns, linear.inner));
+  linear.steps = bytes ? CpuKernels::byte_steps(linear.inner) : kernels.steps(linear.inner);
+  const auto padded = static_cast<size_t>(kernels.padded(linear.columns));
+  linear.packed = CpuBuffer(kernels.padded(linear.columns) * linear.steps * 4);
   const at::Tensor rows = weights.weight.detach().to(at::kFloat).contiguous();
   const std::vector<float> scales = floats(scale);
-  kernels.pack_weights(rows.const_data_ptr<float>(), scales.empty() ? nullptr : scales.data(),
-                       linear.columns, linear.inner, linear.packed.at<void>());
+  const float* row_scale = scales.empty() ? nullptr : scales.data();
+  if (bytes) {
+    linear.column_scale.resize(padded);
+    linear.column_sum.resize(padded);
+    kernels.bytes->pack_weights(rows.const_data_ptr<float>(), row_scale, linear.columns,
+                                linear.inner, linear.packed.at<void>(), linear.column_scale.data(),
+                                linear.column_sum.data());
+  } else {
+    kernels.pack_weights(rows.const_data_ptr<float>(), row_scale, linear.columns, linear.inner,
+                         linear.packed.at<void>());
+  }
   linear.bias = floats(weights.bias);
-  linear.bias.resize(static_cast<size_t>(kernels.padded(linear.columns)), 0.0F);
+  linear.bias.resize(padded, 0.0F);
   for (size_t i = 0; i < scales.size(); ++i) linear.bias[i] *= scales[i];
   return linear;
 }
@@ -54,7 +65,7 @@ std::vector<float> start_of(const ViTConfig& config, const ViTWeights& weights) 
 }  // namespace
 
 CpuWeights::CpuWeights(const ViTConfig& config, const ViTWeights& weights,
-                       const CpuKernels& kernels)
+                       const CpuKernels& kernels, bool bytes)
     : patch_embed(pack({weights.patch_embed.weight, {}}, {}, kernels)),
       start(start_of(config, weights)),
       pre_norm(norm_of(weights.pre_norm, config.dim)),
@@ -63,9 +74,10 @@ CpuWeights::CpuWeights(const ViTConfig& config, const ViTWeights& weights,
       head(pack(weights.head, {}, kernels)),
       head_dist(pack(weights.head_dist, {}, kernels)) {
   for (const BlockWeights& block : weights.blocks) {
-    blocks.push_back({norm_of(block.norm1, config.dim), norm_of(block.norm2, config.dim),
-                      pack(block.qkv, {}, kernels), pack(block.proj, block.scale1, kernels),
-                      pack(block.fc1, {}, kernels), pack(block.fc2, block.scale2, kernels)});
+    blocks.push_back(
+        {norm_of(block.norm1, config.dim), norm_of(block.norm2, config.dim),
+         pack(block.qkv, {}, kernels, bytes), pack(block.proj, block.scale1, kernels, bytes),
+         pack(block.fc1, {}, kernels, bytes), pack(block.fc2, block.scale2, kernels, bytes)});
   }
 }
 

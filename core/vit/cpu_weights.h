@@ -16,6 +16,10 @@ struct CpuLinear {
   CpuBuffer packed;
   std::vector<float> bias;  ///< zeros where the layer has none, padded to panels
   int64_t columns = 0, inner = 0, steps = 0;
+  /// As in ProductArgs, of a layer in 8 bits.
+  std::vector<float> column_scale, column_sum;
+
+  bool in_bytes() const { return !column_scale.empty(); }
 };
 
 struct CpuNorm {
@@ -36,7 +40,9 @@ struct CpuWeights {
   std::vector<CpuBlock> blocks;
   CpuLinear head, head_dist;
 
-  CpuWeights(const ViTConfig& config, const ViTWeights& weights, const CpuKernels& kernels);
+  /// @param bytes  the blocks' products in 8 bits; the kernels have them
+  CpuWeights(const ViTConfig& config, const ViTWeights& weights, const CpuKernels& kernels,
+             bool bytes);
 };
 
 }  // namespace tome

@@ -14,7 +14,7 @@ int64_t spread(int64_t bytes) { return (bytes + kLine - 1) / kLine * kLine + kLi
 }  // namespace
 
 CpuWorkspace::CpuWorkspace(const CpuExtent& wanted, const ViTConfig& config,
-                           const CpuKernels& kernels)
+                           const CpuKernels& kernels, bool in_bytes)
     : extent(wanted),
       x_stride(spread(config.dim * 4)),
       narrow_stride(spread(kernels.steps(config.dim) * 4)) {
@@ -28,6 +28,11 @@ CpuWorkspace::CpuWorkspace(const CpuExtent& wanted, const ViTConfig& config,
   x_out = CpuBuffer(rows * x_stride);
   narrow = CpuBuffer(rows * narrow_stride);
   wide = CpuBuffer(rows * wide_stride);
+  if (in_bytes) {
+    byte_stride = spread(std::max(config.dim, config.mlp_hidden));
+    bytes = CpuBuffer(rows * byte_stride);
+    byte_rows.resize(static_cast<size_t>(rows));
+  }
 
   const int64_t heads = std::min(batch * config.heads, most_packed_heads(extent.threads));
   packed_stride = spread(kernels.packed_head_bytes(tokens, head_dim));

@@ -207,11 +207,25 @@ struct VisionTransformer::Impl {
     const at::Tensor& weight = weights.head.weight;
     if (weight.device().is_cpu() && weight.scalar_type() != at::kDouble) {
       const bool bf16 = weight.scalar_type() == at::kBFloat16;
-      cpu = CpuForward::make(config, unrounded ? *unrounded : weights, bf16);
+      cpu = CpuForward::make(config, unrounded ? *unrounded : weights,
+                             bf16 ? ProductType::kBf16 : ProductType::kFloat);
     }
     unrounded.reset();
     cpu_tried = true;
     return cpu.get();
+  }
+
+  /// The only form of a model in 8 bits: LibTorch's operators have none.
+  /// @throws Error kSettings where there are no products in 8 bits
+  void make_bytes(const ViTConfig& config, const ViTWeights& from) {
+    cpu = CpuForward::make(config, from, ProductType::kInt8);
+    if (cpu == nullptr) {
+      throw Error(ErrorKind::kSettings,
+                  best_cpu_kernels(ProductType::kInt8) == nullptr
+                      ? "precision int8 needs a processor with AVX-VNNI, AVX-512 VNNI or AMX"
+                      : "precision int8 is not available for a model of these sizes");
+    }
+    cpu_tried = true;
   }
 
   /// Packs once, at the first forward without gradients.
@@ -239,7 +253,14 @@ VisionTransformer::VisionTransformer(ViTConfig config, ViTWeights weights, at::D
     throw Error(ErrorKind::kSettings,
                 "precision fp16 is not available on the CPU; use fp32 or bf16");
   }
+  if (!device.is_cpu() && precision == at::kChar) {
+    throw Error(ErrorKind::kSettings, "precision int8 is for the CPU; use bf16, fp16 or fp32");
+  }
   if (device.is_cpu()) keep_host_memory();
+  if (precision == at::kChar) {
+    impl_->make_bytes(config_, weights);
+    return;
+  }
   if (device.is_cpu() && precision == at::kBFloat16) impl_->unrounded = weights;
   for_each_tensor(weights, [&](at::Tensor& tensor) {
     if (tensor.defined()) tensor = tensor.to(device, precision).contiguous();
@@ -263,7 +284,14 @@ ForwardOutput VisionTransformer::forward(const at::Tensor& patches,
                                          const ForwardOptions& options) const {
   check_patches(patches, config_);
   check_r(options, config_);
-  if (kernels_apply(patches, options) && patches.size(0) > 0) {
+  const bool on_kernels = kernels_apply(patches, options) && patches.size(0) > 0;
+  if (precision_ == at::kChar) {
+    if (on_kernels) return forward_on_kernels(*impl_->cpu, config_, patches, options);
+    throw Error(ErrorKind::kSettings,
+                "precision int8 knows the usual way to merge alone, no traces, no gradients and no "
+                "empty batches");
+  }
+  if (on_kernels) {
     if (const CpuForward* cpu = impl_->cpu_forward(config_)) {
       return forward_on_kernels(*cpu, config_, patches, options);
     }

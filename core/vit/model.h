@@ -31,6 +31,8 @@ struct ForwardOutput {
 class VisionTransformer {
  public:
   /// @param weights  as load_checkpoint gives them; converted and packed here
+  /// @param precision  float32, bfloat16, float16 (GPUs), or int8 (CPUs, by at::kChar: see Note
+  ///   [Products in 8 bits]; weights() is empty then)
   /// @throws Error kSettings for a precision the device has not, kOutOfMemory
   VisionTransformer(ViTConfig config, ViTWeights weights, at::Device device = at::kCPU,
                     at::ScalarType precision = at::kFloat);
@@ -75,7 +77,9 @@ class VisionTransformer {
 /// match_static_runs compares.
 at::Tensor tubelets_of(const at::Tensor& patches, int64_t tubelet);
 
-/// Pixels [B, 3, T, H, W] to patch rows [B, T, n, 3 * p * p].
+/// Pixels [B, C, T, H, W] to patch rows [B, T, n, C * p * p] of the same dtype: patches row by row,
+/// and in each its channels in turn, row by row. What is left to the right of whole patches, and
+/// below them, is cut off.
 at::Tensor patchify(const at::Tensor& pixels, int64_t patch);
 
 }  // namespace tome

@@ -42,6 +42,15 @@ def tome_ok(*arguments, **options):
     return out
 
 
+def needs_eight_bits():
+    """Skips the test where the processor multiplies no bytes."""
+    status, _, err = tome("bench", "--arch", "vit_tiny_patch16_224", "--repeats", "1", "--precision", "int8",
+                          "--device", "cpu", "--r", "0")
+    if status != 0:
+        assert "needs a processor with AVX-VNNI, AVX-512 VNNI or AMX" in err, err
+        raise Skip("this processor has no products in 8 bits")
+
+
 def assert_one_error_line(result, *words):
     """Exit status 2, nothing on stdout, one line on stderr that has all of `words`."""
     status, out, err = result

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import tap
-from program import DATA, VIT_TINY, assert_one_error_line, needs, tome, tome_ok
+from program import DATA, VIT_TINY, assert_one_error_line, needs, needs_eight_bits, tome, tome_ok
 
 IMAGES = DATA / "images" / "imagenet-sample"
 DALI = DATA / "images" / "dali-extra"
@@ -47,6 +47,26 @@ def test_accuracy_is_the_readmes():
             # Another processor rounds otherwise, and three pictures may then change sides.
             assert row["images"] == 500 and abs(row["top1"] - top1) <= 0.6, (name, row, top1)
             assert abs(row["agreement"] - agreement) <= 1, (name, row, agreement)
+
+
+def test_eight_bits_keep_the_accuracy():
+    needs_eight_bits()
+    for name, expected in ACCURACY.items():
+        model = DATA / "models" / name
+        needs(model, IMAGES)
+        rows = json.loads(tome_ok("eval", "--model", model, "--data", IMAGES, "--r", "0,13", "--precision", "int8",
+                                  "--device", "cpu", "--json", timeout=1000))
+        assert [row["precision"] for row in rows] == ["int8", "int8"]
+        for row in rows:
+            # Of the pictures, some four in a hundred change their tag, to and fro.
+            assert abs(row["top1"] - expected[row["r"]][0]) <= 1.4, (name, row)
+
+
+def test_eight_bits_know_the_usual_merging_alone():
+    needs_eight_bits()
+    needs(VIT_TINY, DALI)
+    arguments = ["--model", VIT_TINY, "--data", DALI, "--precision", "int8", "--device", "cpu", "--metric", "values"]
+    assert_one_error_line(tome("eval", *arguments), "int8")
 
 
 def test_eval_json_and_plot():

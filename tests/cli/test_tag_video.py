@@ -13,7 +13,7 @@ from itertools import groupby
 from pathlib import Path
 
 import tap
-from program import DATA, ROOT, VIT_TINY, assert_one_error_line, needs, run, tome_ok
+from program import DATA, ROOT, VIT_TINY, assert_one_error_line, needs, needs_eight_bits, run, tome_ok
 from running import PATIENCE, Running, ends_quietly_without_its_reader, needs_build
 from turned import SEEN, turned_film
 
@@ -58,6 +58,11 @@ def test_skiing():
 def test_skiing_merged():
     lines = check_leading("skiing.mp4", "ski", "--r", "13")
     assert {line["tokens_out"] for line in lines} == {41}
+
+
+def test_skiing_in_eight_bits():
+    needs_eight_bits()
+    check_leading("skiing.mp4", "ski", "--r", "13", "--precision", "int8", "--device", "cpu")
 
 
 def test_bottles():

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint/replace_file.h"
 #include "tome_error.h"
 
 namespace tome::train {
@@ -30,10 +31,6 @@ std::vector<std::string> lines_up_to(const std::filesystem::path& path, int64_t 
   return kept;
 }
 
-[[noreturn]] void fail(const std::filesystem::path& path) {
-  throw Error(ErrorKind::kFailed, "'" + path.string() + "' cannot be written");
-}
-
 }  // namespace
 
 TrainLog::TrainLog(const std::filesystem::path& path, int64_t steps, int64_t first, bool progress)
@@ -43,18 +40,16 @@ TrainLog::TrainLog(const std::filesystem::path& path, int64_t steps, int64_t fir
       bar_(progress && isatty(STDERR_FILENO) != 0),
       start_(std::chrono::steady_clock::now()),
       last_line_(start_) {
-  // Beside the log and in its place at once: a run that is stopped now has all its lines.
-  std::filesystem::path part = path;
-  part += ".part";
-  {
-    std::ofstream out(part, std::ios::trunc);
-    for (const std::string& line : lines_up_to(path, first)) out << line << '\n';
-    if (!out.flush()) fail(part);
-  }
-  std::error_code error;
-  std::filesystem::rename(part, path, error);
+  // In its place at once: a run that is stopped now has all its lines.
+  const std::vector<std::string> kept = lines_up_to(path, first);
+  replace_file(path, [&](const ByteSink& sink) {
+    for (const std::string& line : kept) {
+      sink(line.data(), line.size());
+      sink("\n", 1);
+    }
+  });
   file_.open(path, std::ios::app);
-  if (error || !file_) fail(path);
+  if (!file_) throw Error(ErrorKind::kFailed, "'" + path.string() + "' cannot be written");
 }
 
 TrainLog::~TrainLog() {

@@ -10,6 +10,8 @@
 #include "engine/device.h"
 #include "engine/postprocess.h"
 #include "media/preprocess.h"
+#include "tome_error.h"
+#include "vit/cpu_kernels.h"
 #include "vit/model.h"
 
 namespace tome::testing {
@@ -268,6 +270,32 @@ TEST_F(CApi, Bfloat16OnTheCpu) {
       }
     }
   }
+}
+
+TEST_F(CApi, EightBitsOnTheCpu) {
+  if (best_cpu_kernels(ProductType::kInt8) == nullptr) {
+    GTEST_SKIP() << "this processor has no products in 8 bits";
+  }
+  TomeModelConfig config = model_config(tiny());
+  config.precision = "int8";
+  const ModelPtr model = open(config);
+  ASSERT_NE(model, nullptr) << error.message;
+  TomeModelInfo info{};
+  api().model_info(model.get(), &info);
+  EXPECT_STREQ(info.precision, "int8");
+  const StreamPtr to = stream(model, stream_config());
+  Picture picture(32, 32);
+  const TicketPtr ticket = submit(to, picture.frame());
+  const auto results = wait(ticket);
+  ASSERT_GT(results.at(0).n_scores, 0U);
+  for (uint32_t i = 0; i < results[0].n_scores; ++i) {
+    for (const LabelScore& exact : expected_scores({&picture}, 0)) {
+      if (exact.id == results[0].scores[i].id) {
+        EXPECT_NEAR(results[0].scores[i].score, exact.score, 0.05);
+      }
+    }
+  }
+  EXPECT_THROW(parse_precision("int8", at::Device("cuda:0")), Error) << "of the CPU alone";
 }
 
 TEST_F(CApi, AutoPrecisionSaysWhatItChose) {

@@ -178,7 +178,8 @@ TEST_P(CpuKernelSets, AsManyPrefixTokensAsAPassHasPlaceFor) {
   config.registers += 1;
   const ViTWeights weights = random_weights(config);
   EXPECT_THROW(CpuForward(config, weights, *kernels_), Error);
-  EXPECT_EQ(CpuForward::make(config, weights, kernels_->bf16), nullptr);
+  const ProductType type = kernels_->bf16 ? ProductType::kBf16 : ProductType::kFloat;
+  EXPECT_EQ(CpuForward::make(config, weights, type), nullptr);
 }
 
 TEST_P(CpuKernelSets, RefuseWhatIsNoWholeSteps) {
@@ -233,15 +234,16 @@ INSTANTIATE_TEST_SUITE_P(Cpu, CpuKernelSets, ::testing::ValuesIn(testing::kCpuSe
 TEST(CpuKernelChoice, LeavesOutWhatTheEnvironmentDoesNotWant) {
   const auto limit = [](const char* name) { setenv("TOME_MAX_CPU_ISA", name, 1); };
   limit("avx2");
-  EXPECT_EQ(best_cpu_kernels(false), cpu_kernels(CpuSet::kAvx2));
-  EXPECT_EQ(best_cpu_kernels(true), nullptr);
+  EXPECT_EQ(best_cpu_kernels(ProductType::kFloat), cpu_kernels(CpuSet::kAvx2));
+  EXPECT_EQ(best_cpu_kernels(ProductType::kBf16), nullptr);
   limit("avx512-bf16");
-  EXPECT_EQ(best_cpu_kernels(true), cpu_kernels(CpuSet::kAvx512Bf16));
+  EXPECT_EQ(best_cpu_kernels(ProductType::kBf16), cpu_kernels(CpuSet::kAvx512Bf16));
   limit("sse2");
-  EXPECT_THROW(best_cpu_kernels(true), Error);
+  EXPECT_THROW(best_cpu_kernels(ProductType::kBf16), Error);
   unsetenv("TOME_MAX_CPU_ISA");
   const CpuKernels* tiles = cpu_kernels(CpuSet::kAmxBf16);
-  EXPECT_EQ(best_cpu_kernels(true), tiles != nullptr ? tiles : cpu_kernels(CpuSet::kAvx512Bf16));
+  EXPECT_EQ(best_cpu_kernels(ProductType::kBf16),
+            tiles != nullptr ? tiles : cpu_kernels(CpuSet::kAvx512Bf16));
 }
 
 TEST(CpuForward, StaticPatchesMergeAlike) {
@@ -282,7 +284,7 @@ TEST(CpuForward, Bf16RoundsOnlyWhatIsMultiplied) {
   const c10::InferenceMode inference;
   const ViTConfig config = parity_config();
   const ViTWeights weights = random_weights(config);
-  const auto cpu = CpuForward::make(config, weights, true);
+  const auto cpu = CpuForward::make(config, weights, ProductType::kBf16);
   if (!cpu) GTEST_SKIP() << "this processor has no bf16 products";
   const VisionTransformer model(config, weights, at::kCPU, at::kBFloat16);
   const at::Tensor patches = random_patches(config, 2);

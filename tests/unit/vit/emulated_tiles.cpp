@@ -1,7 +1,7 @@
 // The kernels of AMX, as shipped, on tiles in memory that follow the manual (Intel 64 manual,
-// volume 2: LDTILECFG, TILELOADD, TILESTORED, TDPBF16PS): shapes are those that were configured,
-// rows and bytes beyond them are zeros, and shapes that do not go together end the program, as they
-// do in a processor.
+// volume 2: LDTILECFG, TILELOADD, TILESTORED, TDPBF16PS, TDPBUSD): shapes are those that were
+// configured, rows and bytes beyond them are zeros, and shapes that do not go together end the
+// program, as they do in a processor.
 #include <array>
 #include <cstdlib>
 #include <cstring>
@@ -10,7 +10,7 @@
 
 #if defined(__x86_64__)
 
-#include "vit/cpu_avx512_bf16.h"
+#include "vit/cpu_avx512_bf16_vnni.h"
 
 namespace tome {
 namespace {
@@ -58,6 +58,20 @@ struct Tiles {
   }
   template <int kSum, int kA, int kB>
   static void dot() {
+    add_products<float, kSum, kA, kB, 2>(
+        [](int row, int i, int k, int j) { return widened<kA>(row, i) * widened<kB>(k, j); });
+  }
+  template <int kSum, int kA, int kB>
+  static void dot_bytes() {
+    add_products<int32_t, kSum, kA, kB, 4>([](int row, int i, int k, int j) {
+      return int32_t{at<uint8_t, kA>(row, i)} * int32_t{at<int8_t, kB>(k, j)};
+    });
+  }
+
+ private:
+  /// Sums of `product` over the numbers of a's row and b's column, of which kPer are in a step.
+  template <typename Sum, int kSum, int kA, int kB, int kPer, class Product>
+  static void add_products(Product&& product) {
     static_assert(kSum != kA && kSum != kB && kA != kB);
     const Shapes& shapes = state().shapes;
     check_used<kSum>();
@@ -65,18 +79,15 @@ struct Tiles {
           shapes.row_bytes[kA] == 4 * shapes.rows[kB]);
     for (int row = 0; row < rows<kSum>(); ++row) {
       for (int column = 0; column < shapes.row_bytes[kSum] / 4; ++column) {
-        float sum = at<float, kSum>(row, column);
+        Sum sum = at<Sum, kSum>(row, column);
         for (int k = 0; k < rows<kB>(); ++k) {
-          for (int half = 0; half < 2; ++half) {
-            sum += widened<kA>(row, 2 * k + half) * widened<kB>(k, 2 * column + half);
-          }
+          for (int i = 0; i < kPer; ++i) sum += product(row, kPer * k + i, k, kPer * column + i);
         }
         std::memcpy(state().tiles[kSum][row].data() + 4 * column, &sum, 4);
       }
     }
   }
 
- private:
   using Tile = std::array<std::array<char, kMostBytes>, kMostRows>;
   struct State {
     Shapes shapes;
@@ -116,13 +127,20 @@ struct Tiles {
 }  // namespace
 }  // namespace tome
 
+// Before what is written with it.
+// clang-format off
+#include "vit/cpu_tile_bytes_body.h"
 #include "vit/cpu_tile_kernels_body.h"
+// clang-format on
 
 namespace tome::testing {
 
 const CpuKernels* emulated_tile_kernels() {
-  static const CpuKernels kernels = tile_kernels_of<Bf16Element>("emulated tiles");
-  return cpu_kernels(CpuSet::kAvx512Bf16) == nullptr ? nullptr : &kernels;
+  const CpuKernels* vectors = cpu_kernels(CpuSet::kAvx512Bf16);
+  if (vectors == nullptr || vectors->bytes == nullptr) return nullptr;
+  static const ByteKernels bytes = tile_byte_kernels_of<Bf16Element>();
+  static const CpuKernels kernels = tile_kernels_of<Bf16Element>("emulated tiles", &bytes);
+  return &kernels;
 }
 
 bool holds_emulated_tiles() { return Tiles::configured(); }

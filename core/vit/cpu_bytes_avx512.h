@@ -1,0 +1,27 @@
+// Bytes of products in 8 bits, with AVX-512's VNNI. Included after cpu_simd_avx512.h.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace tome {
+namespace {
+
+struct Bytes {
+  using I = __m512i;
+  TOME_SIMD static inline I zero() { return _mm512_setzero_si512(); }
+  TOME_SIMD static inline I load(const float* at) { return _mm512_loadu_si512(at); }
+  TOME_SIMD static inline Simd::F to_float(I v) { return _mm512_cvtepi32_ps(v); }
+  /// Sums of four products of a's unsigned and b's signed bytes, exact.
+  TOME_SIMD static inline I dot(Simd::F a, Simd::F b, I sum) {
+    return _mm512_dpbusd_epi32(sum, _mm512_castps_si512(a), _mm512_castps_si512(b));
+  }
+  /// Numbers from 0 to 255, rounded to nearest, ties to even.
+  TOME_SIMD static inline void store(uint8_t* at, Simd::F v) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(at), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v)));
+  }
+};
+
+}  // namespace
+}  // namespace tome
