@@ -5,9 +5,10 @@ import importlib
 import json
 import os
 import re
+import signal
+import statistics
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,100 +18,71 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "cpu")]
 
-from measure import Peer, PeerFailed, row_of  # noqa: E402
-from table import add_ratios, peak_of, table  # noqa: E402
+from device_tests import fail, one_line, run_device_tests  # noqa: E402
+from measure import UNRECORDED, Peer, PeerFailed, row_of  # noqa: E402
+from record import Record  # noqa: E402
+from table import add_ratios, peak_of  # noqa: E402
 
 SCHEDULES = {"vit_small_patch16_224": ["0", "8", "13", "16"], "vit_base_patch16_224": ["0", "8", "13", "16"],
              "vit_large_patch16_224": ["0", "8"], "vit_large_patch16_384": ["0", "23"],
              "video_vit_large": ["0", "65"]}
 
 
-def fail(text):
-    print(f"gpu.sh: {text}", file=sys.stderr)
-    sys.exit(2)
+def peer_modules():
+    """torch and timm, of which a wrong PYTHON has none, or none for GPUs."""
+    modules = []
+    for name in ("torch", "timm"):
+        try:
+            modules.append(importlib.import_module(name))
+        except (ImportError, OSError) as error:  # OSError: a library of torch's that does not load
+            fail(f"{sys.executable} has no {name} ({one_line(str(error))}): PYTHON=... names one with torch and timm")
+    torch = modules[0]
+    if torch.version.cuda is None:
+        fail(f"torch {torch.__version__} of {sys.executable} is built without CUDA: PYTHON=... names another")
+    return modules
 
 
-def one_line(text):
-    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
-    return lines[-1] if lines else "no message"
-
-
-def skip_reason(output, name):
-    """GoogleTest's report does not say why a test was skipped; its output does."""
-    found = re.search(rf"RUN +\] {re.escape(name)}\n.*?: Skipped\n(.*?)\n", output, re.DOTALL)
-    return found[1].strip() if found else "no reason given"
-
-
-def check_results(report, output):
-    """What the device tests' report and output say, as one line. Refuses unless parity and a model ran."""
-    tests = {f"{suite['name']}.{test['name']}": test
-             for suite in report["testsuites"] for test in suite["testsuite"]}
-    failed = [name for name, test in tests.items() if test.get("failures")]
-    if failed:
-        fail(f"{len(failed)} device tests failed, first {failed[0]}: no measurement of wrong results")
-    skipped = [name for name, test in tests.items() if test["result"] != "COMPLETED"]
-    if len(skipped) == len(tests):
-        fail(f"no usable GPU: {skip_reason(output, skipped[0]) if skipped else 'the report is empty'}")
-    # The first is LibTorch's operators on the device; of our kernels, only the second says anything.
-    for suite, what in [("ParityOnDevice.", "parity with the reference"),
-                        ("KernelParityOnDevice.", "our kernels' parity with the reference"),
-                        ("ModelOnDevice.", "a real model")]:
-        if not any(name.startswith(suite) and name not in skipped for name in tests):
-            why = next((skip_reason(output, name) for name in skipped if name.startswith(suite)), "no such test")
-            fail(f"{what} was not checked ({why}): no result without it")
-    return f"{len(tests) - len(skipped)} device tests passed, parity and a model among them, {len(skipped)} skipped"
-
-
-def run_device_tests(arguments):
-    environment = os.environ | {"TOME_SHARED_DATA": str(arguments.data)}
-    if arguments.model:
-        environment["TOME_GPU_MODEL"] = str(arguments.model)
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report.json"
-        done = subprocess.run([arguments.device_test, "--gtest_filter=*Device.*", f"--gtest_output=json:{report}"],
-                              env=environment, capture_output=True, text=True)
-        if not report.exists():
-            fail(f"the device tests ended without a report: {one_line(done.stderr or done.stdout)}")
-        return check_results(json.loads(report.read_text()), done.stdout)
-
-
-def import_or_fail(name):
+def driver_version():
     try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        fail(f"{sys.executable} has no {name} ({one_line(str(error))}): PYTHON=... names one with torch and timm")
+        query = subprocess.run(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"],
+                               capture_output=True, text=True)
+    except OSError:
+        return "unknown"
+    lines = query.stdout.splitlines()
+    return lines[0].strip() if query.returncode == 0 and lines else "unknown"
 
 
-def device_facts(arguments, tests):
-    torch, timm = import_or_fail("torch"), import_or_fail("timm")
+def device_facts(arguments, torch, timm, tests):
     if not torch.cuda.is_available():
-        fail("torch finds no CUDA device: a torch built for CUDA is needed")
+        fail(f"torch {torch.__version__} finds no CUDA device, where the device tests found one")
     device = torch.cuda.get_device_name(0)
-    query = subprocess.run(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"],
-                           capture_output=True, text=True)
-    driver = query.stdout.splitlines()[0].strip() if query.returncode == 0 else "unknown"
-    return {"device": device, "torch": torch.__version__, "timm": timm.__version__, "driver": driver,
+    return {"device": device, "torch": torch.__version__, "timm": timm.__version__, "driver": driver_version(),
             "precision": arguments.precision, "peak_tflops": arguments.peak_tflops or peak_of(device), "tests": tests,
             "rounds": arguments.rounds, "repeats": arguments.repeats}
 
 
-def run_ours(tome, cell, repeats, runs):
+def say(cell, what):
+    """What a run that is cut short has to show."""
+    print(f"gpu.sh: {cell['model']}:{cell['batch']} {what}", file=sys.stderr, flush=True)
+
+
+def run_ours(tome, cell, repeats):
+    """Rows of `tome bench`, one for each schedule."""
     command = [tome, "bench", "--arch", cell["model"], "--r", ",".join(SCHEDULES[cell["model"]]), "--batch",
                str(cell["batch"]), "--precision", cell["precision"], "--repeats", str(repeats), "--warmup", "3",
                "--device", "cuda", "--profile", "--json"]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         raise PeerFailed(one_line(done.stderr))
-    for row in json.loads(done.stdout):
-        runs.setdefault(row["r"], []).append(row)
+    return json.loads(done.stdout)
 
 
-def our_rows(cell, runs):
+def our_rows(cell, rounds):
     rows = []
-    for spec, found in runs.items():
+    for found in zip(*rounds):
         wanted = ("gflops", "flops_saved", "tokens_last", "kernels", "operations")
         extra = {key: found[-1][key] for key in wanted if key in found[-1]}
-        row = row_of(cell, "gst-tome", spec, [run["ms_median"] for run in found], extra)
+        row = row_of(cell, "gst-tome", found[0]["r"], [run["ms_median"] for run in found], extra)
         row["ms_min"] = round(min(run["ms_min"] for run in found), 3)
         row["ms_max"] = round(max(run["ms_max"] for run in found), 3)
         rows.append(row)
@@ -122,16 +94,35 @@ def error_row(cell, engine, r, error):
             "r": r, "error": str(error)}
 
 
-def say(cell, what):
-    """What a run that is cut short has to show."""
-    print(f"gpu.sh: {cell['model']}:{cell['batch']} {what}", file=sys.stderr, flush=True)
+class Begun:
+    """Every peer's process, so that a run that is cut short leaves none on the device."""
+
+    def __init__(self):
+        self.peers, self.ended = [], threading.Event()
+
+    def add(self, peer):
+        self.peers.append(peer)
+        if self.ended.is_set():  # another thread's end() may have missed it
+            peer.process.kill()
+
+    def end(self):
+        self.ended.set()
+        for peer in list(self.peers):
+            peer.process.kill()
 
 
-def start_peer(cell, kind, seconds):
+def start_peer(cell, kind, seconds, begun):
     """A peer that is ready, or the row that says why it is not."""
     peer = Peer(kind, [sys.executable, str(HERE / "peer.py"), kind, cell["model"], str(cell["batch"]),
                        cell["precision"]])
-    timer = threading.Timer(seconds, peer.process.kill)
+    begun.add(peer)
+    late = threading.Event()
+
+    def stop():
+        late.set()
+        peer.process.kill()
+
+    timer = threading.Timer(seconds, stop)
     timer.start()
     started = time.monotonic()
     try:
@@ -139,45 +130,106 @@ def start_peer(cell, kind, seconds):
         say(cell, f"{kind} ready after {time.monotonic() - started:.0f} s")
         return peer
     except PeerFailed as error:
-        late = time.monotonic() - started >= seconds
-        return error_row(cell, kind, "0", f"not ready after {seconds:.0f} s" if late else error)
+        row = error_row(cell, kind, "0", f"not ready after {seconds:.0f} s" if late.is_set() else error)
+        say(cell, f"{kind}: {row['error']}")
+        return row
     finally:
         timer.cancel()
 
 
-def start_peers(cells, kinds, seconds):
+def start_peers(cells, kinds, seconds, begun):
     """Peers of each cell, by the cell's number. They compile beside one another; the runs that count
     are alone on the device."""
     asked = [(i, kind) for kind in kinds for i in range(len(cells))]
     with ThreadPoolExecutor(len(cells)) as pool:
-        ready = pool.map(lambda which: start_peer(cells[which[0]], which[1], seconds), asked)
-        peers = {i: [] for i in range(len(cells))}
-        for (i, _), peer in zip(asked, ready):
-            peers[i].append(peer)
-    return peers
+        try:
+            ready = pool.map(lambda which: start_peer(cells[which[0]], which[1], seconds, begun), asked)
+            peers = {i: [] for i in range(len(cells))}
+            for (i, _), peer in zip(asked, ready):
+                peers[i].append(peer)
+            return peers
+        except BaseException:  # else the pool waits until each is ready
+            pool.shutdown(wait=False, cancel_futures=True)
+            begun.end()
+            raise
 
 
-def measure(cell, started, tome, rounds, repeats):
-    """Rows of one model and batch. What does not fit the device's memory is a row with an error."""
-    rows = [row for row in started if isinstance(row, dict)]
-    peers, ours = [peer for peer in started if not isinstance(peer, dict)], {}
+def ask(cell, peer, repeats):
+    """The error row of a peer that has ended, which answers nothing: what it said last."""
     try:
-        for _ in range(rounds):
-            for peer in peers:
-                peer.run(repeats)
-                say(cell, f"{peer.engine} {peer.times[-1]:.3f} ms")
-            run_ours(tome, cell, repeats, ours)
-    except (PeerFailed, OSError, ValueError) as error:  # a peer that ended answers nothing
-        rows.append(error_row(cell, "a round", "all", error))
-    for peer in peers:
+        peer.run(repeats)
+        return None
+    except (OSError, ValueError):
+        peer.process.kill()
+        peer.process.wait()
+        peer.said.seek(0)
+        return error_row(cell, peer.engine, "0", f"ended: {one_line(peer.said.read())}")
+
+
+def close(peer):
+    try:
         peer.close()
-    rows += [row_of(cell, peer.engine, "0", peer.times) for peer in peers if peer.times]
-    rows += our_rows(cell, ours)
-    gflops = next((row["gflops"] for row in rows if row["r"] == "0" and "gflops" in row), None)
-    for row in rows:
-        if gflops and row["engine"] in ("eager", "compile") and "error" not in row:
-            row["gflops"] = gflops
+    except OSError:  # it ended before it read all that it was sent
+        peer.process.kill()
+        peer.process.wait()
+
+
+def rows_so_far(cell, errors, peers, ours, arguments, peak):
+    """Of whole rounds, in which each engine ran as often as the others. Before the first has ended: of what
+    was answered, without ratios."""
+    whole = len(ours)  # we come last in each round
+    rows = list(errors)
+    for peer in peers:
+        times = peer.times[:whole * arguments.repeats] if whole else peer.times
+        if times:
+            rows.append(row_of(cell, peer.engine, "0", times))
+    if whole:
+        gflops = next((run["gflops"] for run in ours[0] if run["r"] == "0" and "gflops" in run), None)
+        for row in rows:
+            if gflops and "error" not in row:
+                row["gflops"] = gflops
+        rows += our_rows(cell, ours)
+        add_ratios(rows, peak)
+    if whole < arguments.rounds:
+        note = f"{whole} of {arguments.rounds} rounds" if whole else f"in round 1 of {arguments.rounds}"
+        rows = [row | {"unfinished": note} for row in rows]
     return rows
+
+
+def measure(cell, started, arguments, peak, keep):
+    """Gives `keep` the rows of one model and batch after each answer, since time may end before the next. What
+    does not fit the device's memory is a row with an error; the others go on."""
+    errors = [row for row in started if isinstance(row, dict)]
+    peers, ours = [peer for peer in started if not isinstance(peer, dict)], []
+
+    def keep_rows():
+        keep(rows_so_far(cell, errors, peers, ours, arguments, peak))
+
+    def turn_of(peer):
+        failed = ask(cell, peer, arguments.repeats)
+        if failed:
+            errors.append(failed)
+            peers.remove(peer)
+            close(peer)
+        keep_rows()
+        say(cell, f"{peer.engine} " + (failed["error"] if failed else
+                                       f"{statistics.median(peer.times[-arguments.repeats:]):.3f} ms"))
+
+    try:
+        keep_rows()
+        for _ in range(arguments.rounds):
+            for peer in list(peers):
+                turn_of(peer)
+            ours.append(run_ours(arguments.tome, cell, arguments.repeats))
+            keep_rows()
+            say(cell, "gst-tome " + ", ".join(f"r={row['r']} {row['ms_median']:.3f} ms" for row in ours[-1]))
+    except (PeerFailed, ValueError) as error:
+        errors.append(error_row(cell, "gst-tome", "all", error))
+        say(cell, f"gst-tome {error}")
+    finally:
+        keep_rows()
+    for peer in peers:
+        close(peer)
 
 
 def asked_cells(arguments):
@@ -202,6 +254,7 @@ def parse_arguments():
     parser = argparse.ArgumentParser(prog="bench/gpu.sh")
     parser.add_argument("--tome", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--device-test", required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--check-only", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--model", type=Path, help="a checkpoint folder to check results with")
     parser.add_argument("--data", type=Path, default=os.environ.get("TOME_SHARED_DATA", ROOT / "../shared/data"),
                         help="a folder with parity/ and models/")
@@ -217,7 +270,11 @@ def parse_arguments():
                         help="cells whose PyTorch models get ready, and stay in memory, together")
     parser.add_argument("--ready-seconds", type=float, default=900, help="how long each may take for that")
     parser.add_argument("--peak-tflops", type=float, help="dense, of the precision; default: by the device's name")
-    parser.add_argument("--out", type=Path, help="without ending: .jsonl and .md are written")
+    parser.add_argument("--out", type=Path, help="without ending: .jsonl and .md are written; default: "
+                                                 "build/bench-results/gpu-NAME, after the device")
+    parser.add_argument("--append", action="store_true",
+                        help="keep earlier rows of --out, but for the cells (device, model, batch, precision) "
+                             "measured again, which lose all their rows")
     arguments = parser.parse_args()
     if arguments.model and not arguments.model.is_dir():
         fail(f"--model: no folder {arguments.model}")
@@ -230,25 +287,43 @@ def parse_arguments():
     return arguments
 
 
+def stop_on_signals():
+    """So that what there is when time ends is written, and no process is left behind."""
+    def stop(number, _):
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)  # a second one would cut that short
+        sys.exit(128 + number)
+
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, stop)
+
+
+def measure_cells(arguments, record, peak):
+    begun = Begun()
+    try:
+        for i, cell in enumerate(arguments.cells):
+            if i % arguments.together == 0:
+                peers = start_peers(arguments.cells[i:i + arguments.together], arguments.peers,
+                                    arguments.ready_seconds, begun)
+            try:
+                measure(cell, peers[i % arguments.together], arguments, peak, record.now)
+            finally:
+                record.end_cell()
+    finally:
+        begun.end()
+
+
 def main():
     arguments = parse_arguments()
+    stop_on_signals()
+    torch, timm = peer_modules()  # before the tests, which take minutes
+    if arguments.check_only:
+        return
     tests = run_device_tests(arguments)
-    facts = device_facts(arguments, tests)
+    facts = device_facts(arguments, torch, timm, tests)
     name = re.sub(r"[^a-z0-9]+", "-", facts["device"].lower()).strip("-")
-    out = arguments.out or HERE.parent / "results" / f"gpu-{name}"
-    rows = []
-    for i, cell in enumerate(arguments.cells):
-        if i % arguments.together == 0:
-            peers = start_peers(arguments.cells[i:i + arguments.together], arguments.peers, arguments.ready_seconds)
-        done = measure(cell, peers[i % arguments.together], arguments.tome, arguments.rounds, arguments.repeats)
-        add_ratios(done, facts["peak_tflops"])
-        for row in done:
-            print(json.dumps(row | {"device": facts["device"]}), flush=True)
-        rows += done
-        # After each cell, so that a run that is cut short leaves what it has.
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.with_suffix(".jsonl").write_text("".join(json.dumps(row | facts) + "\n" for row in rows))
-        out.with_suffix(".md").write_text(table(rows, facts))
+    record = Record(arguments.out or UNRECORDED / f"gpu-{name}", facts, arguments.append)
+    measure_cells(arguments, record, facts["peak_tflops"])
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Rows of a GPU measurement: ratios between them, and the table."""
 
+import json
 import re
 
 # Dense bf16 TFLOP/s of the data sheets, by whole words of the device's name; the first that fits counts.
@@ -8,6 +9,7 @@ PEAKS = [("H200 NVL", 835), ("H200", 989), ("H100 PCIe", 756), ("H100 NVL", 835)
          ("A10", 125), ("RTX 5090", 209), ("RTX 4090", 165), ("RTX A6000", 155)]
 # A part of a card, and smaller cards of the same name.
 OTHERS = ("MIG", "Laptop", "D")
+FACTS = ("precision", "torch", "timm", "driver", "peak_tflops", "tests", "rounds", "repeats")
 
 
 def peak_of(device):
@@ -44,31 +46,56 @@ def cell(row, key, form="{:.2f}"):
     return form.format(row[key]) if key in row else ""
 
 
-def table(rows, facts):
-    lines = [f"# {facts['device']}", "",
-             f"{facts['precision']}, torch {facts['torch']}, timm {facts['timm']}, driver {facts['driver']}; dense peak taken "
-             f"as {facts['peak_tflops'] or 'unknown'} TFLOP/s.",
+def line_of(row):
+    begin = f"| {row['model']} | {row['batch']} | {row['engine']} | {row['r']} |"
+    note = f" (unfinished: {row['unfinished']})" if "unfinished" in row else ""
+    if "error" in row:
+        return f"{begin} {row['error']}{note} ||||||||"
+    share = f"{100 * row['share_of_peak']:.0f} %" if "share_of_peak" in row else ""
+    return (f"{begin} {row['ms_median']:.3f}{note} "
+            f"| {row['ms_min']:.3f}..{row['ms_max']:.3f} | {cell(row, 'speedup')} | {cell(row, 'x_eager')} "
+            f"| {cell(row, 'x_compile')} | {cell(row, 'tflops_per_s', '{:.0f}')} | {share} "
+            f"| {cell(row, 'speedup_over_flops_saved')} |")
+
+
+def facts_of(row):
+    """What the rows of one run have in common. Rows of before may not have all of it."""
+    return {key: row.get(key) or "unknown" for key in FACTS} | {"version": row.get("version")}
+
+
+def run_table(rows, facts):
+    """Of the rows of one run."""
+    lines = [f"{facts['precision']}, torch {facts['torch']}, timm {facts['timm']}, driver {facts['driver']}; dense peak taken "
+             f"as {facts['peak_tflops']} TFLOP/s.",
              f"Random weights; ms are medians of runs that end with the logits on the host: in {facts['rounds']} rounds of "
              f"{facts['repeats']} runs",
              "of each engine in turn, our schedules interleaved. eager and compile (max-autotune) are timm's models with "
              "fused attention,",
-             "for clips plain PyTorch's; they begin with pixels, ours with the same pixels as patch rows, both on the device.",
-             f"Correctness before it: {facts['tests']}.", "",
-             "| model | batch | engine | r | ms | min..max | x own r=0 | x eager | x compile | TFLOP/s | of peak | speed-up over FLOPs saved |",
-             "|---|---|---|---|---|---|---|---|---|---|---|---|"]
-    for row in rows:
-        if "error" in row:
-            lines.append(f"| {row['model']} | {row['batch']} | {row['engine']} | {row['r']} | {row['error']} ||||||||")
-            continue
-        share = f"{100 * row['share_of_peak']:.0f} %" if "share_of_peak" in row else ""
-        lines.append(f"| {row['model']} | {row['batch']} | {row['engine']} | {row['r']} | {row['ms_median']:.3f} "
-                     f"| {row['ms_min']:.3f}..{row['ms_max']:.3f} | {cell(row, 'speedup')} | {cell(row, 'x_eager')} "
-                     f"| {cell(row, 'x_compile')} | {cell(row, 'tflops_per_s', '{:.0f}')} | {share} "
-                     f"| {cell(row, 'speedup_over_flops_saved')} |")
+             "for clips plain PyTorch's; they begin with pixels, ours with the same pixels as patch rows, both on the device."]
+    if facts["version"]:
+        lines.append(f"Version: {facts['version']}.")
+    lines += [f"Correctness before it: {facts['tests']}.", "",
+              "| model | batch | engine | r | ms | min..max | x own r=0 | x eager | x compile | TFLOP/s | of peak | speed-up over FLOPs saved |",
+              "|---|---|---|---|---|---|---|---|---|---|---|---|"]
+    lines += [line_of(row) for row in rows]
     lines += ["", "Where a forward's time goes (launch by launch, matching in turn; as a graph it is less):", "",
               "| model | batch | r | operation | launches | ms |", "|---|---|---|---|---|---|"]
     for row in rows:
         for operation in row.get("operations", []):
             lines.append(f"| {row['model']} | {row['batch']} | {row['r']} | {operation['name']} | {operation['calls']} "
                          f"| {operation['ms']:.4f} |")
-    return "\n".join(lines) + "\n"
+    return lines
+
+
+def table(rows):
+    """A part for each run, since runs differ in what they ran on and how often."""
+    lines = []
+    for device in dict.fromkeys(row["device"] for row in rows):
+        lines += [f"# {device}", ""]
+        runs = {}
+        for row in rows:
+            if row["device"] == device:
+                runs.setdefault(json.dumps(facts_of(row)), []).append(row)
+        for run in runs.values():
+            lines += [*run_table(run, facts_of(run[0])), ""]
+    return "\n".join(lines)

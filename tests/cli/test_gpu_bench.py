@@ -1,20 +1,27 @@
-"""bench/gpu.sh: what it refuses, and its table from made-up rows. No number here is a measurement."""
+"""bench/gpu.sh: what it refuses, its table from made-up rows, and whole runs of it with made-up engines on
+a made-up device. No number here is a measurement."""
 
 import argparse
 import contextlib
 import io
 import json
 import os
+import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
 
 import tap
+from made_up_gpu import DEVICE_TEST, OURS, MadeUp, made_up_modules, write_program
 from program import ROOT, run
 
 sys.path[:0] = [str(ROOT / "bench" / "gpu"), str(ROOT / "bench" / "cpu")]
 import run as gpu_run  # noqa: E402
 import timeline  # noqa: E402
+from device_tests import check_results  # noqa: E402
+from measure import UNRECORDED  # noqa: E402
+from record import merge_rows  # noqa: E402
 from table import add_ratios, peak_of, table  # noqa: E402
 
 BUILD = Path(os.environ["TOME_BUILD"])
@@ -40,7 +47,7 @@ def refusal(tests):
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            gpu_run.check_results(*tests)
+            check_results(*tests)
     except SystemExit as stop:
         assert stop.code == 2, stop.code
         return said.getvalue()
@@ -52,7 +59,10 @@ def test_without_a_gpu_one_line_says_so():
         raise tap.Skip("a build without CUDA kernels")
     if Path("/dev/nvidiactl").exists():
         raise tap.Skip("there is a GPU")
-    status, out, err = run("env", f"BUILD={BUILD}", f"PYTHON={sys.executable}", ROOT / "bench" / "gpu.sh")
+    with tempfile.TemporaryDirectory() as folder:
+        made_up_modules(Path(folder))
+        status, out, err = run("env", f"BUILD={BUILD}", f"PYTHON={sys.executable}", f"PYTHONPATH={folder}",
+                               ROOT / "bench" / "gpu.sh")
     assert status == 2 and out == "", (status, out)
     assert err.startswith("gpu.sh: no usable GPU: CUDA: ") and err.count("\n") == 1, err
 
@@ -72,7 +82,7 @@ def test_an_unknown_peer_is_refused():
 
 
 def test_results_count_only_after_parity_and_a_model():
-    assert "4 device tests passed" in gpu_run.check_results(*results())
+    assert "4 device tests passed" in check_results(*results())
     assert "parity with the reference was not checked (nothing for ParityOnDevice)" in refusal(results("ParityOnDevice"))
     ours = "our kernels' parity with the reference was not checked"
     assert f"{ours} (nothing for KernelParityOnDevice)" in refusal(results("KernelParityOnDevice"))
@@ -116,7 +126,7 @@ def test_a_peer_that_is_not_ready_in_time_is_a_row():
         here, gpu_run.HERE = gpu_run.HERE, Path(folder)
         try:
             cell = {"model": "video_vit_large", "batch": 8, "precision": "bf16"}
-            late, eager = gpu_run.start_peers([cell], ("compile", "eager"), 3.0)[0]
+            late, eager = gpu_run.start_peers([cell], ("compile", "eager"), 3.0, gpu_run.Begun())[0]
         finally:
             gpu_run.HERE = here
         assert late["engine"] == "compile" and late["error"] == "not ready after 3 s", late
@@ -160,16 +170,161 @@ def test_a_peak_is_that_of_the_whole_name():
         assert peak_of(device) == peak, (device, peak_of(device))
 
 
+FACTS = {"device": "a made-up device", "precision": "bf16", "torch": "0", "timm": "0", "driver": "0",
+         "peak_tflops": 1000, "tests": "none", "rounds": 2, "repeats": 12}
+
+
 def test_table():
     rows = made_up_rows()
     add_ratios(rows, 1000)
-    facts = {"device": "a made-up device", "precision": "bf16", "torch": "0", "timm": "0", "driver": "0",
-             "peak_tflops": 1000, "tests": "none", "rounds": 2, "repeats": 12}
-    text = table(rows, facts)
+    text = table([row | FACTS for row in rows])
     assert "| video_vit_large | 8 | gst-tome | 65 | 20.000 | 19.000..21.000 | 2.00 | 2.50 | 2.10 | 220 | 22 % | 0.91 |" in text, text
     assert "| video_vit_large | 256 | eager | 0 | out of memory |" in text
     assert "| video_vit_large | 8 | 65 | matching | 24 | 0.5000 |" in text
     json.dumps(rows)
+
+
+def test_a_table_of_several_runs_has_the_facts_of_each():
+    one, two = ([row | FACTS | more for row in made_up_rows()] for more in ({}, {"rounds": 5, "torch": "1"}))
+    text = table(one + two + [row | {"device": "another"} for row in one])
+    assert text.count("# a made-up device\n") == 1 and text.count("# another\n") == 1, text
+    assert text.count("in 2 rounds of 12") == 2 and text.count("in 5 rounds of 12") == 1, text
+    assert text.index("torch 1,") < text.index("in 5 rounds"), text
+
+
+def test_append_keeps_other_cells():
+    def cells(*batches, **more):
+        return [{"device": "a", "model": "b", "precision": "bf16", "batch": batch} | more for batch in batches]
+
+    earlier = cells(1, 8, 8, run=1) + cells(8, device="other", run=1)
+    again = cells(8, run=2)
+    assert merge_rows(earlier, again) == cells(1, run=1) + cells(8, device="other", run=1) + again
+    # What did not finish replaces nothing but its like.
+    cut = cells(8, run=2, unfinished="1 of 5 rounds")
+    assert merge_rows(earlier, cut) == earlier + cut
+    again = cells(8, run=3, unfinished="2 of 5 rounds")
+    assert merge_rows(earlier + cut, again) == earlier + again
+
+
+def test_results_go_where_git_does_not_look():
+    if not (ROOT / ".git").exists():
+        raise tap.Skip("no git checkout")
+    assert run("git", "-C", ROOT, "check-ignore", UNRECORDED / "gpu-nvidia-h200.jsonl")[0] == 0
+
+
+def test_without_nvidia_smi_the_driver_is_unknown():
+    path = os.environ["PATH"]
+    try:
+        with tempfile.TemporaryDirectory() as os.environ["PATH"]:
+            assert gpu_run.driver_version() == "unknown"
+    finally:
+        os.environ["PATH"] = path
+
+
+def test_a_run_builds_what_it_needs():
+    with MadeUp(results()[0]) as made:
+        for _ in range(2):  # from nothing, and after a ./setup.sh, which builds no tests
+            status, out, err = run(*made.command("--cells", "video_vit_large:8"))
+            assert status == 0, err
+            engines = [(row["engine"], row["r"], row["ms_median"]) for row in map(json.loads, out.splitlines())]
+            assert engines == [("compile", "0", 4.5), ("eager", "0", 4.5), ("gst-tome", "0", 2), ("gst-tome", "65", 2)]
+            (made.root / "build" / DEVICE_TEST).unlink()
+        assert len(made.rows()) == 4 and not (made.root / "bench/results").exists()
+        # A median, and ours too.
+        assert "video_vit_large:8 eager 4.000 ms\n" in err and ":8 gst-tome r=0 2.000 ms, r=65 2.000 ms\n" in err, err
+
+
+def test_what_cannot_be_built_is_said():
+    with MadeUp(results()[0]) as made:
+        other = made.root / "other"
+        write_program(other / "tools/tome", OURS)
+        shutil.copy(made.root / "build.ninja", other)
+        status, _, err = run(*made.command(BUILD=other))
+        assert status == 2 and "not built: ninja -C" in err and "kernels" not in err, err
+        made.ninja("build tools/tome: cpp_LINKER a.o\n")
+        shutil.copy(made.root / "build.ninja", other)
+        for build in ({}, {"BUILD": other}):
+            status, _, err = run(*made.command(**build))
+            assert status == 2 and "no CUDA kernels: run ./setup.sh -Dcuda=enabled" in err and err.count("\n") == 1, err
+
+
+def test_a_python_without_torch_costs_nothing():
+    with MadeUp(results()[0]) as made:
+        assert run(*made.command("--cells", "video_vit_large:8"))[0] == 0
+        (made.root / "build").rename(made.root / "built")
+        for cuda, module, said in (("None", "torch", "built without CUDA"), ("1", "timm", "has no timm (none here)")):
+            made_up_modules(made.root / "modules", cuda)
+            if cuda != "None":
+                (made.root / f"modules/{module}.py").write_text("raise ImportError('none here')\n")
+            (made.root / "tested").unlink(missing_ok=True)
+            for build in ({}, {"BUILD": made.root / "built"}):
+                status, out, err = run(*made.command(**build))
+                assert (status, out, err.count("\n")) == (2, "", 1) and said in err, err
+                assert not (made.root / "tested").exists() and not (made.root / "build").exists()
+
+
+def test_append_adds_to_what_out_has():
+    with MadeUp(results()[0]) as made:
+        for more in (["--cells", "video_vit_large:8,video_vit_large:1"],
+                     ["--append", "--rounds", "1", "--peers", "eager", "--cells", "video_vit_large:8"]):
+            assert run(*made.command("--out", made.root / "kept/rows", *more))[0] == 0
+        found = [(row["batch"], row["engine"], row["rounds"]) for row in made.rows("kept/rows") if row["r"] == "0"]
+        assert found == [(1, "compile", 2), (1, "eager", 2), (1, "gst-tome", 2), (8, "eager", 1), (8, "gst-tome", 1)]
+        assert not (made.root / "build/bench-results").exists()
+        assert run(*made.command("--out", made.root / "kept/rows", "--peers", "eager", "--cells", "video_vit_large:1"))[0] == 0
+        assert {row["batch"] for row in made.rows("kept/rows")} == {1}
+
+
+def test_time_that_ends_in_a_cell_leaves_its_rows():
+    for number, stops, answered, rows, note in (
+        (signal.SIGTERM, "eager 0", "compile 4.000", [("compile", 4)], "in round 1 of 2"),
+        (signal.SIGINT, "eager 1", "compile 5.000", [("compile", 4), ("eager", 4), ("gst-tome", 2), ("gst-tome", 2)],
+         "1 of 2 rounds"),
+    ):
+        with MadeUp(results()[0]) as made:
+            status, out, err = made.cut_short(number, answered, "--cells", "video_vit_large:8", WHEN=f"{stops} stops")
+            assert status == 128 + number and "Traceback" not in err, (status, err)
+            found = made.rows()
+            assert [(row["engine"], row["ms_median"]) for row in found] == rows, found
+            assert {row["unfinished"] for row in found} == {note}, found
+            # Of the rounds in which every engine ran, or not at all.
+            assert [row.get("x_compile") for row in found] == ([None] if len(rows) == 1 else [1, 1, 2, 2]), found
+            assert len(out.splitlines()) == len(rows), out
+            assert f"(unfinished: {note})" in (made.root / "build/bench-results/gpu-made-up-1.md").read_text()
+            assert made.left_behind() == []
+
+
+def test_a_run_that_is_killed_leaves_its_rows():
+    with MadeUp(results()[0]) as made:
+        made.cut_short(signal.SIGKILL, "eager 4.000", "--cells", "video_vit_large:8", WHEN="ours 0 stops")
+        assert [row["engine"] for row in made.rows()] == ["compile", "eager"]
+
+
+def test_time_that_ends_before_peers_are_ready():
+    with MadeUp(results()[0]) as made:
+        status, out, err = made.cut_short(signal.SIGTERM, "compile ready", "--cells", "video_vit_large:8",
+                                          WHEN="eager ready stops")
+        assert (status, out) == (143, "") and "Traceback" not in err, (status, err)
+        assert made.left_behind() == [] and not (made.root / "build/bench-results").exists()
+
+
+def test_a_peer_that_ended_costs_nothing_else():
+    for ends in ("compile idle", "compile 0", "compile 1"):
+        with MadeUp(results()[0]) as made:
+            status, _, err = run(*made.command("--cells", "video_vit_large:8,video_vit_large:1", WHEN=f"{ends} ends"))
+            assert status == 0 and "Traceback" not in err and "8 compile ended: out of memory\n" in err, err
+            found = [(row["batch"], row["engine"], row.get("error")) for row in made.rows() if row["r"] == "0"]
+            assert found == [(batch, *row) for batch in (8, 1) for row in (
+                ("compile", "ended: out of memory"), ("eager", None), ("gst-tome", None))], found
+            assert [row.get("x_eager") for row in made.rows()][:4] == [None, 1, 2.25, 2.25], made.rows()
+
+
+def test_ours_that_fails_leaves_the_peers_rows():
+    with MadeUp(results()[0]) as made:
+        assert run(*made.command("--cells", "video_vit_large:8,video_vit_large:1", WHEN="ours 0 ends"))[0] == 0
+        found = [(row["engine"], row.get("error"), row["unfinished"]) for row in made.rows()]
+        note = "in round 1 of 2"
+        assert found == 2 * [("gst-tome", "out of memory", note), ("compile", None, note), ("eager", None, note)], found
 
 
 def body(name):
