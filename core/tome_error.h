@@ -18,8 +18,8 @@ enum class ErrorKind {
   kFailed,       ///< anything else
 };
 
-/// Thrown by every function of the core. The text names the file or property, what was found, and
-/// what was expected.
+/// The core's own errors; allocation and ATen's own checks may throw std::bad_alloc and c10::Error.
+/// The text names the file or property, what was found, and what was expected.
 class Error : public std::runtime_error {
  public:
   Error(ErrorKind kind, const std::string& text) : std::runtime_error(text), kind_(kind) {}

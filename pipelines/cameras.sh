@@ -11,7 +11,7 @@
 #   --r SPEC             tokens to merge in each block: 0, 13, 16:-1, keep=0.5; default: the model's
 #   --labels-file FILE   one label a line, in class order; default: the model's
 #   --device WHERE       auto, cpu, cuda, cuda:N; default: auto, CUDA where it is usable
-#   --precision WHAT     auto, fp32, bf16, fp16; default: auto, the fastest that keeps the accuracy
+#   --precision WHAT     auto, fp32, bf16, fp16, int8; default: auto, the fastest that keeps the accuracy
 #   --top-k N            tags of each result; default: 5
 #   --threshold SCORE    leaves out tags with a lower score; default: 0
 #   --interval N         every n-th frame, or window of a clip model; default: 1
@@ -24,10 +24,12 @@
 #
 # All sources share one model and its batches. What cannot work, such as a file that is not there or a
 # protocol that this machine lacks, is said before anything starts: one line, and status 2. From then
-# on a source that fails does not end the others. Live sources are connected to for as long as it
-# takes, also those that are away at the start; without one, it ends when all files have: with status
-# 0, or 1 if one of them failed. A file without a result, such as a video that is too short for a clip
-# model, is no failure, but is said on stderr. Ctrl-C ends it at any time, with status 0.
+# on a source that fails does not end the others; what fails in tagging or writing itself, such as a
+# full disk, ends all, with status 2. Live sources are connected to for as long as it takes, also those
+# that are away at the start; without one, it ends when all files have: with status 0, or 1 if one of
+# them failed. A file without a result, such as a video that is too short for a clip model, is no
+# failure, but is said on stderr. Ctrl-C ends it at any time, with status 0, and SIGPIPE when nobody
+# reads stdout any more.
 #
 # Live are rtsp (also rtspt, rtspu, rtsps, rtspst), rtmp, rtmps, srt, udp, v4l2 and /dev/video0, and
 # http and https (MJPEG, HLS) unless the address ends like a file's, as /clip.mp4 does, or what it

@@ -17,12 +17,14 @@
 #   --r SPEC             tokens to merge in each block: 0, 13, 16:-1, keep=0.5; default: the model's
 #   --labels-file FILE   one label a line, in class order; default: the model's
 #   --device WHERE       auto, cpu, cuda, cuda:N; default: auto, CUDA where it is usable
-#   --precision WHAT     auto, fp32, bf16, fp16; default: auto, the fastest that keeps the accuracy
+#   --precision WHAT     auto, fp32, bf16, fp16, int8; default: auto, the fastest that keeps the accuracy
 #   --top-k N            tags of each result; default: 5
 #   --threshold SCORE    leaves out tags with a lower score; default: 0
 #   --batch-size N       most regions in one forward; default: 8
 #
-# A source in which no region was found is no failure, but is said on stderr.
+# Errors are one line on stderr, and status 2. It ends with its source, or by Ctrl-C, with status 0, and
+# by SIGPIPE when nobody reads stdout any more. A source in which no region was found is no failure,
+# but is said on stderr.
 set -euo pipefail
 
 . "$(dirname "$(readlink -f "$0")")/environment.sh"

@@ -35,15 +35,18 @@ struct LoadOptions {
   int64_t clip_length = 0;
 };
 
-/// Reads config.json, preprocessor_config.json, model.safetensors (or the files of its index) and
-/// the labels of `folder`.
+/// Reads config.json, preprocessor_config.json (else video_preprocessor_config.json),
+/// model.safetensors (or the files of its index) and the labels of `folder`.
 /// @throws Error naming the file, what was found and what was expected: a missing folder or file,
 ///   a truncated or lying safetensors header, a tensor that is missing, left over, or of another
-///   shape or dtype, an unknown architecture, a label count that does not fit.
+///   shape or dtype, an unknown architecture, a label count that does not fit. kSettings for an
+///   input size or clip length of `options` that the model cannot have.
 Checkpoint load_checkpoint(const std::filesystem::path& folder, const LoadOptions& options = {});
 
 /// Writes `checkpoint` as a folder that load_checkpoint reads back equal: config.json and
 /// model.safetensors (timm names; "gst-tome" keys for what timm has no word for), in `dtype`.
+/// @throws Error kSettings for a dtype that is not a floating one, kFailed if a folder or file
+///   cannot be written
 void save_checkpoint(const Checkpoint& checkpoint, const std::filesystem::path& folder,
                      at::ScalarType dtype = at::kFloat);
 

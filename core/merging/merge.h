@@ -20,6 +20,9 @@ struct MergedTokens {
 /// sources and itself, in float32. Sizes always add up. Differentiable in x; the gradient is that
 /// of average pooling.
 ///
+/// Neither this nor the functions below check shapes: with a matching or source of other tensors
+/// they throw c10::Error at best.
+///
 /// @param x     [B, N, C]
 /// @param size  float32 [B, N], or undefined for all ones
 MergedTokens merge_tokens(const at::Tensor& x, const at::Tensor& size, const Matching& matching,
@@ -27,6 +30,7 @@ MergedTokens merge_tokens(const at::Tensor& x, const at::Tensor& size, const Mat
 
 /// Sources: int64 [B, N0], for each of the N0 tokens before block 0 its place now. `source`
 /// undefined is the identity.
+/// @param batch  B, for a `source` that is undefined
 at::Tensor merge_source(const at::Tensor& source, const Matching& matching, int64_t batch);
 
 /// Copies each merged token back to all its sources.

@@ -35,8 +35,9 @@ struct ViTConfig {
   bool fc_norm = false;          ///< LayerNorm of the pooled vector
   bool distilled_head = false;   ///< two heads whose logits are averaged
   Pooling pooling = Pooling::kToken;
-  /// Proportional attention when the user says `auto`: on for class-token image models, off for
-  /// MAE-style models that pool. docs/checkpoints.md has the table by family.
+  /// Proportional attention when the user says `auto`: by family, see the table in
+  /// docs/checkpoints.md (on where the head sees the class token, off where it sees a mean), unless
+  /// config.json's `prop_attn` says it.
   bool prop_attn_auto = true;
   bool weighted_pool = true;  ///< kMean weights tokens by their size
   Activation activation = Activation::kGelu;

@@ -13,12 +13,25 @@
 namespace tome {
 
 /// What tokens are compared by.
-enum class Metric { kKeys, kKeysConcat, kQueries, kValues, kTokensBefore, kTokensAfter };
+enum class Metric {
+  kKeys,          ///< mean of the heads' keys, as in the paper
+  kKeysConcat,    ///< the keys of all heads, one behind the other
+  kQueries,       ///< mean of the heads' queries
+  kValues,        ///< mean of the heads' values
+  kTokensBefore,  ///< the tokens that enter the block
+  kTokensAfter,   ///< the tokens behind its attention
+};
 
 enum class PropAttn { kAuto, kOn, kOff };
 
 /// Ways to reduce tokens; the others exist to be compared with.
-enum class MergeMethod { kBipartite, kRandomPrune, kAttentionPrune, kKMeans, kGreedy };
+enum class MergeMethod {
+  kBipartite,       ///< bipartite_soft_matching, as in the paper
+  kRandomPrune,     ///< drops tokens at random
+  kAttentionPrune,  ///< drops those that the first token attends to least
+  kKMeans,          ///< clusters by k-means, as many as tokens remain
+  kGreedy,          ///< merges the most similar pair of all, r times over
+};
 
 struct ForwardOptions {
   std::vector<int64_t> r;  ///< asked of each block; empty: no merging
