@@ -26,8 +26,9 @@ constexpr int32_t kOpN = 0, kOpT = 1;
 constexpr int kDescTransA = 3, kDescTransB = 4, kDescEpilogue = 7, kDescBiasPointer = 8;
 constexpr uint32_t kEpilogueDefault = 1, kEpilogueRelu = 2, kEpilogueBias = 4, kEpilogueGelu = 32;
 constexpr int kPrefMaxWorkspace = 1, kPrefReductionMask = 3, kPrefAlignmentA = 5;
-/// Partial sums meet in float32: in place or in the compute type.
-constexpr uint32_t kReductionInFloat = 1 | 2;
+/// Partial sums of a product meet in the compute type, where K is split; unsplit algorithms are
+/// always allowed. "In place" would add them up in the output, rounded to its type.
+constexpr uint32_t kReductionInFloat = 2;
 
 struct Algo {
   uint64_t data[8];
@@ -61,8 +62,8 @@ struct Functions {
   size_t (*version)();
 };
 
-/// Opens libcublasLt.so.13: the one in the process or on the library path, the wheel's beside
-/// LibTorch, or the toolkit's. Once; the answer stays.
+/// Opens libcublasLt.so.13: LibTorch's own, or the one in the process or on the library path, or
+/// the toolkit's. Once; the answer stays.
 /// @throws Error kDevice that says why it cannot be opened
 const Functions& functions();
 

@@ -17,7 +17,8 @@ namespace tome {
 /// kGelu is exact (erf); a 16-bit product on a GPU offers kGeluTanh alone.
 enum class ProductActivation { kNone, kGelu, kGeluTanh, kRelu };
 
-/// out[i, j] = activation(sum_l a[i, l] weight[j, l] + bias[j]) + residual[i, j], sums in float32.
+/// out[i, j] = activation(sum_l a[i, l] weight[j, l] + bias[j]) + residual[i, j], sums in float32,
+/// partial ones too.
 struct ProductRequest {
   cuda::ElementType type = cuda::ElementType::kBfloat16;      ///< of a and weight
   cuda::ElementType out_type = cuda::ElementType::kBfloat16;  ///< of out, bias and residual

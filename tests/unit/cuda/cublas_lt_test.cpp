@@ -2,7 +2,11 @@
 // where it can be opened: descriptors need no device.
 #include "cuda/cublas_lt.h"
 
+#include <ATen/Parallel.h>
+#include <dlfcn.h>
 #include <gtest/gtest.h>
+
+#include <filesystem>
 
 #include "tome_error.h"
 
@@ -36,7 +40,7 @@ static_assert(lt::kPrefAlignmentA + 1 == CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BY
 static_assert(lt::kPrefAlignmentA + 2 == CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES);
 static_assert(lt::kPrefAlignmentA + 3 == CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES);
 static_assert(lt::kReductionInFloat ==
-              (CUBLASLT_REDUCTION_SCHEME_INPLACE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
+              (CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
 static_assert(sizeof(lt::Algo) == sizeof(cublasLtMatmulAlgo_t));
 static_assert(sizeof(lt::HeuristicResult) == sizeof(cublasLtMatmulHeuristicResult_t));
 static_assert(offsetof(lt::HeuristicResult, workspace_size) ==
@@ -92,6 +96,20 @@ TEST(CublasLt, DescriptorsAndPreferencesTakeOurAttributes) {
   api->preference_destroy(preference);
   api->layout_destroy(layout);
   api->matmul_desc_destroy(desc);
+}
+
+std::filesystem::path library_of(const void* address) {
+  Dl_info info{};
+  return dladdr(address, &info) != 0 ? std::filesystem::path(info.dli_fname) : "";
+}
+
+/// Whatever else the library path has: LibTorch's cuBLAS goes with no other version.
+TEST(CublasLt, IsTheOneThatLibTorchCameWith) {
+  const auto torch = library_of(reinterpret_cast<const void*>(&at::get_num_threads));
+  const auto own = torch.parent_path() / "../../nvidia/cu13/lib/libcublasLt.so.13";
+  if (!std::filesystem::exists(own)) GTEST_SKIP() << "no " << own;
+  const auto opened = library_of(reinterpret_cast<const void*>(lt::functions().version));
+  EXPECT_EQ(std::filesystem::canonical(opened), std::filesystem::canonical(own));
 }
 
 TEST(CublasLt, StatusesAreErrorsOfTheirKind) {
