@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 
 #include <filesystem>
+#include <system_error>
 #include <vector>
 
 #include "cuda/device.h"
@@ -14,20 +15,28 @@ namespace {
 
 constexpr const char* kLibrary = "libcublasLt.so.13";
 
-/// Where LibTorch's wheel has its CUDA libraries, if it came from one.
-std::filesystem::path beside_libtorch() {
+/// Where LibTorch has its CUDA libraries: those of a wheel are beside it, those of an archive with
+/// it.
+std::vector<std::string> places_of_libtorch() {
   Dl_info info{};
   if (dladdr(reinterpret_cast<const void*>(&at::get_num_threads), &info) == 0) return {};
-  const auto site_packages = std::filesystem::path(info.dli_fname).parent_path() / "../..";
-  return site_packages / "nvidia/cu13/lib" / kLibrary;
+  const auto folder = std::filesystem::path(info.dli_fname).parent_path();
+  std::vector<std::string> places;
+  for (const char* libraries : {"../../nvidia/cu13/lib", "."}) {
+    const auto place = folder / libraries / kLibrary;
+    std::error_code ignored;
+    if (std::filesystem::exists(place, ignored)) places.push_back(place.string());
+  }
+  return places;
 }
 
 void* open_library() {
-  std::vector<std::string> places{kLibrary, beside_libtorch().string(),
-                                  std::string("/usr/local/cuda/lib64/") + kLibrary};
+  // LibTorch's own first: its CUDA half, which may be loaded later, takes what the process has by
+  // this name, and its cuBLAS fits no other version.
+  std::vector<std::string> places = places_of_libtorch();
+  places.insert(places.end(), {kLibrary, std::string("/usr/local/cuda/lib64/") + kLibrary});
   std::string reason;
   for (const std::string& place : places) {
-    if (place.empty()) continue;
     if (void* library = dlopen(place.c_str(), RTLD_NOW | RTLD_LOCAL)) return library;
     const char* said = dlerror();
     if (reason.empty() && said != nullptr) reason = said;

@@ -20,6 +20,8 @@ void check_size(size_t asked, size_t there) {
                                         " bytes to or from memory of " + std::to_string(there));
 }
 
+__global__ void do_nothing() {}
+
 }  // namespace
 
 int device_count() {
@@ -58,6 +60,13 @@ DeviceInfo open_device(int index) {
                                         "; expected 8.0 or later");
   }
   return info;
+}
+
+void try_kernel() {
+  const OwnedStream stream;  // waits for nobody else's work
+  do_nothing<<<1, 1, 0, stream.get()>>>();
+  check(cudaGetLastError(), "running a first kernel");
+  synchronise(stream.get());
 }
 
 bool has_dependent_launches() {

@@ -21,6 +21,11 @@ struct DeviceInfo {
 ///   both versions), no such device (and how many there are), a device that is too old
 DeviceInfo open_device(int index);
 
+/// Runs a kernel that does nothing on the current device. Where there is no machine code of this
+/// build for it, the driver translates PTX, unless it is older than the toolkit that made that.
+/// @throws Error kDevice, kOutOfMemory that says why kernels do not run
+void try_kernel();
+
 /// Whether kernels of the current device begin beside the one before them where LaunchOrder says
 /// so.
 /// @throws Error kDevice

@@ -1,9 +1,45 @@
 #include "cuda/stream.h"
 
+#include <cuda.h>
+
 #include "cuda/device.h"
 #include "cuda/launch.cuh"
 
 namespace tome::cuda {
+namespace {
+
+/// Of the driver, whose library is not linked. The runtime knows devices alone: what it would
+/// restore is the device's own context, in place of one that an application made.
+struct ContextCalls {
+  decltype(&cuCtxGetCurrent) get = nullptr;
+  decltype(&cuCtxSetCurrent) set = nullptr;
+};
+
+template <class F>
+void find_call(const char* name, F& call) {
+  constexpr const char* kFinding = "looking for the driver's calls";
+  constexpr unsigned kAsOfCuda = 12000;
+  void* found = nullptr;
+  cudaDriverEntryPointQueryResult result{};
+  check(cudaGetDriverEntryPointByVersion(name, &found, kAsOfCuda, cudaEnableDefault, &result),
+        kFinding);
+  if (result != cudaDriverEntryPointSuccess || found == nullptr) {
+    throw Error(ErrorKind::kDevice, std::string("CUDA: the driver has no ") + name);
+  }
+  call = reinterpret_cast<F>(found);
+}
+
+const ContextCalls& context_calls() {
+  static const ContextCalls calls = [] {
+    ContextCalls found;
+    find_call("cuCtxGetCurrent", found.get);
+    find_call("cuCtxSetCurrent", found.set);
+    return found;
+  }();
+  return calls;
+}
+
+}  // namespace
 
 int current_device() {
   int index = 0;
@@ -11,13 +47,14 @@ int current_device() {
   return index;
 }
 
-CurrentDevice::CurrentDevice(int index) : before_(current_device()) {
+CurrentDevice::CurrentDevice(int index) {
+  // Before anything of the thread's has called CUDA, the driver may say that it is not ready.
+  if (context_calls().get(&before_) != CUDA_SUCCESS) before_ = nullptr;
   check(cudaSetDevice(index), "choosing the device");
 }
 
 CurrentDevice::~CurrentDevice() {
-  // The one before may be another process's by now; that is nobody's error here.
-  if (cudaSetDevice(before_) != cudaSuccess) cudaGetLastError();
+  context_calls().set(before_);  // it may be gone by now; that is nobody's error here
 }
 
 OwnedStream::OwnedStream() {

@@ -7,6 +7,7 @@
 
 #include "cuda/types.h"
 
+struct CUctx_st;
 struct CUevent_st;
 
 namespace tome::cuda {
@@ -17,7 +18,8 @@ int device_count();
 /// The calling thread's. @throws Error kDevice
 int current_device();
 
-/// Makes a device the calling thread's current one, and the one before again at the end.
+/// Makes a device the calling thread's current one. At the end the thread has the driver's context
+/// again that it had before, its own or a device's, or none.
 class CurrentDevice {
  public:
   explicit CurrentDevice(int index);  ///< @throws Error kDevice
@@ -26,7 +28,7 @@ class CurrentDevice {
   CurrentDevice& operator=(const CurrentDevice&) = delete;
 
  private:
-  int before_ = 0;
+  CUctx_st* before_ = nullptr;
 };
 
 /// A stream of the current device that does not wait for the default stream.

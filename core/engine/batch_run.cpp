@@ -1,5 +1,6 @@
 // The worker's way through one batch: pixels, forward, results.
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "engine/batcher.h"
@@ -10,77 +11,104 @@ namespace tome {
 
 void Batcher::run_batch(const BatchKey& key) {
   const TimePoint started = Clock::now();
-  const double preprocess_ms = preprocess();
-  const size_t requests = running_.size();
-  std::vector<std::exception_ptr> errors(requests);
-  if (requests > 0) {
-    forward_all(key, preprocess_ms, started, errors);
-  } else {
-    session_->finish_reading();
+  size_t requests = 0;
+  bool failed = false;
+  while (!running_.empty()) {
+    const TimePoint begun = Clock::now();
+    // As of `started`, so that what this batch was refused is not tried again within it.
+    const size_t part = std::min(running_.size(), memory_.most(started));
+    const std::optional<size_t> left = preprocess(part);
+    if (!left) continue;  // in smaller parts
+    const double preprocess_ms = milliseconds(Clock::now() - begun);
+    std::vector<std::exception_ptr> errors(*left);
+    if (*left > 0) {
+      forward(key, 0, *left, preprocess_ms, begun, errors);
+    } else {
+      session_->finish_reading();
+    }
+    requests += *left;
+    failed = failed || std::any_of(errors.begin(), errors.end(), [](const auto& e) { return !!e; });
+    const bool last = *left == running_.size();
+    if (last && requests > 0 && !failed) batch_duration_.learn(requests, Clock::now() - started);
+    settle_part(errors);
   }
-  const bool failed = std::any_of(errors.begin(), errors.end(),
-                                  [](const std::exception_ptr& error) { return error != nullptr; });
-  if (requests > 0 && !failed) batch_duration_.learn(requests, Clock::now() - started);
-  SettledList list = settle_batch(errors);
-  carry_out(list);
 }
 
-double Batcher::preprocess() {
-  const TimePoint started = Clock::now();
+std::optional<size_t> Batcher::preprocess(size_t count) {
   std::vector<PreprocessJob> jobs;
   std::vector<size_t> slot_of_job;
-  for (size_t i = 0; i < running_.size(); ++i) {
+  for (size_t i = 0; i < count; ++i) {
     if (!running_[i].patches.empty()) continue;
     jobs.push_back({&running_[i].frame, nullptr, nullptr});
     slot_of_job.push_back(i);
   }
-  std::vector<std::exception_ptr> errors(running_.size());
+  std::vector<std::exception_ptr> errors(count);
   try {
     if (!jobs.empty()) session_->preprocess(jobs);
   } catch (...) {
+    if (runs_in_halves("pre-processing", count, std::current_exception())) return std::nullopt;
     for (PreprocessJob& job : jobs) job.error = std::current_exception();
   }
   for (size_t i = 0; i < jobs.size(); ++i) {
     errors[slot_of_job[i]] = jobs[i].error;
     running_[slot_of_job[i]].patches = {jobs[i].patches};
   }
-  for (Slot& slot : running_) slot.frame = Frame{};
-  SettledList list = drop_unusable(errors);
-  carry_out(list);
-  return milliseconds(Clock::now() - started);
+  for (size_t i = 0; i < count; ++i) running_[i].frame = Frame{};
+  return drop_unusable(errors);
 }
 
-Batcher::SettledList Batcher::drop_unusable(const std::vector<std::exception_ptr>& errors) {
+bool Batcher::runs_in_halves(const char* what, size_t requests, const std::exception_ptr& error) {
+  const Failure failure = describe_failure(error);
+  if (failure.kind != ErrorKind::kOutOfMemory || requests < 2) return false;
+  log(LogLevel::kWarning, std::string(what) + " of " + std::to_string(requests) +
+                              " requests runs in halves: " + failure.text);
+  memory_.refuse(requests, Clock::now());
+  return true;
+}
+
+size_t Batcher::drop_unusable(const std::vector<std::exception_ptr>& errors) {
   SettledList list;
-  std::vector<std::shared_ptr<StreamQueue>> idle;
+  std::vector<Slot> dropped;
+  size_t left = 0;
   {
     const std::lock_guard lock(mutex_);
-    for (const Slot& slot : running_) --slot.task->reading;
-    for (size_t i = 0; i < running_.size(); ++i) {
+    for (size_t i = 0; i < errors.size(); ++i) {
       const auto& task = running_[i].task;
-      if (task->cancel) settle(task, Outcome::kCancelled, nullptr, list);
-      if (errors[i]) settle(task, Outcome::kFailed, errors[i], list);
+      --task->reading;
+      if (errors[i] && !task->cancel) settle(task, Outcome::kFailed, errors[i], list);
     }
-    std::erase_if(running_, [&idle](const Slot& slot) {
-      if (!slot.task->settled) return false;
-      if (--slot.task->stream->running == 0) idle.push_back(slot.task->stream);
-      return true;
-    });
+    for (size_t i = 0; i < errors.size(); ++i) {
+      const auto& task = running_[i].task;
+      if (!task->settled && !task->cancel) ++left;
+    }
+    dropped = take_settled(list);
   }
-  for (const auto& stream : idle) stream->changed.notify_all();
-  return list;
+  let_go(std::move(dropped));
+  carry_out(list);
+  return left;
 }
 
-void Batcher::forward_all(const BatchKey& key, double preprocess_ms, TimePoint started,
-                          std::vector<std::exception_ptr>& errors) {
-  for (size_t begin = 0, end = 0; begin < running_.size(); begin = end) {
-    end = std::min(running_.size(), begin + memory_.most(Clock::now()));
-    forward(key, begin, end, preprocess_ms, started, errors);
+std::vector<Slot> Batcher::take_settled(SettledList& list) {
+  for (const Slot& slot : running_) {
+    if (slot.task->cancel) settle(slot.task, Outcome::kCancelled, nullptr, list);
+  }
+  const auto first = std::stable_partition(running_.begin(), running_.end(),
+                                           [](const Slot& slot) { return !slot.task->settled; });
+  std::vector<Slot> taken(std::make_move_iterator(first), std::make_move_iterator(running_.end()));
+  running_.erase(first, running_.end());
+  for (const Slot& slot : taken) --slot.task->stream->running;
+  return taken;
+}
+
+void Batcher::let_go(std::vector<Slot> slots) {
+  for (Slot& slot : slots) {
+    slot.frame = Frame{};
+    slot.task->stream->changed.notify_all();
   }
 }
 
 void Batcher::forward(const BatchKey& key, size_t begin, size_t end, double preprocess_ms,
-                      TimePoint started, std::vector<std::exception_ptr>& errors) {
+                      TimePoint begun, std::vector<std::exception_ptr>& errors) {
   try {
     BatchInput input;
     input.batch = static_cast<int64_t>(end - begin);
@@ -95,17 +123,13 @@ void Batcher::forward(const BatchKey& key, size_t begin, size_t end, double prep
     const TimePoint forward_started = Clock::now();
     const BatchOutput output = session_->forward(input);
     keep_results(output, begin, end, preprocess_ms, milliseconds(Clock::now() - forward_started),
-                 started);
+                 begun);
   } catch (...) {
     const std::exception_ptr error = std::current_exception();
-    const Failure failure = describe_failure(error);
-    if (failure.kind == ErrorKind::kOutOfMemory && end - begin > 1) {
-      log(LogLevel::kWarning, "a forward of " + std::to_string(end - begin) +
-                                  " requests runs in halves: " + failure.text);
-      memory_.refuse(end - begin, Clock::now());
+    if (runs_in_halves("a forward", end - begin, error)) {
       const size_t middle = begin + (end - begin) / 2;
-      forward(key, begin, middle, preprocess_ms, started, errors);
-      forward(key, middle, end, preprocess_ms, started, errors);
+      forward(key, begin, middle, preprocess_ms, begun, errors);
+      forward(key, middle, end, preprocess_ms, begun, errors);
       return;
     }
     std::fill(errors.begin() + static_cast<std::ptrdiff_t>(begin),
@@ -114,7 +138,7 @@ void Batcher::forward(const BatchKey& key, size_t begin, size_t end, double prep
 }
 
 void Batcher::keep_results(const BatchOutput& output, size_t begin, size_t end,
-                           double preprocess_ms, double inference_ms, TimePoint started) {
+                           double preprocess_ms, double inference_ms, TimePoint begun) {
   const auto classes = static_cast<size_t>(output.classes);
   if (output.logits.size() != classes * (end - begin) || output.tokens_out.size() != end - begin) {
     throw Error(ErrorKind::kFailed, "the session returned " + std::to_string(output.logits.size()) +
@@ -130,19 +154,19 @@ void Batcher::keep_results(const BatchOutput& output, size_t begin, size_t end,
     result.tokens_in = output.tokens_in;
     result.tokens_out = output.tokens_out[i - begin];
     result.batch = static_cast<uint32_t>(end - begin);
-    result.queue_ms = milliseconds(started - task.enqueued);
+    result.queue_ms = milliseconds(begun - task.enqueued);
     // A clip was pre-processed when its frames came, and says itself how long that took.
     if (task.clip.empty()) result.preprocess_ms = preprocess_ms;
     result.inference_ms = inference_ms;
   }
 }
 
-Batcher::SettledList Batcher::settle_batch(const std::vector<std::exception_ptr>& errors) {
+void Batcher::settle_part(const std::vector<std::exception_ptr>& errors) {
   SettledList list;
-  std::vector<Slot> finished;
+  std::vector<Slot> finished, dropped;
   {
     const std::lock_guard lock(mutex_);
-    for (size_t i = 0; i < running_.size(); ++i) {
+    for (size_t i = 0; i < errors.size(); ++i) {
       const auto& task = running_[i].task;
       --task->stream->running;
       if (errors[i]) {
@@ -151,10 +175,14 @@ Batcher::SettledList Batcher::settle_batch(const std::vector<std::exception_ptr>
         settle(task, Outcome::kResult, nullptr, list);
       }
     }
-    finished.swap(running_);
+    const auto end = running_.begin() + static_cast<std::ptrdiff_t>(errors.size());
+    finished.assign(std::make_move_iterator(running_.begin()), std::make_move_iterator(end));
+    running_.erase(running_.begin(), end);
+    dropped = take_settled(list);
   }
-  for (const Slot& slot : finished) slot.task->stream->changed.notify_all();
-  return list;
+  let_go(std::move(finished));
+  let_go(std::move(dropped));
+  carry_out(list);
 }
 
 }  // namespace tome

@@ -19,12 +19,15 @@ namespace {
 /// worker in the middle of a forward. So the first batcher, which has run a model by then,
 /// registers a handler, which runs before they are. It cancels what is queued, and lets each worker
 /// finish its batch and each thread the frame that it pre-processes, for which it waits a while: a
-/// device may hang. Our own globals are never destroyed, see never_destroyed.h.
+/// device may hang. Our own globals are never destroyed, see never_destroyed.h. LibTorch's CUDA
+/// half may be loaded later than that; the handler is then registered once more, and the first that
+/// runs does the work.
 class LiveBatchers {
  public:
   static LiveBatchers& all() { return never_destroyed<LiveBatchers>(); }
 
-  LiveBatchers() {
+  LiveBatchers() { register_handler(); }
+  static void register_handler() {
     std::atexit([] { all().stop(); });
   }
   void add(Batcher* batcher) {
@@ -50,7 +53,7 @@ class LiveBatchers {
 
   void stop() {
     const std::lock_guard lock(mutex_);
-    stopped_ = true;
+    if (std::exchange(stopped_, true)) return;
     std::erase_if(live_, [](const Live& live) { return live.process != getpid(); });
     const std::vector<Live> all = live_;  // which may become fewer meanwhile
     for (const Live& live : all) {
@@ -66,6 +69,8 @@ class LiveBatchers {
 };
 
 }  // namespace
+
+void stop_batchers_at_exit() { LiveBatchers::register_handler(); }
 
 Batcher::Batcher(BatchLimits limits, const std::function<OpenedSession()>& open)
     : policy_(limits), memory_(limits.batch_size), batch_duration_(limits.batch_size) {

@@ -25,10 +25,15 @@ namespace tome {
 struct OpenedSession {
   std::unique_ptr<DeviceSession> session;
   Clock::duration batch_duration{};  ///< of a full batch, as warm-up measured it
-  size_t most_requests = 0;          ///< that a forward had memory for; 0: it had for a full batch
+  size_t most_requests = 0;          ///< that there was memory for; 0: there was for a full batch
   /// Does what is done once for requests of this key; empty where that is nothing.
   std::function<void(const BatchKey&)> warm_up;
 };
+
+/// Registers the handler of Note [Exit while streams run] (batcher.cpp) anew, so that it runs
+/// before the globals go of a library that workers use and that was loaded after the first batcher
+/// came.
+void stop_batchers_at_exit();
 
 /// Note [Locks and threads]
 /// Forwards run on the worker alone, which also opens the session (OpenMP keeps a pool of threads
@@ -41,6 +46,11 @@ struct OpenedSession {
 /// waits for that, so that its first frames need not; it does without where batches of other
 /// streams run already, since they would wait, too. So does a schedule that changes while its
 /// stream runs.
+///
+/// Note [A batch in parts]
+/// A batch that does not fit the memory (MemoryLimit) runs in parts, one after the other: pixels,
+/// forward, tickets. The pixels of the parts to come stay as they are meanwhile, so a task that is
+/// cancelled or fails is taken out of them.
 ///
 /// Every public function may be called from any thread; `submit` by one thread at a time per
 /// stream.
@@ -115,15 +125,23 @@ class Batcher {
   std::vector<std::shared_ptr<Task>> form_batch(const BatchKey& key, TimePoint now);
   void skip(std::unique_lock<std::mutex>& lock, const std::vector<std::shared_ptr<Task>>& tasks);
   void run_batch(const BatchKey& key);
-  double preprocess();
-  SettledList drop_unusable(const std::vector<std::exception_ptr>& errors);
-  void forward_all(const BatchKey& key, double preprocess_ms, TimePoint started,
-                   std::vector<std::exception_ptr>& errors);
-  void forward(const BatchKey& key, size_t begin, size_t end, double preprocess_ms,
-               TimePoint started, std::vector<std::exception_ptr>& errors);
+  /// Of the first `count` requests in running_. How many of them are left to be classified, which
+  /// come first; nothing where there was no memory for so many, but is for fewer.
+  std::optional<size_t> preprocess(size_t count);
+  /// Whether this is an error that half as many requests may not meet. If so, it is remembered.
+  bool runs_in_halves(const char* what, size_t requests, const std::exception_ptr& error);
+  /// Ends the reading of the first requests in running_, by their errors. How many are left.
+  size_t drop_unusable(const std::vector<std::exception_ptr>& errors);
+  void forward(const BatchKey& key, size_t begin, size_t end, double preprocess_ms, TimePoint begun,
+               std::vector<std::exception_ptr>& errors);
   void keep_results(const BatchOutput& output, size_t begin, size_t end, double preprocess_ms,
-                    double inference_ms, TimePoint started);
-  SettledList settle_batch(const std::vector<std::exception_ptr>& errors);
+                    double inference_ms, TimePoint begun);
+  /// The first requests in running_ have results, or these errors.
+  void settle_part(const std::vector<std::exception_ptr>& errors);
+  /// With the lock: settles what was cancelled, and takes out of running_ what is settled, of which
+  /// nothing need be read or computed any more. Without the lock, let_go() is to follow.
+  std::vector<Slot> take_settled(SettledList& list);
+  static void let_go(std::vector<Slot> slots);
   void cancel_pending(StreamQueue& stream, SettledList& list);
   static void settle(const std::shared_ptr<Task>& task, Outcome outcome,
                      const std::exception_ptr& error, SettledList& list);

@@ -17,7 +17,8 @@ bool built_with_cuda();
 
 /// Empty if the CUDA kernels of this build can run on this device now, else what is missing: a
 /// build with CUDA, a driver, a device that is new enough, cuBLASLt, a context on the device (which
-/// this makes: another process may have the device for itself, or all of its memory).
+/// this makes: another process may have the device for itself, or all of its memory), a driver that
+/// takes the kernels' code (one of them is run).
 std::string why_no_cuda_kernels(int device);
 
 /// The device's own name, "NVIDIA H100 80GB HBM3"; empty where there is none that is new enough.

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "cuda/element_type.h"
+#include "engine/batcher.h"
 #include "engine/log.h"
 #include "tome_error.h"
 
@@ -275,7 +276,11 @@ BatchOutput CudaSession::forward_aten(const BatchInput& input) {
   }
   BatchInput host = input;
   for (PatchesPtr& frame : host.frames) frame = to_host(on_device(frame));
-  return aten_->forward(host);
+  BatchOutput output = aten_->forward(host);
+  // Of what LibTorch's CUDA half destroys at exit, much is made with its first forward.
+  static const bool registered = (stop_batchers_at_exit(), true);
+  static_cast<void>(registered);
+  return output;
 }
 
 std::vector<OperationShare> CudaSession::time_operations(const BatchInput& input) {
@@ -315,6 +320,7 @@ std::string why_no_cuda_kernels(int device) {
     cuda::open_device(device);
     cuda::lt::functions();
     const cuda::CurrentDevice context(device);
+    cuda::try_kernel();
     return {};
   } catch (const Error& error) {
     return error.what();

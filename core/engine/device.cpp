@@ -6,6 +6,7 @@
 #include <charconv>
 #include <exception>
 
+#include "engine/batcher.h"
 #include "engine/cuda_model.h"
 #include "engine/log.h"
 #include "tome_error.h"
@@ -28,6 +29,7 @@ std::string probe_libtorch() {
            (reason != nullptr ? reason : "unknown reason");
   }
   if (!at::hasCUDA()) return "LibTorch finds no usable NVIDIA GPU";
+  stop_batchers_at_exit();
   return {};
 }
 

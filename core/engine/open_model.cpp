@@ -89,12 +89,11 @@ std::shared_ptr<const VisionTransformer> build(const Checkpoint& checkpoint, at:
 
 constexpr double kWorthRounding = 0.9;
 
-std::shared_ptr<const VisionTransformer> build_fastest(const Checkpoint& checkpoint,
-                                                       at::Device device, int64_t frames) {
-  if (!device.is_cpu()) return build(checkpoint, device, at::kBFloat16);
-  auto fp32 = build(checkpoint, device, at::kFloat);
+std::shared_ptr<const VisionTransformer> build_fastest_on_cpu(const Checkpoint& checkpoint,
+                                                              int64_t frames) {
+  auto fp32 = build(checkpoint, at::kCPU, at::kFloat);
   if (!cpu_has_native_bf16()) return fp32;
-  auto bf16 = build(checkpoint, device, at::kBFloat16);
+  auto bf16 = build(checkpoint, at::kCPU, at::kBFloat16);
   const auto [fp32_ms, bf16_ms] = time_in_turn(*fp32, *bf16, frames);
   log(LogLevel::kInfo, "precision=auto: one forward of " + checkpoint.config.name + " takes " +
                            std::to_string(fp32_ms) + " ms in fp32, " + std::to_string(bf16_ms) +
@@ -136,6 +135,7 @@ void load_on_cuda(LoadedModel& loaded, const InstanceConfig& config, at::ScalarT
   }
 }
 
+/// @param precision  undefined, on the CPU alone: the fastest that is worth its rounding
 std::shared_ptr<LoadedModel> make_loaded(const InstanceConfig& config, at::Device device,
                                          at::ScalarType precision) {
   auto loaded = std::make_shared<LoadedModel>();
@@ -143,15 +143,14 @@ std::shared_ptr<LoadedModel> make_loaded(const InstanceConfig& config, at::Devic
   loaded->device = device;
   loaded->own_kernels = device.is_cuda() && built_with_cuda();
   if (loaded->own_kernels) {
-    const bool automatic = precision == at::ScalarType::Undefined;
-    load_on_cuda(*loaded, config, automatic ? at::kBFloat16 : precision);
+    load_on_cuda(*loaded, config, precision);
     loaded->checkpoint.weights = ViTWeights{};
     return loaded;
   }
   const Checkpoint& checkpoint = loaded->checkpoint;
   if (precision == at::ScalarType::Undefined) {
     loaded->transformer =
-        build_fastest(checkpoint, device, clip_length_of(config, checkpoint.config));
+        build_fastest_on_cpu(checkpoint, clip_length_of(config, checkpoint.config));
   } else {
     if (precision == at::kBFloat16 && device.is_cpu() && !cpu_has_native_bf16()) {
       log(LogLevel::kWarning,
@@ -166,9 +165,13 @@ std::shared_ptr<LoadedModel> make_loaded(const InstanceConfig& config, at::Devic
 
 std::shared_ptr<LoadedModel> share_loaded(const InstanceConfig& config) {
   const at::Device device = choose_device(config.device);
-  const at::ScalarType precision = parse_precision(config.precision, device);
+  at::ScalarType precision = parse_precision(config.precision, device);
+  // Before the key is made, so that weights are shared with those who ask for it by name.
+  constexpr at::ScalarType kAuto = at::ScalarType::Undefined;
+  if (precision == kAuto && !device.is_cpu()) precision = at::kBFloat16;
+  const std::string named = precision == kAuto ? "auto" : precision_name(precision);
   const std::string key = config.model + '\n' + config.labels_file + '\n' + device_name(device) +
-                          ' ' + config.precision + ' ' + std::to_string(config.clip_length) + ' ' +
+                          ' ' + named + ' ' + std::to_string(config.clip_length) + ' ' +
                           std::to_string(config.input_width) + 'x' +
                           std::to_string(config.input_height);
   return loaded_models().acquire(
@@ -236,14 +239,15 @@ std::vector<int64_t> default_r(const ModelDescription& model) {
 
 struct WarmedUp {
   Clock::duration full_batch{};
-  int64_t fits = 0;  ///< requests that a forward had memory for
+  int64_t fits = 0;  ///< requests that there was memory for
 };
 
 /// Runs the model as it will be used, so that the first frames of a stream do not pay for what is
 /// done once, and measures a full batch, or one half as large where that does not fit, and so on.
+/// @param captures  the session has graphs, which a larger batch makes it drop
 /// @throws Error kOutOfMemory if one request does not
 WarmedUp warm_up(DeviceSession& session, int64_t clip_length, const BatchKey& key,
-                 int64_t batch_size) {
+                 int64_t batch_size, bool captures) {
   BatchInput input;
   input.frames_per_request = clip_length;
   input.r = key.r;
@@ -260,17 +264,27 @@ WarmedUp warm_up(DeviceSession& session, int64_t clip_length, const BatchKey& ke
   if (batch_size == 1 || one * batch_size > std::chrono::seconds(2)) {
     return {one * batch_size, batch_size};
   }
-  for (int64_t fits = batch_size; fits > 1; fits = (fits + 1) / 2) {
+  const auto fits_memory = [](int64_t batch, const auto& run) {
     try {
-      return {time_warm(fits) * batch_size / fits, fits};
+      run(batch);
+      return true;
     } catch (...) {
       const Failure failure = describe_failure(std::current_exception());
       if (failure.kind != ErrorKind::kOutOfMemory) throw;
       log(LogLevel::kWarning,
-          "a forward of " + std::to_string(fits) + " requests has no memory: " + failure.text);
+          "a forward of " + std::to_string(batch) + " requests has no memory: " + failure.text);
+      return false;
     }
+  };
+  WarmedUp warm{one * batch_size, 1};
+  for (int64_t batch = batch_size; batch > 1; batch = (batch + 1) / 2) {
+    const auto measure = [&](int64_t n) { warm = {time_warm(n) * batch_size / n, n}; };
+    if (fits_memory(batch, measure)) break;
   }
-  return {one * batch_size, 1};
+  if (captures) {  // the graph of one request again, where it stays
+    fits_memory(1, [&](int64_t n) { session.forward(batch_of(session, input, frame, n)); });
+  }
+  return warm;
 }
 
 /// LibTorch keeps the number of threads by calling thread, so it is set on the worker. 0 means the
@@ -315,18 +329,19 @@ OpenedModel open_model(const InstanceConfig& config) {
   const BatchKey defaults{default_r(opened.description), PropAttn::kAuto, -1};
   DeviceSession& session = *opened.session.session;
   const int64_t clip_length = opened.description.clip_length;
-  const WarmedUp warm = warm_up(session, clip_length, defaults, config.batch_size);
+  const bool captures = loaded->cuda != nullptr;
+  const WarmedUp warm = warm_up(session, clip_length, defaults, config.batch_size, captures);
   opened.session.batch_duration = warm.full_batch;
   if (warm.fits < config.batch_size) {
     opened.session.most_requests = static_cast<size_t>(warm.fits);
   }
-  if (loaded->cuda) {
+  if (captures) {
     opened.session.warm_up = [&session, defaults, clip_length, config,
                               fits = warm.fits](const BatchKey& key) {
       const bool merges_static = key.static_threshold >= 0 && clip_length > 1;
       if (key == defaults || merges_static) return;  // was done; is not done by our kernels
       const TimePoint started = Clock::now();
-      warm_up(session, clip_length, key, fits);
+      warm_up(session, clip_length, key, fits, true);
       log(LogLevel::kInfo, "measured the products of another schedule of " + config.model + " in " +
                                std::to_string(milliseconds(Clock::now() - started)) + " ms");
     };

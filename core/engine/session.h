@@ -53,6 +53,7 @@ class DeviceSession {
 
   /// On the worker: may use its pool of threads. Returns when pixels in host memory have been read;
   /// the session keeps frames in device memory alive until `forward` or `finish_reading` returns.
+  /// @throws Error kOutOfMemory: no job is done, and fewer at once may be asked for
   virtual void preprocess(std::span<PreprocessJob> jobs) = 0;
 
   /// On the worker: after `preprocess`, where no forward follows.

@@ -3,10 +3,12 @@
 #include "cuda/device.h"
 
 #include <ATen/ATen.h>
+#include <dlfcn.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <optional>
+#include <thread>
 
 #include "cuda/device_tensors.h"
 #include "cuda/stream.h"
@@ -58,6 +60,8 @@ TEST(DeviceErrors, WithoutOneTheErrorSaysWhatIsMissing) {
     EXPECT_EQ(error.kind(), ErrorKind::kDevice);
     EXPECT_NE(std::string(error.what()).find("weights"), std::string::npos) << error.what();
   }
+  EXPECT_THROW(cuda::try_kernel(), Error);
+  EXPECT_THROW(cuda::CurrentDevice(0), Error);
   try {
     cuda::match_tokens(match_request(197), nullptr);
     FAIL() << "a launch on a device that is not there";
@@ -98,6 +102,48 @@ TEST(DeviceErrors, RequestsThatMakeNoSenseAreRefusedBeforeAnyLaunch) {
   attention.dim = 64;
   attention.token_stride = 100;
   expect_refused([&] { cuda::attend(attention, nullptr); });
+}
+
+TEST(Device, AKernelRuns) {
+  TOME_NEEDS_DEVICE();
+  const cuda::CurrentDevice device(0);
+  EXPECT_NO_THROW(cuda::try_kernel());
+}
+
+/// A thread of an application's, which has no context or one of its own.
+TEST(Device, ThreadsGetTheContextBackThatTheyHad) {
+  TOME_NEEDS_DEVICE();
+  { const cuda::CurrentDevice device(0); }  // the driver is ready after this
+  void* driver = dlopen("libcuda.so.1", RTLD_NOW);
+  ASSERT_NE(driver, nullptr);
+  const auto current = reinterpret_cast<int (*)(void**)>(dlsym(driver, "cuCtxGetCurrent"));
+  const auto create =
+      reinterpret_cast<int (*)(void**, unsigned, int)>(dlsym(driver, "cuCtxCreate_v2"));
+  const auto destroy = reinterpret_cast<int (*)(void*)>(dlsym(driver, "cuCtxDestroy_v2"));
+  ASSERT_TRUE(current != nullptr && create != nullptr && destroy != nullptr);
+  std::thread([&] {
+    void* before = &driver;
+    ASSERT_EQ(current(&before), 0);
+    EXPECT_EQ(before, nullptr);
+    for (void* own : {static_cast<void*>(nullptr), static_cast<void*>(&driver)}) {
+      if (own != nullptr) {
+        ASSERT_EQ(create(&own, 0, 0), 0);  // and makes it current
+      }
+      for (int again = 0; again < 2; ++again) {
+        void* inside = nullptr;
+        {
+          const cuda::CurrentDevice device(0);
+          ASSERT_EQ(current(&inside), 0);
+          cuda::try_kernel();
+        }
+        void* after = &driver;
+        ASSERT_EQ(current(&after), 0);
+        EXPECT_EQ(after, own);
+        EXPECT_TRUE(inside != nullptr && inside != own) << "the device's own context";
+      }
+      if (own != nullptr) destroy(own);
+    }
+  }).join();
 }
 
 TEST(Device, MatchingAndMergeEqualTheHostExecutor) {
@@ -201,11 +247,9 @@ TEST(Device, AttentionInFp16EqualsTheDefinition) {
 }
 
 /// Of a product on the device over that by definition.
-double product_distance(int64_t rows, int64_t depth, int64_t columns, ProductActivation activation,
+double product_distance(const at::Tensor& a, const at::Tensor& weight, ProductActivation activation,
                         bool residual, bool tune) {
-  at::manual_seed(static_cast<uint64_t>(rows + depth));
-  const at::Tensor a = at::randn({rows, depth}).to(at::kBFloat16);
-  const at::Tensor weight = (at::randn({columns, depth}) / std::sqrt(depth)).to(at::kBFloat16);
+  const int64_t rows = a.size(0), depth = a.size(1), columns = weight.size(0);
   const at::Tensor bias = at::randn({columns}).to(at::kBFloat16);
   const at::Tensor added = at::randn({rows, columns}).to(at::kBFloat16);
   const cuda::DeviceMemory device_a = on_device(a), device_weight = on_device(weight);
@@ -237,6 +281,14 @@ double product_distance(int64_t rows, int64_t depth, int64_t columns, ProductAct
   return distance(got, expected);
 }
 
+double product_distance(int64_t rows, int64_t depth, int64_t columns, ProductActivation activation,
+                        bool residual, bool tune) {
+  at::manual_seed(static_cast<uint64_t>(rows + depth));
+  const at::Tensor a = at::randn({rows, depth}).to(at::kBFloat16);
+  const at::Tensor weight = (at::randn({columns, depth}) / std::sqrt(depth)).to(at::kBFloat16);
+  return product_distance(a, weight, activation, residual, tune);
+}
+
 TEST(Device, ProductsEqualTheDefinition) {
   TOME_NEEDS_DEVICE();
   for (const bool tune : {false, true}) {
@@ -246,6 +298,28 @@ TEST(Device, ProductsEqualTheDefinition) {
       EXPECT_LE(product_distance(rows, 192, 192, none, true, tune), 4e-3) << rows;
       EXPECT_LE(product_distance(rows, 192, 768, gelu, false, tune), 4e-3) << rows;
       EXPECT_LE(product_distance(rows, 768, 192, none, true, tune), 4e-3) << rows;
+      // Patches of 14 x 14: rows that are no multiple of 16 bytes.
+      EXPECT_LE(product_distance(rows, 588, 384, none, false, tune), 4e-3) << rows;
+    }
+  }
+}
+
+/// The two halves of depth sum to about 39 and -39, and together to about 1: one of them rounded to
+/// 16 bits, where an algorithm splits the sum, makes a distance of 0.04.
+TEST(Device, ProductsAddPartialSumsInFloat) {
+  TOME_NEEDS_DEVICE();
+  constexpr int64_t kHalf = 1536, kColumns = 768;
+  for (const bool tune : {false, true}) {
+    for (const int64_t rows : {1, 197}) {
+      for (const bool residual : {false, true}) {
+        at::manual_seed(static_cast<uint64_t>(rows));
+        const at::Tensor a = at::randn({rows, kHalf}).to(at::kBFloat16).repeat({1, 2});
+        const at::Tensor first = at::randn({kColumns, kHalf}).to(at::kBFloat16);
+        const at::Tensor rest = at::randn({kColumns, kHalf}) / std::sqrt(kHalf);
+        const at::Tensor weight = at::cat({first, (rest - first).to(at::kBFloat16)}, 1);
+        const double off = product_distance(a, weight, ProductActivation::kNone, residual, tune);
+        EXPECT_LE(off, 4e-3) << rows << (tune ? ", tuned" : "") << (residual ? ", added" : "");
+      }
     }
   }
 }

@@ -11,6 +11,8 @@
 #include "cuda/device.h"
 #include "cuda/device_fixtures.h"
 #include "cuda/stream.h"
+#include "engine/open_model.h"
+#include "engine/tiny_model.h"
 #include "tome_error.h"
 
 namespace tome::testing {
@@ -111,6 +113,31 @@ TEST(SessionOnDevice, WarmUpCapturesAndTunesWithoutChangingResults) {
   EXPECT_LE(distance(after, before), 0.02);
   EXPECT_EQ(run(*model.session(), frames, 1, {6, 6, 6}).logits, after.logits)
       << "all sessions take the same algorithms";
+}
+
+/// The full batch moves the memory that the graph of one request was captured with.
+TEST(SessionOnDevice, OpeningLeavesGraphsOfOneRequestAndOfAFullBatch) {
+  TOME_NEEDS_DEVICE();
+  const c10::InferenceMode inference;
+  at::manual_seed(12);
+  Checkpoint checkpoint;
+  checkpoint.config = small();
+  checkpoint.weights = random_weights(checkpoint.config, 0.05);
+  checkpoint.preprocess = spec_of(checkpoint.config);
+  checkpoint.labels = {"ant", "bee", "cow", "dog", "eel", "fox", "gnu"};
+  const TemporaryFolder folder;
+  save_checkpoint(checkpoint, folder.path);
+  InstanceConfig config;
+  config.model = folder.path.string();
+  config.device = "cuda:0";
+  config.batch_size = 8;
+  const OpenedModel opened = open_model(config);
+  auto* session = dynamic_cast<CudaSession*>(opened.session.session.get());
+  ASSERT_NE(session, nullptr);
+  EXPECT_EQ(session->graphs(), 2U);
+  EXPECT_EQ(opened.description.precision, "bf16");
+  opened.session.warm_up({{8, 8, 8}, PropAttn::kAuto, -1});
+  EXPECT_GE(session->graphs(), 2U) << "the other schedule's stay, too";
 }
 
 TEST(SessionOnDevice, GraphsAreBounded) {

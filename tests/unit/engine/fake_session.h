@@ -73,6 +73,7 @@ struct FakeDevice {
   std::vector<BatchKey> warmed_up;  // by streams that opened
   bool warm_up_fails = false;
   int64_t most_in_memory = 1 << 30;  // larger batches throw kOutOfMemory
+  size_t most_staged = 1 << 30;      // as does pre-processing of more frames
   int sessions_open = 0, sessions_made = 0;
 
   std::vector<RanBatch> ran() {
@@ -96,6 +97,12 @@ class FakeSession : public DeviceSession {
 
   void preprocess(std::span<PreprocessJob> jobs) override {
     device_->preprocess_door.pass();
+    {
+      const std::lock_guard lock(device_->mutex);
+      if (jobs.size() > device_->most_staged) {
+        throw Error(ErrorKind::kOutOfMemory, "too many pixels");
+      }
+    }
     for (PreprocessJob& job : jobs) {
       try {
         job.patches = preprocess_one(*job.frame);

@@ -409,6 +409,73 @@ TEST(Stream, ABatchTooLargeForTheMemoryIsHalved) {
   }
 }
 
+TEST(Stream, APreprocessingTooLargeForTheMemoryIsHalved) {
+  const FakeModel model(8);
+  model.device->most_staged = 3;
+  const auto stream = model.stream(stream_config(8));
+  for (const int tried : {2 + 4, 4}) {  // what does not fit is not tried with the next batch
+    const int before = model.device->preprocess_door.arrivals();
+    std::vector<std::shared_ptr<Ticket>> tickets;
+    for (int i = 0; i < 8; ++i) tickets.push_back(submit(*stream, i));
+    for (int i = 0; i < 8; ++i) {
+      ASSERT_EQ(tickets[i]->wait(), Outcome::kResult) << tickets[i]->error_text();
+      EXPECT_EQ(tickets[i]->results()[0].scores[0].id, i % 4);
+      EXPECT_EQ(tickets[i]->results()[0].batch, 2U);
+    }
+    EXPECT_EQ(model.device->preprocess_door.arrivals(), before + tried);
+  }
+  model.device->most_staged = 0;
+  std::vector<std::shared_ptr<Ticket>> hopeless;
+  for (int i = 0; i < 8; ++i) hopeless.push_back(submit(*stream, i));
+  for (const auto& ticket : hopeless) {
+    EXPECT_EQ(ticket->wait(), Outcome::kFailed);
+    EXPECT_EQ(ticket->error_kind(), ErrorKind::kOutOfMemory);
+  }
+}
+
+/// Pixels of the parts to come are not read any more, and are let go before the ticket is ready.
+TEST(Stream, WhatFailsInOnePartOfABatchIsTakenOutOfTheNext) {
+  const FakeModel model(4);
+  model.device->most_staged = 2;
+  model.device->bad_requests = {7};
+  const auto stream = model.stream(stream_config(2));
+  const auto released = std::make_shared<std::atomic<int>>(0);
+  FrameOptions options;
+  options.regions = {{0, 0, 2, 2}, {2, 0, 2, 2}, {4, 0, 2, 2}};
+  const auto bad = stream->submit(tagged_frame(7, released), options);
+  const auto good = submit(*stream, 1);
+  EXPECT_EQ(bad->wait(), Outcome::kFailed);
+  EXPECT_EQ(released->load(), 1);
+  EXPECT_EQ(good->wait(), Outcome::kResult);
+  EXPECT_EQ(model.device->preprocessed, (Tags{7, 7, 1}));
+}
+
+TEST(Stream, WhatIsFlushedIsTakenOutOfTheNextPartOfItsBatch) {
+  const FakeModel model(4);
+  model.device->most_staged = 2;
+  const auto plug = model.stream(stream_config(1));
+  const auto other = model.stream(stream_config(1));
+  const auto stream = model.stream(stream_config(1));
+  const auto released = std::make_shared<std::atomic<int>>(0);
+  FrameOptions options;
+  options.regions = {{0, 0, 2, 2}, {2, 0, 2, 2}, {4, 0, 2, 2}};
+  const auto plugged = occupy(model, *plug);
+  const auto kept = submit(*other, 1);
+  const auto flushed = stream->submit(tagged_frame(7, released), options);
+  model.device->preprocess_door.shut();
+  model.device->forward_door.open();
+  model.device->preprocess_door.wait_arrivals(2);
+  model.device->forward_door.shut();
+  model.device->preprocess_door.open();
+  model.device->forward_door.wait_arrivals(2);
+  stream->flush();
+  model.device->forward_door.open();
+  EXPECT_EQ(flushed->wait(), Outcome::kCancelled);
+  EXPECT_EQ(released->load(), 1);
+  EXPECT_EQ(kept->wait(), Outcome::kResult);
+  EXPECT_EQ(model.device->preprocessed, (Tags{0, 1, 7}));
+}
+
 TEST(Stream, RefusesSettingsAndFramesThatMakeNoSense) {
   const FakeModel model(1);
   const auto refuses = [&](auto change) {
