@@ -133,7 +133,11 @@ class Bench {
     for (const auto& spec : specs_) Schedule::parse(spec).resolve(geometry_);
     batches_ = parse_counts(settings.batch, "--batch");
     precisions_ = split(settings.precision, ',');
-    for (const auto& precision : precisions_) parse_precision(precision);
+    for (const auto& precision : precisions_) {
+      if (parse_precision(precision) == at::kChar && settings.compare_torch) {
+        throw Error(ErrorKind::kSettings, "--compare-torch: plain PyTorch has no int8");
+      }
+    }
     if (settings.compare_torch && frames_ != checkpoint_.config.frames) {
       throw Error(ErrorKind::kSettings, "--compare-torch: plain PyTorch has no --clip-length");
     }

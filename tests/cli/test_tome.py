@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import tap
-from program import DATA, ROOT, TOME, VIT_TINY, assert_one_error_line, needs, tome, tome_ok
+from program import DATA, ROOT, TOME, VIT_TINY, assert_one_error_line, needs, needs_eight_bits, tome, tome_ok
 from turned import SEEN, turned_film, turned_picture
 
 DALI = DATA / "images" / "dali-extra"
@@ -234,6 +234,15 @@ def test_lines_of_json_come_one_by_one():
         first = process.stdout.read1(1 << 16)
         process.kill()
     assert first.count(b"\n") == 1 and first.endswith(b"\n"), first
+
+
+def test_bench_in_eight_bits():
+    needs_eight_bits()
+    rows = json.loads(tome_ok("bench", "--arch", "vit_tiny_patch16_224", "--precision", "fp32,int8", "--r", "0,13",
+                              "--device", "cpu", "--repeats", "2", "--json"))  # fmt: skip
+    assert [row["precision"] for row in rows] == 2 * ["fp32"] + 2 * ["int8"]
+    assert_one_error_line(tome("bench", "--arch", "vit_tiny_patch16_224", "--precision", "int8", "--compare-torch"),
+                          "--compare-torch", "int8")  # fmt: skip
 
 
 def test_bench_compares_with_torch():
