@@ -45,10 +45,20 @@ bool can_blend(const GstCaps* caps) {
   return !gst_caps_is_empty(blendable(variant(caps, false).get()).get());
 }
 
-Ptr<GstCaps> overlay_output_caps(const GstCaps* caps, bool blend_only) {
+Ptr<GstCaps> overlay_output_caps(const GstCaps* caps, bool blended_first) {
   auto blended = blendable(variant(caps, false).get());
-  if (blend_only && !gst_caps_is_empty(blended.get())) return blended;
-  return merge(variant(caps, true), std::move(blended));
+  auto marked = variant(caps, true);
+  return blended_first ? merge(std::move(blended), std::move(marked))
+                       : merge(std::move(marked), std::move(blended));
+}
+
+Ptr<GstCaps> blended_if_possible(Ptr<GstCaps> caps) {
+  Ptr<GstCaps> blended(gst_caps_new_empty());
+  for (guint i = 0; i < gst_caps_get_size(caps.get()); ++i) {
+    Ptr<GstCaps> one(gst_caps_copy_nth(caps.get(), i));
+    if (!has_overlay_feature(one.get())) blended = merge(std::move(blended), std::move(one));
+  }
+  return gst_caps_is_empty(blended.get()) ? std::move(caps) : std::move(blended);
 }
 
 Ptr<GstCaps> overlay_input_caps(const GstCaps* caps) {
@@ -61,6 +71,16 @@ Ptr<GstCaps> overlay_input_caps(const GstCaps* caps) {
     possible = merge(std::move(possible), merge(std::move(base), std::move(marked)));
   }
   return possible;
+}
+
+std::optional<bool> downstream_composes(GstPad* src) {
+  const Ptr<GstCaps> caps(gst_pad_get_current_caps(src));
+  const Ptr<GstQuery> query(gst_query_new_allocation(caps.get(), FALSE));
+  const bool answered = gst_pad_peer_query(src, query.get()) != FALSE;
+  if (!answered && GST_PAD_IS_FLUSHING(src)) return std::nullopt;
+  return answered &&
+         gst_query_find_allocation_meta(query.get(), GST_VIDEO_OVERLAY_COMPOSITION_META_API_TYPE,
+                                        nullptr) != FALSE;
 }
 
 }  // namespace tome::gst

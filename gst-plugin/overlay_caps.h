@@ -1,7 +1,10 @@
-// Which caps tomeoverlay turns into which: with and without the feature of overlay compositions.
+// Which caps tomeoverlay turns into which, with and without the feature of overlay compositions,
+// and whether downstream composes.
 #pragma once
 
 #include <gst/gst.h>
+
+#include <optional>
 
 #include "gst_ptr.h"
 
@@ -14,9 +17,15 @@ bool has_overlay_feature(const GstCaps* caps);
 /// blends.
 bool can_blend(const GstCaps* caps);
 
-/// What can leave for frames of `caps`: with the feature first (unless `blend_only`, where blending
-/// is possible), then without, to be blended.
-Ptr<GstCaps> overlay_output_caps(const GstCaps* caps, bool blend_only);
+/// What can leave for frames of `caps`: with the feature, and without, to be blended, where that is
+/// possible. The preferred ones come first.
+Ptr<GstCaps> overlay_output_caps(const GstCaps* caps, bool blended_first);
+
+/// Those of `caps` that lack the feature; all, if there are none.
+Ptr<GstCaps> blended_if_possible(Ptr<GstCaps> caps);
+
+/// What downstream of `src` says with the caps as they are; nothing while it flushes.
+std::optional<bool> downstream_composes(GstPad* src);
 
 /// What may enter for frames of `caps` to leave.
 Ptr<GstCaps> overlay_input_caps(const GstCaps* caps);

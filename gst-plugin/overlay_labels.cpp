@@ -11,12 +11,24 @@
 namespace tome::gst {
 namespace {
 
+/// `text` as it can be drawn. Laying out takes time for each letter, whether or not it has room,
+/// and a label may be a whole file.
+std::string drawable(const std::string& text) {
+  constexpr glong kMostLetters = 256;
+  constexpr size_t kBytes = 4;  // of a letter, at most: what is cut off here is one too many
+  std::string made = printable(text.substr(0, kBytes * (kMostLetters + 1)));
+  if (g_utf8_strlen(made.c_str(), -1) <= kMostLetters) return made;
+  made.erase(
+      static_cast<size_t>(g_utf8_offset_to_pointer(made.c_str(), kMostLetters) - made.c_str()));
+  return made + "\u2026";
+}
+
 OverlayLine line_of(const Tag& tag) {
   constexpr int kDecimals = 2;
   std::array<char, std::numeric_limits<double>::max_exponent10 + 8> score{};
   const auto end = std::to_chars(score.data(), score.data() + score.size(), tag.score,
                                  std::chars_format::fixed, kDecimals);
-  return {printable(tag.label.empty() ? std::to_string(tag.id) : tag.label),
+  return {drawable(tag.label.empty() ? std::to_string(tag.id) : tag.label),
           std::string(score.data(), end.ptr)};
 }
 
@@ -55,7 +67,7 @@ std::vector<OverlayLabel> overlay_labels(std::span<const Classification> results
     const auto [place, is_new] = places.try_emplace(result.region, labels.size());
     if (is_new) labels.push_back({{}, result.region});
     auto& lines = labels[place->second].lines;
-    if (!result.region && full_frames > 1) lines.push_back({printable(result.model) + ":", ""});
+    if (!result.region && full_frames > 1) lines.push_back({drawable(result.model) + ":", ""});
     const size_t count = std::min<size_t>(top_k, result.tags.size());
     for (size_t i = 0; i < count; ++i) lines.push_back(line_of(result.tags[i]));
   }

@@ -33,7 +33,8 @@ void scale_regions(std::span<Classification> results, int width, int height);
 
 /// The best `top_k` tags of each result with a score as "0.97", whatever the locale, all full-frame
 /// results in one block (under their models' names if there are several), a region's results in one
-/// block each. Control characters become spaces, bytes that are no UTF-8 are replaced.
+/// block each. Control characters become spaces, bytes that are no UTF-8 are replaced, and a name
+/// of more than 256 letters ends there, with an ellipsis.
 std::vector<OverlayLabel> overlay_labels(std::span<const Classification> results, unsigned top_k);
 
 }  // namespace tome::gst

@@ -24,7 +24,6 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -60,10 +59,10 @@ struct Overlay {
   Options options;
   OverlayPainter painter;
   GstVideoInfo info{};
-  bool attach = false;                  // the caps have the feature of overlay compositions
-  bool blendable = false;               // pixels that can be blended
-  std::atomic<bool> ask{true};          // downstream has to be asked whether it composes
-  std::atomic<bool> blend_only{false};  // it does not
+  bool attach = false;                       // the caps have the feature of overlay compositions
+  bool blendable = false;                    // pixels that can be blended
+  std::atomic<bool> ask{true};               // whether downstream composes has to be asked
+  std::atomic<bool> prefer_blending{false};  // it does not
 };
 
 enum Property : guint {
@@ -106,30 +105,23 @@ Overlay& impl_of(gpointer object) { return *reinterpret_cast<GstTomeOverlay*>(ob
 // Whether downstream knows the meta, its answer to an ALLOCATION query says, as for textoverlay;
 // converters on the way answer only once they have caps. So caps with the feature leave first, and
 // where the answer lacks the meta, caps without it follow before the first frame does. That holds
-// until a RECONFIGURE: then downstream is asked again, with the caps as they are, and if it
-// composes by now, the frame after the next one comes with the feature.
+// until a RECONFIGURE: then the next frame asks downstream again, with the caps as they are, and if
+// it composes by now, the frame after that one comes with the feature. A downstream that takes no
+// caps without it (any more) gets it at once, for blending is preferred only.
+// The event itself asks nobody: its sender may hold locks that answers need, as playsink does, or
+// send it again for being asked, as a capsfilter whose caps have changed.
 
 gboolean start(GstBaseTransform* self) {
   Overlay& impl = impl_of(self);
   impl.ask = true;
-  impl.blend_only = false;
+  impl.prefer_blending = false;
   return TRUE;
-}
-
-/// Downstream may be another one.
-void reconfigured(GstBaseTransform* self) {
-  Overlay& impl = impl_of(self);
-  impl.ask = true;
-  const Ptr<GstCaps> caps(gst_pad_get_current_caps(self->srcpad));
-  if (caps && gst_pad_peer_query_accept_caps(self->srcpad, caps.get()) == FALSE) {
-    impl.blend_only = false;
-  }
 }
 
 GstCaps* transform_caps(GstBaseTransform* self, GstPadDirection direction, GstCaps* caps,
                         GstCaps* filter) {
   auto made = direction == GST_PAD_SINK
-                  ? tome::gst::overlay_output_caps(caps, impl_of(self).blend_only)
+                  ? tome::gst::overlay_output_caps(caps, impl_of(self).prefer_blending)
                   : tome::gst::overlay_input_caps(caps);
   if (filter != nullptr) {
     made.reset(gst_caps_intersect_full(filter, made.get(), GST_CAPS_INTERSECT_FIRST));
@@ -137,43 +129,44 @@ GstCaps* transform_caps(GstBaseTransform* self, GstPadDirection direction, GstCa
   return made.release();
 }
 
+/// Downstream may put its own preferences first.
+GstCaps* fixate_caps(GstBaseTransform* self, GstPadDirection direction, GstCaps* caps,
+                     GstCaps* others) {
+  if (direction == GST_PAD_SINK && impl_of(self).prefer_blending) {
+    others = tome::gst::blended_if_possible(Ptr<GstCaps>(others)).release();
+  }
+  return GST_BASE_TRANSFORM_CLASS(gst_tome_overlay_parent_class)
+      ->fixate_caps(self, direction, caps, others);
+}
+
 gboolean set_caps(GstBaseTransform* self, GstCaps* in, GstCaps* out) {
   Overlay& impl = impl_of(self);
   impl.attach = tome::gst::has_overlay_feature(out);
+  if (impl.attach && impl.prefer_blending.exchange(false)) impl.ask = true;  // another downstream
   impl.blendable = tome::gst::can_blend(in);
   return gst_video_info_from_caps(&impl.info, in);
-}
-
-/// Downstream's answer; nothing while it flushes.
-std::optional<bool> downstream_composes(GstBaseTransform* self) {
-  const Ptr<GstCaps> caps(gst_pad_get_current_caps(self->srcpad));
-  const Ptr<GstQuery> query(gst_query_new_allocation(caps.get(), FALSE));
-  const bool answered = gst_pad_peer_query(self->srcpad, query.get()) != FALSE;
-  if (!answered && GST_PAD_IS_FLUSHING(self->srcpad)) return std::nullopt;
-  return answered &&
-         gst_query_find_allocation_meta(query.get(), GST_VIDEO_OVERLAY_COMPOSITION_META_API_TYPE,
-                                        nullptr) != FALSE;
 }
 
 /// Sends caps without the feature ahead of the frame that is being transformed.
 void blend_from_now_on(GstBaseTransform* self) {
   Overlay& impl = impl_of(self);
   impl.attach = false;
-  impl.blend_only = true;
+  impl.prefer_blending = true;
   const Ptr<GstCaps> marked(gst_pad_get_current_caps(self->srcpad));
-  const auto plain = tome::gst::overlay_output_caps(marked.get(), true);
+  const auto plain =
+      tome::gst::blended_if_possible(tome::gst::overlay_output_caps(marked.get(), true));
   gst_base_transform_update_src_caps(self, plain.get());
 }
 
 void decide_who_composes(GstBaseTransform* self) {
   Overlay& impl = impl_of(self);
   if (!impl.blendable || !impl.ask.exchange(false)) return;
-  const auto composes = downstream_composes(self);
+  const auto composes = tome::gst::downstream_composes(self->srcpad);
   if (!composes) {
     impl.ask = true;
   } else if (impl.attach && !*composes) {
     blend_from_now_on(self);
-  } else if (!impl.attach && *composes && impl.blend_only.exchange(false)) {
+  } else if (!impl.attach && *composes && impl.prefer_blending.exchange(false)) {
     impl.ask = true;  // once more, with the feature
     gst_base_transform_reconfigure_src(self);
   }
@@ -244,7 +237,7 @@ GstFlowReturn transform_ip(GstBaseTransform* self, GstBuffer* buffer) {
 }
 
 gboolean src_event(GstBaseTransform* self, GstEvent* event) {
-  if (GST_EVENT_TYPE(event) == GST_EVENT_RECONFIGURE) reconfigured(self);
+  if (GST_EVENT_TYPE(event) == GST_EVENT_RECONFIGURE) impl_of(self).ask = true;
   return GST_BASE_TRANSFORM_CLASS(gst_tome_overlay_parent_class)->src_event(self, event);
 }
 
@@ -376,6 +369,7 @@ static void gst_tome_overlay_class_init(GstTomeOverlayClass* klass) {
   install_properties(object_class);
   transform_class->start = start;
   transform_class->transform_caps = transform_caps;
+  transform_class->fixate_caps = fixate_caps;
   transform_class->set_caps = set_caps;
   transform_class->transform_ip = transform_ip;
   transform_class->src_event = src_event;

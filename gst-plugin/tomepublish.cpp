@@ -30,7 +30,6 @@
 #include <exception>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -41,6 +40,7 @@
 #include "publish_memory.h"
 #include "publish_progress.h"
 #include "publish_properties.h"
+#include "publish_times.h"
 #include "result_line.h"
 
 using tome::gst::Classification;
@@ -51,6 +51,7 @@ using tome::gst::PublishError;
 using tome::gst::PublishMemory;
 using tome::gst::PublishProgress;
 using tome::gst::PublishSettings;
+using tome::gst::PublishTimes;
 
 GST_DEBUG_CATEGORY_STATIC(tome_publish_debug);
 #define GST_CAT_DEFAULT tome_publish_debug
@@ -63,6 +64,7 @@ namespace {
 struct Publisher {
   PublishSettings running;  // with a stream name
   PublishMemory memory;
+  PublishTimes times;
   PublishProgress progress;
 
   std::mutex mutex;
@@ -122,6 +124,7 @@ gboolean start(GstBaseTransform* self) {
     impl.running.stream_name = Ptr<char>(gst_element_get_name(self)).get();
   }
   impl.memory = PublishMemory(impl.running.held);
+  impl.times = PublishTimes();
   try {
     auto backend = tome::gst::make_backend(
         impl.running, [self](const std::string& text) { post_warning(self, text); });
@@ -157,35 +160,19 @@ gboolean stop(GstBaseTransform* self) {
   return closed;
 }
 
-/// Seconds of the stream, as players show them (what lies before its beginning is negative); where
-/// the segment has no such, of the time stamp itself.
-std::optional<double> stream_seconds(const GstSegment& segment, GstClockTime time) {
-  if (!GST_CLOCK_TIME_IS_VALID(time)) return std::nullopt;
-  guint64 converted = 0;
-  // The other one knows no times outside the segment, and a clip may begin before it.
-  const int sign =
-      segment.format == GST_FORMAT_TIME
-          ? gst_segment_to_stream_time_full(&segment, GST_FORMAT_TIME, time, &converted)
-          : 0;
-  if (sign == 0) return static_cast<double>(time) / GST_SECOND;
-  return sign * static_cast<double>(converted) / GST_SECOND;
-}
-
 /// Publishes the fresh ones among `results`, with property `held` all of them.
 GstFlowReturn publish(GstBaseTransform* self, std::vector<Classification> results,
                       GstClockTime pts) {
   Publisher& impl = impl_of(self);
+  impl.times.look_at(results, pts);
   impl.memory.keep_new(results, pts);
   if (results.empty()) return GST_FLOW_OK;
   const auto backend = backend_of(impl);
   const auto now = std::chrono::system_clock::now();
   for (const Classification& result : results) {
     impl.progress.result(result);
-    const GstClockTime time = GST_CLOCK_TIME_IS_VALID(pts) ? pts : result.clip_end;
-    const auto seconds = [&](GstClockTime of) { return stream_seconds(self->segment, of); };
-    const auto line = tome::gst::result_line(
-        result, {seconds(time), seconds(result.clip_start), seconds(result.clip_end)},
-        impl.running.stream_name, now);
+    const auto line = tome::gst::result_line(result, impl.times.of(result, self->segment, pts),
+                                             impl.running.stream_name, now);
     try {
       if (!backend->write(line)) return GST_FLOW_FLUSHING;
     } catch (const PublishError& error) {
@@ -232,10 +219,15 @@ gboolean sink_event(GstBaseTransform* self, GstEvent* event) {
       break;
     case GST_EVENT_FLUSH_STOP:
       resume(impl);
+      impl.times = PublishTimes();
       break;
     case GST_EVENT_STREAM_START:
+      impl.memory.forget();
+      impl.times = PublishTimes();
+      break;
     case GST_EVENT_SEGMENT:
       impl.memory.forget();
+      impl.times.forget_frames();
       break;
     case GST_EVENT_EOS:
       if (const auto backend = backend_of(impl)) backend->finish();

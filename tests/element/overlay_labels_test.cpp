@@ -54,6 +54,24 @@ TEST(OverlayLabels, AreValidTextWhateverTheLabelHolds) {
   EXPECT_EQ(labels[0].lines[1], (OverlayLine{"7", "1.00"}));
 }
 
+TEST(OverlayLabels, OfALabelWithoutEndTheBeginningIsDrawn) {
+  const auto name_of = [](const std::string& label) {
+    return overlay_labels(std::vector{result({{1, label, 1}})}, 1).at(0).lines.at(0).name;
+  };
+  const std::string most(256, 'a');
+  EXPECT_EQ(name_of(most), most);
+  EXPECT_EQ(name_of(most + "a"), most + "\u2026");
+  for (const char* letter : {"a", "\u00e9", "\u4f60", "\U0001f600", "\xff"}) {
+    std::string label;
+    for (int i = 0; i < 100000; ++i) label += letter;
+    const std::string name = name_of(label);
+    ASSERT_TRUE(g_utf8_validate(name.c_str(), -1, nullptr)) << letter;
+    EXPECT_EQ(g_utf8_strlen(name.c_str(), -1), 257) << letter;
+    const std::string shown = *letter == '\xff' ? "\ufffd" : letter;
+    EXPECT_TRUE(name.ends_with(shown + "\u2026")) << letter;
+  }
+}
+
 TEST(OverlayLabels, ScoresHaveAPointAndTwoDecimalsWhateverTheyAreAndTheLocale) {
   // Not on every machine, and then the rest still counts.
   for (const char* locale : {"de_DE.UTF-8", "de_DE.utf8", "fr_FR.UTF-8"}) {
