@@ -8,15 +8,20 @@ namespace tome::gst {
 namespace {
 
 /// Note [Depth in flight]
-unsigned depth_in_flight(const Settings& settings, const TomeModelInfo& info) {
+unsigned depth_in_flight(const Settings& settings, const TomeModelInfo& info, int64_t forward) {
   constexpr uint64_t kMost = 128;
+  constexpr uint64_t kMostAhead = 32;
+  constexpr int64_t kFrameOfADecoder = 4'000'000;
+  const uint64_t ahead = std::min(
+      kMostAhead, 1 + static_cast<uint64_t>(std::max<int64_t>(forward, 0) / kFrameOfADecoder));
   const uint64_t clip = std::max<uint64_t>(info.clip_length, 1);
   const uint64_t window = clip > 1 ? clip * settings.frame_stride : 1;
   const uint64_t stride = clip > 1 && settings.clip_stride > 0 ? settings.clip_stride : window;
   const uint64_t usual = 2 * uint64_t{settings.batch_size} + clip;
-  const uint64_t filling =
-      std::min<uint64_t>(kMost, settings.batch_size * stride * settings.inference_interval);
-  return static_cast<unsigned>(std::max(usual, filling));
+  const uint64_t apart = std::min(kMost, stride * settings.inference_interval);
+  const uint64_t between = settings.batch_size > 1 ? settings.batch_size * apart
+                                                   : std::max(stride, std::min(apart, ahead));
+  return static_cast<unsigned>(std::max(usual, std::min(kMost, between)));
 }
 
 struct ErrorCode {
@@ -93,7 +98,7 @@ bool ClassifyElement::start() {
                     "window of its own"});
     return false;
   }
-  depth_ = depth_in_flight(running_, session_.info());
+  depth_ = depth_in_flight(running_, session_.info(), session_.batch_duration());
   fill_wait_ = running_.batch_size > 1 ? int64_t{running_.batch_timeout_ms} * GST_MSECOND : 0;
   const Ptr<char> name(gst_element_get_name(element_));
   if (auto failure = session_.start(running_, name.get(), depth_)) {
@@ -111,6 +116,9 @@ bool ClassifyElement::start() {
   held_.clear();
   error_posted_ = false;
   have_info_ = cuda_memory_ = detour_told_ = reverse_told_ = live_known_ = undrained_ = false;
+  unread_told_ = cuts_told_ = read_any_ = new_segment_ = false;
+  unread_ = cut_windows_ = 0;
+  since_restart_ = 0;
   restart_ = true;
   last_pts_ = GST_CLOCK_TIME_NONE;
   gst_segment_init(&segment_, GST_FORMAT_UNDEFINED);

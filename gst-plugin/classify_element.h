@@ -42,11 +42,22 @@ namespace tome::gst {
 // precede would stall the stream for good, and so would a start on a pad that has just been
 // deactivated. It is not held while anybody waits for the task to end.
 
+// Note [Frames that cannot be read]
+// A buffer may not hold the picture that its caps describe: an input-selector that switches between
+// live sources lets one of the source before through, and an empty buffer stands for a gap. It
+// passes without a result, and is a gap: no window, held result or track goes on over it. One
+// warning says so for each caps or segment. Of a stream that has nothing else one wants to hear
+// more: kMostUnread of them in a row are an error, and so is an EOS before any could be read. Empty
+// buffers that are flagged GAP are what they say, and do not count for that.
+
 // Note [Depth in flight]
 // Buffers between their entry and the end of their inference are bounded by
 //     2 x batch-size + clip length, and at least as many as hold batch-size due frames, up to 128.
 // Twice the batch keeps one batch filling while another runs; the clip length lets the frames of a
-// window gather behind one that is being inferred. The LATENCY and ALLOCATION answers use it.
+// window gather behind one that is being inferred. With batch-size=1 no batch has to fill: frames
+// between two inferences are held only so that upstream can go on while one runs (a decoder works,
+// a camera is not kept waiting): of inference-interval as many as come meanwhile at 250 frames/s,
+// 32 at most. The LATENCY and ALLOCATION answers use it.
 
 /// The element behind the GObject. Every function is called by the thread that Note [Threads of
 /// tomeclassify] names.
@@ -79,10 +90,15 @@ class ClassifyElement {
  private:
   // classify_input.cpp: the sink pad's thread
   void notice_jump(GstBuffer* buffer);
+  bool breaks(GstClockTime earlier, GstClockTime later, bool told) const;
   void notice_direction(double rate);
   bool is_backwards_clip();
   MaybeFailure submit(BufferItem& item);
   MaybeFailure submit_nothing(BufferItem& item);
+  MaybeFailure pass_unread(BufferItem& item, const std::string& error);
+  void note_read();
+  void notice_unread_end();
+  void watch_windows(bool restart);
   std::optional<TomeFrame> map(GstBuffer* buffer, std::vector<TomeRegion> regions,
                                std::string& error);
   void judge_urgency(GstBuffer* buffer, int64_t arrival, TomeFrame& frame);
@@ -170,9 +186,16 @@ class ClassifyElement {
   bool cuda_memory_ = false;  // the caps say so
   bool detour_told_ = false;  // see CudaFrame::detour
   bool reverse_told_ = false;
+  bool unread_told_ = false;  // see Note [Frames that cannot be read]
+  bool read_any_ = false;
+  unsigned unread_ = 0;  // in a row
   GstSegment segment_{};
-  bool restart_ = true;  // the next frame does not continue the one before
+  bool restart_ = true;       // the next frame does not continue the one before
+  bool new_segment_ = false;  // no frame has come in it yet
   GstClockTime last_pts_ = GST_CLOCK_TIME_NONE;
+  uint64_t since_restart_ = 0;  // frames that windows may have taken
+  unsigned cut_windows_ = 0;    // in a row
+  bool cuts_told_ = false;
   bool live_known_ = false;
   bool undrained_ = false;  // frames were submitted since the last drain
 

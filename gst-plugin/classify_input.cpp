@@ -1,4 +1,5 @@
 // The sink pad's side of tomeclassify: buffers and serialized events into the queue.
+#include <algorithm>
 #include <utility>
 
 #include "classify_element.h"
@@ -13,16 +14,45 @@ namespace {
 /// far after it); less is jitter.
 constexpr GstClockTime kJumpBack = GST_SECOND;
 
+// Note [DISCONT]
+// A leaky queue sets DISCONT on the frame behind each one that it drops, and so do others that
+// thin out a live stream. Frames dropped without the flag (by a camera, by videorate) go unnoticed
+// anyway, so the flag alone ends nothing: only with a step ahead of more than this time and this
+// many frames, or with one back, or where a segment has just begun. Without time stamps there is
+// no step.
+constexpr GstClockTime kGap = GST_SECOND;
+constexpr GstClockTime kGapFrames = 5;
+
+/// Frames in a row that cannot be read before that is an error: about a second.
+constexpr unsigned kMostUnread = 32;
+
+/// Windows in a row, cut short, before somebody should hear that there will be no results.
+constexpr unsigned kManyCutWindows = 3;
+
+bool is_empty_gap(GstBuffer* buffer) {
+  return GST_BUFFER_FLAG_IS_SET(buffer, GST_BUFFER_FLAG_GAP) && gst_buffer_get_size(buffer) == 0;
+}
+
 }  // namespace
 
 void ClassifyElement::notice_jump(GstBuffer* buffer) {
-  if (GST_BUFFER_IS_DISCONT(buffer)) restart_ = true;
+  const bool told = GST_BUFFER_IS_DISCONT(buffer);
+  const bool begins = std::exchange(new_segment_, false);
+  if (GST_BUFFER_FLAG_IS_SET(buffer, GST_BUFFER_FLAG_RESYNC) || (told && begins)) restart_ = true;
   if (!GST_BUFFER_PTS_IS_VALID(buffer)) return;
   GstClockTime later = GST_BUFFER_PTS(buffer);
   GstClockTime earlier = std::exchange(last_pts_, later);
   if (!GST_CLOCK_TIME_IS_VALID(earlier)) return;
   if (segment_.rate < 0) std::swap(earlier, later);
-  if (later + kJumpBack <= earlier) restart_ = true;
+  if (breaks(earlier, later, told)) restart_ = true;
+}
+
+/// @param told  the later frame is flagged: see Note [DISCONT]
+bool ClassifyElement::breaks(GstClockTime earlier, GstClockTime later, bool told) const {
+  if (later < earlier) return told || earlier - later >= kJumpBack;
+  const GstClockTime duration = frame_duration_;
+  const GstClockTime frames = GST_CLOCK_TIME_IS_VALID(duration) ? kGapFrames * duration : 0;
+  return told && later - earlier > std::max(kGap, frames);
 }
 
 void ClassifyElement::notice_direction(double rate) {
@@ -92,14 +122,19 @@ MaybeFailure ClassifyElement::submit(BufferItem& item) {
   std::string error;
   if (running_.region == InferenceRegion::kRoiList) {
     const auto picture = picture_of(item.buffer.get(), info_, error);
-    if (!picture) return Failure{TOME_ERROR_FORMAT, error};
+    if (!picture) return pass_unread(item, error);
     item.regions = regions_.plan(item.buffer.get(), picture->width, picture->height,
                                  running_.inference_interval);
     regions = item.regions.submitted();
-    if (regions.empty()) return submit_nothing(item);
+    if (regions.empty()) {
+      note_read();
+      return submit_nothing(item);
+    }
   }
   auto frame = map(item.buffer.get(), std::move(regions), error);
-  if (!frame) return Failure{TOME_ERROR_FORMAT, error};
+  if (!frame) return pass_unread(item, error);
+  note_read();
+  watch_windows(item.restart);
   item.regions.width = frame->width;
   item.regions.height = frame->height;
   frame->discont = item.restart ? 1 : 0;
@@ -126,6 +161,53 @@ MaybeFailure ClassifyElement::submit_nothing(BufferItem& item) {
   frame.no_inference = 1;
   frame.release = [](void*) {};
   return session_.submit(frame, item.ticket);
+}
+
+void ClassifyElement::note_read() {
+  unread_ = 0;
+  read_any_ = true;
+}
+
+/// Note [Frames that cannot be read]
+MaybeFailure ClassifyElement::pass_unread(BufferItem& item, const std::string& error) {
+  item.restart = restart_ = true;
+  item.regions.targets.clear();
+  if (!is_empty_gap(item.buffer.get()) && ++unread_ >= kMostUnread) {
+    return Failure{TOME_ERROR_FORMAT, error + "; " + std::to_string(kMostUnread) +
+                                          " frames in a row could not be read"};
+  }
+  if (!std::exchange(unread_told_, true)) {
+    post_warning({TOME_ERROR_FORMAT,
+                  error + "; frames that cannot be read pass without a result, and what was known "
+                          "before them does not hold after them"});
+  }
+  // The tracker has counted it if it was planned, so the core must.
+  return item.regions.active ? submit_nothing(item) : std::nullopt;
+}
+
+/// Fewer frames than kMostUnread, but all there were.
+void ClassifyElement::notice_unread_end() {
+  if (unread_ == 0 || read_any_) return;
+  post_error({TOME_ERROR_FORMAT, "no frame could be read before the end of the stream: found " +
+                                     std::to_string(unread_) +
+                                     ", none of which holds a picture as the caps say"});
+}
+
+/// A stream that is interrupted more often than a window lasts would tag nothing, in silence.
+void ClassifyElement::watch_windows(bool restart) {
+  const uint64_t length = session_.info().clip_length;
+  if (length <= 1) return;
+  if (restart) {
+    const uint64_t window = (length - 1) * running_.frame_stride + 1;
+    const uint64_t taken = std::exchange(since_restart_, 0);
+    cut_windows_ = taken > 0 && taken < window ? cut_windows_ + 1 : 0;
+  }
+  ++since_restart_;
+  if (cut_windows_ < kManyCutWindows || std::exchange(cuts_told_, true)) return;
+  post_warning({TOME_ERROR_FORMAT, "windows of " + std::to_string(length) +
+                                       " frames: " + std::to_string(cut_windows_) +
+                                       " in a row were cut short by discontinuities, and have no "
+                                       "result"});
 }
 
 std::optional<TomeFrame> ClassifyElement::map(GstBuffer* buffer, std::vector<TomeRegion> regions,
@@ -190,6 +272,7 @@ GstFlowReturn ClassifyElement::flush_stop(Ptr<GstEvent> event) {
   lateness_.flushed();
   held_.clear();
   restart_ = true;
+  since_restart_ = 0;  // a seek cuts windows on purpose
   undrained_ = false;
   error_posted_ = false;
   if (reset_time) gst_segment_init(&segment_, GST_FORMAT_UNDEFINED);
@@ -220,6 +303,7 @@ bool ClassifyElement::set_caps(GstEvent* event) {
   info_ = info;
   have_info_ = true;
   restart_ = true;
+  unread_told_ = false;
   frame_duration_ = info.fps_n > 0 ? gst_util_uint64_scale_int(GST_SECOND, info.fps_d, info.fps_n)
                                    : GST_CLOCK_TIME_NONE;
   return true;
@@ -233,6 +317,7 @@ bool ClassifyElement::set_caps(GstEvent* event) {
 GstFlowReturn ClassifyElement::drain_windows() {
   if (!std::exchange(undrained_, false)) return GST_FLOW_OK;
   restart_ = true;
+  since_restart_ = 0;
   DrainItem window;
   if (auto failure = session_.drain(window.ticket)) {
     if (queue_.flow() == GST_FLOW_OK) post_error(*failure);
@@ -258,11 +343,16 @@ GstFlowReturn ClassifyElement::serialized_event(Ptr<GstEvent> event) {
       gst_event_parse_segment(event.get(), &segment);
       notice_direction(segment->rate);
       gst_segment_copy_into(segment, &segment_);
+      new_segment_ = true;
+      unread_told_ = false;
       break;
     }
     case GST_EVENT_SEGMENT_DONE:
+      drain_windows();
+      break;
     case GST_EVENT_EOS:
       drain_windows();
+      notice_unread_end();
       break;
     default:
       break;

@@ -100,7 +100,8 @@ void install_model_properties(Installer& add) {
              kReady);
   add.text(kPropModelInstanceId, "model-instance-id",
            "Elements of a process with the same id share one model and its batches, and must be "
-           "configured alike; unset: elements with equal configuration share",
+           "configured alike (to configure them anew set all of them to NULL first); unset: "
+           "elements with equal configuration share",
            kDefaults.instance_id, kReady);
   add.number(kPropBatchSize, "batch-size",
              "Most frames, clips or regions in one forward pass, over all streams of the model", 1,
@@ -111,8 +112,9 @@ void install_model_properties(Installer& add) {
              0, 60000, kDefaults.batch_timeout_ms, kReady);
   add.add(kPropThreads,
           g_param_spec_int("threads", "threads",
-                           "CPU threads of a forward pass; 0: as many as there are cores", 0, 1024,
-                           kDefaults.threads, kReady));
+                           "CPU threads of a forward pass, no more than the cores that the process "
+                           "may use; 0: as many as there are cores",
+                           0, 1024, kDefaults.threads, kReady));
 }
 
 void install_stream_properties(Installer& add) {

@@ -27,7 +27,7 @@ namespace tome::gst {
 // message to the bin. Elements that start before it (those downstream) may have made another one by
 // then; an application avoids that by setting a GstContext that wraps the primary context. Frames
 // of another context are read through host memory, and a warning says so once; frames of another
-// device are an error.
+// device are a warning, and an error if they go on.
 
 /// What a frame in CUDA memory became.
 struct CudaFrame {

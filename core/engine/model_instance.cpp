@@ -98,7 +98,9 @@ std::shared_ptr<ModelInstance> acquire_instance(const InstanceConfig& config,
       [&](const std::string& existing) {
         throw Error(ErrorKind::kSettings, "model-instance-id '" + wanted.instance_id +
                                               "' is in use with another configuration: found {" +
-                                              content + "}, expected {" + existing + "}");
+                                              content + "}, expected {" + existing +
+                                              "}; to configure it anew close all that share it "
+                                              "first (elements: set each of them to NULL)");
       });
 }
 

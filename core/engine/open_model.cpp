@@ -16,6 +16,7 @@
 #include "never_destroyed.h"
 #include "tome_error.h"
 #include "vit/model.h"
+#include "vit/usable_cores.h"
 
 namespace tome {
 namespace {
@@ -291,6 +292,12 @@ WarmedUp warm_up(DeviceSession& session, int64_t clip_length, const BatchKey& ke
 /// process's default, which must be asked for before anyone changed it.
 void set_threads(int32_t threads) {
   static const int process_default = at::get_num_threads();
+  // More than there are cores only wait for one another, and take a multiple of the time.
+  if (const int cores = usable_cores(); threads > cores) {
+    log(LogLevel::kWarning, "threads=" + std::to_string(threads) + ": taken as " +
+                                std::to_string(cores) + ", the cores that this process may use");
+    threads = cores;
+  }
   at::set_num_threads(threads > 0 ? threads : process_default);
 }
 

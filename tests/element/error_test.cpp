@@ -9,6 +9,9 @@ namespace {
 
 using Errors = ElementTest;
 
+/// Too small for any caps here.
+GstBuffer* small_buffer() { return gst_buffer_new_allocate(nullptr, 5, nullptr); }
+
 struct StatusCase {
   TomeStatus status;
   GQuark (*domain)();
@@ -127,6 +130,37 @@ TEST_F(Errors, PropertiesReachTheCore) {
                 "interval=5 smoothing=0.5 static=1.5 pending=120");
 }
 
+struct DepthCase {
+  int64_t forward_ms;
+  const char *batch, *interval, *clip, *frame_stride;
+  int depth;
+};
+
+TEST_F(Errors, FramesInFlightAreAsManyAsThereIsAUseFor) {
+  // Note [Depth in flight]
+  for (const DepthCase& c : {DepthCase{80, "1", "1", "0", "1", 2 + 1},
+                             {80, "1", "8", "0", "1", 8},
+                             {80, "1", "30", "0", "1", 1 + 80 / 4},  // come during a forward
+                             {10, "1", "30", "0", "1", 2 + 1},
+                             {900, "1", "30", "0", "1", 30},
+                             {900, "1", "4294967295", "0", "1", 32},
+                             {10, "2", "30", "0", "1", 2 * 30},  // to fill a batch
+                             {10, "8", "30", "0", "1", 128},
+                             {10, "1", "1", "4", "8", 4 * 8},  // to fill a window
+                             {80, "1", "9", "4", "8", 4 * 8},
+                             {10, "1", "9", "4", "1", 2 + 4},
+                             {80, "1", "9", "4", "1", 1 + 80 / 4}}) {
+    core_.set({.batch_duration = c.forward_ms * 1'000'000});
+    Harness h({{"model", "m"},
+               {"batch-size", c.batch},
+               {"inference-interval", c.interval},
+               {"clip-length", c.clip},
+               {"frame-stride", c.frame_stride}});
+    EXPECT_TRUE(core_.stream_config().ends_with(" pending=" + std::to_string(c.depth)))
+        << c.batch << " " << c.interval << " " << c.clip << ": " << core_.stream_config();
+  }
+}
+
 TEST_F(Errors, PropertiesSetByTwoThreadsAreBothKept) {
   LoneElement h({{"model", "m"}});
   std::atomic<bool> stop{false};
@@ -167,21 +201,103 @@ TEST_F(Errors, OfSubmissionReturnToUpstream) {
   EXPECT_EQ(h.error_text(), "plane 0: found 3 bytes, expected 4");
 }
 
-TEST_F(Errors, ABufferSmallerThanItsCapsSaysSo) {
+// A live source that is switched, or one broken frame, must not end a stream: other elements pass
+// such buffers too. So what cannot be read is a warning, and an error only where nothing else
+// comes.
+TEST_F(Errors, ABufferSmallerThanItsCapsPassesWithOneWarning) {
   Harness h({{"model", "m"}});
   h.set_caps();
-  EXPECT_EQ(h.push(gst_buffer_new_allocate(nullptr, 5, nullptr)), GST_FLOW_ERROR);
-  const std::string text = h.error_text();
+  ASSERT_EQ(h.push(1, 0), GST_FLOW_OK);
+  for (int i = 0; i < 2; ++i) ASSERT_EQ(h.push(small_buffer()), GST_FLOW_OK);
+  ASSERT_EQ(h.push(4, 3), GST_FLOW_OK);
+  EXPECT_EQ(value_on(h.pull().get()), 1);
+  for (int i = 0; i < 2; ++i) {
+    const auto out = h.pull();
+    EXPECT_EQ(gst_buffer_get_size(out.get()), 5U) << "as it came";
+    EXPECT_TRUE(gst::results_of(out.get()).empty());
+  }
+  EXPECT_EQ(value_on(h.pull().get()), 4);
+  const std::string text = h.error_text(nullptr, GST_MESSAGE_WARNING);
   EXPECT_NE(text.find("5 bytes"), std::string::npos) << text;
   EXPECT_NE(text.find("at least 128 bytes"), std::string::npos) << text;
   EXPECT_NE(text.find("16x8"), std::string::npos) << text;
+  EXPECT_FALSE(h.has_message(GST_MESSAGE_WARNING)) << "said once";
+  guint64 frames = 0;
+  EXPECT_TRUE(gst_structure_get_uint64(h.stats().get(), "frames", &frames));
+  EXPECT_EQ(frames, 4U);
 }
 
-TEST_F(Errors, AnEmptyBufferSaysSo) {
+TEST_F(Errors, WhatCannotBeReadIsSaidAgainForNewCapsOrASegment) {
+  Harness h({{"model", "m"}});
+  const auto warns = [&] {
+    EXPECT_EQ(h.push(small_buffer()), GST_FLOW_OK);
+    return h.has_message(GST_MESSAGE_WARNING);
+  };
+  h.set_caps();
+  EXPECT_TRUE(warns());
+  const Ptr<GstCaps> same(gst_caps_from_string(kGrayCaps));
+  h.push_event(gst_event_new_caps(same.get()));
+  EXPECT_FALSE(warns()) << "the same caps";
+  h.set_caps("video/x-raw,format=GRAY8,width=8,height=16,framerate=10/1");
+  EXPECT_TRUE(warns());
+  GstSegment segment;
+  gst_segment_init(&segment, GST_FORMAT_TIME);
+  h.push_event(gst_event_new_segment(&segment));
+  EXPECT_TRUE(warns());
+}
+
+TEST_F(Errors, AStreamThatGoesOnUnreadableFails) {
   Harness h({{"model", "m"}});
   h.set_caps();
-  EXPECT_EQ(h.push(gst_buffer_new()), GST_FLOW_ERROR);
-  EXPECT_NE(h.error_text().find("0 bytes"), std::string::npos);
+  for (int i = 0; i < 31; ++i) ASSERT_EQ(h.push(small_buffer()), GST_FLOW_OK) << i;
+  ASSERT_EQ(h.push(1, 0), GST_FLOW_OK);
+  for (int i = 0; i < 31; ++i) ASSERT_EQ(h.push(small_buffer()), GST_FLOW_OK) << i;
+  EXPECT_FALSE(h.has_message(GST_MESSAGE_ERROR));
+  EXPECT_EQ(h.push(small_buffer()), GST_FLOW_ERROR);
+  GError* error = nullptr;
+  const std::string text = h.error_text(&error);
+  const Ptr<GError> owned(error);
+  EXPECT_EQ(error->domain, GST_STREAM_ERROR);
+  EXPECT_EQ(error->code, GST_STREAM_ERROR_FORMAT);
+  EXPECT_NE(text.find("5 bytes"), std::string::npos) << text;
+  EXPECT_NE(text.find("32 frames in a row"), std::string::npos) << text;
+}
+
+TEST_F(Errors, AStreamThatEndsBeforeAnyFrameCouldBeReadFails) {
+  for (const bool one_is_good : {false, true}) {
+    Harness h({{"model", "m"}});
+    h.set_caps();
+    if (one_is_good) {
+      EXPECT_EQ(h.push(1, 0), GST_FLOW_OK);
+    }
+    for (int i = 0; i < 3; ++i) ASSERT_EQ(h.push(small_buffer()), GST_FLOW_OK);
+    EXPECT_TRUE(h.push_event(gst_event_new_eos()));
+    if (one_is_good) {
+      EXPECT_FALSE(h.has_message(GST_MESSAGE_ERROR));
+    } else {
+      EXPECT_NE(h.error_text().find("found 3"), std::string::npos);
+    }
+  }
+}
+
+TEST_F(Errors, AnEmptyBufferPassesWithAWarning) {
+  Harness h({{"model", "m"}});
+  h.set_caps();
+  EXPECT_EQ(h.push(gst_buffer_new()), GST_FLOW_OK);
+  EXPECT_NE(h.error_text(nullptr, GST_MESSAGE_WARNING).find("0 bytes"), std::string::npos);
+}
+
+TEST_F(Errors, EmptyBuffersThatSayGapNeverEndAStream) {
+  Harness h({{"model", "m"}});
+  h.set_caps();
+  for (int i = 0; i < 40; ++i) {
+    GstBuffer* gap = gst_buffer_new();
+    GST_BUFFER_FLAG_SET(gap, GST_BUFFER_FLAG_GAP);
+    ASSERT_EQ(h.push(gap), GST_FLOW_OK);
+  }
+  EXPECT_TRUE(h.push_event(gst_event_new_eos()));
+  EXPECT_TRUE(h.has_message(GST_MESSAGE_WARNING));
+  EXPECT_FALSE(h.has_message(GST_MESSAGE_ERROR));
 }
 
 TEST_F(Errors, AVideoMetaThatContradictsTheCapsSaysSo) {
@@ -189,8 +305,9 @@ TEST_F(Errors, AVideoMetaThatContradictsTheCapsSaysSo) {
   h.set_caps();
   GstBuffer* buffer = Harness::frame(1, 0);
   gst_buffer_add_video_meta(buffer, GST_VIDEO_FRAME_FLAG_NONE, GST_VIDEO_FORMAT_GRAY8, 4, 4);
-  EXPECT_EQ(h.push(buffer), GST_FLOW_ERROR);
-  EXPECT_NE(h.error_text().find("4x4"), std::string::npos);
+  EXPECT_EQ(h.push(buffer), GST_FLOW_OK);
+  EXPECT_NE(h.error_text(nullptr, GST_MESSAGE_WARNING).find("4x4"), std::string::npos);
+  EXPECT_TRUE(core_.frames().empty());
 }
 
 TEST_F(Errors, AVideoMetaThatPointsOutsideTheBufferReadsNothing) {
@@ -201,8 +318,8 @@ TEST_F(Errors, AVideoMetaThatPointsOutsideTheBufferReadsNothing) {
   gint strides[4] = {16, 0, 0, 0};
   gst_buffer_add_video_meta_full(buffer, GST_VIDEO_FRAME_FLAG_NONE, GST_VIDEO_FORMAT_GRAY8, 16, 8,
                                  1, offsets, strides);
-  EXPECT_EQ(h.push(buffer), GST_FLOW_ERROR);
-  EXPECT_NE(h.error_text(), "");
+  EXPECT_EQ(h.push(buffer), GST_FLOW_OK);
+  EXPECT_NE(h.error_text(nullptr, GST_MESSAGE_WARNING), "");
   EXPECT_TRUE(core_.frames().empty());
 }
 

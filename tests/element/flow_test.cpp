@@ -319,12 +319,12 @@ TEST_F(Flow, AFrameThatIsRefusedAfterItsSubmissionLeavesNoTrace) {
     core_.open_gate();
     while (h.drain() != FALSE) std::this_thread::sleep_for(std::chrono::milliseconds(5));
   });
-  GstBuffer* jump = tracked(2, 8);
+  GstBuffer* jump = tracked(22, 8);
   GST_BUFFER_FLAG_SET(jump, GST_BUFFER_FLAG_DISCONT);
   ASSERT_EQ(h.push(jump), GST_FLOW_NOT_LINKED);
   relink(h);
-  ASSERT_EQ(h.push(tracked(3, 8)), GST_FLOW_OK);
-  EXPECT_EQ(value_on(h.pull().get()), 3);
+  ASSERT_EQ(h.push(tracked(23, 8)), GST_FLOW_OK);
+  EXPECT_EQ(value_on(h.pull().get()), 23);
   EXPECT_TRUE(core_.frames().back().discont) << "the jump's flag";
 }
 

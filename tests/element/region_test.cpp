@@ -215,7 +215,7 @@ TEST_F(Regions, ADiscontinuityTakesNothingFromTheFramesBeforeIt) {
   // All are planned before the first has its result.
   core_.close_gate();
   for (int i = 0; i < 4; ++i) {
-    GstBuffer* buffer = numbered_frame(i);
+    GstBuffer* buffer = numbered_frame(i < 2 ? i : i + 50);
     add_roi(buffer, "x", static_cast<guint>(i), 0, 4, 4, i < 2 ? 7 : 8);
     if (i == 2) GST_BUFFER_FLAG_SET(buffer, GST_BUFFER_FLAG_DISCONT);
     ASSERT_EQ(h.push(buffer), GST_FLOW_OK);
@@ -239,7 +239,7 @@ TEST_F(Regions, WhatComesLateIsNotHeldBehindADiscontinuity) {
   h.set_caps();
   core_.close_gate();
   for (int i = 0; i < 3; ++i) {
-    GstBuffer* buffer = numbered_frame(i);
+    GstBuffer* buffer = numbered_frame(i < 1 ? i : i + 50);
     add_roi(buffer, "x", static_cast<guint>(i), 0, 4, 4, 7);
     if (i == 1) GST_BUFFER_FLAG_SET(buffer, GST_BUFFER_FLAG_DISCONT);
     ASSERT_EQ(h.push(buffer), GST_FLOW_OK);
