@@ -123,13 +123,13 @@ MaybeFailure ClassifyElement::submit(BufferItem& item) {
   if (running_.region == InferenceRegion::kRoiList) {
     const auto picture = picture_of(item.buffer.get(), info_, error);
     if (!picture) return pass_unread(item, error);
+    if (gst_buffer_get_size(item.buffer.get()) == 0) {
+      return pass_unread(item, "a buffer of 0 bytes holds no picture");
+    }
     item.regions = regions_.plan(item.buffer.get(), picture->width, picture->height,
                                  running_.inference_interval);
     regions = item.regions.submitted();
-    if (regions.empty()) {
-      note_read();
-      return submit_nothing(item);
-    }
+    if (regions.empty()) return submit_nothing(item);  // nobody has looked at its pixels
   }
   auto frame = map(item.buffer.get(), std::move(regions), error);
   if (!frame) return pass_unread(item, error);
@@ -273,6 +273,7 @@ GstFlowReturn ClassifyElement::flush_stop(Ptr<GstEvent> event) {
   held_.clear();
   restart_ = true;
   since_restart_ = 0;  // a seek cuts windows on purpose
+  unread_ = 0;
   undrained_ = false;
   error_posted_ = false;
   if (reset_time) gst_segment_init(&segment_, GST_FORMAT_UNDEFINED);
@@ -332,6 +333,9 @@ GstFlowReturn ClassifyElement::serialized_event(Ptr<GstEvent> event) {
   switch (GST_EVENT_TYPE(event.get())) {
     case GST_EVENT_STREAM_START:
       drain_windows();
+      notice_unread_end();
+      unread_ = 0;
+      read_any_ = false;
       live_known_ = false;
       restart_ = true;
       break;

@@ -198,7 +198,8 @@ def rows_so_far(cell, errors, peers, ours, arguments, peak):
 
 def measure(cell, started, arguments, peak, keep):
     """Gives `keep` the rows of one model and batch after each answer, since time may end before the next. What
-    does not fit the device's memory is a row with an error; the others go on."""
+    does not fit the device's memory is a row with an error: a peer's alone, or, as ratios are to ours, the end of
+    the cell."""
     errors = [row for row in started if isinstance(row, dict)]
     peers, ours = [peer for peer in started if not isinstance(peer, dict)], []
 

@@ -14,15 +14,19 @@
 namespace tome {
 namespace {
 
+/// Of bfloat16, which are pairs.
+bool has_whole_steps(const ViTConfig& config) {
+  const int64_t head_dim = config.dim / config.heads;
+  return head_dim % 2 == 0 && config.mlp_hidden % 2 == 0 &&
+         config.channels * config.patch * config.patch % 2 == 0;
+}
+
 /// Why the kernels cannot run a model, or null.
 const char* obstacle(const ViTConfig& config, const CpuKernels& kernels, bool bytes) {
   if (bytes && kernels.bytes == nullptr) return "no products of bytes";
   if (config.prefix_tokens() > CpuForward::kMostPrefixTokens) return "too many prefix tokens";
-  const int64_t head_dim = config.dim / config.heads;
-  const bool whole_steps =
-      !kernels.bf16 || (head_dim % 2 == 0 && config.mlp_hidden % 2 == 0 &&
-                        config.channels * config.patch * config.patch % 2 == 0);
-  return whole_steps ? nullptr : "sizes that are no whole steps of bfloat16";
+  return !kernels.bf16 || has_whole_steps(config) ? nullptr
+                                                  : "sizes that are no whole steps of bfloat16";
 }
 
 const ViTConfig& checked(const ViTConfig& config, const CpuKernels& kernels, bool bytes) {
@@ -39,7 +43,7 @@ const ViTConfig& checked(const ViTConfig& config, const CpuKernels& kernels, boo
 
 std::unique_ptr<CpuForward> CpuForward::make(const ViTConfig& config, const ViTWeights& weights,
                                              ProductType type) {
-  const CpuKernels* kernels = best_cpu_kernels(type);
+  const CpuKernels* kernels = best_cpu_kernels(type, has_whole_steps(config));
   const bool bytes = type == ProductType::kInt8;
   if (kernels == nullptr || obstacle(config, *kernels, bytes) != nullptr) return nullptr;
   return std::make_unique<CpuForward>(config, weights, *kernels, bytes);

@@ -96,11 +96,11 @@ CpuSet most_asked_for() {
 
 }  // namespace
 
-const CpuKernels* best_cpu_kernels(ProductType type) {
+const CpuKernels* best_cpu_kernels(ProductType type, bool whole_steps) {
   const CpuSet most = most_asked_for();
   for (const CpuSet set : {CpuSet::kAmxBf16, CpuSet::kAvx512Bf16, CpuSet::kAvx512, CpuSet::kAvx2}) {
     const CpuKernels* kernels = set <= most ? cpu_kernels(set) : nullptr;
-    if (kernels == nullptr) continue;
+    if (kernels == nullptr || (kernels->bf16 && !whole_steps)) continue;
     const bool fits = type == ProductType::kInt8 ? kernels->bytes != nullptr
                                                  : kernels->bf16 == (type == ProductType::kBf16);
     if (fits) return kernels;

@@ -199,7 +199,8 @@ enum class ProductType {
 /// The best set for a precision, or null: then LibTorch's operators do the work (which have none of
 /// 8 bits). The environment's TOME_MAX_CPU_ISA (avx2, avx512, avx512-bf16, amx-bf16) leaves out
 /// what comes after it.
+/// @param whole_steps  the model's sizes are whole steps of bfloat16, which its kernels need
 /// @throws Error kSettings where that is anything else
-const CpuKernels* best_cpu_kernels(ProductType type);
+const CpuKernels* best_cpu_kernels(ProductType type, bool whole_steps = true);
 
 }  // namespace tome

@@ -220,10 +220,12 @@ struct VisionTransformer::Impl {
   void make_bytes(const ViTConfig& config, const ViTWeights& from) {
     cpu = CpuForward::make(config, from, ProductType::kInt8);
     if (cpu == nullptr) {
-      throw Error(ErrorKind::kSettings,
-                  best_cpu_kernels(ProductType::kInt8) == nullptr
-                      ? "precision int8 needs a processor with AVX-VNNI, AVX-512 VNNI or AMX"
-                      : "precision int8 is not available for a model of these sizes");
+      throw Error(
+          ErrorKind::kSettings,
+          best_cpu_kernels(ProductType::kInt8) == nullptr
+              ? "precision int8 needs a processor with AVX-VNNI, AVX-512 VNNI or AMX, and an "
+                "environment whose TOME_MAX_CPU_ISA, if set, leaves one of them"
+              : "precision int8 is not available for a model of these sizes");
     }
     cpu_tried = true;
   }
@@ -276,6 +278,9 @@ VisionTransformer& VisionTransformer::operator=(VisionTransformer&&) noexcept = 
 ViTWeights& VisionTransformer::weights() { return impl_->weights; }
 
 void VisionTransformer::weights_changed() {
+  if (precision_ == at::kChar) {
+    throw Error(ErrorKind::kSettings, "precision int8 keeps no weights that could change");
+  }
   impl_->unrounded.reset();
   impl_->build();
 }

@@ -60,6 +60,7 @@ class VisionTransformer {
   /// replaced, or changed in place without requiring a gradient, call weights_changed.
   ViTWeights& weights();
   /// Drops copies made of the weights (packed for the CPU's products) and takes them anew.
+  /// @throws Error kSettings of a model in int8
   void weights_changed();
 
  private:

@@ -168,5 +168,29 @@ TEST_F(ClipGap, ATrackDoesNotGoOnOverAFrameThatCannotBeRead) {
   EXPECT_FALSE(h.has_message(GST_MESSAGE_QOS)) << "nothing was late";
 }
 
+TEST_F(ClipGap, FramesWithoutARegionAreNoFramesThatCouldBeRead) {
+  Harness h({{"model", "m"}, {"inference-region", "roi-list"}});
+  h.set_caps();
+  GstFlowReturn flow = GST_FLOW_OK;
+  int pushed = 0;
+  for (; flow == GST_FLOW_OK && pushed < 80; ++pushed) {
+    GstBuffer* buffer = numbered_frame(pushed);
+    if (pushed % 2 == 0) {
+      gst_buffer_set_size(buffer, 64);
+      gst_buffer_add_video_region_of_interest_meta(buffer, "x", 0, 0, 4, 4);
+    }
+    flow = h.push(buffer);
+  }
+  EXPECT_EQ(flow, GST_FLOW_ERROR);
+  EXPECT_EQ(pushed, 63) << "the 32nd of those that a detector saw something in";
+}
+
+TEST_F(ClipGap, AnEmptyBufferWithoutARegionIsAGap) {
+  Harness h({{"model", "m"}, {"inference-region", "roi-list"}});
+  h.set_caps();
+  ASSERT_EQ(h.push(gst_buffer_new()), GST_FLOW_OK);
+  EXPECT_NE(h.error_text(nullptr, GST_MESSAGE_WARNING).find("0 bytes"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace tome::testing

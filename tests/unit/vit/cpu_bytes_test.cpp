@@ -306,6 +306,26 @@ TEST_F(ModelInBytes, MergesAsManyTokens) {
   EXPECT_EQ(found.size.sum().item<double>(), 2.0 * static_cast<double>(config_.tokens()));
 }
 
+TEST_F(ModelInBytes, TakesSizesThatBfloat16DoesNot) {
+  const c10::InferenceMode inference;
+  config_.mlp_hidden = 107;
+  const ViTWeights weights = random_weights(config_);
+  if (best_cpu_kernels(ProductType::kInt8, false) == nullptr) {
+    GTEST_SKIP() << "no products of bytes beside float32";
+  }
+  const at::Tensor patches = random_patches(config_, 2);
+  const at::Tensor expected = VisionTransformer(config_, weights).forward(patches).logits;
+  const VisionTransformer model(config_, weights, at::kCPU, at::kChar);
+  const at::Tensor found = model.forward(patches).logits;
+  EXPECT_LE((found - expected).abs().max().item<double>(),
+            0.05 * expected.abs().max().item<double>());
+}
+
+TEST_F(ModelInBytes, HasNoWeightsToChange) {
+  VisionTransformer model(config_, weights_, at::kCPU, at::kChar);
+  EXPECT_THROW(model.weights_changed(), Error);
+}
+
 TEST_F(ModelInBytes, RefusesWhatOnlyOperatorsKnow) {
   const c10::InferenceMode inference;
   const VisionTransformer model(config_, weights_, at::kCPU, at::kChar);
