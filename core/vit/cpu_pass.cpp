@@ -59,6 +59,10 @@ void CpuPass::linear(const CpuLinear& layer, const CpuBuffer& from, int64_t from
   args.out = epilogue == Epilogue::kAdd ? work_.x.at() : work_.wide.at();
   args.out_stride = epilogue == Epilogue::kAdd ? work_.x_stride : work_.wide_stride;
   if (layer.in_bytes()) return byte_product(layer, args);
+  product(args);
+}
+
+void CpuPass::product(const ProductArgs& args) {
   const ProductShares shares = share_out(kernels_, args, team_.threads(), rows_stay_);
   for_shares(args, shares, [&](const ProductArgs& part, int64_t first, int64_t last, int64_t) {
     kernels_.product(part, first, last);

@@ -61,7 +61,9 @@ class CpuPass {
   /// Rows of `from` times the layer; where to is told by what becomes of the sums.
   void linear(const CpuLinear& layer, const CpuBuffer& from, int64_t from_stride,
               Epilogue epilogue);
-  /// The same of a layer in 8 bits.
+  /// Of elements, shared out to the threads.
+  void product(const ProductArgs& args);
+  /// The same as linear() of a layer in 8 bits.
   /// @param args  of the elements
   void byte_product(const CpuLinear& layer, ProductArgs args);
   /// f(its rows, first panel, last panel, its first row) for each share of a product.

@@ -75,10 +75,7 @@ void CpuPass::head(const CpuLinear& layer, int64_t first_row, float* logits) {
   args.epilogue = Epilogue::kFloat;
   args.out = logits;
   args.out_stride = layer.columns * 4;
-  const ProductShares shares = share_out(kernels_, args, team_.threads(), rows_stay_);
-  for_shares(args, shares, [&](const ProductArgs& part, int64_t first, int64_t last, int64_t) {
-    kernels_.product(part, first, last);
-  });
+  product(args);
 }
 
 void CpuPass::write_sizes() {

@@ -4,11 +4,10 @@
 #include <atomic>
 #include <chrono>
 #include <filesystem>
-#include <functional>
-#include <future>
 #include <memory>
 #include <thread>
 
+#include "in_time.h"
 #include "overlay_fixture.h"
 
 namespace tome::testing {
@@ -25,16 +24,6 @@ GstBuffer* tagged_frame() {
 
 bool exists(const char* element) {
   return gst_registry_check_feature_version(gst_registry_get(), element, 1, 0, 0) != FALSE;
-}
-
-/// @return whether `task` ended within 20 s; else it is left behind
-bool ends(const std::function<void()>& task) {
-  std::packaged_task<void()> packaged(task);
-  auto ended = packaged.get_future();
-  std::thread thread(std::move(packaged));
-  const bool in_time = ended.wait_for(std::chrono::seconds(20)) == std::future_status::ready;
-  in_time ? thread.join() : thread.detach();
-  return in_time;
 }
 
 using OverlayNegotiation = ElementTest;

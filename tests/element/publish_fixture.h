@@ -7,15 +7,14 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
-#include <future>
 #include <initializer_list>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <thread>
-#include <utility>
 #include <vector>
 
 #include "element_fixture.h"
+#include "in_time.h"
 
 namespace tome::testing {
 
@@ -43,16 +42,6 @@ inline GstBuffer* fresh_frame(int number) {
   Classification fresh = result();
   fresh.clip_start = fresh.clip_end = static_cast<GstClockTime>(number) * kFrame;
   return frame_with({fresh}, number);
-}
-
-/// Runs `task` in a thread. @return whether it ended within 20 s; else it is left behind
-inline bool ends(const std::function<void()>& task) {
-  std::packaged_task<void()> packaged(task);
-  auto ended = packaged.get_future();
-  std::thread thread(std::move(packaged));
-  const bool in_time = ended.wait_for(std::chrono::seconds(20)) == std::future_status::ready;
-  in_time ? thread.join() : thread.detach();
-  return in_time;
 }
 
 /// Whether `condition` comes true within 20 s.
