@@ -69,10 +69,7 @@ def run_ours(tome, cell, specs, repeats, runs, eight_bits):
             runs.setdefault((engine, row["r"]), []).append(row)
 
 
-def has_eight_bits(tome, cell):
-    """Beside bf16 alone: as OpenVINO's, ours in 8 bits has the rest in bf16."""
-    if cell["precision"] != "bf16":
-        return False
+def has_eight_bits(tome):
     command = [tome, "bench", "--arch", "vit_tiny_patch16_224", "--r", "0", "--precision", "int8", "--repeats", "1",
                "--device", "cpu", "--json"]
     tried = subprocess.run(command, capture_output=True, text=True)
@@ -88,8 +85,10 @@ def row_of(cell, engine, r, times, extra=None):
         "ms_max": round(max(times), 3)} | (extra or {})
 
 
-def measure(cell, tome, rounds, repeats, engines):
-    """Rows of one model, batch, number of threads and precision."""
+def measure(cell, tome, rounds, repeats, engines, beside_bytes, eight_bits):
+    """Rows of one model, batch, number of threads and precision.
+    beside_bytes: the precision of all but products where these are in 8 bits
+    eight_bits: whether ours has them"""
     video = cell["model"].startswith("video")
     specs = ["0", "65"] if video else ["0", "8", "13", "16"]
     peers = []
@@ -105,7 +104,9 @@ def measure(cell, tome, rounds, repeats, engines):
             if importlib.util.find_spec("nncf") is None:
                 print("cpu.sh: openvino-int8 is left out: no module nncf", file=sys.stderr)
                 continue
-        if cell["precision"] == {"onnxruntime": "bf16", "openvino-int8": "fp32"}.get(engine):
+        if engine == "onnxruntime" and cell["precision"] == "bf16":
+            continue
+        if engine == "openvino-int8" and cell["precision"] != beside_bytes:
             continue
         peer = Peer(engine, [sys.executable, str(HERE / "peer.py"), engine, cell["model"],
                              str(cell["batch"]), str(cell["threads"]), cell["precision"], str(r)], r,
@@ -115,11 +116,11 @@ def measure(cell, tome, rounds, repeats, engines):
         except PeerFailed as error:
             raise SystemExit(f"cpu.sh: {engine}: {error}")
         peers.append(peer)
-    ours, eight_bits = {}, has_eight_bits(tome, cell)
+    ours = {}
     for _ in range(rounds):
         for peer in peers:
             peer.run(repeats)
-        run_ours(tome, cell, specs, repeats, ours, eight_bits)
+        run_ours(tome, cell, specs, repeats, ours, eight_bits and cell["precision"] == beside_bytes)
     for peer in peers:
         peer.close()
     rows = [row_of(cell, peer.engine, peer.r, peer.times) for peer in peers]
@@ -149,7 +150,7 @@ def processor():
     facts = Path("/proc/cpuinfo").read_text()
     name = next((line.split(":")[1].strip() for line in facts.splitlines() if "model name" in line), "?")
     flags = next((line.split() for line in facts.splitlines() if line.startswith("flags")), [])
-    has = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "avx512_vnni") if flag in flags]
+    has = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "avx512_vnni", "avx_vnni") if flag in flags]
     return f"{name}, {os.cpu_count()} cores, {' '.join(has)}", "avx512_bf16" in flags or "amx_bf16" in flags
 
 
@@ -244,8 +245,8 @@ def main():
     parser.add_argument("--precision", help="by commas; fp32 first, which ratios to plain PyTorch are of")
     parser.add_argument("--engines", type=lambda text: text.split(","),
                         help="peers, by commas: torch (always), timm, torch-tome, openvino, "
-                             "openvino-int8 (products in 8 bits, the rest in bf16), onnxruntime; ours "
-                             "are always there, in 8 bits beside bf16")
+                             "openvino-int8 (products in 8 bits, the rest in bf16, or in fp32 where the "
+                             "processor has no bf16), onnxruntime; ours are always there, in 8 bits too")
     parser.add_argument("--append", action="store_true",
                         help="keep earlier rows of --out, but for the cells (model, batch, threads, "
                              "precision) measured again, which lose all their rows")
@@ -259,11 +260,14 @@ def main():
     machine, native_bf16 = processor()
     if not native_bf16:
         print("cpu.sh: no bf16 arithmetic here: fp32 only", file=sys.stderr)
+    beside_bytes = "bf16" if native_bf16 else "fp32"
+    eight_bits = has_eight_bits(arguments.tome)
     rows = []
     for group in cells(arguments, native_bf16):
         plain_ms = None
         for cell in group:
-            done = measure(cell, arguments.tome, arguments.rounds, arguments.repeats, arguments.engines)
+            done = measure(cell, arguments.tome, arguments.rounds, arguments.repeats, arguments.engines,
+                           beside_bytes, eight_bits)
             plain_ms = plain_ms or next(row["ms_median"] for row in done if row["engine"] == "torch")
             add_ratios(done, plain_ms)
             for row in done:

@@ -1,4 +1,4 @@
-// Products in 8 bits for AVX2 with AVX-VNNI, beside float32.
+// Products in 8 bits for AVX2 alone, beside float32.
 #include "vit/cpu_kernels.h"
 
 #if defined(__x86_64__)
@@ -6,7 +6,7 @@
 #include <array>
 #include <utility>
 
-#define TOME_SIMD __attribute__((target("avx2,avxvnni,fma")))
+#define TOME_SIMD __attribute__((target("avx2,fma")))
 
 // The vectors come before what is written with them.
 // clang-format off

@@ -9,6 +9,7 @@ namespace tome {
 namespace {
 
 struct Bytes {
+  static constexpr bool kInPairs = false;
   using I = __m512i;
   TOME_SIMD static inline I zero() { return _mm512_setzero_si512(); }
   TOME_SIMD static inline I load(const float* at) { return _mm512_loadu_si512(at); }

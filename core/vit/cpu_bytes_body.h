@@ -28,7 +28,7 @@ struct OfBytes {
 };
 
 constexpr float kMostByte = 255;
-constexpr float kMostWeight = 127;
+constexpr float kMostWeight = 127;  // of one, or of two neighbours together
 
 /// One row to bytes, whole vectors of them.
 template <class E>
@@ -70,18 +70,28 @@ TOME_SIMD void quantise(const QuantiseArgs& args, int64_t first, int64_t last) {
   }
 }
 
+/// What a byte of a column stands for: NaN where a weight is not finite.
+inline float weight_scale(const float* column, int64_t inner) {
+  constexpr int64_t kSummed = Bytes::kInPairs ? 2 : 1;
+  float most = 0, poison = 0;
+  for (int64_t k = 0; k < inner; k += kSummed) {
+    float sum = 0;
+    for (int64_t i = k; i < std::min(k + kSummed, inner); ++i) {
+      sum += std::abs(column[i]);
+      poison += 0 * column[i];
+    }
+    most = std::max(most, sum);
+  }
+  return most / kMostWeight + poison;
+}
+
 inline void pack_byte_weights(const float* weights, const float* row_scale, int64_t columns,
                               int64_t inner, void* packed, float* column_scale, float* column_sum) {
   const int64_t padded = (columns + kPanel - 1) / kPanel * kPanel;
   std::fill_n(column_scale, padded, 0.0F);
   std::fill_n(column_sum, padded, 0.0F);
   for (int64_t column = 0; column < columns; ++column) {
-    float most = 0, poison = 0;
-    for (int64_t k = 0; k < inner; ++k) {
-      most = std::max(most, std::abs(weights[column * inner + k]));
-      poison += 0 * weights[column * inner + k];
-    }
-    column_scale[column] = most / kMostWeight + poison;
+    column_scale[column] = weight_scale(weights + column * inner, inner);
   }
   auto* to = static_cast<int8_t*>(packed);
   for_each_packed<4>(columns, inner, [&](int64_t column, int64_t k) {
@@ -100,7 +110,7 @@ inline void pack_byte_weights(const float* weights, const float* row_scale, int6
 
 template <class E>
 ByteKernels byte_kernels_of() {
-  return {pack_byte_weights, quantise<E>, product<OfBytes<E>>};
+  return {Bytes::kInPairs, pack_byte_weights, quantise<E>, product<OfBytes<E>>};
 }
 
 }  // namespace

@@ -14,10 +14,12 @@
 namespace tome {
 
 const ByteKernels* avx2_byte_kernels();
+const ByteKernels* avx2_vnni_byte_kernels();
 const ByteKernels* avx512_byte_kernels();
 const ByteKernels* avx512_bf16_byte_kernels();
 const ByteKernels* amx_byte_kernels();
 const CpuKernels* avx2_cpu_kernels(const ByteKernels* bytes);
+const CpuKernels* avx2_vnni_cpu_kernels(const ByteKernels* bytes);
 const CpuKernels* avx512_cpu_kernels(const ByteKernels* bytes);
 const CpuKernels* avx512_bf16_cpu_kernels(const ByteKernels* bytes);
 /// Null where the processor or the system lacks tiles.
@@ -34,6 +36,8 @@ bool has_wide_vectors() {
 
 #if defined(__x86_64__)
 namespace {
+
+bool has_vectors() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 
 /// AVX-VNNI and AMX's bytes, of which GCC 12's __builtin_cpu_supports knows nothing. (With them
 /// come the states that the system has to save: ymm, as for AVX2, and tiles.)
@@ -55,8 +59,11 @@ const CpuKernels* cpu_kernels(CpuSet set) {
   const bool wide_bytes = wide && __builtin_cpu_supports("avx512vnni");
   switch (set) {
     case CpuSet::kAvx2:
-      if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-        return avx2_cpu_kernels(has_byte_vectors() ? avx2_byte_kernels() : nullptr);
+      if (has_vectors()) return avx2_cpu_kernels(avx2_byte_kernels());
+      break;
+    case CpuSet::kAvx2Vnni:
+      if (has_vectors() && has_byte_vectors()) {
+        return avx2_vnni_cpu_kernels(avx2_vnni_byte_kernels());
       }
       break;
     case CpuSet::kAvx512:
@@ -80,6 +87,7 @@ const CpuKernels* cpu_kernels(CpuSet set) {
 namespace {
 
 constexpr std::pair<const char*, CpuSet> kSetNames[] = {{"avx2", CpuSet::kAvx2},
+                                                        {"avx2-vnni", CpuSet::kAvx2Vnni},
                                                         {"avx512", CpuSet::kAvx512},
                                                         {"avx512-bf16", CpuSet::kAvx512Bf16},
                                                         {"amx-bf16", CpuSet::kAmxBf16}};
@@ -90,15 +98,17 @@ CpuSet most_asked_for() {
   for (const auto& [name, set] : kSetNames) {
     if (std::string_view(asked) == name) return set;
   }
-  throw Error(ErrorKind::kSettings, std::string("TOME_MAX_CPU_ISA: found '") + asked +
-                                        "', expected avx2, avx512, avx512-bf16 or amx-bf16");
+  throw Error(ErrorKind::kSettings,
+              std::string("TOME_MAX_CPU_ISA: found '") + asked +
+                  "', expected avx2, avx2-vnni, avx512, avx512-bf16 or amx-bf16");
 }
 
 }  // namespace
 
 const CpuKernels* best_cpu_kernels(ProductType type, bool whole_steps) {
   const CpuSet most = most_asked_for();
-  for (const CpuSet set : {CpuSet::kAmxBf16, CpuSet::kAvx512Bf16, CpuSet::kAvx512, CpuSet::kAvx2}) {
+  for (const CpuSet set :
+       {CpuSet::kAmxBf16, CpuSet::kAvx512Bf16, CpuSet::kAvx512, CpuSet::kAvx2Vnni, CpuSet::kAvx2}) {
     const CpuKernels* kernels = set <= most ? cpu_kernels(set) : nullptr;
     if (kernels == nullptr || (kernels->bf16 && !whole_steps)) continue;
     const bool fits = type == ProductType::kInt8 ? kernels->bytes != nullptr

@@ -20,6 +20,11 @@
 //   sum x w = row scale * column scale * (sum q p - zero * sum p).
 // All else is as the set has it: the residual stream, norms, softmax, matching, sizes, the patch
 // embedding and the head.
+//
+// Note [Products in 8 bits by pairs]: AVX2 alone adds two products of bytes into 16 bits, which end
+// at 32767, before they become numbers of 32 bits. There a column's scale takes the largest sum of
+// two neighbours' magnitudes to 127: rounded, they come to 128 at most, 255 times which fits, and
+// sums are as exact as elsewhere. Weights of 7 bits, the usual way, are coarser.
 #pragma once
 
 #include <cstdint>
@@ -127,6 +132,7 @@ struct PartnerArgs {
 
 /// See Note [Products in 8 bits].
 struct ByteKernels {
+  bool in_pairs;  ///< see Note [Products in 8 bits by pairs]
   /// As CpuKernels::pack_weights, and what ProductArgs says of columns, padded with zeros.
   void (*pack_weights)(const float* weights, const float* row_scale, int64_t columns, int64_t inner,
                        void* packed, float* column_scale, float* column_sum);
@@ -138,7 +144,7 @@ struct ByteKernels {
 
 struct CpuKernels {
   const char* name;
-  const ByteKernels* bytes;  ///< null where the processor has no products of bytes
+  const ByteKernels* bytes;  ///< null where the set has no products of bytes
   bool bf16;
   int64_t element_bytes;
   int64_t block_rows;  ///< rows summed at once, in registers or tiles
@@ -184,7 +190,7 @@ struct CpuKernels {
 /// What all sets in AVX-512 need, and oneDNN's products in bfloat16 as well.
 bool has_wide_vectors();
 
-enum class CpuSet { kAvx2, kAvx512, kAvx512Bf16, kAmxBf16 };
+enum class CpuSet { kAvx2, kAvx2Vnni, kAvx512, kAvx512Bf16, kAmxBf16 };
 
 /// Null where the processor or the build lacks it.
 const CpuKernels* cpu_kernels(CpuSet set);
@@ -197,8 +203,8 @@ enum class ProductType {
 };
 
 /// The best set for a precision, or null: then LibTorch's operators do the work (which have none of
-/// 8 bits). The environment's TOME_MAX_CPU_ISA (avx2, avx512, avx512-bf16, amx-bf16) leaves out
-/// what comes after it.
+/// 8 bits). The environment's TOME_MAX_CPU_ISA (avx2, avx2-vnni, avx512, avx512-bf16,
+/// amx-bf16) leaves out what comes after it.
 /// @param whole_steps  the model's sizes are whole steps of bfloat16, which its kernels need
 /// @throws Error kSettings where that is anything else
 const CpuKernels* best_cpu_kernels(ProductType type, bool whole_steps = true);

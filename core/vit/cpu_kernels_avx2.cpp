@@ -21,6 +21,10 @@ const CpuKernels* avx2_cpu_kernels(const ByteKernels* bytes) {
   static const CpuKernels kernels = kernels_of<FloatElement>("avx2", bytes);
   return &kernels;
 }
+const CpuKernels* avx2_vnni_cpu_kernels(const ByteKernels* bytes) {
+  static const CpuKernels kernels = kernels_of<FloatElement>("avx2-vnni", bytes);
+  return &kernels;
+}
 }  // namespace tome
 
 #endif

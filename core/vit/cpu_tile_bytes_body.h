@@ -9,7 +9,7 @@ namespace {
 
 template <class E>
 ByteKernels tile_byte_kernels_of() {
-  return {pack_byte_weights, quantise<E>, tile_product<OfBytes<E>, ByteTiles>};
+  return {Bytes::kInPairs, pack_byte_weights, quantise<E>, tile_product<OfBytes<E>, ByteTiles>};
 }
 
 }  // namespace

@@ -220,12 +220,10 @@ struct VisionTransformer::Impl {
   void make_bytes(const ViTConfig& config, const ViTWeights& from) {
     cpu = CpuForward::make(config, from, ProductType::kInt8);
     if (cpu == nullptr) {
-      throw Error(
-          ErrorKind::kSettings,
-          best_cpu_kernels(ProductType::kInt8) == nullptr
-              ? "precision int8 needs a processor with AVX-VNNI, AVX-512 VNNI or AMX, and an "
-                "environment whose TOME_MAX_CPU_ISA, if set, leaves one of them"
-              : "precision int8 is not available for a model of these sizes");
+      throw Error(ErrorKind::kSettings,
+                  best_cpu_kernels(ProductType::kInt8) == nullptr
+                      ? "precision int8 needs a processor with AVX2 and FMA"
+                      : "precision int8 is not available for a model of these sizes");
     }
     cpu_tried = true;
   }

@@ -47,7 +47,7 @@ def needs_eight_bits():
     status, _, err = tome("bench", "--arch", "vit_tiny_patch16_224", "--repeats", "1", "--precision", "int8",
                           "--device", "cpu", "--r", "0")
     if status != 0:
-        assert "needs a processor with AVX-VNNI, AVX-512 VNNI or AMX" in err, err
+        assert "needs a processor with AVX2" in err, err
         raise Skip("this processor has no products in 8 bits")
 
 

@@ -22,6 +22,7 @@ struct CpuSetUnderTest {
 
 inline const CpuSetUnderTest kCpuSets[] = {
     {"Avx2", [] { return cpu_kernels(CpuSet::kAvx2); }},
+    {"Avx2Vnni", [] { return cpu_kernels(CpuSet::kAvx2Vnni); }},
     {"Avx512", [] { return cpu_kernels(CpuSet::kAvx512); }},
     {"Avx512Bf16", [] { return cpu_kernels(CpuSet::kAvx512Bf16); }},
     {"AmxBf16", [] { return cpu_kernels(CpuSet::kAmxBf16); }},
