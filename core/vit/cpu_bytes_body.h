@@ -15,6 +15,7 @@ template <class E>
 struct OfBytes {
   using Element = E;
   using Sum = Bytes::I;
+  static constexpr bool kExact = false;  // results become bytes
   TOME_SIMD static inline Sum zero() { return Bytes::zero(); }
   TOME_SIMD static inline Sum load(const float* at) { return Bytes::load(at); }
   TOME_SIMD static inline Sum dot(F a, F b, Sum sum) { return Bytes::dot(a, b, sum); }

@@ -26,7 +26,7 @@ struct FloatElement {
   TOME_SIMD static inline void store_first(T* at, F v, int64_t n) { Simd::store_first(at, v, n); }
   TOME_SIMD static inline F dot(F a, F b, F c) { return Simd::fma(a, b, c); }
   static T from_float(float v) { return v; }
-  static constexpr bool kExact = true;  ///< activations to the last bits of float32
+  static constexpr bool kExact = true;  ///< exponentials and activations to the last bits
 };
 
 template <class P>
@@ -90,11 +90,11 @@ TOME_SIMD inline F times_sigmoid(F x, F y) {
   return Simd::div(x, Simd::add(e, Simd::set(1.0F)));
 }
 
-template <class E>
+template <bool kExact>
 TOME_SIMD inline F activated(F x, Activation activation) {
   switch (activation) {
     case Activation::kGelu:
-      return gelu<E::kExact>(x);
+      return gelu<kExact>(x);
     case Activation::kGeluTanh: {  // x sigmoid(2 sqrt(2 / pi) (x + 0.044715 x^3))
       const F cube = Simd::mul(Simd::mul(x, x), x);
       const F inner = Simd::fma(cube, Simd::set(0.044715F), x);
@@ -125,6 +125,7 @@ template <class E>
 struct OfElements {
   using Element = E;  ///< what kStore and kAct write
   using Sum = F;
+  static constexpr bool kExact = E::kExact;  ///< activations to the last bits of float32
   TOME_SIMD static inline Sum zero() { return Simd::zero(); }
   TOME_SIMD static inline Sum load(const float* at) { return Simd::load(at); }
   TOME_SIMD static inline Sum dot(F a, F b, Sum sum) { return E::dot(a, b, sum); }
@@ -195,8 +196,8 @@ TOME_SIMD inline void finish_row(typename P::Sum sum0, typename P::Sum sum1, con
     store_columns<FloatElement>(out, s0, s1, to.columns);
   } else {
     if constexpr (kEpilogue == Epilogue::kAct) {
-      s0 = activated<E>(s0, to.activation);
-      s1 = activated<E>(s1, to.activation);
+      s0 = activated<P::kExact>(s0, to.activation);
+      s1 = activated<P::kExact>(s1, to.activation);
     }
     store_columns<E>(reinterpret_cast<typename E::T*>(at), s0, s1, to.columns);
   }
@@ -206,10 +207,12 @@ template <class P, Epilogue kEpilogue, int kRows>
 TOME_SIMD void product_block(const char* a, int64_t a_stride, const float* b, int64_t steps,
                              const BlockOut& to) {
   typename P::Sum sum[kRows][2];
-  if constexpr (kEpilogue == Epilogue::kAdd) {  // there when the sums are
+  if constexpr (kEpilogue == Epilogue::kAdd || Simd::kFetchesOut) {  // there when the sums are
     for (int i = 0; i < kRows; ++i) {
       __builtin_prefetch(to.out + i * to.stride, 1);
-      __builtin_prefetch(to.out + i * to.stride + 64, 1);
+      if constexpr (kPanel * sizeof(float) > 64) {
+        __builtin_prefetch(to.out + i * to.stride + 64, 1);
+      }
     }
   }
   accumulate<P, kRows>(a, a_stride, b, steps, sum);

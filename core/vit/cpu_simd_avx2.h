@@ -13,6 +13,9 @@ struct Simd {
   using F = __m256;
   static constexpr int kWidth = 8;
   static constexpr int kBlockRows = 6;
+  /// Products fetch what they are to overwrite: on Zen 3, of a ViT-B's wide ones, 4 to 6 % in 8
+  /// bits and up to 3 % in float32.
+  static constexpr bool kFetchesOut = true;
 
   TOME_SIMD static inline F zero() { return _mm256_setzero_ps(); }
   TOME_SIMD static inline F set(float v) { return _mm256_set1_ps(v); }
