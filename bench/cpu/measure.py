@@ -150,7 +150,7 @@ def processor():
     facts = Path("/proc/cpuinfo").read_text()
     name = next((line.split(":")[1].strip() for line in facts.splitlines() if "model name" in line), "?")
     flags = next((line.split() for line in facts.splitlines() if line.startswith("flags")), [])
-    has = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "avx512_vnni", "avx_vnni") if flag in flags]
+    has = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "avx512_vnni") if flag in flags]
     return f"{name}, {os.cpu_count()} cores, {' '.join(has)}", "avx512_bf16" in flags or "amx_bf16" in flags
 
 
