@@ -1,5 +1,6 @@
 #include "frame_mapper.h"
 
+#include <atomic>
 #include <memory>
 #include <utility>
 
@@ -67,8 +68,27 @@ TomeColorMatrix color_matrix(const GstVideoInfo& info) {
 }
 
 TomeColorRange color_range(const GstVideoInfo& info) {
+  // Grey is full unless the caps say otherwise, as GStreamer has it.
+  if (GST_VIDEO_INFO_IS_GRAY(&info)) {
+    return info.colorimetry.range == GST_VIDEO_COLOR_RANGE_16_235 ? TOME_RANGE_LIMITED
+                                                                  : TOME_RANGE_FULL;
+  }
   return info.colorimetry.range == GST_VIDEO_COLOR_RANGE_0_255 ? TOME_RANGE_FULL
                                                                : TOME_RANGE_LIMITED;
+}
+
+/// PQ and HLG are read as any other picture: flat and grey, or too bright.
+void notice_hdr(const GstVideoInfo& info) {
+  const GstVideoTransferFunction transfer = info.colorimetry.transfer;
+  if (transfer != GST_VIDEO_TRANSFER_SMPTE2084 && transfer != GST_VIDEO_TRANSFER_ARIB_STD_B67) {
+    return;
+  }
+  static std::atomic_flag told;
+  if (told.test_and_set()) return;
+  GST_WARNING(
+      "frames of high dynamic range (%s): no tone mapping before inference, which expects "
+      "pictures of standard dynamic range",
+      transfer == GST_VIDEO_TRANSFER_SMPTE2084 ? "PQ" : "HLG");
 }
 
 /// Bytes that may be read from `data` on: up to the end of the map that holds it.
@@ -113,11 +133,14 @@ std::optional<TomeFrame> map_frame(GstBuffer* buffer, const GstVideoInfo& info,
   frame.format = *format;
   frame.width = picture->width;
   frame.height = picture->height;
+  frame.pixel_aspect_n = GST_VIDEO_INFO_PAR_N(&info);
+  frame.pixel_aspect_d = GST_VIDEO_INFO_PAR_D(&info);
   for (unsigned i = 0; i < GST_VIDEO_FRAME_N_PLANES(&mapping->frame) && i < 3; ++i) {
     frame.plane[i] = static_cast<const uint8_t*>(mapping->frame.data[i]);
     frame.stride[i] = GST_VIDEO_FRAME_PLANE_STRIDE(&mapping->frame, i);
     frame.plane_size[i] = readable_bytes(mapping->frame, i);
   }
+  notice_hdr(info);
   frame.matrix = color_matrix(info);
   frame.range = color_range(info);
   frame.memory = TOME_MEMORY_HOST;

@@ -24,9 +24,9 @@ namespace tome::gst {
 inline constexpr const char* kCudaFeature = "memory:CUDAMemory";
 
 /// Maps `buffer` for reading, with the strides and offsets of its GstVideoMeta if it has one, and
-/// fills in format, size, planes, colorimetry, timestamps and `regions` (kept until release, in
-/// pixels of the frame). With a GstVideoCropMeta the frame is the cropped picture.
-/// The frame's `release` unmaps it: the core calls it, or the caller if the core never gets it.
+/// fills in format, size, pixel aspect, planes, colorimetry, timestamps and `regions` (kept until
+/// release, in pixels of the frame). With a GstVideoCropMeta the frame is the cropped picture. The
+/// frame's `release` unmaps it: the core calls it, or the caller if the core never gets it.
 /// Nothing, and `error` says why, if the buffer cannot hold such a picture.
 /// `flags` may ask for another way of mapping (GST_MAP_CUDA); memory is TOME_MEMORY_HOST either
 /// way.

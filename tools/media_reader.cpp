@@ -82,6 +82,15 @@ std::optional<cv::RotateFlags> take_over_rotation(cv::VideoCapture& capture) {
   }
 }
 
+/// How wide pixels are after `rotation`; 0/0 if the file does not say.
+PixelAspect pixel_aspect(const cv::VideoCapture& capture,
+                         const std::optional<cv::RotateFlags>& rotation) {
+  const auto n = static_cast<int32_t>(capture.get(cv::CAP_PROP_SAR_NUM));
+  const auto d = static_cast<int32_t>(capture.get(cv::CAP_PROP_SAR_DEN));
+  const bool on_its_side = rotation && *rotation != cv::ROTATE_180;
+  return on_its_side ? PixelAspect{d, n} : PixelAspect{n, d};
+}
+
 /// A Frame of BGR pixels that keeps `pixels` alive.
 Frame to_frame(cv::Mat pixels) {
   auto kept = std::make_shared<cv::Mat>(std::move(pixels));
@@ -154,6 +163,7 @@ int64_t for_each_frame(const std::filesystem::path& file,
                        const std::function<bool(const Frame&, int64_t, double)>& visit) {
   cv::VideoCapture capture = open_video(file);
   const auto rotation = take_over_rotation(capture);
+  const PixelAspect aspect = pixel_aspect(capture, rotation);
   const double rate = capture.get(cv::CAP_PROP_FPS);
   double before = -1;
   int64_t index = 0;
@@ -170,7 +180,9 @@ int64_t for_each_frame(const std::filesystem::path& file,
     } else {
       upright = pixels.clone();
     }
-    if (!visit(to_frame(std::move(upright)), index, pts)) return index + 1;
+    Frame frame = to_frame(std::move(upright));
+    frame.pixel_aspect = aspect;
+    if (!visit(frame, index, pts)) return index + 1;
   }
   if (index == 0) fail_without_frame(file);
   return index;

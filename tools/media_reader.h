@@ -21,7 +21,7 @@ Frame read_picture(const std::filesystem::path& file);
 
 /// Calls `visit(frame, index, pts)` for each frame of a video, pts in seconds, until it returns
 /// false or the video ends (where a damaged one ends is its end). The frame owns its pixels and is
-/// upright, as the container's rotation says.
+/// upright, as the container's rotation says; its pixels are as wide as the file says.
 /// @return frames visited
 /// @throws Error kNotFound, kRead if there is not a single frame
 int64_t for_each_frame(const std::filesystem::path& file,

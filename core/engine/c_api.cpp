@@ -251,6 +251,7 @@ tome::Frame frame_of(const TomeFrame& in) {
   frame.format = enumerator<tome::PixelFormat>(in.format, 12, "frame format");
   frame.width = in.width;
   frame.height = in.height;
+  frame.pixel_aspect = {in.pixel_aspect_n, in.pixel_aspect_d};
   for (size_t i = 0; i < 3; ++i) {
     frame.planes[i] = {in.plane[i], in.stride[i], static_cast<size_t>(in.plane_size[i])};
   }

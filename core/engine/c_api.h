@@ -15,7 +15,7 @@
 extern "C" {
 #endif
 
-#define TOME_CORE_API_VERSION 4u
+#define TOME_CORE_API_VERSION 5u
 
 typedef enum {
   TOME_OK = 0,
@@ -94,6 +94,9 @@ typedef struct {
 typedef struct {
   TomePixelFormat format;
   int32_t width, height;
+  /* How wide a pixel is against its height; 0/0, and what makes no sense, is square (PixelAspect of
+   * media/frame.h). Sizes and regions count stored pixels whatever it is. */
+  int32_t pixel_aspect_n, pixel_aspect_d;
   const uint8_t* plane[3];
   int64_t stride[3];      /* bytes */
   uint64_t plane_size[3]; /* bytes readable from plane[i] */

@@ -31,6 +31,10 @@ ColourMatrix colour_matrix(ColorMatrix matrix, ColorRange range, int bits) {
   return result;
 }
 
+bool is_limited_grey(const Frame& frame) {
+  return frame.format == PixelFormat::kGray8 && frame.range == ColorRange::kLimited;
+}
+
 Normalisation normalisation_of(const PreprocessSpec& spec) {
   const auto wrong = [](const std::string& what, float found) {
     throw Error(ErrorKind::kSettings, "pre-processing: " + what + " is " + std::to_string(found) +

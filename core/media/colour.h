@@ -25,6 +25,10 @@ struct Normalisation {
 /// @param bits  depth of the samples, 8 or 10
 ColourMatrix colour_matrix(ColorMatrix matrix, ColorRange range, int bits);
 
+/// Whether grey levels are to be spread from 16..235 to 0..255: full_range_grey of
+/// preprocess_kernel.h, after the resize.
+bool is_limited_grey(const Frame& frame);
+
 /// @throws Error kSettings where the spec's mean, std or rescale is zero or not a number
 Normalisation normalisation_of(const PreprocessSpec& spec);
 

@@ -39,9 +39,17 @@ struct Plane {
   size_t size = 0;
 };
 
-/// A rectangle in pixels of the frame; width 0 stands for the full frame.
+/// A rectangle in stored pixels of the frame; width 0 stands for the full frame.
 struct Region {
   int32_t x = 0, y = 0, width = 0, height = 0;
+};
+
+/// How wide a pixel is to be shown against its height: n / d. Broadcast and camera pictures often
+/// have other pixels than square ones: 16/11 shows 704x576 as 1024x576. What no picture can have (a
+/// number that is not positive, 0/0 of a frame that says nothing among them, or one more than a
+/// hundred times the other) stands for square, as a damaged header is no reason to fail.
+struct PixelAspect {
+  int32_t n = 1, d = 1;
 };
 
 /// A frame of any supported layout. Chroma of a 4:2:0 layout with odd sizes covers (w+1)/2 x
@@ -49,9 +57,10 @@ struct Region {
 struct Frame {
   PixelFormat format = PixelFormat::kRgb;
   int32_t width = 0, height = 0;
+  PixelAspect pixel_aspect{};
   std::array<Plane, 3> planes{};
   ColorMatrix matrix = ColorMatrix::kBt709;
-  ColorRange range = ColorRange::kLimited;  ///< ignored for RGB and GRAY layouts, which are full
+  ColorRange range = ColorRange::kLimited;  ///< ignored for RGB layouts, which are full
   MemoryKind memory = MemoryKind::kHost;
   int device = 0;                   ///< CUDA device index, for kCuda
   void* producer_stream = nullptr;  ///< CUstream that wrote the pixels, for kCuda; may be null

@@ -45,6 +45,7 @@ void add_rgb(const Frame& frame, const Region& region, const Plan& plan, TableRe
                                  region.y + plan.exact_y.begin, layout.bytes, x, y);
   }
   job.vertical_first = plan.vertical_first;
+  job.limited_grey = is_limited_grey(frame);
 }
 
 void add_yuv(const Frame& frame, const Region& region, const Plan& plan, TableReader tables,

@@ -43,7 +43,7 @@ void FrameStaging::add(const Frame& frame) {
   item.frame.memory = frame.memory;
   item.frame.keep_alive = nullptr;  // whoever stages keeps the pixels, as long as it takes
   const LayoutKind kind = layout_of(frame.format).kind;
-  item.plan = plan_for(kind, item.region, spec_);
+  item.plan = plan_for(kind, item.region, frame.pixel_aspect, spec_);
   item.table = table_of(item.plan.get());
   for (int i = 0; frame.memory == MemoryKind::kHost && i < plane_count(kind); ++i) {
     const Plane& plane = frame.planes[i];

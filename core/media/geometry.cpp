@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <string>
 #include <utility>
 
@@ -61,8 +62,24 @@ void check(const PreprocessSpec& spec) {
 
 }  // namespace
 
-Placement place(int64_t width, int64_t height, const PreprocessSpec& spec) {
+PixelAspect usable_aspect(PixelAspect aspect) {
+  constexpr int64_t kMostRatio = 100, kMost = 65535;
+  const int64_t n = aspect.n, d = aspect.d;
+  if (n <= 0 || d <= 0 || n > kMostRatio * d || d > kMostRatio * n) return {};
+  const int64_t divisor = std::gcd(n, d), larger = std::max(n, d) / divisor;
+  // Containers derive it from sizes that have no factor in common; products of it must fit.
+  const auto reduced = [&](int64_t number) {
+    number /= divisor;
+    return static_cast<int32_t>(larger > kMost ? (number * kMost + larger / 2) / larger : number);
+  };
+  return {reduced(n), reduced(d)};
+}
+
+Placement place(int64_t width, int64_t height, const PreprocessSpec& spec, PixelAspect aspect) {
   check(spec);
+  const PixelAspect usable = usable_aspect(aspect);
+  // The size as shown, times d: only the ratio of its sides counts.
+  const int64_t shown_width = width * usable.n, shown_height = height * usable.d;
   const Size box = spec.scale_width > 0 ? Size{spec.scale_width, spec.scale_height}
                                         : Size{spec.width, spec.height};
   Size resized;
@@ -71,11 +88,12 @@ Placement place(int64_t width, int64_t height, const PreprocessSpec& spec) {
       resized = box;
       break;
     case CropMode::kBorder:
-      resized = keep_ratio(width, height, box, true);
+      resized = keep_ratio(shown_width, shown_height, box, true);
       break;
     case CropMode::kCenter:
-      resized = spec.scale_width > 0 ? keep_ratio(width, height, box, false)
-                                     : resize_shorter_side(width, height, spec.resize_short);
+      resized = spec.scale_width > 0
+                    ? keep_ratio(shown_width, shown_height, box, false)
+                    : resize_shorter_side(shown_width, shown_height, spec.resize_short);
       break;
   }
   return {centre(width, resized.first, spec.width, spec.crop_rounds_down),

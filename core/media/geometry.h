@@ -25,9 +25,15 @@ struct Placement {
   AxisPlacement x, y;
 };
 
+/// The aspect in lowest terms, of numbers below 65536 (rounded to them where it must be); square
+/// where it makes no sense.
+PixelAspect usable_aspect(PixelAspect aspect);
+
 /// Placement of a picture of `width` x `height` pixels. Sizes follow torchvision's Resize(int) and
-/// CenterCrop, timm's ResizeKeepRatio and CenterCropOrPad, down to their rounding.
+/// CenterCrop, timm's ResizeKeepRatio and CenterCropOrPad, down to their rounding: those of the
+/// picture as it is shown, width * n / d wide, while `source` counts the pixels that there are. So
+/// what lands in the input has square pixels, but for kSquash, which stretches whatever comes.
 /// @throws Error kSettings for sizes that make no sense
-Placement place(int64_t width, int64_t height, const PreprocessSpec& spec);
+Placement place(int64_t width, int64_t height, const PreprocessSpec& spec, PixelAspect aspect = {});
 
 }  // namespace tome

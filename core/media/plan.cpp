@@ -114,9 +114,9 @@ class PlanCache {
 
 }  // namespace
 
-std::shared_ptr<const Plan> plan_for(LayoutKind kind, const Region& region,
+std::shared_ptr<const Plan> plan_for(LayoutKind kind, const Region& region, PixelAspect aspect,
                                      const PreprocessSpec& spec) {
-  const Placement placement = place(region.width, region.height, spec);
+  const Placement placement = place(region.width, region.height, spec, aspect);
   const Chroma chroma = chroma_of(kind);
   const bool odd_x = chroma != Chroma::kNone && region.x % 2 != 0;
   const bool odd_y = chroma == Chroma::k420 && region.y % 2 != 0;

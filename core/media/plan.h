@@ -19,9 +19,10 @@ struct Plan {
 };
 
 /// The plan for a region of a frame of this layout; from a bounded cache where it has been made
-/// before. Thread-safe. Depends on the region's place only through its being odd or even.
+/// before. Thread-safe. Depends on the region's place only through its being odd or even, and on
+/// the pixels' aspect only through the placement.
 /// @throws Error kSettings for a spec that makes no sense
-std::shared_ptr<const Plan> plan_for(LayoutKind kind, const Region& region,
+std::shared_ptr<const Plan> plan_for(LayoutKind kind, const Region& region, PixelAspect aspect,
                                      const PreprocessSpec& spec);
 
 }  // namespace tome

@@ -96,7 +96,7 @@ Job prepare(const Frame& frame, const PreprocessSpec& spec) {
   Job job;
   job.region = checked_region(frame);
   job.normalisation = normalisation_of(spec);
-  job.plan = plan_for(layout_of(frame.format).kind, job.region, spec);
+  job.plan = plan_for(layout_of(frame.format).kind, job.region, frame.pixel_aspect, spec);
   return job;
 }
 

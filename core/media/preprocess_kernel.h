@@ -41,6 +41,7 @@ struct FrameJob {
   bool yuv = false;  ///< taps with 14 fractional bits and 16-bit samples between the passes
   bool vertical_first = false;
   bool ten_bits = false;      ///< samples are 16 bits, little-endian, whose upper 10 count
+  bool limited_grey = false;  ///< is_limited_grey of colour.h
   int black = 0, centre = 0;  ///< ColourMatrix of colour.h
   float luma = 0, red_v = 0, green_u = 0, green_v = 0, blue_u = 0;
 };
@@ -78,6 +79,11 @@ TOME_DEVICE float plain_sum(float a, float b) {
 }
 
 TOME_DEVICE int clamp_to(int value, int low, int high) { return min_of(max_of(value, low), high); }
+
+/// 16..235 as 0..255. In 8 bits, as the passes round, so that the CPU and a GPU agree.
+TOME_DEVICE int full_range_grey(int value) {
+  return ((clamp_to(value, 16, 235) - 16) * 255 + 219 / 2) / 219;
+}
 
 TOME_DEVICE int round_to_wide(int sum, int shift) {
   return clamp_to((sum + (1 << (shift - 1))) >> shift, -32768, 32767);
@@ -170,7 +176,9 @@ TOME_KERNEL int resample(const Ctx& ctx, const FrameJob& job, const ComponentVie
 /// R, G, B in 0..255 from the resampled components.
 TOME_DEVICE void to_rgb(const FrameJob& job, const int (&value)[3], float (&rgb)[3]) {
   if (!job.yuv) {
-    for (int c = 0; c < 3; ++c) rgb[c] = static_cast<float>(value[c]);
+    for (int c = 0; c < 3; ++c) {
+      rgb[c] = static_cast<float>(job.limited_grey ? full_range_grey(value[c]) : value[c]);
+    }
     return;
   }
   const float luma = plain_product(job.luma, static_cast<float>(value[0] - job.black));

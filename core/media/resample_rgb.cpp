@@ -3,6 +3,7 @@
 #include <bit>
 #include <cstring>
 
+#include "media/preprocess_kernel.h"
 #include "media/resample.h"
 #include "media/row_kernels.h"
 
@@ -88,6 +89,12 @@ struct Scratch {
   std::vector<const uint8_t*> rows;
 };
 
+void spread_grey(uint8_t* pixels, int32_t width) {
+  for (int32_t i = 0; i < width * 4; ++i) {
+    pixels[i] = static_cast<uint8_t>(cuda::full_range_grey(pixels[i]));
+  }
+}
+
 void horizontal_first(const Frame& frame, const Region& region, const Plan& plan,
                       const Normalisation& normalisation, RowSink& sink, Scratch& scratch) {
   const RowKernels& kernels = row_kernels();
@@ -99,6 +106,7 @@ void horizontal_first(const Frame& frame, const Region& region, const Plan& plan
   for (int32_t y = 0; y < vertical.count; ++y) {
     ring.fetch(vertical.first[y], vertical.used[y], rows);
     kernels.blend_exact(rows, vertical, y, width * 4, pixels);
+    if (is_limited_grey(frame)) spread_grey(pixels, width);
     const std::array<float*, 3> out = sink.row(y);
     kernels.rgb_to_float(pixels, width, normalisation, out.data());
     sink.done(y);
@@ -136,6 +144,7 @@ void vertical_first(const Frame& frame, const Region& region, const Plan& plan,
     }
     kernels.resize_rgb(in, source, horizontal, resized);
     for (int32_t k = 0; k < group; ++k) {
+      if (is_limited_grey(frame)) spread_grey(resized[k], horizontal.count);
       const std::array<float*, 3> out = sink.row(y + k);
       kernels.rgb_to_float(resized[k], horizontal.count, normalisation, out.data());
       sink.done(y + k);

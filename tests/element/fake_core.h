@@ -19,6 +19,7 @@ namespace tome::testing {
 struct SeenFrame {
   TomePixelFormat format;
   int32_t width, height;
+  int32_t pixel_aspect_n, pixel_aspect_d;
   std::vector<int64_t> strides;
   std::vector<uint64_t> plane_sizes;
   TomeColorMatrix matrix;

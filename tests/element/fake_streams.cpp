@@ -270,6 +270,8 @@ SeenFrame describe(const TomeFrame& frame) {
   SeenFrame seen{frame.format,
                  frame.width,
                  frame.height,
+                 frame.pixel_aspect_n,
+                 frame.pixel_aspect_d,
                  {},
                  {},
                  frame.matrix,

@@ -226,6 +226,62 @@ TEST_F(Meta, ColorimetryComesFromTheCaps) {
   }
 }
 
+TEST_F(Meta, GreyIsFullUnlessTheCapsSayLimited) {
+  const std::vector<std::pair<const char*, TomeColorRange>> cases = {
+      {"", TOME_RANGE_FULL},
+      {",colorimetry=1:4:0:0", TOME_RANGE_FULL},
+      {",colorimetry=0:0:0:0", TOME_RANGE_FULL},
+      {",colorimetry=bt601", TOME_RANGE_LIMITED},
+      {",colorimetry=2:0:0:0", TOME_RANGE_LIMITED}};
+  Harness h({{"model", "m"}});
+  for (const auto& [colorimetry, range] : cases) {
+    h.set_caps((std::string(kGrayCaps) + colorimetry).c_str());
+    ASSERT_EQ(h.push(1, 0), GST_FLOW_OK);
+    h.pull();
+    EXPECT_EQ(core_.frames().back().range, range) << colorimetry;
+  }
+}
+
+TEST_F(Meta, PixelsAreAsWideAsTheCapsSay) {
+  Harness h({{"model", "m"}});
+  for (const auto& [caps, n, d] :
+       std::vector<std::tuple<const char*, int, int>>{{"", 1, 1},
+                                                      {",pixel-aspect-ratio=16/11", 16, 11},
+                                                      {",pixel-aspect-ratio=4/3", 4, 3},
+                                                      {",pixel-aspect-ratio=1/1", 1, 1}}) {
+    h.set_caps((std::string(kGrayCaps) + caps).c_str());
+    ASSERT_EQ(h.push(1, 0), GST_FLOW_OK);
+    h.pull();
+    EXPECT_EQ(core_.frames().back().pixel_aspect_n, n) << caps;
+    EXPECT_EQ(core_.frames().back().pixel_aspect_d, d) << caps;
+    EXPECT_EQ(core_.frames().back().width, 16) << "as stored";
+  }
+}
+
+TEST_F(Meta, OfHighDynamicRangeTheLogSaysOnceThatItIsReadAsAnyOther) {
+  static int warnings;
+  warnings = 0;
+  const GstLogFunction count = [](GstDebugCategory*, GstDebugLevel level, const gchar*,
+                                  const gchar*, gint, GObject*, GstDebugMessage* message,
+                                  gpointer) {
+    const std::string text = gst_debug_message_get(message);
+    if (level == GST_LEVEL_WARNING && text.find("(PQ)") != std::string::npos) ++warnings;
+  };
+  gst_debug_add_log_function(count, nullptr, nullptr);
+  gst_debug_set_threshold_for_name("default", GST_LEVEL_WARNING);
+  Harness h({{"model", "m"}});
+  h.set_caps("video/x-raw,format=P010_10LE,width=16,height=8,framerate=10/1,colorimetry=bt2100-pq");
+  for (int i = 0; i < 3; ++i) {
+    GstBuffer* buffer = gst_buffer_new_allocate(nullptr, 16 * 8 * 3, nullptr);
+    gst_buffer_memset(buffer, 0, 16, 16 * 8 * 3);
+    ASSERT_EQ(h.push(buffer), GST_FLOW_OK);
+    h.pull();
+  }
+  gst_debug_unset_threshold_for_name("default");
+  gst_debug_remove_log_function(count);
+  EXPECT_EQ(warnings, 1);
+}
+
 TEST_F(Meta, TimestampsMayBeMissing) {
   Harness h({{"model", "m"}});
   h.set_caps();
@@ -251,6 +307,41 @@ TEST_F(Meta, FreshResultsAreElementMessagesOnRequest) {
     EXPECT_EQ(results[0].tags[0].id, value);
   }
   EXPECT_FALSE(h.has_message(GST_MESSAGE_ELEMENT));
+}
+
+TEST_F(Meta, MessagesSayWhenTheirFrameIsDue) {
+  core_.set({.late_after_first = true});
+  Harness h({{"model", "m"}, {"post-messages", "true"}, {"late-policy", "skip"}});
+  h.set_caps();
+  GstSegment segment;
+  gst_segment_init(&segment, GST_FORMAT_TIME);
+  segment.start = 10 * GST_SECOND;
+  h.push_event(gst_event_new_segment(&segment));
+  constexpr int kEleventhSecond = 110;
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_EQ(h.push(1, kEleventhSecond + i), GST_FLOW_OK);
+    const auto buffer = h.pull();
+    const GstCustomMeta* meta = gst_buffer_get_custom_meta(buffer.get(), gst::kClassificationName);
+    ASSERT_NE(meta, nullptr);
+    EXPECT_FALSE(gst_structure_has_field(
+        gst_custom_meta_get_structure(const_cast<GstCustomMeta*>(meta)), "stream-time"))
+        << "a buffer is on its own segment";
+  }
+  constexpr auto kBoth = static_cast<GstMessageType>(GST_MESSAGE_ELEMENT | GST_MESSAGE_QOS);
+  const auto result = h.message(kBoth);
+  ASSERT_NE(result, nullptr);
+  const GstStructure* posted = gst_message_get_structure(result.get());
+  guint64 running = 0, stream = 0;
+  EXPECT_TRUE(gst_structure_get_uint64(posted, "running-time", &running));
+  EXPECT_TRUE(gst_structure_get_uint64(posted, "stream-time", &stream));
+  EXPECT_EQ(running, GST_SECOND);
+  EXPECT_EQ(stream, GST_SECOND);
+  const auto skip = h.message(kBoth);
+  ASSERT_NE(skip, nullptr);
+  ASSERT_EQ(GST_MESSAGE_TYPE(skip.get()), GST_MESSAGE_QOS);
+  gst_message_parse_qos(skip.get(), nullptr, &running, &stream, nullptr, nullptr);
+  EXPECT_EQ(running, GST_SECOND + kFrame);
+  EXPECT_EQ(stream, GST_SECOND + kFrame);
 }
 
 }  // namespace

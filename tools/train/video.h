@@ -25,7 +25,7 @@ struct Video {
   size_t bytes() const;
 };
 
-/// Decodes a picture, as one frame, or a video.
+/// Decodes a picture, as one frame, or a video, whose pixels come out square.
 /// @throws Error kNotFound, kRead if there is not a single frame
 Video read_video(const std::filesystem::path& file, const VideoOptions& options);
 

@@ -178,10 +178,25 @@ TEST(PreprocessKernel, EveryColourMatrixAndRange) {
   const PreprocessSpec spec = spec_of(16, CropMode::kSquash, Interpolation::kBilinear);
   for (const auto matrix : {ColorMatrix::kBt601, ColorMatrix::kBt709, ColorMatrix::kBt2020}) {
     for (const auto range : {ColorRange::kLimited, ColorRange::kFull}) {
-      for (const auto format : {PixelFormat::kNv12, PixelFormat::kP010}) {
+      for (const auto format : {PixelFormat::kNv12, PixelFormat::kP010, PixelFormat::kGray8}) {
         Picture picture = picture_of(format, 40, 30, 8);
         picture.frame.matrix = matrix;
         picture.frame.range = range;
+        expect_equal_to_cpu(picture.frame, spec, 16);
+      }
+    }
+  }
+}
+
+TEST(PreprocessKernel, PixelsThatAreNotSquare) {
+  for (const auto mode : {CropMode::kCenter, CropMode::kBorder}) {
+    const PreprocessSpec spec = spec_of(32, mode, Interpolation::kBicubic);
+    for (const PixelFormat format : kFormats) {
+      for (const PixelAspect aspect : {PixelAspect{16, 11}, {1, 2}, {0, 0}}) {
+        Picture picture = picture_of(format, 88, 72, 16);
+        picture.frame.pixel_aspect = aspect;
+        expect_equal_to_cpu(picture.frame, spec, 16);
+        picture.frame.region = {11, 7, 50, 60};
         expect_equal_to_cpu(picture.frame, spec, 16);
       }
     }

@@ -57,6 +57,8 @@ struct Picture {
     made.format = TOME_FORMAT_RGB;
     made.width = width;
     made.height = height;
+    made.pixel_aspect_n = aspect_n;
+    made.pixel_aspect_d = aspect_d;
     made.plane[0] = pixels.data();
     made.stride[0] = int64_t{3} * width;
     made.plane_size[0] = pixels.size();
@@ -66,7 +68,7 @@ struct Picture {
     made.release_data = &released;
     return made;
   }
-  int32_t width, height;
+  int32_t width, height, aspect_n = 1, aspect_d = 1;
   std::vector<uint8_t> pixels;
   int released = 0;
 };

@@ -27,6 +27,7 @@ std::vector<LabelScore> expected_scores(const std::vector<Picture*>& pictures, i
     Frame frame;
     frame.width = picture->width;
     frame.height = picture->height;
+    frame.pixel_aspect = {picture->aspect_n, picture->aspect_d};
     frame.planes[0] = {picture->pixels.data(), int64_t{3} * picture->width, picture->pixels.size()};
     rows.push_back(at::empty({16, 192}));
     preprocess_to_patches(frame, tiny.preprocess, 8, rows.back().data_ptr<float>());
@@ -101,6 +102,21 @@ TEST_F(CApi, ResultsAreTheModelsOwn) {
   }
   EXPECT_EQ(small.released, 2);
   EXPECT_EQ(large.released, 2);
+}
+
+TEST_F(CApi, PixelsAreAsWideAsTheFrameSays) {
+  const ModelPtr model = open(model_config(tiny()));
+  const StreamPtr to = stream(model, stream_config());
+  Picture wide(70, 60);
+  const auto squeezed = expected_scores({&wide}, 0);
+  wide.aspect_n = 16;
+  wide.aspect_d = 11;
+  const TicketPtr ticket = submit(to, wide.frame());
+  const auto results = wait(ticket);
+  ASSERT_EQ(results.size(), 1U);
+  const auto expected = expected_scores({&wide}, 0);
+  EXPECT_GT(std::abs(expected[0].score - squeezed[0].score), 1e-3);
+  expect_scores(results[0], expected);
 }
 
 TEST_F(CApi, RegionIsThePartOfThePicture) {

@@ -310,6 +310,7 @@ TEST(Rgb, OneColourStaysOneColour) {
   for (const PixelFormat format : {PixelFormat::kRgb, PixelFormat::kBgra, PixelFormat::kGray8}) {
     for (const int value : {0, 1, 127, 254, 255}) {
       testing::OwnedFrame owned = noise_frame(format, 61, 47, 1, 3);
+      owned.frame.range = ColorRange::kFull;
       for (auto& byte : owned.storage[0]) byte = static_cast<uint8_t>(value);
       for (const auto interpolation : {Interpolation::kNearest, Interpolation::kBilinear,
                                        Interpolation::kBicubic, Interpolation::kLanczos}) {
@@ -318,6 +319,41 @@ TEST(Rgb, OneColourStaysOneColour) {
           ASSERT_EQ(out, static_cast<float>(value)) << name_of(format);
         }
       }
+    }
+  }
+}
+
+TEST(Grey, OfLimitedRangeIsThePictureOfFullRange) {
+  // The second is so tall that it is resized vertically first.
+  for (const auto& [width, height] : {std::pair{90, 70}, {20, 300}}) {
+    testing::OwnedFrame full = noise_frame(PixelFormat::kGray8, width, height, 4, 2);
+    full.frame.range = ColorRange::kFull;
+    testing::OwnedFrame limited = noise_frame(PixelFormat::kGray8, width, height, 4, 2);
+    for (auto& value : limited.storage[0]) {
+      value = static_cast<uint8_t>(std::lround(16 + value * 219.0 / 255));
+    }
+    for (const auto interpolation : {Interpolation::kNearest, Interpolation::kBicubic}) {
+      const auto spec = testing::plain_spec(32, 32, CropMode::kSquash, interpolation);
+      const std::vector<float> expected = testing::planes_of(full.frame, spec);
+      const std::vector<float> found = testing::planes_of(limited.frame, spec);
+      double sum = 0;
+      for (size_t i = 0; i < found.size(); ++i) {
+        ASSERT_NEAR(found[i], expected[i], 2) << i;
+        sum += found[i] - expected[i];
+      }
+      EXPECT_NEAR(sum / static_cast<double>(found.size()), 0, 0.1);
+    }
+  }
+}
+
+TEST(Grey, OfLimitedRangeIsBlackUpTo16AndWhiteFrom235) {
+  const auto spec = testing::plain_spec(8, 8, CropMode::kSquash, Interpolation::kBilinear);
+  for (const auto& [stored, seen] :
+       {std::pair{0, 0}, {16, 0}, {17, 1}, {126, 128}, {234, 254}, {235, 255}, {255, 255}}) {
+    testing::OwnedFrame owned = noise_frame(PixelFormat::kGray8, 30, 20, 1);
+    for (auto& value : owned.storage[0]) value = static_cast<uint8_t>(stored);
+    for (const float value : testing::planes_of(owned.frame, spec)) {
+      ASSERT_EQ(value, static_cast<float>(seen)) << stored;
     }
   }
 }

@@ -4,12 +4,17 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <filesystem>
+#include <fstream>
 #include <latch>
 #include <opencv2/imgcodecs.hpp>
+#include <opencv2/imgproc.hpp>
 #include <opencv2/videoio.hpp>
 #include <string>
 #include <thread>
+#include <tuple>
 #include <vector>
 
 #include "train/video_cache.h"
@@ -95,6 +100,46 @@ TEST_F(VideoTest, AtAStrideTheLongestAreCutAndSaySo) {
   expect_in_place(video);
   EXPECT_EQ(read(1100, 1, 1050).frames.size(), 1050U);
   EXPECT_FALSE(read(1024, 1).cut);
+}
+
+/// A film of JPEG pictures whose pixels are to be shown `n` to `d` wide.
+void write_film(const fs::path& file, const cv::Mat& picture, uint8_t n, uint8_t d) {
+  std::vector<uint8_t> jpeg;
+  cv::imencode(".jpg", picture, jpeg, {cv::IMWRITE_JPEG_QUALITY, 100});
+  constexpr std::array<uint8_t, 5> kJfif = {'J', 'F', 'I', 'F', 0};
+  const auto at = std::search(jpeg.begin(), jpeg.end(), kJfif.begin(), kJfif.end());
+  ASSERT_LT(at - jpeg.begin(), 64);
+  const std::array<uint8_t, 5> aspect = {0, 0, n, 0, d};  // behind two bytes of version
+  std::copy(aspect.begin(), aspect.end(), at + 7);
+  std::ofstream film(file, std::ios::binary);
+  for (int i = 0; i < 5; ++i) {
+    film.write(reinterpret_cast<const char*>(jpeg.data()),
+               static_cast<std::streamsize>(jpeg.size()));
+  }
+}
+
+TEST_F(VideoTest, PixelsComeOutSquare) {
+  // A disc as it is stored: 2/1 wide pixels make it round.
+  cv::Mat picture(96, 64, CV_8UC3, cv::Scalar::all(0));
+  cv::ellipse(picture, {32, 48}, {16, 32}, 0, 0, 360, cv::Scalar::all(255), cv::FILLED);
+  for (const auto& [n, d, side, size] :
+       std::vector<std::tuple<int, int, int, cv::Size>>{{2, 1, 256, {128, 96}},
+                                                        {2, 1, 48, {64, 48}},
+                                                        {1, 2, 256, {32, 96}},
+                                                        {1, 1, 256, {64, 96}},
+                                                        {1, 200, 256, {64, 96}}}) {
+    const fs::path file = folder_ / "film.mjpg";
+    write_film(file, picture, static_cast<uint8_t>(n), static_cast<uint8_t>(d));
+    const Video video = read_video(file, {side, 0, 1});
+    ASSERT_GE(video.frames.size(), 4U);
+    const cv::Mat& frame = video.frames[0];
+    EXPECT_EQ(frame.size(), size) << n << "/" << d;
+    if (n != 2) continue;
+    std::vector<cv::Mat> channels;
+    cv::split(frame > 128, channels);
+    const cv::Rect disc = cv::boundingRect(channels[0]);
+    EXPECT_NEAR(disc.width, disc.height, 2) << side;
+  }
 }
 
 Video of_bytes(int bytes) { return {{cv::Mat(1, bytes, CV_8UC1)}}; }
