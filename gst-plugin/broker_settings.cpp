@@ -4,9 +4,11 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <system_error>
+#include <utility>
 
 #include "publish_backend.h"
 
@@ -63,6 +65,20 @@ void check_certificates(const PublishSettings& settings) {
   }
 }
 
+std::string read_password(const std::string& path) {
+  errno = 0;
+  std::ifstream in(path);
+  std::string password;
+  if (!std::getline(in, password) && !in.eof()) {
+    refuse("password-file: cannot read '" + path + "': " + std::generic_category().message(errno));
+  }
+  if (password.ends_with('\r')) password.pop_back();
+  if (password.empty()) {
+    refuse("password-file: the first line of '" + path + "' is empty, expected a password");
+  }
+  return password;
+}
+
 }  // namespace
 
 BrokerAddress parse_address(const std::string& text, uint16_t default_port) {
@@ -106,21 +122,19 @@ std::vector<std::pair<std::string, std::string>> parse_config(const std::string&
   return settings;
 }
 
-std::string read_password(const PublishSettings& settings) {
-  if (settings.password_file.empty()) return "";
-  errno = 0;
-  std::ifstream in(settings.password_file);
-  std::string password;
-  if (!std::getline(in, password) && !in.eof()) {
-    refuse("password-file: cannot read '" + settings.password_file +
-           "': " + std::generic_category().message(errno));
+PasswordFile::PasswordFile(std::string path) : path_(std::move(path)) {
+  if (!path_.empty()) password_ = read_password(path_);
+}
+
+bool PasswordFile::refresh() {
+  std::error_code ignored;
+  if (!std::filesystem::is_regular_file(path_, ignored)) return false;
+  try {
+    const std::string before = std::exchange(password_, read_password(path_));
+    return password_ != before;
+  } catch (const PublishError&) {  // it may be half written
+    return false;
   }
-  if (password.ends_with('\r')) password.pop_back();
-  if (password.empty()) {
-    refuse("password-file: the first line of '" + settings.password_file +
-           "' is empty, expected a password");
-  }
-  return password;
 }
 
 void check_method(const PublishSettings& settings) {

@@ -25,8 +25,19 @@ std::vector<BrokerAddress> parse_addresses(const std::string& text, uint16_t def
 /// `key=value,key=value`. What has no `=` belongs to the value before: `debug=broker,topic`.
 std::vector<std::pair<std::string, std::string>> parse_config(const std::string& text);
 
-/// The first line of the file that `password-file` names; empty if it names none.
-std::string read_password(const PublishSettings& settings);
+/// What property `password-file` names: the first line of the file; "" if it names none.
+class PasswordFile {
+ public:
+  explicit PasswordFile(std::string path = "");
+
+  const std::string& password() const { return password_; }
+  /// Reads the file again, for secrets are replaced in place. What cannot be read now, or is none
+  /// to be read twice, as a pipe, leaves the password as it was. @return whether it is another
+  bool refresh();
+
+ private:
+  std::string path_, password_;
+};
 
 /// Whether a file's method has a broker's settings, and so on: what would be ignored is a mistake.
 void check_method(const PublishSettings& settings);

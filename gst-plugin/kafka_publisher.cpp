@@ -37,23 +37,34 @@ struct FreeQueue {
   throw PublishError(GST_RESOURCE_ERROR_SETTINGS, text);
 }
 
+/// Who the producer is at the broker; without a name nobody.
+struct User {
+  std::string name;
+  PasswordFile password;
+};
+
 class KafkaLink : public BrokerLink {
  public:
-  /// @param key of all messages, so that one partition gets them and keeps their order
-  KafkaLink(Config config, std::string topic, std::string key);
+  /// @param settings of them the topic, and the stream, which is the key of all messages, so that
+  ///   one partition gets them and keeps their order
+  /// @param user whose password may change while it runs
+  KafkaLink(Config config, const PublishSettings& settings, User user);
 
   void run(MessageQueue& queue) override;
 
  private:
   static void on_delivery(rd_kafka_t*, const rd_kafka_message_t* message, void* self);
   static void on_error(rd_kafka_t*, int code, const char* reason, void* self);
+  void look_for_password();
   void send_waiting();
   void send(const Message& message);
 
   const std::string topic_, key_;
+  User user_;
   std::unique_ptr<rd_kafka_t, FreeProducer> producer_;
   MessageQueue* queue_ = nullptr;  // while run() runs
   std::string last_error_;
+  bool user_refused_ = false;
 };
 
 /// librdkafka would print to stderr.
@@ -65,8 +76,8 @@ void log(const rd_kafka_t*, int level, const char* facility, const char* text) {
   }
 }
 
-KafkaLink::KafkaLink(Config config, std::string topic, std::string key)
-    : topic_(std::move(topic)), key_(std::move(key)) {
+KafkaLink::KafkaLink(Config config, const PublishSettings& settings, User user)
+    : topic_(settings.topic), key_(settings.stream_name), user_(std::move(user)) {
   rd_kafka_conf_set_opaque(config.get(), this);
   rd_kafka_conf_set_dr_msg_cb(config.get(), on_delivery);
   rd_kafka_conf_set_error_cb(config.get(), on_error);
@@ -89,9 +100,21 @@ void KafkaLink::run(MessageQueue& queue) {
     queue.wake_up().wait(kPause);
     queue.wake_up().clear();
     rd_kafka_poll(producer_.get(), 0);
+    if (user_refused_) look_for_password();
   }
   rd_kafka_queue_io_event_enable(reports.get(), -1, nullptr, 0);
   queue_ = nullptr;
+}
+
+/// The library connects again by itself, with the password that it has then, but does not tell each
+/// time that it was refused.
+void KafkaLink::look_for_password() {
+  if (!user_.password.refresh()) return;
+#if RD_KAFKA_VERSION >= 0x02000000
+  rd_kafka_error_t* error = rd_kafka_sasl_set_credentials(producer_.get(), user_.name.c_str(),
+                                                          user_.password.password().c_str());
+  if (error != nullptr) rd_kafka_error_destroy(error);  // what was set before is still
+#endif
 }
 
 void KafkaLink::send_waiting() {
@@ -111,10 +134,12 @@ void KafkaLink::send(const Message& message) {
 }
 
 void KafkaLink::on_delivery(rd_kafka_t*, const rd_kafka_message_t* message, void* self) {
-  MessageQueue* queue = static_cast<KafkaLink*>(self)->queue_;
+  auto* link = static_cast<KafkaLink*>(self);
+  MessageQueue* queue = link->queue_;
   if (queue == nullptr) return;
   const auto number = static_cast<uint64_t>(reinterpret_cast<uintptr_t>(message->_private));
   if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
+    link->user_refused_ = false;
     queue->delivered(number);
   } else {
     queue->refused(number, rd_kafka_err2str(message->err));
@@ -130,9 +155,14 @@ void KafkaLink::on_error(rd_kafka_t*, int code, const char* reason, void* self) 
       link->queue_->disconnected(link->last_error_.empty() ? reason : link->last_error_);
       break;
     case RD_KAFKA_RESP_ERR__AUTHENTICATION:
-    case RD_KAFKA_RESP_ERR__SSL:
-    case RD_KAFKA_RESP_ERR__FATAL:
+      link->user_refused_ = true;
       link->queue_->disconnected(reason);
+      break;
+    case RD_KAFKA_RESP_ERR__SSL:
+      link->queue_->disconnected(reason);
+      break;
+    case RD_KAFKA_RESP_ERR__FATAL:
+      link->queue_->disconnected(reason, /*for_good=*/true);
       break;
     default:
       link->last_error_ = reason;
@@ -150,11 +180,11 @@ void set(rd_kafka_conf_t* config, const std::string& name, const std::string& va
 }
 
 /// What the properties say, in librdkafka's words; `config` may say otherwise.
-void set_defaults(rd_kafka_conf_t* config, const PublishSettings& settings) {
+void set_defaults(rd_kafka_conf_t* config, const PublishSettings& settings, const User& user) {
   // Or a message that is sent again would come behind later ones.
   set(config, "max.in.flight.requests.per.connection", "1");
   if (!settings.client_id.empty()) set(config, "client.id", settings.client_id);
-  const bool tls = !settings.ca_file.empty(), sasl = !settings.username.empty();
+  const bool tls = !settings.ca_file.empty(), sasl = !user.name.empty();
   if (tls) set(config, "ssl.ca.location", settings.ca_file);
   if (!settings.cert_file.empty()) {
     set(config, "ssl.certificate.location", settings.cert_file);
@@ -162,8 +192,8 @@ void set_defaults(rd_kafka_conf_t* config, const PublishSettings& settings) {
   }
   if (sasl) {
     set(config, "sasl.mechanisms", "PLAIN");
-    set(config, "sasl.username", settings.username);
-    set(config, "sasl.password", read_password(settings));
+    set(config, "sasl.username", user.name);
+    set(config, "sasl.password", user.password.password());
   }
   if (tls || sasl) {
     set(config, "security.protocol", sasl ? (tls ? "sasl_ssl" : "sasl_plaintext") : "ssl");
@@ -193,12 +223,17 @@ std::unique_ptr<BrokerLink> make_kafka_link(const PublishSettings& settings) {
   }
   check_topic(settings.topic);
   Config config(rd_kafka_conf_new());
-  set_defaults(config.get(), settings);
-  for (const auto& [name, value] : parse_config(settings.config)) set(config.get(), name, value);
+  User user{settings.username, PasswordFile(settings.password_file)};
+  set_defaults(config.get(), settings, user);
+  for (const auto& [name, value] : parse_config(settings.config)) {
+    set(config.get(), name, value);
+    if (name == "sasl.username") user.name = value;
+    if (name == "sasl.password") user.password = PasswordFile();
+  }
   set(config.get(), "bootstrap.servers", brokers);
   // Each message's fate is counted.
   set(config.get(), "delivery.report.only.error", "false");
-  return std::make_unique<KafkaLink>(std::move(config), settings.topic, settings.stream_name);
+  return std::make_unique<KafkaLink>(std::move(config), settings, std::move(user));
 }
 
 }  // namespace tome::gst

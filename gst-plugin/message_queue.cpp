@@ -8,8 +8,9 @@ namespace tome::gst {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-MessageQueue::MessageQueue(size_t capacity, std::string place, PublishWarning warning)
-    : capacity_(capacity), place_(std::move(place)), warning_(std::move(warning)) {}
+MessageQueue::MessageQueue(size_t capacity, std::string place, PublishWarning warning,
+                           milliseconds calm)
+    : capacity_(capacity), place_(std::move(place)), calm_(calm), warning_(std::move(warning)) {}
 
 void MessageQueue::push(std::string text) {
   bool full = false, old = false;
@@ -119,7 +120,7 @@ void MessageQueue::delivered(uint64_t number) {
   ++counts_.published;
   last_delivery_ = steady_clock::now();
   // Not while it lags behind: the next message may push out one more.
-  if (waiting_.size() < (capacity_ + 1) / 2) outage_ = false;
+  if (waiting_.size() < (capacity_ + 1) / 2) recovered_ = true;
   changed_.notify_all();
 }
 
@@ -142,8 +143,8 @@ void MessageQueue::give_back() {
   drop_oldest();
 }
 
-void MessageQueue::disconnected(const std::string& why) {
-  begin_outage("is not connected: " + why);
+void MessageQueue::disconnected(const std::string& why, bool for_good) {
+  begin_outage("is not connected: " + why, for_good);
 }
 
 bool MessageQueue::stopping() const {
@@ -156,10 +157,14 @@ bool MessageQueue::pause(milliseconds time) {
   return changed_.wait_for(lock, time, [&] { return stopping_; });
 }
 
-void MessageQueue::begin_outage(const std::string& text) {
+void MessageQueue::begin_outage(const std::string& text, bool for_good) {
   {
     const std::scoped_lock lock(mutex_);
-    if (std::exchange(outage_, true) || stopping_) return;
+    const auto now = steady_clock::now();
+    const bool told = last_failure_ && !(recovered_ && now - *last_failure_ >= calm_);
+    last_failure_ = now;
+    recovered_ = false;
+    if ((told && !for_good) || stopping_) return;
   }
   std::string sentence = place_ + " " + text;
   sentence[0] = g_ascii_toupper(sentence[0]);

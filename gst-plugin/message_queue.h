@@ -29,11 +29,17 @@ struct Message {
 //
 // The user hears of an outage once, from whoever sees it first: the worker, which cannot connect or
 // is refused, or the streaming thread, which sees that messages are getting old or that the queue
-// is full. It is over when a message arrives.
+// is full. It is over when a message has arrived and nothing goes wrong for half a minute: two MQTT
+// clients of one name end each other's connections for ever, and get messages through in between.
 class MessageQueue {
  public:
+  /// How long all must go well before what goes wrong is something new. Longer than the longest
+  /// wait between two attempts to connect: so long lasts each turn of two clients that take turns.
+  static constexpr std::chrono::seconds kCalm{30};
+
   /// @param place the broker, as in the middle of a warning
-  MessageQueue(size_t capacity, std::string place, PublishWarning warning);
+  MessageQueue(size_t capacity, std::string place, PublishWarning warning,
+               std::chrono::milliseconds calm = kCalm);
 
   // ---- of the streaming thread ----
 
@@ -57,7 +63,8 @@ class MessageQueue {
   void refused(uint64_t number, const std::string& why);
   /// All that is on its way has to be sent again.
   void give_back();
-  void disconnected(const std::string& why);
+  /// @param for_good it will not connect again, which is told in any case
+  void disconnected(const std::string& why, bool for_good = false);
 
   bool stopping() const;
   /// Waits so long, or until it has to stop. @return whether it has
@@ -70,7 +77,7 @@ class MessageQueue {
   static constexpr std::chrono::seconds kOld{5};
 
   void warn(const std::string& text);
-  void begin_outage(const std::string& text);
+  void begin_outage(const std::string& text, bool for_good = false);
   size_t outstanding() const { return waiting_.size() + on_their_way_.size(); }
   uint64_t drop_oldest();
   bool is_old() const;
@@ -78,6 +85,7 @@ class MessageQueue {
 
   const size_t capacity_;
   const std::string place_;
+  const std::chrono::milliseconds calm_;
   const WakeUp wake_up_;
 
   mutable std::mutex mutex_;
@@ -87,7 +95,8 @@ class MessageQueue {
   PublishCounts counts_;
   uint64_t last_number_ = 0;
   std::chrono::steady_clock::time_point last_delivery_{};
-  bool outage_ = false;
+  std::optional<std::chrono::steady_clock::time_point> last_failure_;
+  bool recovered_ = false;  // since then
   bool interrupted_ = false;
   bool stopping_ = false;
   bool told_of_loss_ = false;  // the user was, about all that is outstanding

@@ -27,10 +27,12 @@ constexpr uint16_t kPort = 1883, kTlsPort = 8883;
 constexpr int kKeepAlive = 15;  // s; after this and a half a broker that is silent is gone
 constexpr seconds kLongestGreeting{10};
 constexpr milliseconds kFirstDelay{500}, kLongestDelay{10000};
+static_assert(MessageQueue::kCalm > 2 * kLongestDelay);
 
 struct MqttSettings {
   BrokerAddress address;
-  std::string topic, client_id, username, password, ca_file, cert_file, key_file;
+  std::string topic, client_id, username, ca_file, cert_file, key_file;
+  PasswordFile password;
   int qos = 1;
 };
 
@@ -49,8 +51,10 @@ class MqttSession {
 
   /// Delivers messages until the connection ends. @return why it did; "" if the queue is stopping
   std::string run();
-  /// Whether the broker took a message.
-  bool has_delivered() const { return delivered_; }
+  /// Whether the broker took a message, and the connection lasted.
+  bool went_well() const {
+    return delivered_ && steady_clock::now() - accepted_at_ >= MessageQueue::kCalm;
+  }
 
  private:
   struct Destroy {
@@ -68,6 +72,7 @@ class MqttSession {
   MessageQueue& queue_;
   std::unique_ptr<mosquitto, Destroy> client_;
   bool accepted_ = false, delivered_ = false;
+  steady_clock::time_point accepted_at_{};
   std::string refusal_;  // why not to go on, by the broker or by set_up()
   // Message numbers by the library's identifiers; the one that is being sent may arrive before its
   // sending returns.
@@ -91,9 +96,9 @@ std::string MqttSession::set_up() {
   mosquitto_connect_callback_set(client, on_connect);
   mosquitto_publish_callback_set(client, on_publish);
   if (!settings_.username.empty()) {
-    const int code = mosquitto_username_pw_set(
-        client, settings_.username.c_str(),
-        settings_.password.empty() ? nullptr : settings_.password.c_str());
+    const std::string& password = settings_.password.password();
+    const int code = mosquitto_username_pw_set(client, settings_.username.c_str(),
+                                               password.empty() ? nullptr : password.c_str());
     if (code != MOSQ_ERR_SUCCESS) return "username: " + text_of(code);
   }
   if (!settings_.ca_file.empty()) {
@@ -172,6 +177,7 @@ int MqttSession::send(const Message& message) {
 void MqttSession::on_connect(mosquitto*, void* self, int code) {
   auto* session = static_cast<MqttSession*>(self);
   session->accepted_ = code == 0;
+  session->accepted_at_ = steady_clock::now();
   if (code != 0) session->refusal_ = mosquitto_connack_string(code);
 }
 
@@ -194,20 +200,22 @@ class MqttLink : public BrokerLink {
   void run(MessageQueue& queue) override {
     milliseconds delay = kFirstDelay;
     while (!queue.stopping()) {
+      settings_.password.refresh();
       MqttSession session(settings_, queue);
       const std::string why = session.run();
       if (why.empty()) return;
       queue.give_back();
       queue.disconnected(why);
-      // Not where it is only let in: some brokers close the connection at the first message.
-      if (session.has_delivered()) delay = kFirstDelay;
+      // Not where it is only let in: some brokers close the connection at the first message, and
+      // all do when another client of this name comes.
+      if (session.went_well()) delay = kFirstDelay;
       if (queue.pause(delay)) return;
       delay = std::min(2 * delay, kLongestDelay);
     }
   }
 
  private:
-  const MqttSettings settings_;
+  MqttSettings settings_;
 };
 
 }  // namespace
@@ -227,7 +235,7 @@ std::unique_ptr<BrokerLink> make_mqtt_link(const PublishSettings& settings) {
   made.topic = settings.topic;
   made.client_id = settings.client_id;
   made.username = settings.username;
-  made.password = read_password(settings);
+  made.password = PasswordFile(settings.password_file);
   made.ca_file = settings.ca_file;
   made.cert_file = settings.cert_file;
   made.key_file = settings.key_file;

@@ -83,7 +83,11 @@ GType method_type() {
       {static_cast<gint>(PublishMethod::kKafka), "Kafka", "kafka"},
       {0, nullptr, nullptr},
   }};
-  static const GType type = g_enum_register_static("GstTomePublishMethod", values.data());
+  static const GType type = [] {
+    const GType made = g_enum_register_static("GstTomePublishMethod", values.data());
+    gst_type_mark_as_plugin_api(made, static_cast<GstPluginAPIFlags>(0));
+    return made;
+  }();
   return type;
 }
 

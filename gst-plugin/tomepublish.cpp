@@ -147,17 +147,16 @@ gboolean stop(GstBaseTransform* self) {
   impl.progress.finish();
   const auto backend = backend_of(impl);
   if (!backend) return TRUE;
-  gboolean closed = TRUE;
   try {
     backend->close();
   } catch (const PublishError& error) {
     post_error(self, error);
-    closed = FALSE;
   }
   const std::scoped_lock lock(impl.mutex);
   impl.counts = backend->counts();
   impl.backend = nullptr;
-  return closed;
+  // Whatever happened: else the pads stay active, and the pipeline cannot be stopped.
+  return TRUE;
 }
 
 /// Publishes the fresh ones among `results`, with property `held` all of them.
@@ -246,9 +245,14 @@ GstStateChangeReturn change_state(GstElement* self, GstStateChange transition) {
 
 void set_property(GObject* object, guint id, const GValue* value, GParamSpec* spec) {
   Publisher& impl = impl_of(object);
-  const std::scoped_lock lock(impl.mutex);
-  if (!tome::gst::set_publish_property(impl.settings, id, value)) {
-    G_OBJECT_WARN_INVALID_PROPERTY_ID(object, id, spec);
+  {
+    const std::scoped_lock lock(impl.mutex);
+    if (!tome::gst::set_publish_property(impl.settings, id, value)) {
+      G_OBJECT_WARN_INVALID_PROPERTY_ID(object, id, spec);
+    }
+  }
+  if (GST_STATE(object) > GST_STATE_READY) {  // start() reads them
+    GST_WARNING_OBJECT(object, "%s has no effect before the element was in READY", spec->name);
   }
 }
 

@@ -90,11 +90,8 @@ MosquittoBroker::MosquittoBroker(const std::string& user, const std::string& pas
     : folder_(make_folder()), port_(free_port()), tls_port_(free_port()) {
   std::string more = "allow_anonymous true\n";
   if (!user.empty()) {
-    const std::string users = folder_ / "users";
-    std::ofstream(users) << user << ":" << password << "\n";
-    const auto tool = fs::path(program()).parent_path().parent_path() / "bin/mosquitto_passwd";
-    if (!succeeds({tool, "-U", users})) throw std::runtime_error("mosquitto_passwd failed");
-    more = "allow_anonymous false\npassword_file " + users + "\n";
+    set_password(user, password);
+    more = "allow_anonymous false\npassword_file " + (folder_ / "users").string() + "\n";
   }
   write_config(more);
   start();
@@ -126,6 +123,13 @@ std::unique_ptr<MosquittoBroker> MosquittoBroker::with_tls(bool clients_known) {
 MosquittoBroker::~MosquittoBroker() {
   stop();
   fs::remove_all(folder_);
+}
+
+void MosquittoBroker::set_password(const std::string& user, const std::string& password) const {
+  const std::string users = folder_ / "users";
+  std::ofstream(users) << user << ":" << password << "\n";
+  const auto tool = fs::path(program()).parent_path().parent_path() / "bin/mosquitto_passwd";
+  if (!succeeds({tool, "-U", users})) throw std::runtime_error("mosquitto_passwd failed");
 }
 
 void MosquittoBroker::write_config(const std::string& more) const {

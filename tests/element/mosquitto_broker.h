@@ -28,6 +28,8 @@ class MosquittoBroker {
 
   void start();
   void stop();
+  /// Of the only user that there is; of one that was made with none it does nothing.
+  void set_password(const std::string& user, const std::string& password) const;
   int port() const { return port_; }
   int tls_port() const { return tls_port_; }
   std::string address() const { return "127.0.0.1:" + std::to_string(port_); }

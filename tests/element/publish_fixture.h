@@ -44,6 +44,17 @@ inline GstBuffer* fresh_frame(int number) {
   return frame_with({fresh}, number);
 }
 
+/// Plays frames [from, to), each with a result of its own.
+inline void push(Harness& h, int from, int to) {
+  for (int i = from; i < to; ++i) ASSERT_EQ(h.push(fresh_frame(i)), GST_FLOW_OK);
+}
+
+/// Lines of frames 0 to `number`, without gaps.
+inline void expect_in_order(const std::vector<Json>& lines, int number) {
+  ASSERT_EQ(lines.size(), static_cast<size_t>(number));
+  for (int i = 0; i < number; ++i) EXPECT_NEAR(lines[i]["pts"], 0.1 * i, 1e-6);
+}
+
 /// Whether `condition` comes true within 20 s.
 inline bool comes(const std::function<bool()>& condition) {
   const auto last = std::chrono::steady_clock::now() + std::chrono::seconds(20);

@@ -2,9 +2,19 @@
 #include <librdkafka/rdkafka.h>
 #include <librdkafka/rdkafka_mock.h>
 
-#include <array>
-#include <memory>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
+#include <array>
+#include <cstdint>
+#include <fstream>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include "listening_port.h"
 #include "publish_fixture.h"
 
 namespace tome::testing {
@@ -82,15 +92,6 @@ class Cluster {
   Client owner_;
   std::unique_ptr<rd_kafka_mock_cluster_t, Destroy> cluster_;
 };
-
-void push(Harness& h, int from, int to) {
-  for (int i = from; i < to; ++i) ASSERT_EQ(h.push(fresh_frame(i)), GST_FLOW_OK);
-}
-
-void expect_in_order(const std::vector<Json>& lines, int number) {
-  ASSERT_EQ(lines.size(), static_cast<size_t>(number));
-  for (int i = 0; i < number; ++i) EXPECT_NEAR(lines[i]["pts"], 0.1 * i, 1e-6);
-}
 
 TEST(Kafka, MessagesOfAStreamArriveInOrder) {
   const Cluster cluster;
@@ -172,6 +173,104 @@ TEST(Kafka, AnAbsentBrokerHoldsNothingUp) {
   EXPECT_EQ(warnings(h).size(), 1U);
   EXPECT_TRUE(ends([&] { gst_element_set_state(h.element(), GST_STATE_NULL); }));
   EXPECT_EQ(count(h, "lost"), queued);
+}
+
+class KafkaLogin : public Publish {};
+
+/// A number as Kafka sends it.
+std::string sent(unsigned value, int bytes) {
+  std::string text;
+  for (int i = bytes - 1; i >= 0; --i) text += static_cast<char>(value >> (8 * i) & 0xff);
+  return text;
+}
+
+/// A broker that asks everybody for a password, keeps it and hangs up.
+class Doorkeeper {
+ public:
+  Doorkeeper() : port_(8) {
+    serving_ = std::jthread([this] { serve(); });
+  }
+  ~Doorkeeper() {
+    shutdown(port_.socket_number(), SHUT_RDWR);  // ends the accept
+    serving_.join();
+  }
+  Doorkeeper(const Doorkeeper&) = delete;
+  Doorkeeper& operator=(const Doorkeeper&) = delete;
+
+  std::string address() const { return port_.address(); }
+  /// What was said last: a zero, the name, a zero, the password.
+  std::string last_heard() {
+    const std::scoped_lock lock(mutex_);
+    return last_heard_;
+  }
+
+ private:
+  void serve() {
+    const int port = port_.socket_number();
+    for (int caller = 0; (caller = accept(port, nullptr, nullptr)) >= 0; close(caller)) {
+      while (answer(caller)) {
+      }
+    }
+  }
+
+  /// "" if the caller has gone.
+  static std::string next_from(int caller) {
+    uint32_t size = 0;
+    if (recv(caller, &size, sizeof size, MSG_WAITALL) != sizeof size) return "";
+    std::string text(ntohl(size), '\0');
+    const ssize_t got = recv(caller, text.data(), text.size(), MSG_WAITALL);
+    return got == static_cast<ssize_t>(text.size()) ? text : "";
+  }
+
+  bool answer(int caller) {
+    const std::string request = next_from(caller);
+    if (request.size() < 8) return false;
+    const bool is_handshake = request[1] == 17, is_oldest = request[3] == 0;
+    std::string text = request.substr(4, 4);  // says which it answers
+    if (is_handshake) {
+      text += sent(0, 2) + sent(1, 4) + sent(5, 2) + "PLAIN";
+    } else if (is_oldest) {  // what it can do: send messages, tell of topics, handshakes, and this
+      text += sent(0, 2) + sent(4, 4);
+      for (const unsigned key : {0, 3, 17, 18}) text += sent(key, 2) + sent(0, 2) + sent(0, 2);
+    } else {
+      text += sent(35, 2) + sent(0, 4);  // the version is not known
+    }
+    text = sent(static_cast<unsigned>(text.size()), 4) + text;
+    if (send(caller, text.data(), text.size(), MSG_NOSIGNAL) < 0) return false;
+    if (!is_handshake) return true;
+    const std::string said = next_from(caller);
+    const std::scoped_lock lock(mutex_);
+    if (!said.empty()) last_heard_ = said;
+    return false;
+  }
+
+  ListeningPort port_;
+  std::mutex mutex_;
+  std::string last_heard_;
+  std::jthread serving_;
+};
+
+TEST_F(KafkaLogin, ABrokerThatRefusesThePasswordHearsTheOneThatComesInItsPlace) {
+  Doorkeeper broker;
+  std::ofstream(file_) << "secret\n";
+  Harness h({{"method", "kafka"},
+             {"address", broker.address().c_str()},
+             {"topic", "tags"},
+             {"username", "door"},
+             {"password-file", file_.c_str()},
+             {"config", "reconnect.backoff.max.ms=200"}},
+            "tomepublish");
+  h.set_caps();
+  push(h, 0, 1);
+  const auto last_is = [&](const std::string& password) {
+    return broker.last_heard().ends_with("door" + std::string(1, '\0') + password);
+  };
+  ASSERT_TRUE(comes([&] { return last_is("secret"); }));
+  const std::string heard = h.error_text(nullptr, GST_MESSAGE_WARNING);
+  EXPECT_NE(heard, "");
+  EXPECT_EQ(heard.find("secret"), std::string::npos) << heard;
+  std::ofstream(file_) << "changed\n";
+  EXPECT_TRUE(comes([&] { return last_is("changed"); }));
 }
 
 }  // namespace

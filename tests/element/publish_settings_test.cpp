@@ -1,5 +1,9 @@
 // tomepublish: what its settings mean, and what it says of those that make no sense.
+#include <unistd.h>
+
+#include <array>
 #include <atomic>
+#include <filesystem>
 #include <fstream>
 
 #include "broker_publisher.h"
@@ -38,6 +42,36 @@ TEST(BrokerSettings, ConfigOfSeveralValues) {
   for (const char* bad : {"a", "=1", "a=1,=2"}) {
     EXPECT_THROW(parse_config(bad), gst::PublishError) << bad;
   }
+}
+
+class Password : public Publish {};
+
+TEST_F(Password, IsReadAgainFromAFileWhereItIsOne) {
+  std::ofstream(file_) << "secret\r\nand more\n";
+  gst::PasswordFile password(file_);
+  EXPECT_EQ(password.password(), "secret");
+  EXPECT_FALSE(password.refresh());
+  std::ofstream(file_) << "changed";
+  EXPECT_TRUE(password.refresh());
+  EXPECT_EQ(password.password(), "changed");
+  std::ofstream(file_) << "";
+  EXPECT_FALSE(password.refresh()) << "half written";
+  std::filesystem::remove(file_);
+  EXPECT_FALSE(password.refresh());
+  EXPECT_EQ(password.password(), "changed");
+  EXPECT_FALSE(gst::PasswordFile().refresh());
+}
+
+TEST_F(Password, IsReadFromAPipeOnce) {
+  std::array<int, 2> ends{};
+  ASSERT_EQ(pipe(ends.data()), 0);
+  ASSERT_EQ(write(ends[1], "secret\n", 7), 7);
+  close(ends[1]);
+  gst::PasswordFile password("/dev/fd/" + std::to_string(ends[0]));
+  EXPECT_EQ(password.password(), "secret");
+  EXPECT_FALSE(password.refresh());
+  EXPECT_EQ(password.password(), "secret");
+  close(ends[0]);
 }
 
 struct Mistake {
@@ -182,13 +216,27 @@ TEST_F(Queue, WhatWasOnItsWayIsSentAgainInOrder) {
 }
 
 TEST_F(Queue, AnOutageIsToldOnceAndTheNextAgain) {
-  gst::MessageQueue queue(10, "it", [this](const auto& text) { heard_.push_back(text); });
+  gst::MessageQueue queue(
+      10, "it", [this](const auto& text) { heard_.push_back(text); },
+      /*calm=*/std::chrono::seconds(0));
   queue.push("1");
   queue.disconnected("gone");
   queue.disconnected("still gone");
   EXPECT_EQ(heard_, std::vector<std::string>{"It is not connected: gone"});
   queue.delivered(queue.take()->number);
   queue.disconnected("gone");
+  EXPECT_EQ(heard_.size(), 2U);
+}
+
+TEST_F(Queue, WhatFailsAgainAtOnceIsTheSameOutage) {
+  gst::MessageQueue queue(10, "it", [this](const auto& text) { heard_.push_back(text); });
+  for (int i = 0; i < 5; ++i) {
+    queue.push("1");
+    queue.delivered(queue.take()->number);
+    queue.disconnected("another client of this name came");
+  }
+  EXPECT_EQ(heard_.size(), 1U);
+  queue.disconnected("it never will be", /*for_good=*/true);
   EXPECT_EQ(heard_.size(), 2U);
 }
 

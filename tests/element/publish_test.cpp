@@ -1,4 +1,4 @@
-// tomepublish: its lines, and what happens when they cannot be written.
+// tomepublish: its lines and its properties.
 #include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -96,61 +96,6 @@ TEST_F(Publish, BuffersPassUntouched) {
   EXPECT_EQ(h.pull().get(), pushed);
 }
 
-TEST_F(Publish, AppendsOrStartsAnew) {
-  for (const char* append : {"false", "true", "false"}) {
-    Harness h({{"location", file_.c_str()}, {"append", append}}, "tomepublish");
-    h.set_caps();
-    ASSERT_EQ(h.push(frame_with({result()})), GST_FLOW_OK);
-    EXPECT_EQ(lines().size(), std::string(append) == "true" ? 2U : 1U);
-  }
-}
-
-TEST_F(Publish, AFileThatCannotBeOpenedFailsWithItsName) {
-  LoneElement e({{"location", "/nonexistent/tags.jsonl"}}, "tomepublish");
-  EXPECT_FALSE(e.set_state(GST_STATE_PAUSED));
-  GError* error = nullptr;
-  const std::string text = e.error_text(&error);
-  EXPECT_NE(text.find("/nonexistent/tags.jsonl"), std::string::npos) << text;
-  const Ptr<GError> owned(error);
-  EXPECT_TRUE(g_error_matches(error, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_OPEN_WRITE));
-}
-
-TEST_F(Publish, AFullDiskIsAnError) {
-  if (!std::filesystem::exists("/dev/full")) GTEST_SKIP() << "no /dev/full here";
-  Harness h({{"location", "/dev/full"}}, "tomepublish");
-  h.set_caps();
-  EXPECT_EQ(h.push(frame_with({result()})), GST_FLOW_ERROR);
-  GError* error = nullptr;
-  EXPECT_NE(h.error_text(&error).find("/dev/full"), std::string::npos);
-  const Ptr<GError> owned(error);
-  EXPECT_TRUE(g_error_matches(error, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_NO_SPACE_LEFT));
-}
-
-TEST_F(Publish, TwoWritersOfOneFileKeepEachOthersLines) {
-  Harness one({{"location", file_.c_str()}, {"stream", "one"}}, "tomepublish");
-  Harness other({{"location", file_.c_str()}, {"stream", "other, longer"}}, "tomepublish");
-  one.set_caps();
-  other.set_caps();
-  for (int i = 0; i < 10; ++i) {
-    Classification next = result();
-    next.clip_start = next.clip_end = static_cast<GstClockTime>(i) * kFrame;
-    ASSERT_EQ(one.push(frame_with({next}, i)), GST_FLOW_OK);
-    ASSERT_EQ(other.push(frame_with({next}, i)), GST_FLOW_OK);
-  }
-  EXPECT_EQ(lines().size(), 20U);
-}
-
-TEST_F(Publish, AWriterThatComesLaterLosesNobodysLines) {
-  std::ofstream(file_) << "of an earlier run\n";
-  Harness one({{"location", file_.c_str()}, {"stream", "one"}}, "tomepublish");
-  one.set_caps();
-  ASSERT_EQ(one.push(fresh_frame(1)), GST_FLOW_OK);
-  Harness later({{"location", file_.c_str()}, {"stream", "later"}}, "tomepublish");
-  later.set_caps();
-  ASSERT_EQ(later.push(fresh_frame(1)), GST_FLOW_OK);
-  EXPECT_EQ(lines().size(), 2U);
-}
-
 TEST_F(Publish, HasTheQosOfEveryTransform) {
   const LoneElement e({}, "tomepublish");
   g_object_set(e.element(), "qos", FALSE, nullptr);
@@ -159,6 +104,47 @@ TEST_F(Publish, HasTheQosOfEveryTransform) {
   EXPECT_FALSE(qos);
   EXPECT_EQ(g_object_class_find_property(G_OBJECT_GET_CLASS(e.element()), "qos")->value_type,
             G_TYPE_BOOLEAN);
+}
+
+TEST_F(Publish, ItsMethodsBelongToThePlugin) {
+  const LoneElement e({}, "tomepublish");
+  const auto* spec = g_object_class_find_property(G_OBJECT_GET_CLASS(e.element()), "method");
+  EXPECT_TRUE(gst_type_is_plugin_api(spec->value_type, nullptr)) << "so its values are documented";
+}
+
+/// Keeps the element's warnings in GStreamer's log.
+class LoggedWarnings {
+ public:
+  LoggedWarnings() {
+    gst_debug_set_threshold_for_name("tomepublish", GST_LEVEL_WARNING);
+    gst_debug_add_log_function(keep, this, nullptr);
+  }
+  ~LoggedWarnings() {
+    gst_debug_remove_log_function_by_data(this);
+    gst_debug_unset_threshold_for_name("tomepublish");
+  }
+  LoggedWarnings(const LoggedWarnings&) = delete;
+  LoggedWarnings& operator=(const LoggedWarnings&) = delete;
+
+  std::string text;
+
+ private:
+  static void keep(GstDebugCategory* category, GstDebugLevel level, const char*, const char*, int,
+                   GObject*, GstDebugMessage* message, gpointer self) {
+    if (level != GST_LEVEL_WARNING) return;
+    if (std::string(gst_debug_category_get_name(category)) != "tomepublish") return;
+    static_cast<LoggedWarnings*>(self)->text += gst_debug_message_get(message);
+  }
+};
+
+TEST_F(Publish, APropertyThatComesTooLateIsToldInTheLog) {
+  LoneElement e({{"location", file_.c_str()}}, "tomepublish");
+  LoggedWarnings logged;
+  g_object_set(e.element(), "stream", "door", nullptr);
+  EXPECT_EQ(logged.text, "");
+  ASSERT_TRUE(e.set_state(GST_STATE_PAUSED));
+  g_object_set(e.element(), "stream", "gate", nullptr);
+  EXPECT_NE(logged.text.find("stream has no effect"), std::string::npos) << logged.text;
 }
 
 TEST_F(Publish, ForeignEventsPass) {

@@ -1,0 +1,119 @@
+// tomepublish: several writers of one file, and what happens when it fails.
+#include <unistd.h>
+
+#include <atomic>
+#include <filesystem>
+#include <string>
+#include <system_error>
+
+#include "publish_fixture.h"
+
+namespace tome::testing {
+namespace {
+
+TEST_F(Publish, AppendsOrStartsAnew) {
+  for (const char* append : {"false", "true", "false"}) {
+    Harness h({{"location", file_.c_str()}, {"append", append}}, "tomepublish");
+    h.set_caps();
+    ASSERT_EQ(h.push(frame_with({result()})), GST_FLOW_OK);
+    EXPECT_EQ(lines().size(), std::string(append) == "true" ? 2U : 1U);
+  }
+}
+
+TEST_F(Publish, AFileThatCannotBeOpenedFailsWithItsName) {
+  LoneElement e({{"location", "/nonexistent/tags.jsonl"}}, "tomepublish");
+  EXPECT_FALSE(e.set_state(GST_STATE_PAUSED));
+  GError* error = nullptr;
+  const std::string text = e.error_text(&error);
+  EXPECT_NE(text.find("/nonexistent/tags.jsonl"), std::string::npos) << text;
+  const Ptr<GError> owned(error);
+  EXPECT_TRUE(g_error_matches(error, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_OPEN_WRITE));
+}
+
+TEST_F(Publish, AFullDiskIsAnError) {
+  if (!std::filesystem::exists("/dev/full")) GTEST_SKIP() << "no /dev/full here";
+  Harness h({{"location", "/dev/full"}}, "tomepublish");
+  h.set_caps();
+  EXPECT_EQ(h.push(frame_with({result()})), GST_FLOW_ERROR);
+  GError* error = nullptr;
+  EXPECT_NE(h.error_text(&error).find("/dev/full"), std::string::npos);
+  const Ptr<GError> owned(error);
+  EXPECT_TRUE(g_error_matches(error, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_NO_SPACE_LEFT));
+}
+
+TEST_F(Publish, TwoWritersOfOneFileKeepEachOthersLines) {
+  Harness one({{"location", file_.c_str()}, {"stream", "one"}}, "tomepublish");
+  Harness other({{"location", file_.c_str()}, {"stream", "other, longer"}}, "tomepublish");
+  one.set_caps();
+  other.set_caps();
+  for (int i = 0; i < 10; ++i) {
+    Classification next = result();
+    next.clip_start = next.clip_end = static_cast<GstClockTime>(i) * kFrame;
+    ASSERT_EQ(one.push(frame_with({next}, i)), GST_FLOW_OK);
+    ASSERT_EQ(other.push(frame_with({next}, i)), GST_FLOW_OK);
+  }
+  EXPECT_EQ(lines().size(), 20U);
+}
+
+TEST_F(Publish, AWriterThatComesLaterLosesNobodysLines) {
+  std::ofstream(file_) << "of an earlier run\n";
+  Harness one({{"location", file_.c_str()}, {"stream", "one"}}, "tomepublish");
+  one.set_caps();
+  ASSERT_EQ(one.push(fresh_frame(1)), GST_FLOW_OK);
+  Harness later({{"location", file_.c_str()}, {"stream", "later"}}, "tomepublish");
+  later.set_caps();
+  ASSERT_EQ(later.push(fresh_frame(1)), GST_FLOW_OK);
+  EXPECT_EQ(lines().size(), 2U);
+}
+
+/// This process's descriptor of a file; -1 if it has none.
+int descriptor_of(const std::filesystem::path& file) {
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    std::error_code gone;
+    if (std::filesystem::read_symlink(entry, gone) == std::filesystem::canonical(file)) {
+      return std::stoi(entry.path().filename());
+    }
+  }
+  return -1;
+}
+
+/// How many critical messages GLib is given while it lives.
+class Criticals {
+ public:
+  Criticals() : before_(g_log_set_default_handler(count, this)) {}
+  ~Criticals() { g_log_set_default_handler(before_, nullptr); }
+  Criticals(const Criticals&) = delete;
+  Criticals& operator=(const Criticals&) = delete;
+
+  int number() const { return number_; }
+
+ private:
+  static void count(const char*, GLogLevelFlags level, const char*, gpointer self) {
+    if ((level & G_LOG_LEVEL_CRITICAL) != 0) ++static_cast<Criticals*>(self)->number_;
+  }
+
+  GLogFunc before_;
+  std::atomic<int> number_ = 0;
+};
+
+TEST_F(Publish, AFileThatFailsToCloseIsAnErrorAndNoObstacle) {
+  // As on a network's disk that is full: the element's close(2) fails.
+  const Criticals criticals;
+  LoneElement e({{"location", file_.c_str()}}, "tomepublish");
+  ASSERT_TRUE(e.set_state(GST_STATE_PLAYING));
+  const int descriptor = descriptor_of(file_);
+  ASSERT_GE(descriptor, 0);
+  ASSERT_EQ(close(descriptor), 0);
+  EXPECT_TRUE(e.set_state(GST_STATE_READY));
+  const Ptr<GstPad> sink(gst_element_get_static_pad(e.element(), "sink"));
+  EXPECT_FALSE(gst_pad_is_active(sink.get()));
+  GError* error = nullptr;
+  EXPECT_NE(e.error_text(&error).find(file_), std::string::npos);
+  const Ptr<GError> owned(error);
+  EXPECT_TRUE(g_error_matches(error, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_CLOSE));
+  EXPECT_TRUE(e.set_state(GST_STATE_PLAYING)) << "and it starts again";
+  EXPECT_EQ(criticals.number(), 0);
+}
+
+}  // namespace
+}  // namespace tome::testing
