@@ -73,14 +73,25 @@ Ptr<GstCaps> overlay_input_caps(const GstCaps* caps) {
   return possible;
 }
 
-std::optional<bool> downstream_composes(GstPad* src) {
+std::optional<Composer> composer_of(GstPad* src) {
   const Ptr<GstCaps> caps(gst_pad_get_current_caps(src));
   const Ptr<GstQuery> query(gst_query_new_allocation(caps.get(), FALSE));
   const bool answered = gst_pad_peer_query(src, query.get()) != FALSE;
   if (!answered && GST_PAD_IS_FLUSHING(src)) return std::nullopt;
-  return answered &&
-         gst_query_find_allocation_meta(query.get(), GST_VIDEO_OVERLAY_COMPOSITION_META_API_TYPE,
-                                        nullptr) != FALSE;
+  Composer composer;
+  guint place = 0;
+  if (!answered || gst_query_find_allocation_meta(
+                       query.get(), GST_VIDEO_OVERLAY_COMPOSITION_META_API_TYPE, &place) == FALSE) {
+    return composer;
+  }
+  composer.composes = true;
+  const GstStructure* window = nullptr;
+  gst_query_parse_nth_allocation_meta(query.get(), place, &window);
+  if (window != nullptr) {
+    gst_structure_get_uint(window, "width", &composer.width);
+    gst_structure_get_uint(window, "height", &composer.height);
+  }
+  return composer;
 }
 
 }  // namespace tome::gst

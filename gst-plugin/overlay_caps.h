@@ -1,5 +1,5 @@
 // Which caps tomeoverlay turns into which, with and without the feature of overlay compositions,
-// and whether downstream composes.
+// and what downstream says of composing.
 #pragma once
 
 #include <gst/gst.h>
@@ -24,8 +24,14 @@ Ptr<GstCaps> overlay_output_caps(const GstCaps* caps, bool blended_first);
 /// Those of `caps` that lack the feature; all, if there are none.
 Ptr<GstCaps> blended_if_possible(Ptr<GstCaps> caps);
 
+/// What an ALLOCATION answer says of overlay compositions.
+struct Composer {
+  bool composes = false;
+  unsigned width = 0, height = 0;  ///< pixels of the window it composes in; 0: it does not say
+};
+
 /// What downstream of `src` says with the caps as they are; nothing while it flushes.
-std::optional<bool> downstream_composes(GstPad* src);
+std::optional<Composer> composer_of(GstPad* src);
 
 /// What may enter for frames of `caps` to leave.
 Ptr<GstCaps> overlay_input_caps(const GstCaps* caps);

@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <span>
 #include <string>
 #include <utility>
@@ -39,9 +41,9 @@ void set_color(cairo_t* cairo, uint32_t argb) {
   cairo_set_source_rgba(cairo, part(16), part(8), part(0), part(24));
 }
 
-/// A picture that `draw` fills, placed at (x, y). Cairo's ARGB32 is what GStreamer's overlays are
-/// made of: premultiplied, in the machine's byte order.
-DrawingPtr<GstVideoOverlayRectangle> rectangle(int x, int y, Size size,
+/// A picture of so many pixels that `draw` fills as if they were the frame's at `place`. Cairo's
+/// ARGB32 is what GStreamer's overlays are made of: premultiplied, in the machine's byte order.
+DrawingPtr<GstVideoOverlayRectangle> rectangle(const Area& place, Size size,
                                                const std::function<void(cairo_t*)>& draw) {
   const int stride = cairo_format_stride_for_width(CAIRO_FORMAT_ARGB32, size.width);
   const Ptr<GstBuffer> pixels(
@@ -56,13 +58,15 @@ DrawingPtr<GstVideoOverlayRectangle> rectangle(int x, int y, Size size,
     const DrawingPtr<cairo_surface_t> surface(cairo_image_surface_create_for_data(
         map.data, CAIRO_FORMAT_ARGB32, size.width, size.height, stride));
     const DrawingPtr<cairo_t> cairo(cairo_create(surface.get()));
+    cairo_scale(cairo.get(), static_cast<double>(size.width) / place.width,
+                static_cast<double>(size.height) / place.height);
     draw(cairo.get());
     cairo_surface_flush(surface.get());
   }
   gst_buffer_unmap(pixels.get(), &map);
   return DrawingPtr<GstVideoOverlayRectangle>(gst_video_overlay_rectangle_new_raw(
-      pixels.get(), x, y, static_cast<guint>(size.width), static_cast<guint>(size.height),
-      GST_VIDEO_OVERLAY_FORMAT_FLAG_PREMULTIPLIED_ALPHA));
+      pixels.get(), place.x, place.y, static_cast<guint>(place.width),
+      static_cast<guint>(place.height), GST_VIDEO_OVERLAY_FORMAT_FLAG_PREMULTIPLIED_ALPHA));
 }
 
 /// The height of a font as Pango takes it, in pixels; 0 if the description has no size.
@@ -73,21 +77,22 @@ double font_pixels(const PangoFontDescription& font) {
   return size * pango_cairo_font_map_get_resolution(fonts) / 72;
 }
 
-/// One frame's drawing.
+/// One frame's drawing. Boxes and places are in the frame's pixels, texts are laid out in square
+/// ones as high as those.
 class Canvas {
  public:
-  Canvas(const OverlayStyle& style, int width, int height)
+  Canvas(const OverlayStyle& style, int width, int height, const OverlayView& view)
       : style_(style),
         width_(width),
         height_(height),
+        view_(view),
         places_(width, height),
         scratch_(cairo_image_surface_create(CAIRO_FORMAT_ARGB32, 1, 1)),
         cairo_(cairo_create(scratch_.get())) {
     font_.reset(pango_font_description_from_string(style.font.c_str()));
     const double size = font_pixels(*font_);
     pango_font_description_set_absolute_size(
-        font_.get(),
-        (size > 0 ? std::min<double>(size, height) : usual_size(width, height)) * PANGO_SCALE);
+        font_.get(), (size > 0 ? std::min<double>(size, height) : usual_size()) * PANGO_SCALE);
     // Two pixels at least: in 4:2:0 the blender takes the colour of every second one.
     line_ = std::max(2, std::min(width, height) / 240);
   }
@@ -108,8 +113,8 @@ class Canvas {
   CompositionPtr take() { return std::move(composition_); }
 
  private:
-  static int usual_size(int width, int height) {
-    return std::max(10, std::min(height / 24, width / 20));
+  int usual_size() const {
+    return std::max(10, std::min(height_ / 24, static_cast<int>(width_ * view_.aspect) / 20));
   }
 
   DrawingPtr<PangoLayout> layout_of(const std::vector<OverlayLine>& lines) {
@@ -127,7 +132,10 @@ class Canvas {
     return layout;
   }
 
-  int most_width() const { return std::max(1, width_ - 4 * padding()); }
+  int most_width() const {
+    constexpr double kPangosMost = std::numeric_limits<int>::max() / PANGO_SCALE;
+    return static_cast<int>(std::clamp((width_ - 4 * padding()) * view_.aspect, 1.0, kPangosMost));
+  }
 
   bool fits(PangoLayout& layout, const std::string& line) const {
     pango_layout_set_text(&layout, line.c_str(), static_cast<int>(line.size()));
@@ -160,19 +168,31 @@ class Canvas {
     PangoRectangle extents;
     pango_layout_get_pixel_extents(layout.get(), nullptr, &extents);
     // What is larger than the frame is cut off at its edge, before there is memory for it.
-    const Size size{std::clamp(extents.width + 2 * padding(), 1, width_),
+    const int width = static_cast<int>(std::ceil(extents.width / view_.aspect));
+    const Size size{std::clamp(width + 2 * padding(), 1, width_),
                     std::clamp(extents.height + 2 * padding(), 1, height_)};
     const Area place = label.region ? beside(*label.region, size) : in_corner(size);
-    append(rectangle(place.x, place.y, size, [&](cairo_t* cairo) {
+    append(rectangle(place, fine_size(size), [&](cairo_t* cairo) {
       if (style_.shaded) {
         cairo_set_source_rgba(cairo, 0, 0, 0, kShade);
         cairo_paint(cairo);
       }
-      cairo_move_to(cairo, padding() - extents.x, padding() - extents.y);
+      cairo_scale(cairo, 1 / view_.aspect, 1);
+      cairo_move_to(cairo, padding() * view_.aspect - extents.x, padding() - extents.y);
       if (!style_.shaded) add_outline(cairo, layout.get());
       set_color(cairo, style_.color);
       pango_cairo_show_layout(cairo, layout.get());
     }));
+  }
+
+  /// The pixels for a text of `size`.
+  Size fine_size(Size size) {
+    const Size fine{static_cast<int>(std::lround(size.width * view_.across)),
+                    static_cast<int>(std::lround(size.height * view_.down))};
+    const int64_t pixels = int64_t{fine.width} * fine.height;
+    if (pixels == int64_t{size.width} * size.height || pixels > fine_pixels_left_) return size;
+    fine_pixels_left_ -= pixels;
+    return fine;
   }
 
   /// White text is read on snow by its dark edge. Leaves the current point where it was.
@@ -221,7 +241,7 @@ class Canvas {
 
   void add_bar(int x, int y, Size size) {
     if (size.width <= 0 || size.height <= 0) return;
-    append(rectangle(x, y, size, [this](cairo_t* cairo) {
+    append(rectangle({x, y, size.width, size.height}, size, [this](cairo_t* cairo) {
       set_color(cairo, style_.color);
       cairo_paint(cairo);
     }));
@@ -238,6 +258,8 @@ class Canvas {
 
   const OverlayStyle& style_;
   int width_, height_;
+  const OverlayView& view_;
+  int64_t fine_pixels_left_ = OverlayPainter::kMostFinePixels;
   int line_ = 1;  // thickness of a box
   LabelPlaces places_;
   DrawingPtr<cairo_surface_t> scratch_;
@@ -248,11 +270,29 @@ class Canvas {
 
 }  // namespace
 
+OverlayView view_of(const GstVideoInfo& info, int width, int height, unsigned window_width,
+                    unsigned window_height) {
+  constexpr double kMostAspect = 8;
+  constexpr unsigned kMostSide = 8192;  // of a window, and of a texture on many GPUs
+  OverlayView view;
+  const int n = GST_VIDEO_INFO_PAR_N(&info), d = GST_VIDEO_INFO_PAR_D(&info);
+  if (n > 0 && d > 0)
+    view.aspect = std::clamp(static_cast<double>(n) / d, 1 / kMostAspect, kMostAspect);
+  // The window shows the frame as large as its shape allows.
+  const double scale = std::min(std::min(window_width, kMostSide) / (width * view.aspect),
+                                std::min(window_height, kMostSide) / static_cast<double>(height));
+  view.across = std::max(1.0, scale * view.aspect);
+  view.down = std::max(1.0, scale);
+  return view;
+}
+
 CompositionPtr OverlayPainter::paint(const std::vector<OverlayLabel>& labels,
-                                     const OverlayStyle& style, int width, int height) {
-  const bool same = labels == labels_ && style == style_ && width == width_ && height == height_;
+                                     const OverlayStyle& style, int width, int height,
+                                     const OverlayView& view) {
+  const bool same =
+      labels == labels_ && style == style_ && width == width_ && height == height_ && view == view_;
   if (!same) {
-    Canvas canvas(style, width, height);
+    Canvas canvas(style, width, height, view);
     const size_t count = std::min(labels.size(), kMostRegions);
     canvas.add(std::span(labels).first(count));
     last_ = canvas.take();
@@ -260,6 +300,7 @@ CompositionPtr OverlayPainter::paint(const std::vector<OverlayLabel>& labels,
     style_ = style;
     width_ = width;
     height_ = height;
+    view_ = view;
   }
   return CompositionPtr(last_ ? gst_video_overlay_composition_ref(last_.get()) : nullptr);
 }

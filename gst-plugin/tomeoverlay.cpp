@@ -6,9 +6,10 @@
  *
  * Draws what tomeclassify recognised: the best tags in a corner, and each region's beside its box.
  * Where downstream composes overlays itself (GstVideoOverlayCompositionMeta, as OpenGL and Wayland
- * sinks do) the text travels as that meta and the pixels stay as they are, in any memory; elsewhere
- * it is blended into the frames. Boxes follow a scaler that stands in between, but not a crop or
- * the borders that a scaler adds: where those are, put it before them.
+ * sinks do) the text travels as that meta, as fine as the window if the sink says how large that is
+ * (glimagesink does), and the pixels stay as they are, in any memory; elsewhere it is blended into
+ * the frames. Boxes follow a scaler that stands in between, but not a crop or the borders that a
+ * scaler adds: where those are, put it before them.
  *
  * ## Example pipeline
  * |[
@@ -59,6 +60,7 @@ struct Overlay {
   Options options;
   OverlayPainter painter;
   GstVideoInfo info{};
+  tome::gst::Composer composer;
   bool attach = false;                       // the caps have the feature of overlay compositions
   bool blendable = false;                    // pixels that can be blended
   std::atomic<bool> ask{true};               // whether downstream composes has to be asked
@@ -108,6 +110,7 @@ Overlay& impl_of(gpointer object) { return *reinterpret_cast<GstTomeOverlay*>(ob
 // until a RECONFIGURE: then the next frame asks downstream again, with the caps as they are, and if
 // it composes by now, the frame after that one comes with the feature. A downstream that takes no
 // caps without it (any more) gets it at once, for blending is preferred only.
+// The answer also has the size of the window, and the sink sends a RECONFIGURE when that changes.
 // The event itself asks nobody: its sender may hold locks that answers need, as playsink does, or
 // send it again for being asked, as a capsfilter whose caps have changed.
 
@@ -143,7 +146,9 @@ gboolean set_caps(GstBaseTransform* self, GstCaps* in, GstCaps* out) {
   Overlay& impl = impl_of(self);
   impl.attach = tome::gst::has_overlay_feature(out);
   if (impl.attach && impl.prefer_blending.exchange(false)) impl.ask = true;  // another downstream
-  impl.blendable = tome::gst::can_blend(in);
+  const bool blendable = tome::gst::can_blend(in);
+  if (blendable && !impl.blendable) impl.ask = true;  // what was asked before decided nothing
+  impl.blendable = blendable;
   return gst_video_info_from_caps(&impl.info, in);
 }
 
@@ -160,13 +165,17 @@ void blend_from_now_on(GstBaseTransform* self) {
 
 void decide_who_composes(GstBaseTransform* self) {
   Overlay& impl = impl_of(self);
-  if (!impl.blendable || !impl.ask.exchange(false)) return;
-  const auto composes = tome::gst::downstream_composes(self->srcpad);
-  if (!composes) {
+  if (!impl.ask.exchange(false)) return;
+  const auto composer = tome::gst::composer_of(self->srcpad);
+  if (!composer) {
     impl.ask = true;
-  } else if (impl.attach && !*composes) {
+    return;
+  }
+  impl.composer = *composer;
+  if (!impl.blendable) return;  // no choice
+  if (impl.attach && !composer->composes) {
     blend_from_now_on(self);
-  } else if (!impl.attach && *composes && impl.prefer_blending.exchange(false)) {
+  } else if (!impl.attach && composer->composes && impl.prefer_blending.exchange(false)) {
     impl.ask = true;  // once more, with the feature
     gst_base_transform_reconfigure_src(self);
   }
@@ -202,6 +211,12 @@ std::string blend(GstBuffer* buffer, GstVideoOverlayComposition* composition, Gs
          tome::gst::size_text(info.width, info.height) + ", as the caps say";
 }
 
+/// Texts that are blended have the frame's pixels, whatever the window.
+tome::gst::OverlayView view_for(const Overlay& impl, const tome::gst::Picture& picture) {
+  const auto window = impl.attach ? impl.composer : tome::gst::Composer();
+  return tome::gst::view_of(impl.info, picture.width, picture.height, window.width, window.height);
+}
+
 /// "" or why the buffer cannot be drawn on.
 std::string draw(Overlay& impl, GstBuffer* buffer) {
   Options options;
@@ -220,12 +235,19 @@ std::string draw(Overlay& impl, GstBuffer* buffer) {
   tome::gst::scale_regions(results, picture->width, picture->height);
   const auto labels = tome::gst::overlay_labels(results, options.top_k);
   if (labels.empty() && (impl.attach || !came_with)) return "";
-  auto composition =
-      joined(buffer, impl.painter.paint(labels, options.style, picture->width, picture->height));
+  auto composition = joined(buffer, impl.painter.paint(labels, options.style, picture->width,
+                                                       picture->height, view_for(impl, *picture)));
   if (!composition) return "";
   if (!impl.attach) return blend(buffer, composition.get(), impl.info, *picture);
   gst_buffer_add_video_overlay_composition_meta(buffer, composition.get());
   return "";
+}
+
+/// Gives properties that follow time the values they have at this frame.
+void before_transform(GstBaseTransform* self, GstBuffer* buffer) {
+  const GstClockTime time =
+      gst_segment_to_stream_time(&self->segment, GST_FORMAT_TIME, GST_BUFFER_PTS(buffer));
+  if (GST_CLOCK_TIME_IS_VALID(time)) gst_object_sync_values(GST_OBJECT(self), time);
 }
 
 GstFlowReturn transform_ip(GstBaseTransform* self, GstBuffer* buffer) {
@@ -312,6 +334,7 @@ void finalize(GObject* object) {
 
 constexpr auto kPlaying = static_cast<GParamFlags>(G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS |
                                                    GST_PARAM_MUTABLE_PLAYING);
+constexpr auto kControllable = static_cast<GParamFlags>(kPlaying | GST_PARAM_CONTROLLABLE);
 constexpr GEnumValue kHorizontal[] = {
     {static_cast<int>(HorizontalAlign::kLeft), "At the left", "left"},
     {static_cast<int>(HorizontalAlign::kCenter), "In the middle", "center"},
@@ -334,7 +357,7 @@ void install_properties(GObjectClass* klass) {
     g_object_class_install_property(klass, id, spec);
   };
   add(kPropTopK, g_param_spec_uint("top-k", "top-k", "Most tags of one result, best first", 0, 100,
-                                   Options().top_k, kPlaying));
+                                   Options().top_k, kControllable));
   add(kPropFontDesc,
       g_param_spec_string("font-desc", "font-desc",
                           "Pango font description, as \"Sans Bold 18\"; without a size, it follows "
@@ -342,19 +365,19 @@ void install_properties(GObjectClass* klass) {
                           style.font.c_str(), kPlaying));
   add(kPropColor,
       g_param_spec_uint("color", "color", "Color of text and boxes (ARGB, e.g. 0xffff0000 for red)",
-                        0, G_MAXUINT32, style.color, kPlaying));
+                        0, G_MAXUINT32, style.color, kControllable));
   add(kPropShadedBackground,
       g_param_spec_boolean("shaded-background", "shaded-background",
-                           "Draw a dark background behind the text", style.shaded, kPlaying));
+                           "Draw a dark background behind the text", style.shaded, kControllable));
   add(kPropHalignment,
       g_param_spec_enum("halignment", "halignment", "Where the full frame's tags are, across",
                         align_type("GstTomeOverlayHAlign", kHorizontal),
-                        static_cast<int>(style.horizontal), kPlaying));
+                        static_cast<int>(style.horizontal), kControllable));
   add(kPropValignment,
       g_param_spec_enum("valignment", "valignment", "Where the full frame's tags are, down",
                         align_type("GstTomeOverlayVAlign", kVertical),
-                        static_cast<int>(style.vertical), kPlaying));
-  add(kPropSilent, g_param_spec_boolean("silent", "silent", "Draw nothing", FALSE, kPlaying));
+                        static_cast<int>(style.vertical), kControllable));
+  add(kPropSilent, g_param_spec_boolean("silent", "silent", "Draw nothing", FALSE, kControllable));
 }
 
 }  // namespace
@@ -371,6 +394,7 @@ static void gst_tome_overlay_class_init(GstTomeOverlayClass* klass) {
   transform_class->transform_caps = transform_caps;
   transform_class->fixate_caps = fixate_caps;
   transform_class->set_caps = set_caps;
+  transform_class->before_transform = before_transform;
   transform_class->transform_ip = transform_ip;
   transform_class->src_event = src_event;
   gst_element_class_add_static_pad_template(element_class, &sink_template);

@@ -1,4 +1,6 @@
 // tomeoverlay: whether it blends or leaves that to downstream, and what then is on the frames.
+#include <gst/controller/controller.h>
+
 #include <algorithm>
 #include <set>
 
@@ -75,6 +77,29 @@ TEST_F(Overlay, FollowsItsPropertiesWhilePlaying) {
   g_object_set(h.element(), "silent", TRUE, nullptr);
   ASSERT_EQ(h.push(gray_frame(kOne)), GST_FLOW_OK);
   EXPECT_TRUE(drawn_on(h.pull().get()).rows.empty());
+}
+
+TEST_F(Overlay, FollowsControlledPropertiesByStreamTime) {
+  Harness h({}, "tomeoverlay");
+  h.set_caps(kCaps);
+  GstSegment segment;
+  gst_segment_init(&segment, GST_FORMAT_TIME);
+  segment.start = 10 * GST_SECOND;  // is 0 in stream time
+  ASSERT_TRUE(h.push_event(gst_event_new_segment(&segment)));
+  const std::unique_ptr<GstControlSource, decltype(&gst_object_unref)> source(
+      gst_interpolation_control_source_new(), gst_object_unref);
+  auto* steps = GST_TIMED_VALUE_CONTROL_SOURCE(source.get());
+  gst_timed_value_control_source_set(steps, 0, 0);
+  gst_timed_value_control_source_set(steps, GST_SECOND, 1);
+  ASSERT_TRUE(gst_object_add_control_binding(
+      GST_OBJECT(h.element()),
+      gst_direct_control_binding_new(GST_OBJECT(h.element()), "silent", source.get())));
+  for (const int tenths : {0, 9, 10, 20, 5}) {
+    GstBuffer* buffer = gray_frame(kOne);
+    GST_BUFFER_PTS(buffer) = segment.start + tenths * kFrame;
+    ASSERT_EQ(h.push(buffer), GST_FLOW_OK);
+    EXPECT_EQ(drawn_on(h.pull().get()).rows.empty(), tenths >= 10) << tenths;
+  }
 }
 
 TEST_F(Overlay, LeavesFramesWithoutAResultAlone) {
