@@ -115,7 +115,7 @@ bool ClassifyElement::start() {
   frame_size_.reset();
   held_.clear();
   error_posted_ = false;
-  have_info_ = cuda_memory_ = detour_told_ = reverse_told_ = live_known_ = undrained_ = false;
+  have_info_ = cuda_memory_ = detour_told_ = trick_told_ = live_known_ = undrained_ = false;
   unread_told_ = cuts_told_ = read_any_ = new_segment_ = false;
   unread_ = cut_windows_ = 0;
   since_restart_ = 0;

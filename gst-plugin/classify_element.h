@@ -91,8 +91,8 @@ class ClassifyElement {
   // classify_input.cpp: the sink pad's thread
   void notice_jump(GstBuffer* buffer);
   bool breaks(GstClockTime earlier, GstClockTime later, bool told) const;
-  void notice_direction(double rate);
-  bool is_backwards_clip();
+  void notice_trick_play(const GstSegment& next);
+  bool is_spoilt_clip();
   MaybeFailure submit(BufferItem& item);
   MaybeFailure submit_nothing(BufferItem& item);
   MaybeFailure pass_unread(BufferItem& item, const std::string& error);
@@ -101,13 +101,13 @@ class ClassifyElement {
   void watch_windows(bool restart);
   std::optional<TomeFrame> map(GstBuffer* buffer, std::vector<TomeRegion> regions,
                                std::string& error);
-  void judge_urgency(GstBuffer* buffer, int64_t arrival, TomeFrame& frame);
+  void judge_urgency(const BufferItem& item, TomeFrame& frame);
   void find_out_if_live();
   bool set_caps(GstEvent* event);
   bool accept(GstCaps* caps, GstVideoInfo& info);
   GstFlowReturn drain_windows();
   GstFlowReturn serialized_event(Ptr<GstEvent> event);
-  GstFlowReturn refused_event(GstEvent* event, GstFlowReturn flow);
+  GstFlowReturn refused_event(const GstEvent* event, GstFlowReturn flow);
   GstFlowReturn enqueue(Item& item);
   GstFlowReturn refused_buffer(GstFlowReturn flow);
   GstFlowReturn flush_start(Ptr<GstEvent> event);
@@ -122,9 +122,9 @@ class ClassifyElement {
   TomeOutcome wait_for(TicketPtr& ticket, std::vector<Classification>& results);
   void attach(BufferItem& item, std::vector<Classification> fresh);
   void attach_regions(BufferItem& item, std::vector<Classification> fresh);
-  void post_results(const std::vector<Classification>& results);
-  void post_skip(GstBuffer* buffer);
-  void announce_latency();
+  void post_results(const std::vector<Classification>& results, const FrameTimes& times);
+  void post_message(Ptr<GstStructure> structure, const FrameTimes& times);
+  void post_skip(const BufferItem& item);
   void skip_segment();
   void pause_unless_resumed();
   bool stop_flow(GstFlowReturn flow);
@@ -139,6 +139,7 @@ class ClassifyElement {
   bool answer_allocation(GstQuery* query, bool answered);
   int64_t patience() const;
   GstClockTime own_latency() const;
+  void announce_latency();
   void hurry();
   void hurry_if_stuck();
 
@@ -185,7 +186,7 @@ class ClassifyElement {
   bool have_info_ = false;
   bool cuda_memory_ = false;  // the caps say so
   bool detour_told_ = false;  // see CudaFrame::detour
-  bool reverse_told_ = false;
+  bool trick_told_ = false;
   bool unread_told_ = false;  // see Note [Frames that cannot be read]
   bool read_any_ = false;
   unsigned unread_ = 0;  // in a row
@@ -193,6 +194,7 @@ class ClassifyElement {
   bool restart_ = true;       // the next frame does not continue the one before
   bool new_segment_ = false;  // no frame has come in it yet
   GstClockTime last_pts_ = GST_CLOCK_TIME_NONE;
+  FrameTimes last_times_;
   uint64_t since_restart_ = 0;  // frames that windows may have taken
   unsigned cut_windows_ = 0;    // in a row
   bool cuts_told_ = false;

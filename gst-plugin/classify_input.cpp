@@ -29,6 +29,20 @@ constexpr unsigned kMostUnread = 32;
 /// Windows in a row, cut short, before somebody should hear that there will be no results.
 constexpr unsigned kManyCutWindows = 3;
 
+/// No window of these frames shows how things moved: the last come first, also where a server has
+/// turned the stream around, or all but the key frames are left out.
+bool spoils_windows(const GstSegment& segment) {
+  return segment.rate * segment.applied_rate < 0 ||
+         (segment.flags & GST_SEGMENT_FLAG_TRICKMODE_KEY_UNITS) != 0;
+}
+
+FrameTimes times_of(const GstBuffer* buffer, const GstSegment& segment) {
+  const GstClockTime pts = GST_BUFFER_PTS(buffer);
+  if (segment.format != GST_FORMAT_TIME || !GST_CLOCK_TIME_IS_VALID(pts)) return {};
+  return {gst_segment_to_running_time(&segment, GST_FORMAT_TIME, pts),
+          gst_segment_to_stream_time(&segment, GST_FORMAT_TIME, pts)};
+}
+
 bool is_empty_gap(GstBuffer* buffer) {
   return GST_BUFFER_FLAG_IS_SET(buffer, GST_BUFFER_FLAG_GAP) && gst_buffer_get_size(buffer) == 0;
 }
@@ -55,21 +69,22 @@ bool ClassifyElement::breaks(GstClockTime earlier, GstClockTime later, bool told
   return told && later - earlier > std::max(kGap, frames);
 }
 
-void ClassifyElement::notice_direction(double rate) {
-  if ((rate < 0) == (segment_.rate < 0)) return;
+void ClassifyElement::notice_trick_play(const GstSegment& next) {
+  if (spoils_windows(next) == spoils_windows(segment_)) return;
   drain_windows();
   restart_ = true;
   last_pts_ = GST_CLOCK_TIME_NONE;
 }
 
-/// A window of frames that come last first would show every motion mirrored.
-bool ClassifyElement::is_backwards_clip() {
-  if (segment_.rate >= 0 || session_.info().clip_length <= 1) return false;
-  if (!std::exchange(reverse_told_, true)) {
+bool ClassifyElement::is_spoilt_clip() {
+  if (!spoils_windows(segment_) || session_.info().clip_length <= 1) return false;
+  if (!std::exchange(trick_told_, true)) {
+    const bool turned = segment_.rate * segment_.applied_rate < 0;
     post_warning({TOME_ERROR_FORMAT,
-                  "reverse playback found together with clips of " +
+                  std::string(turned ? "reverse playback" : "playback of key frames alone") +
+                      " found together with clips of " +
                       std::to_string(session_.info().clip_length) +
-                      " frames: frames pass without inference until playback goes forward again"});
+                      " frames: frames pass without inference until all come again, forward"});
   }
   return true;
 }
@@ -88,6 +103,7 @@ GstFlowReturn ClassifyElement::chain(Ptr<GstBuffer> buffer) {
   }
   if (!live_known_) find_out_if_live();
   notice_jump(buffer.get());
+  item.times = last_times_ = times_of(buffer.get(), segment_);
   item.restart = std::exchange(restart_, false);
   if (item.restart) regions_.restart();
   item.buffer = std::move(buffer);
@@ -117,7 +133,7 @@ GstFlowReturn ClassifyElement::enqueue(Item& item) {
 }
 
 MaybeFailure ClassifyElement::submit(BufferItem& item) {
-  if (is_backwards_clip()) return std::nullopt;
+  if (is_spoilt_clip()) return std::nullopt;
   std::vector<TomeRegion> regions;
   std::string error;
   if (running_.region == InferenceRegion::kRoiList) {
@@ -138,7 +154,7 @@ MaybeFailure ClassifyElement::submit(BufferItem& item) {
   item.regions.width = frame->width;
   item.regions.height = frame->height;
   frame->discont = item.restart ? 1 : 0;
-  if (skip_late_) judge_urgency(item.buffer.get(), item.arrival, *frame);
+  if (skip_late_) judge_urgency(item, *frame);
   undrained_ = true;
   if (auto failure = session_.submit(*frame, item.ticket)) return failure;
   if (running_.batch_size > 1 && pool_is_dry(item.buffer.get())) hurry();
@@ -221,12 +237,8 @@ std::optional<TomeFrame> ClassifyElement::map(GstBuffer* buffer, std::vector<Tom
   return made.frame;
 }
 
-void ClassifyElement::judge_urgency(GstBuffer* buffer, int64_t arrival, TomeFrame& frame) {
-  GstClockTime running_time = GST_CLOCK_TIME_NONE;
-  if (segment_.format == GST_FORMAT_TIME && GST_BUFFER_PTS_IS_VALID(buffer)) {
-    running_time = gst_segment_to_running_time(&segment_, GST_FORMAT_TIME, GST_BUFFER_PTS(buffer));
-  }
-  const Urgency urgency = lateness_.judge(element_, running_time, arrival, patience());
+void ClassifyElement::judge_urgency(const BufferItem& item, TomeFrame& frame) {
+  const Urgency urgency = lateness_.judge(element_, item.times.running, item.arrival, patience());
   frame.no_inference = urgency.no_inference ? 1 : 0;
   frame.deadline = urgency.deadline;
 }
@@ -238,6 +250,7 @@ void ClassifyElement::find_out_if_live() {
   gboolean live = FALSE;
   gst_query_parse_latency(query.get(), &live, nullptr, nullptr);
   lateness_.set_live(live != FALSE);
+  announce_latency();
 }
 
 GstFlowReturn ClassifyElement::sink_event(Ptr<GstEvent> event) {
@@ -319,7 +332,7 @@ GstFlowReturn ClassifyElement::drain_windows() {
   if (!std::exchange(undrained_, false)) return GST_FLOW_OK;
   restart_ = true;
   since_restart_ = 0;
-  DrainItem window;
+  DrainItem window{nullptr, last_times_};
   if (auto failure = session_.drain(window.ticket)) {
     if (queue_.flow() == GST_FLOW_OK) post_error(*failure);
     return GST_FLOW_ERROR;
@@ -345,7 +358,7 @@ GstFlowReturn ClassifyElement::serialized_event(Ptr<GstEvent> event) {
     case GST_EVENT_SEGMENT: {
       const GstSegment* segment = nullptr;
       gst_event_parse_segment(event.get(), &segment);
-      notice_direction(segment->rate);
+      notice_trick_play(*segment);
       gst_segment_copy_into(segment, &segment_);
       new_segment_ = true;
       unread_told_ = false;
@@ -367,20 +380,14 @@ GstFlowReturn ClassifyElement::serialized_event(Ptr<GstEvent> event) {
   return refused_event(std::get<EventItem>(item).event.get(), flow);
 }
 
-GstFlowReturn ClassifyElement::refused_event(GstEvent* event, GstFlowReturn flow) {
-  if (flow == GST_FLOW_FLUSHING) return flow;
-  if (GST_EVENT_TYPE(event) == GST_EVENT_EOS) {
-    // No buffer follows that could carry the failure upstream, so the application must hear it.
-    if (!error_posted_.exchange(true)) {
-      GstElement* self = element_;
-      GST_ELEMENT_FLOW_ERROR(self, flow);
-    }
-    return flow;
+GstFlowReturn ClassifyElement::refused_event(const GstEvent* event, GstFlowReturn flow) {
+  if (flow == GST_FLOW_FLUSHING || GST_EVENT_TYPE(event) != GST_EVENT_EOS) return flow;
+  // No buffer follows that could carry the failure upstream, so the application must hear it.
+  if (!error_posted_.exchange(true)) {
+    GstElement* self = element_;
+    GST_ELEMENT_FLOW_ERROR(self, flow);
   }
-  if (!GST_EVENT_IS_STICKY(event)) return flow;
-  // Kept for the time when downstream is linked again; data flow will report what is wrong.
-  gst_pad_store_sticky_event(src_, event);
-  return GST_FLOW_OK;
+  return flow;
 }
 
 }  // namespace tome::gst

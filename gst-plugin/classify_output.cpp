@@ -118,7 +118,7 @@ GstFlowReturn ClassifyElement::handle(BufferItem& item) {
   if (const GstFlowReturn flow = queue_.flow(); flow != GST_FLOW_OK) return flow;
   if (outcome == TOME_TICKET_SKIPPED && item.regions.asks()) {
     stats_.count_skipped();
-    post_skip(item.buffer.get());
+    post_skip(item);
   }
   attach(item, std::move(fresh));
   stats_.count_frame(item.arrival, monotonic_now());
@@ -132,8 +132,7 @@ GstFlowReturn ClassifyElement::handle(DrainItem& item) {
   if (outcome == TOME_TICKET_FAILED) return kOwnError;
   if (results.empty()) return queue_.flow();
   auto structure = results_structure(results);
-  gst_element_post_message(
-      element_, gst_message_new_element(GST_OBJECT(element_), gst_structure_copy(structure.get())));
+  post_message(Ptr<GstStructure>(gst_structure_copy(structure.get())), item.times);
   gst_pad_push_event(src_, gst_event_new_custom(GST_EVENT_CUSTOM_DOWNSTREAM, structure.release()));
   return GST_FLOW_OK;
 }
@@ -159,7 +158,7 @@ void ClassifyElement::attach(BufferItem& item, std::vector<Classification> fresh
     return;
   }
   if (!fresh.empty()) {
-    post_results(fresh);
+    post_results(fresh, item.times);
     held_ = std::move(fresh);
   } else {
     for (Classification& held : held_) ++held.age;
@@ -172,7 +171,7 @@ void ClassifyElement::attach(BufferItem& item, std::vector<Classification> fresh
 
 void ClassifyElement::attach_regions(BufferItem& item, std::vector<Classification> fresh) {
   name_objects(item.regions, fresh);
-  post_results(fresh);
+  post_results(fresh, item.times);
   const auto results = regions_.resolve(item.regions, std::move(fresh));
   if (results.empty()) return;
   item.buffer.reset(gst_buffer_make_writable(item.buffer.release()));
@@ -183,23 +182,25 @@ void ClassifyElement::attach_regions(BufferItem& item, std::vector<Classificatio
   attach_results(item.buffer.get(), all);
 }
 
-void ClassifyElement::post_results(const std::vector<Classification>& results) {
-  if (!post_messages_ || results.empty()) return;
-  gst_element_post_message(element_, gst_message_new_element(GST_OBJECT(element_),
-                                                             results_structure(results).release()));
+void ClassifyElement::post_results(const std::vector<Classification>& results,
+                                   const FrameTimes& times) {
+  if (post_messages_ && !results.empty()) post_message(results_structure(results), times);
 }
 
-void ClassifyElement::post_skip(GstBuffer* buffer) {
+void ClassifyElement::post_message(Ptr<GstStructure> structure, const FrameTimes& times) {
+  gst_structure_set(structure.get(), "running-time", G_TYPE_UINT64, times.running, "stream-time",
+                    G_TYPE_UINT64, times.stream, nullptr);
+  gst_element_post_message(element_,
+                           gst_message_new_element(GST_OBJECT(element_), structure.release()));
+}
+
+void ClassifyElement::post_skip(const BufferItem& item) {
+  const GstBuffer* buffer = item.buffer.get();
   GstMessage* message =
-      gst_message_new_qos(GST_OBJECT(element_), lateness_.live(), GST_CLOCK_TIME_NONE,
-                          GST_CLOCK_TIME_NONE, GST_BUFFER_PTS(buffer), GST_BUFFER_DURATION(buffer));
+      gst_message_new_qos(GST_OBJECT(element_), lateness_.live(), item.times.running,
+                          item.times.stream, GST_BUFFER_PTS(buffer), GST_BUFFER_DURATION(buffer));
   gst_message_set_qos_stats(message, GST_FORMAT_BUFFERS, stats_.frames(), stats_.skipped());
   gst_element_post_message(element_, message);
-}
-
-void ClassifyElement::announce_latency() {
-  if (!promised_latency_.announce(own_latency(), monotonic_now())) return;
-  gst_element_post_message(element_, gst_message_new_latency(GST_OBJECT(element_)));
 }
 
 }  // namespace tome::gst

@@ -21,6 +21,11 @@ GstClockTime ClassifyElement::own_latency() const {
   return static_cast<GstClockTime>(patience() + session_.batch_duration());
 }
 
+void ClassifyElement::announce_latency() {
+  if (!promised_latency_.announce(own_latency(), monotonic_now(), lateness_.live())) return;
+  gst_element_post_message(element_, gst_message_new_latency(GST_OBJECT(element_)));
+}
+
 bool ClassifyElement::answer_latency(GstQuery* query) {
   if (!gst_pad_peer_query(sink_, query)) return false;
   gboolean live = FALSE;

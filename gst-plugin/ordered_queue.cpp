@@ -1,5 +1,7 @@
 #include "ordered_queue.h"
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace tome::gst {
@@ -17,10 +19,23 @@ bool restarts(const GstEvent* event) {
   }
 }
 
+/// Says something that holds for what comes when downstream takes buffers again.
+bool lasts(const GstEvent* event) {
+  return GST_EVENT_IS_STICKY(event) && GST_EVENT_TYPE(event) != GST_EVENT_EOS;
+}
+
+/// A pad would keep `later` in the place of `earlier`.
+bool replaces(const GstEvent* later, GstEvent* earlier) {
+  if (GST_EVENT_TYPE(later) != GST_EVENT_TYPE(earlier)) return false;
+  const bool by_name = (GST_EVENT_TYPE(later) & GST_EVENT_TYPE_STICKY_MULTI) != 0;
+  const GstStructure* structure = gst_event_get_structure(const_cast<GstEvent*>(later));
+  return !by_name || (structure != nullptr &&
+                      gst_event_has_name(earlier, gst_structure_get_name(structure)) != FALSE);
+}
+
 /// Keeps on the source pad what a dropped sticky event said.
 void keep_sticky(GstPad* pad, GstEvent* event) {
-  const GstEventType type = GST_EVENT_TYPE(event);
-  if (!GST_EVENT_IS_STICKY(event) || type == GST_EVENT_EOS || type == GST_EVENT_SEGMENT) return;
+  if (!lasts(event) || GST_EVENT_TYPE(event) == GST_EVENT_SEGMENT) return;
   gst_pad_store_sticky_event(pad, event);
 }
 
@@ -45,12 +60,15 @@ GstFlowReturn OrderedQueue::wait_for_room() {
 
 GstFlowReturn OrderedQueue::append(Item& item) {
   const std::scoped_lock lock(mutex_);
-  if (flow_ != GST_FLOW_OK) return flow_;
+  const auto* event = std::get_if<EventItem>(&item);
+  if (flow_ != GST_FLOW_OK) {
+    if (flow_ == GST_FLOW_FLUSHING || event == nullptr || !lasts(event->event.get())) return flow_;
+    drop_replaced(event->event.get());
+  }
+  if (event != nullptr) note_event(event->event.get());
   if (std::holds_alternative<BufferItem>(item)) {
     if (refusing_) return GST_FLOW_EOS;
     ++buffers_;
-  } else if (const auto* event = std::get_if<EventItem>(&item)) {
-    note_event(event->event.get());
   }
   items_.push_back(std::move(item));
   changed_.notify_all();
@@ -61,6 +79,19 @@ void OrderedQueue::note_event(GstEvent* event) {
   if (restarts(event)) refusing_ = false;
   if (GST_EVENT_TYPE(event) == GST_EVENT_EOS) eos_ = true;
   if (GST_EVENT_TYPE(event) == GST_EVENT_STREAM_START) eos_ = false;
+}
+
+/// Nothing is taken off, so without this the events of a stream that is not linked would add up.
+void OrderedQueue::drop_replaced(const GstEvent* event) {
+  auto behind = items_.end();
+  while (behind != items_.begin() && std::holds_alternative<EventItem>(*std::prev(behind))) {
+    --behind;
+  }
+  items_.erase(std::remove_if(behind, items_.end(),
+                              [&](const Item& item) {
+                                return replaces(event, std::get<EventItem>(item).event.get());
+                              }),
+               items_.end());
 }
 
 bool OrderedQueue::ask(GstQuery* query) {

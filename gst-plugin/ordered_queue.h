@@ -15,11 +15,18 @@
 
 namespace tome::gst {
 
+/// When a frame is due, as its segment says; GST_CLOCK_TIME_NONE where it says nothing.
+struct FrameTimes {
+  GstClockTime running = GST_CLOCK_TIME_NONE;
+  GstClockTime stream = GST_CLOCK_TIME_NONE;
+};
+
 /// A frame on its way, with the inference that was asked for it.
 struct BufferItem {
   Ptr<GstBuffer> buffer;
-  TicketPtr ticket;      ///< none if nothing was submitted
-  RegionPlan regions;    ///< with inference-region=roi-list: where the results go
+  TicketPtr ticket;    ///< none if nothing was submitted
+  RegionPlan regions;  ///< with inference-region=roi-list: where the results go
+  FrameTimes times;
   int64_t arrival = 0;   ///< CLOCK_MONOTONIC nanoseconds at which the frame came in
   bool restart = false;  ///< results of earlier frames do not hold for this one
 };
@@ -27,6 +34,7 @@ struct BufferItem {
 /// The padded window at the end of a stream.
 struct DrainItem {
   TicketPtr ticket;
+  FrameTimes times;  ///< of its last frame
 };
 
 struct EventItem {
@@ -58,7 +66,9 @@ class OrderedQueue {
   bool has_room() const;
   /// Blocks until there is.
   GstFlowReturn wait_for_room();
-  /// Appends; on another result than GST_FLOW_OK `item` is left as it was.
+  /// Appends; on another result than GST_FLOW_OK `item` is left as it was. Sticky events other than
+  /// EOS are refused by a flush only: when downstream is linked again, frames that still wait leave
+  /// before them. Of a kind that comes again before that, the last stays, as on a pad.
   GstFlowReturn append(Item& item);
   /// Appends a serialized query and blocks until the task has answered it. False if it was refused,
   /// flushed or not answered.
@@ -91,6 +101,7 @@ class OrderedQueue {
 
  private:
   void note_event(GstEvent* event);
+  void drop_replaced(const GstEvent* event);
   static void keep_stickies(const std::deque<Item>& items, GstPad* pad);
 
   mutable std::mutex mutex_;

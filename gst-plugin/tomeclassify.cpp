@@ -47,10 +47,14 @@ G_DEFINE_TYPE(GstTomeClassify, gst_tome_classify, GST_TYPE_ELEMENT)
 namespace {
 
 // CUDA memory first, so that it is preferred where the model's device takes it; CudaInput::narrow
-// takes it away elsewhere.
-#define TOME_CAPS                                                               \
-  GST_VIDEO_CAPS_MAKE_WITH_FEATURES("memory:CUDAMemory", TOME_GST_CUDA_FORMATS) \
-  "; " GST_VIDEO_CAPS_MAKE(TOME_GST_VIDEO_FORMATS)
+// takes it away elsewhere. Overlays that a sink composes pass by: an element upstream that could
+// not attach them would draw them into the pixels, and they would be classified. They come first,
+// for tomeoverlay takes the first that it can make, and asks afterwards whether anybody composes.
+#define TOME_OVERLAYS ", " GST_CAPS_FEATURE_META_GST_VIDEO_OVERLAY_COMPOSITION
+#define TOME_CAPS_WITH(more)                                                         \
+  GST_VIDEO_CAPS_MAKE_WITH_FEATURES("memory:CUDAMemory" more, TOME_GST_CUDA_FORMATS) \
+  "; " GST_VIDEO_CAPS_MAKE_WITH_FEATURES("memory:SystemMemory" more, TOME_GST_VIDEO_FORMATS)
+#define TOME_CAPS TOME_CAPS_WITH(TOME_OVERLAYS) "; " TOME_CAPS_WITH("")
 
 GstStaticPadTemplate sink_template =
     GST_STATIC_PAD_TEMPLATE("sink", GST_PAD_SINK, GST_PAD_ALWAYS, GST_STATIC_CAPS(TOME_CAPS));
@@ -163,6 +167,8 @@ static void gst_tome_classify_init(GstTomeClassify* self) {
   GstPad* sink = add_pad(self, &sink_template);
   GstPad* src = add_pad(self, &src_template);
   self->impl = std::make_unique<ClassifyElement>(GST_ELEMENT(self), sink, src).release();
+  // Caps may leave out what the template has (appsrc and shmsrc often do: the frame rate).
+  GST_PAD_SET_ACCEPT_INTERSECT(sink);
   gst_pad_set_chain_function(sink, chain);
   gst_pad_set_event_full_function(sink, sink_event);
   gst_pad_set_query_function(sink, sink_query);

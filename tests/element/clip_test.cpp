@@ -151,10 +151,13 @@ TEST_F(Clip, TimeStampsThatJumpBackStartTheWindowAnewAndJitterDoesNot) {
   EXPECT_EQ(ages(h, 4), (std::vector<int>{1, -1, -1, 0}));
 }
 
-void send_segment(Harness& h, double rate) {
+void send_segment(Harness& h, double rate, double applied_rate = 1,
+                  GstSegmentFlags flags = GST_SEGMENT_FLAG_NONE) {
   GstSegment segment;
   gst_segment_init(&segment, GST_FORMAT_TIME);
   segment.rate = rate;
+  segment.applied_rate = applied_rate;
+  segment.flags = flags;
   segment.stop = GST_SECOND;
   h.push_event(gst_event_new_segment(&segment));
 }
@@ -179,6 +182,36 @@ TEST_F(Clip, FramesOfReversePlaybackPassWithoutInferenceAndOneWarningSaysSo) {
   for (int i = 0; i < 4; ++i) ASSERT_EQ(h.push(3, i), GST_FLOW_OK);
   EXPECT_EQ(ages(h, 4), (std::vector<int>{-1, -1, -1, 0}));
   EXPECT_TRUE(core_.frames().at(6).discont);
+}
+
+TEST_F(Clip, FramesThatAServerReversesAndKeyFramesAlonePassWithoutInferenceToo) {
+  for (const bool server : {true, false}) {
+    core_.reset();
+    core_.set({.clip_length = 2});
+    Harness h({{"model", "m"}});
+    h.set_caps();
+    send_segment(h, 1, server ? -1 : 1,
+                 server ? GST_SEGMENT_FLAG_NONE : GST_SEGMENT_FLAG_TRICKMODE_KEY_UNITS);
+    for (int i = 0; i < 4; ++i) ASSERT_EQ(h.push(1, i), GST_FLOW_OK);
+    EXPECT_EQ(ages(h, 4), std::vector<int>(4, -1));
+    EXPECT_TRUE(core_.frames().empty());
+    const std::string text = h.error_text(nullptr, GST_MESSAGE_WARNING);
+    EXPECT_NE(text.find(server ? "reverse" : "key frames"), std::string::npos) << text;
+    EXPECT_FALSE(h.has_message(GST_MESSAGE_WARNING));
+    send_segment(h, 1);
+    for (int i = 0; i < 2; ++i) ASSERT_EQ(h.push(1, i), GST_FLOW_OK);
+    EXPECT_EQ(ages(h, 2), (std::vector<int>{-1, 0}));
+  }
+}
+
+TEST_F(Clip, WhatAServerReversesIsForwardAgainInReversePlayback) {
+  core_.set({.clip_length = 2});
+  Harness h({{"model", "m"}});
+  h.set_caps();
+  send_segment(h, -1, -1);
+  for (int i = 9; i > 7; --i) ASSERT_EQ(h.push(1, i), GST_FLOW_OK);
+  EXPECT_EQ(ages(h, 2), (std::vector<int>{-1, 0}));
+  EXPECT_FALSE(h.has_message(GST_MESSAGE_WARNING));
 }
 
 TEST_F(Clip, ImageModelsGoOnInReversePlayback) {
@@ -212,7 +245,11 @@ TEST_F(Clip, AtEosAHalfFullWindowGoesOutAsEventAndMessageBeforeEos) {
   EXPECT_EQ(results[0].age, 0U);
   const auto message = h.message(GST_MESSAGE_ELEMENT);
   ASSERT_NE(message, nullptr);
-  EXPECT_EQ(gst::results_of(gst_message_get_structure(message.get()))[0].tags[0].id, 5);
+  const GstStructure* posted = gst_message_get_structure(message.get());
+  EXPECT_EQ(gst::results_of(posted)[0].tags[0].id, 5);
+  guint64 stream_time = 0;
+  EXPECT_TRUE(gst_structure_get_uint64(posted, "stream-time", &stream_time));
+  EXPECT_EQ(stream_time, 5 * kFrame) << "of its last frame";
   const Ptr<GstEvent> eos(gst_harness_pull_event(h.get()));
   EXPECT_EQ(GST_EVENT_TYPE(eos.get()), GST_EVENT_EOS);
 }

@@ -1,4 +1,6 @@
 // LATENCY and ALLOCATION answers, late frames, and stats.
+#include <algorithm>
+
 #include "element_fixture.h"
 #include "promised_latency.h"
 
@@ -86,6 +88,52 @@ TEST_F(Latency, AGrowingBatchDurationIsAnnounced) {
   EXPECT_TRUE(h.has_message(GST_MESSAGE_LATENCY));
 }
 
+void begin_stream(Harness& h) {
+  h.push_event(gst_event_new_stream_start("again"));
+  h.set_caps();
+  GstSegment segment;
+  gst_segment_init(&segment, GST_FORMAT_TIME);
+  h.push_event(gst_event_new_segment(&segment));
+}
+
+/// LATENCY messages after another frame has passed.
+int announced_with_a_frame(Harness& h) {
+  EXPECT_EQ(h.push(1, 0), GST_FLOW_OK);
+  h.pull();
+  int messages = 0;
+  while (h.has_message(GST_MESSAGE_LATENCY)) ++messages;
+  return messages;
+}
+
+TEST_F(Latency, OfALiveStreamIsAnnouncedOnceWhereNobodyHasAsked) {
+  Harness h({{"model", "m"}});
+  make_upstream(h, true);
+  h.set_caps();
+  EXPECT_EQ(announced_with_a_frame(h), 1);
+  EXPECT_EQ(announced_with_a_frame(h), 0);
+  ASSERT_EQ(gst_element_set_state(h.element(), GST_STATE_READY), GST_STATE_CHANGE_SUCCESS);
+  core_.set({.batch_duration = 40'000'000});
+  ASSERT_EQ(gst_element_set_state(h.element(), GST_STATE_PLAYING), GST_STATE_CHANGE_SUCCESS);
+  begin_stream(h);
+  EXPECT_EQ(announced_with_a_frame(h), 1) << "restarted alone";
+  EXPECT_EQ(announced_with_a_frame(h), 0);
+}
+
+TEST_F(Latency, IsAnnouncedBeforeAFirstWindowIsFull) {
+  core_.set({.clip_length = 4});
+  Harness h({{"model", "m"}});
+  make_upstream(h, true);
+  h.set_caps();
+  EXPECT_EQ(announced_with_a_frame(h), 1);
+}
+
+TEST_F(Latency, OfAStreamThatIsNotLiveIsLeftToThoseWhoAsk) {
+  Harness h({{"model", "m"}});
+  make_upstream(h, false);
+  h.set_caps();
+  EXPECT_EQ(announced_with_a_frame(h), 0);
+}
+
 TEST_F(Latency, WhoeverOnlyAsksPutsNothingInForce) {
   Harness h({{"model", "m"}});
   make_upstream(h, true);
@@ -116,23 +164,33 @@ void put_in_force(gst::PromisedLatency& promised, GstClockTime latency) {
 
 TEST(PromisedLatency, ALargeFallIsAnnouncedOnceItHasLasted) {
   gst::PromisedLatency promised;
-  EXPECT_FALSE(promised.announce(kHigh, 0)) << "nobody has asked";
   put_in_force(promised, kHigh);
-  EXPECT_FALSE(promised.announce(kLow, 0));
-  EXPECT_FALSE(promised.announce(kLow, kLasts - 1));
-  EXPECT_FALSE(promised.announce(kHigh, kLasts)) << "a break";
-  EXPECT_FALSE(promised.announce(kLow, kLasts + 1));
-  EXPECT_FALSE(promised.announce(kLow, 2 * kLasts));
-  EXPECT_TRUE(promised.announce(kLow, 2 * kLasts + 1));
-  EXPECT_FALSE(promised.announce(kLow, 9 * kLasts)) << "once, whether or not anybody listens";
+  EXPECT_FALSE(promised.announce(kLow, 0, true));
+  EXPECT_FALSE(promised.announce(kLow, kLasts - 1, true));
+  EXPECT_FALSE(promised.announce(kHigh, kLasts, true)) << "a break";
+  EXPECT_FALSE(promised.announce(kLow, kLasts + 1, true));
+  EXPECT_FALSE(promised.announce(kLow, 2 * kLasts, true));
+  EXPECT_TRUE(promised.announce(kLow, 2 * kLasts + 1, true));
+  EXPECT_FALSE(promised.announce(kLow, 9 * kLasts, true)) << "once, whether or not anybody listens";
+}
+
+TEST(PromisedLatency, IsAnnouncedWhereNobodyHasAskedOnceAndOnlyIfLive) {
+  gst::PromisedLatency promised;
+  EXPECT_FALSE(promised.announce(kHigh, 0, false));
+  EXPECT_TRUE(promised.announce(kHigh, 0, true));
+  EXPECT_FALSE(promised.announce(kHigh, 0, true));
+  promised.distributed();
+  EXPECT_FALSE(promised.announce(kHigh, 0, true)) << "an event of those who had not asked us";
+  promised.reset();
+  EXPECT_TRUE(promised.announce(kLow, 0, true)) << "a new start";
 }
 
 TEST(PromisedLatency, ASmallFallIsNone) {
   gst::PromisedLatency promised;
   for (const auto& [high, low] : {std::pair{200, 101}, {90, 41}}) {
     put_in_force(promised, high * GST_MSECOND);
-    EXPECT_FALSE(promised.announce(low * GST_MSECOND, 0));
-    EXPECT_FALSE(promised.announce(low * GST_MSECOND, 9 * kLasts)) << high;
+    EXPECT_FALSE(promised.announce(low * GST_MSECOND, 0, true));
+    EXPECT_FALSE(promised.announce(low * GST_MSECOND, 9 * kLasts, true)) << high;
   }
 }
 
@@ -143,11 +201,31 @@ TEST(PromisedLatency, WhatGoesUpAndDownIsSoonLeftAlone) {
   // A day, every 11 s of calm followed by a hiccup.
   for (int64_t second = 0; second < 24 * 3600; ++second) {
     const GstClockTime latency = second % 12 == 0 ? kHigh : kLow;
-    if (!promised.announce(latency, second * GST_SECOND)) continue;
+    if (!promised.announce(latency, second * GST_SECOND, true)) continue;
     ++announced;
     put_in_force(promised, latency);
   }
   EXPECT_EQ(announced, 2) << "the first calm, and the hiccup after it";
+}
+
+TEST(PromisedLatency, APeakOfEveryNightIsOverHalfAnHourAfterIt) {
+  gst::PromisedLatency promised;
+  put_in_force(promised, kLow);
+  GstClockTime in_force = kLow;
+  int announced = 0, minutes = 0, longest = 0;
+  constexpr int kDay = 24 * 60;
+  for (int minute = 0; minute < 14 * kDay; ++minute) {
+    const GstClockTime latency = minute % kDay < 120 ? kHigh : kLow;
+    if (promised.announce(latency, minute * 60 * GST_SECOND, true)) {
+      ++announced;
+      in_force = latency;
+      put_in_force(promised, latency);
+    }
+    minutes = in_force > latency ? minutes + 1 : 0;
+    longest = std::max(longest, minutes);
+  }
+  EXPECT_EQ(announced, 14 * 2);
+  EXPECT_LE(longest, 30);
 }
 
 TEST_F(Latency, AllocationAsksForTheFramesInFlight) {
