@@ -26,14 +26,14 @@
 # protocol that this machine lacks, is said before anything starts: one line, and status 2. From then
 # on a source that fails does not end the others; what fails in tagging or writing itself, such as a
 # full disk, ends all, with status 2. Live sources are connected to for as long as it takes, also those
-# that are away at the start; without one, it ends when all files have: with status 0, or 1 if one of
-# them failed. A file without a result, such as a video that is too short for a clip model, is no
-# failure, but is said on stderr. Ctrl-C ends it at any time, with status 0, and SIGPIPE when nobody
-# reads stdout any more.
+# that are away at the start, unless they send what this machine cannot decode and never sent anything
+# else. Without one, it ends when all files have: with status 0, or 1 if one of them failed. A file
+# without a result, such as a video that is too short for a clip model, is no failure, but is said on
+# stderr. Ctrl-C ends it at any time, with status 0, and SIGPIPE when nobody reads stdout any more.
 #
 # Live are rtsp (also rtspt, rtspu, rtsps, rtspst), rtmp, rtmps, srt, udp, v4l2 and /dev/video0, and
 # http and https (MJPEG, HLS) unless the address ends like a file's, as /clip.mp4 does, or what it
-# sends has a length.
+# sends has a length when its first frames come.
 # rtsp:// is received over TCP; rtspu:// asks for UDP.
 set -euo pipefail
 

@@ -3,9 +3,11 @@ import gi
 gi.require_version("Gst", "1.0")
 from gi.repository import Gst
 
-from sources import is_live
+from sources import is_live, scheme_of
 
-TURN = "videoconvert ! videoflip video-direction=auto"
+# By themselves both drop frames that come late.
+TURN = "videoconvert qos=false ! videoflip video-direction=auto qos=false"
+JITTER_BUFFER_MS = 200
 GIF = "image/gif"  # GStreamer's decoder of which never ends
 # What is said of a picture that is not decoded, where more is known than its type.
 PICTURES = {"image/jpeg": "a JPEG that GStreamer does not decode, such as one in CMYK"}
@@ -25,11 +27,20 @@ class Decoder:
         self.element.set_property("expose-all-streams", False)
         self.element.connect("autoplug-continue", self.on_type)
         self.element.connect("pad-added", self.link)
+        self.element.connect("source-setup", self.set_up_rtsp)
         pipeline.add(self.element)
 
     def on_type(self, _element, _pad, caps):
         self.found.append(caps.get_structure(0).get_name())
         return GIF not in self.found
+
+    def set_up_rtsp(self, _element, source):
+        if source.get_factory().get_name() != "rtspsrc":
+            return
+        source.props.latency = JITTER_BUFFER_MS
+        if scheme_of(self.element.props.uri) in ("rtsp", "rtsps"):
+            # Nothing is lost on the way, and a camera that goes is noticed at once.
+            Gst.util_set_object_arg(source, "protocols", "tcp")
 
     def lacks_decoder(self, error):
         """False of a text, for which there never is one: what a camera may send while it starts."""

@@ -22,6 +22,11 @@
 #   --threshold SCORE    leaves out tags with a lower score; default: 0
 #   --batch-size N       most regions in one forward; default: 8
 #
+# Of a live source (cameras.sh --help says what is live) the newest frame waits for the detector and
+# replaces one that it had no time for, and tomeclassify leaves out regions of frames that have waited too
+# long: a detector or a model that is slower than the camera gives fewer results, not later ones. Of a
+# file every frame is looked at.
+#
 # Errors are one line on stderr, and status 2. It ends with its source, or by Ctrl-C, with status 0, and
 # by SIGPIPE when nobody reads stdout any more. A source in which no region was found is no failure,
 # but is said on stderr.

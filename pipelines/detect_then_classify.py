@@ -9,8 +9,14 @@ import motion_detector
 from decoder import Decoder
 from model import add_model_options, check_model_options, positive, set_model_options
 from output import NOBODY_READS, count_frames, count_results, nobody_reads, number_of, status_for_exit
-from sources import Parser, name_sources
+from sources import STAMPED_BY_CAMERA, Parser, is_live, name_sources, scheme_of
 
+# Where the detector, or what comes after it, is slower than a camera, frames that nobody has looked at
+# make room for newer ones.
+NEWEST = "queue leaky=downstream max-size-buffers=1 max-size-bytes=0 max-size-time=0"
+# Before that, what comes in bursts, as HLS does, takes the time that it lasts, or most of it would
+# make room; tomeclassify is told by this, too, that the stream is live.
+PACED = f"clocksync sync-to-first=true ! {NEWEST}"
 BALL = "videotestsrc pattern=ball num-buffers=90 ! video/x-raw,width=640,height=480,framerate=30/1"
 
 
@@ -32,13 +38,22 @@ def parse_arguments(parser, arguments):
     return options
 
 
+def way_to_detector(uri):
+    if uri is None or not is_live(uri):
+        return ""
+    return f"{PACED if scheme_of(uri) in STAMPED_BY_CAMERA else NEWEST} ! "
+
+
 def make_pipeline(options):
     source = f"{BALL} ! " if options.source is None else ""
     detector = options.detector or f"{motion_detector.CAPS} ! identity name=motion"
+    late_policy = "skip" if options.source and is_live(options.source) else "process"
+    # The sink keeps no time: nobody promises how long a detector takes, so by the clock every frame could
+    # be late, and none be classified. tomeclassify knows by itself which live frames wait too long.
     pipeline = Gst.parse_launch(
-        f"{source}videoconvert name=in ! {detector} ! "
-        "tomeclassify name=classify inference-region=roi-list ! tomepublish name=publish ! "
-        "fakesink sync=false")
+        f"{source}videoconvert name=in qos=false ! {way_to_detector(options.source)}{detector} ! "
+        f"tomeclassify name=classify inference-region=roi-list late-policy={late_policy} ! "
+        "tomepublish name=publish ! fakesink sync=false")
     pipeline.get_by_name("publish").props.stream = options.name
     classify = pipeline.get_by_name("classify")
     set_model_options(classify, options)

@@ -3,11 +3,20 @@ import os
 import select
 import signal
 
+import gi
+gi.require_version("Gst", "1.0")
+from gi.repository import Gst
+
 NOBODY_READS = -signal.SIGPIPE  # a status
 
 
 def count_frames(classify):
     return classify.props.stats.get_uint64("frames").value
+
+
+def forward_time(classify):
+    """Of the usual batch, nanoseconds."""
+    return int(classify.props.stats.get_double("inference-p50").value * Gst.MSECOND)
 
 
 def count_results(publish):

@@ -23,8 +23,8 @@
 # --help has all. rtsp:// is received over TCP; rtspu:// asks for UDP.
 #
 # Ctrl-C ends it, as does the end of a recording, with status 0, and SIGPIPE when nobody reads stdout any
-# more. A stream that this machine cannot decode is status 1, any other error 2; both are one line on
-# stderr.
+# more. A camera that never sent anything but what this machine cannot decode is status 1, any other error
+# 2; both are one line on stderr.
 set -euo pipefail
 
 . "$(dirname "$(readlink -f "$0")")/environment.sh"

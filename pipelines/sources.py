@@ -16,6 +16,8 @@ PACKAGES = {"srt": PLUGINS_BAD, "rtmp": PLUGINS_BAD, "rtmps": PLUGINS_BAD,
             "http": PLUGINS_GOOD, "https": PLUGINS_GOOD, "v4l2": PLUGINS_GOOD}
 WEB_SCHEMES = ("http", "https")
 LIVE_SCHEMES = ("rtsp", "rtspt", "rtspu", "rtsps", "rtspst", "rtmp", "rtmps", "srt", "udp", "v4l2")
+# Live for us, not for GStreamer, which takes the time stamps of these as they come.
+STAMPED_BY_CAMERA = WEB_SCHEMES + ("rtmp", "rtmps")
 # What a web server has that ends one day; anything else there is a camera's (MJPEG) or a playlist (HLS).
 FILE_SUFFIXES = (".mp4", ".m4v", ".mkv", ".webm", ".avi", ".mov", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg",
                  ".wmv", ".flv", ".ogv", ".ogg", ".3gp", ".jpg", ".jpeg", ".png")

@@ -24,13 +24,14 @@ from gi.repository import GLib, Gst
 
 from decoder import Decoder
 from model import add_model_options, check_model_options, frames_of, positive, set_model_options
-from output import (NOBODY_READS, count_frames, count_results, nobody_reads, number_of,
+from output import (NOBODY_READS, count_frames, count_results, forward_time, nobody_reads, number_of,
                     status_for_exit)
+from pace import Pace
 from sources import (WEB_SCHEMES, Parser, is_live, is_utf8, name_of, name_sources, path_given, scheme_of,
                      why_no_file)
 
 FIRST_DELAY, LONGEST_DELAY = 1, 10  # seconds between two attempts to connect
-JITTER_BUFFER_MS = 200
+MOST_WORDS = 1000  # lines that wait for a reader
 TAG_VIDEO, CAMERA = "tag-video.sh", "rtsp-camera.sh"
 ENDINGS = (signal.SIGINT, signal.SIGTERM)
 
@@ -91,13 +92,17 @@ class Source:
         self.decoder = None
         self.delay = FIRST_DELAY
         self.frames = self.quiet_for = 0
+        self.worked = False  # whether frames came, through any connection
+        self.recording = None  # whether what it sent ends one day; None: not known yet
         self.retry = None  # of GLib, while waiting to connect again
+        # By itself videoconvert drops frames that come late.
         self.pipeline = Gst.parse_launch(
-            "videoconvert name=in ! tomeclassify name=classify model-instance-id=cameras ! "
+            "videoconvert name=in qos=false ! tomeclassify name=classify model-instance-id=cameras ! "
             "tomepublish name=publish ! fakesink name=out")
         element = self.pipeline.get_by_name
         self.classify, self.publish = element("classify"), element("publish")
         self.set_up(options, element("out"))
+        self.pace = Pace(element("out"), element("in").get_static_pad("sink"))
         bus = self.pipeline.get_bus()
         bus.add_signal_watch()
         bus.connect("message::error", self.on_error)
@@ -114,7 +119,9 @@ class Source:
             Gst.util_set_object_arg(classify, "late-policy", options.late_policy)
         self.publish.props.stream = self.name
         self.publish.props.progress = self.program.name == TAG_VIDEO
-        out.props.sync = out.props.qos = self.live or options.loop
+        out.props.sync = self.live or options.loop
+        # Where every frame is to be inferred, nobody is to hear that some are late, decoders included.
+        out.props.qos = self.live and options.late_policy == "skip"
 
     def open_model(self):
         """An error's text, or None."""
@@ -130,8 +137,8 @@ class Source:
         self.remove_decoder()
         sink = self.pipeline.get_by_name("in").get_static_pad("sink")
         self.decoder = Decoder(self.pipeline, self.uri, sink)
-        self.decoder.element.connect("source-setup", self.set_up_rtsp)
-        self.pipeline.set_state(Gst.State.PLAYING)
+        live_for_gstreamer = self.pipeline.set_state(Gst.State.PLAYING) == Gst.StateChangeReturn.NO_PREROLL
+        self.pace.start(follows=self.live and not live_for_gstreamer)
         return GLib.SOURCE_REMOVE
 
     def remove_decoder(self):
@@ -140,14 +147,6 @@ class Source:
         self.pipeline.set_state(Gst.State.READY)
         self.decoder.remove()
         self.decoder = None
-
-    def set_up_rtsp(self, _decoder, source):
-        if source.get_factory().get_name() != "rtspsrc":
-            return
-        source.props.latency = JITTER_BUFFER_MS
-        if scheme_of(self.uri) in ("rtsp", "rtsps"):
-            # Nothing is lost on the way, and a camera that goes is noticed at once.
-            Gst.util_set_object_arg(source, "protocols", "tcp")
 
     def on_error(self, _bus, message):
         error = message.parse_error()[0]
@@ -158,7 +157,9 @@ class Source:
             self.program.fail(f"{self.name}: {error.message}")
         elif self.decoder is not None:
             why = self.decoder.why(error)
-            if self.decoder.lacks_decoder(error):  # which no other attempt brings
+            # Which no other attempt brings; but what has worked only sends something else for a while, such
+            # as sound while its encoder starts.
+            if self.decoder.lacks_decoder(error) and not self.worked:
                 self.finish(why)
             else:
                 self.lost(why)
@@ -166,7 +167,8 @@ class Source:
     def on_end(self, _bus, _message):
         if self.decoder is None:
             return
-        if self.live and not self.is_recording():
+        recording = self.is_recording() if self.recording is None else self.recording
+        if self.live and not recording:
             self.lost("the stream ended")
         elif self.options.loop:
             self.start()
@@ -174,16 +176,18 @@ class Source:
             self.finish(None)
 
     def is_recording(self):
-        """Of the web, where no address tells: what has a length, as no camera has."""
+        """Of the web, where no address tells: what has a length, as no camera has. A playlist has one from the
+        moment at which its camera stops, so the answer that counts is that of the first frames."""
         known, length = self.pipeline.query_duration(Gst.Format.TIME)
         return scheme_of(self.uri) in WEB_SCHEMES and known and length > 0
 
-    def lost(self, why):
+    def lost(self, why, useless=False):
         if not self.live:
             self.finish(why)
             return
         if count_frames(self.classify) > 0:
-            self.delay = FIRST_DELAY
+            self.worked = True
+            self.delay = self.delay if useless else FIRST_DELAY
         self.program.say(f"{self.name}: {why}; connecting again in {self.delay} s")
         self.remove_decoder()
         self.retry = GLib.timeout_add_seconds(self.delay, self.start)
@@ -218,25 +222,43 @@ class Source:
         if not self.live or self.decoder is None:
             return
         frames = count_frames(self.classify)
-        if frames and not self.frames:
-            self.program.say(f"{self.name}: connected")
+        if frames and not self.frames and not self.is_fresh():
+            return
+        self.pace.second_passed(forward_time(self.classify))
         self.quiet_for = 0 if frames != self.frames else self.quiet_for + 1
         self.frames = frames
         if self.quiet_for >= self.options.timeout:
             self.lost(f"no frame for {self.options.timeout} s")
 
+    def is_fresh(self):
+        """Called once frames have come. False, and lost, if a camera sends a recording now: the last minute
+        of a playlist whose camera has stopped, which would be tagged again and again."""
+        recording = self.is_recording()
+        if self.recording is None:
+            self.recording = recording
+        self.worked = True
+        if recording and not self.recording:
+            self.lost("the stream has ended", useless=True)
+            return False
+        self.program.say(f"{self.name}: connected")
+        return True
+
 
 class Words:
     """What is said on stderr, from a thread: whoever reads it may have stalled, as in `2>&1 | less`,
-    and that must keep neither the sources nor the end waiting."""
+    and that must keep neither the sources nor the end waiting. What he is too far behind for is left
+    out."""
 
     def __init__(self):
-        self.waiting = queue.SimpleQueue()
+        self.waiting = queue.Queue(MOST_WORDS)
         self.thread = threading.Thread(target=self.write, daemon=True)
         self.thread.start()
 
     def say(self, text):
-        self.waiting.put(text)
+        try:
+            self.waiting.put_nowait(text)
+        except queue.Full:
+            pass
 
     def write(self):
         while (text := self.waiting.get()) is not None:
@@ -247,7 +269,10 @@ class Words:
 
     def end(self):
         """Waits, not for ever, until all is written."""
-        self.waiting.put(None)
+        try:
+            self.waiting.put(None, timeout=1)
+        except queue.Full:
+            return
         self.thread.join(timeout=1)
 
 

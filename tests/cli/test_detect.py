@@ -3,6 +3,7 @@
 import json
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 from program import ROOT, VIT_TINY, assert_one_error_line, needs, run, tome_ok
@@ -83,6 +84,24 @@ def test_a_live_camera():
                 line = running.next_result()
                 assert line["stream"] == "127.0.0.1/live" and line["region"] is not None, line
                 assert line["region"][2] < 100, "a small part of the 160 pixels moves"
+            assert running.stop() == 0, running.said()
+
+
+def test_a_detector_that_is_slower_than_the_camera():
+    """It sees every fourth frame or so, each of which is new."""
+    needs_build()
+    needs(VIT_TINY)
+    slow = "video/x-raw,format=I420 ! identity sleep-time=400000 ! identity name=motion"
+    with RtspServer("/live") as server:
+        with Running(
+            SCRIPT, "--model", VIT_TINY, "--top-k", "1", "--detector", slow, server.url("/live")
+        ) as running:
+            first, begin = running.next_result()["pts"], time.monotonic()
+            seen = passed = 0
+            while passed < 12:
+                seen = running.next_result()["pts"] - first
+                passed = time.monotonic() - begin
+            assert seen > 0.75 * passed, (seen, passed)
             assert running.stop() == 0, running.said()
 
 
