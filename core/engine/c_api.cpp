@@ -256,7 +256,7 @@ tome::Frame frame_of(const TomeFrame& in) {
     frame.planes[i] = {in.plane[i], in.stride[i], static_cast<size_t>(in.plane_size[i])};
   }
   frame.matrix = enumerator<tome::ColorMatrix>(in.matrix, 3, "frame matrix");
-  frame.range = enumerator<tome::ColorRange>(in.range, 2, "frame range");
+  frame.range = enumerator<tome::ColorRange>(in.range, 3, "frame range");
   frame.memory = enumerator<tome::MemoryKind>(in.memory, 2, "frame memory");
   frame.device = in.device;
   frame.producer_stream = in.producer_stream;

@@ -84,7 +84,8 @@ typedef enum {
   TOME_FORMAT_P010
 } TomePixelFormat;
 typedef enum { TOME_MATRIX_BT601, TOME_MATRIX_BT709, TOME_MATRIX_BT2020 } TomeColorMatrix;
-typedef enum { TOME_RANGE_LIMITED, TOME_RANGE_FULL } TomeColorRange;
+/* Unspecified: limited for YUV, full for grey. */
+typedef enum { TOME_RANGE_UNSPECIFIED, TOME_RANGE_LIMITED, TOME_RANGE_FULL } TomeColorRange;
 typedef enum { TOME_MEMORY_HOST, TOME_MEMORY_CUDA } TomeMemoryKind;
 
 typedef struct {

@@ -14,7 +14,7 @@ ColourMatrix colour_matrix(ColorMatrix matrix, ColorRange range, int bits) {
   if (matrix == ColorMatrix::kBt601) kr = 0.299, kb = 0.114;
   if (matrix == ColorMatrix::kBt2020) kr = 0.2627, kb = 0.0593;
   const double kg = 1.0 - kr - kb;
-  const bool limited = range == ColorRange::kLimited;
+  const bool limited = range != ColorRange::kFull;
   // Full range means 0..2^bits - 1, which is not 2^(bits - 8) times 0..255; limited range is.
   const double full = 255.0 * (1 << (bits - 8)) / ((1 << bits) - 1);
   const double unit = 1.0 / (1 << kWideFractionBits);

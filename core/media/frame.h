@@ -26,8 +26,9 @@ enum class PixelFormat {
 
 enum class ColorMatrix { kBt601, kBt709, kBt2020 };
 
-/// kLimited: luma 16..235, chroma 16..240 (at 8 bits); kFull: 0..255.
-enum class ColorRange { kLimited, kFull };
+/// kLimited: luma 16..235, chroma 16..240 (at 8 bits); kFull: 0..255. Unspecified is what is usual:
+/// limited for YUV, full for grey.
+enum class ColorRange { kUnspecified, kLimited, kFull };
 
 enum class MemoryKind { kHost, kCuda };
 
@@ -60,7 +61,7 @@ struct Frame {
   PixelAspect pixel_aspect{};
   std::array<Plane, 3> planes{};
   ColorMatrix matrix = ColorMatrix::kBt709;
-  ColorRange range = ColorRange::kLimited;  ///< ignored for RGB layouts, which are full
+  ColorRange range = ColorRange::kUnspecified;  ///< ignored for RGB layouts, which are full
   MemoryKind memory = MemoryKind::kHost;
   int device = 0;                   ///< CUDA device index, for kCuda
   void* producer_stream = nullptr;  ///< CUstream that wrote the pixels, for kCuda; may be null

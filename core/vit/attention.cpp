@@ -21,7 +21,7 @@ at::Tensor attention(const Heads& asked, const at::Tensor& log_weight) {
   // product anew for every head of every sample, which costs more than the arithmetic of a whole
   // block.
   const bool widen = asked.q.scalar_type() == at::kBFloat16 && asked.q.device().is_cpu() &&
-                     c10::GradMode::is_enabled();
+                     c10::GradMode::is_enabled() && asked.q.requires_grad();
   const c10::impl::ExcludeDispatchKeyGuard no_autocast(widen ? c10::autocast_dispatch_keyset
                                                              : c10::DispatchKeySet());
   const Heads heads =

@@ -97,7 +97,8 @@ inline void pack_byte_weights(const float* weights, const float* row_scale, int6
   auto* to = static_cast<int8_t*>(packed);
   for_each_packed<4>(columns, inner, [&](int64_t column, int64_t k) {
     int8_t byte = 0;
-    if (column < columns && k < inner && column_scale[column] > 0) {
+    if (column < columns && k < inner &&
+        column_scale[column] >= std::numeric_limits<float>::min()) {
       byte =
           static_cast<int8_t>(std::nearbyint(weights[column * inner + k] / column_scale[column]));
       column_sum[column] += byte;

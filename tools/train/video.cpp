@@ -18,6 +18,7 @@ namespace {
 //     too, and there the video is cut: what comes after it is not trained on.
 constexpr size_t kWholeFrames = 256;
 constexpr size_t kMostAtStride = 1024;
+constexpr int64_t kMostAspect = 4;
 
 /// The picture as it is shown, of square pixels, reduced until its short side is `short_side`.
 cv::Mat squared(const cv::Mat& picture, PixelAspect aspect, int short_side) {
@@ -37,7 +38,9 @@ cv::Mat to_rgb(const Frame& frame, int short_side) {
   cv::Mat bgr(frame.height, frame.width, CV_8UC3, const_cast<uint8_t*>(frame.planes[0].data),
               static_cast<size_t>(frame.planes[0].stride));
   const PixelAspect aspect = usable_aspect(frame.pixel_aspect);
-  if (aspect.n != aspect.d) bgr = squared(bgr, aspect, short_side);
+  // What no camera has would make frames of gigabytes, for here they are kept.
+  const bool plausible = aspect.n <= kMostAspect * aspect.d && aspect.d <= kMostAspect * aspect.n;
+  if (aspect.n != aspect.d && plausible) bgr = squared(bgr, aspect, short_side);
   cv::Mat rgb;
   const double scale = static_cast<double>(short_side) / std::min(bgr.cols, bgr.rows);
   if (scale < 1) {

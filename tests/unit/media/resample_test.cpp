@@ -143,7 +143,6 @@ TEST(PackedLayouts, GiveWhatRgbGives) {
 TEST(PackedLayouts, GrayIsThreeEqualChannels) {
   const int width = 41, height = 30;
   testing::OwnedFrame gray = testing::noise_frame(PixelFormat::kGray8, width, height, 5, 3);
-  gray.frame.range = ColorRange::kFull;
   testing::OwnedFrame rgb = testing::noise_frame(PixelFormat::kRgb, width, height, 6);
   for (int y = 0; y < height; ++y) {
     for (int x = 0; x < width * 3; ++x) {

@@ -242,18 +242,20 @@ TEST_P(CpuBytes, AddWhatTheirLargestGive) {
 }
 
 TEST_P(CpuBytes, OfWeightsThatAreNotFiniteSpoilTheirColumn) {
-  at::Tensor weights = at::ones({3, 8});
+  at::Tensor weights = at::ones({4, 8});
   weights[1][5] = kNaN;
   weights[2].zero_();
-  std::vector<float> scale(static_cast<size_t>(kernels_->padded(3)), kNaN), sum(scale);
-  CpuBuffer packed(kernels_->padded(3) * 8);
-  kernels_->bytes->pack_weights(weights.const_data_ptr<float>(), nullptr, 3, 8, packed.at<void>(),
+  weights[3].fill_(1.3e-43F);  // whose 127th is no number that can be divided by
+  std::vector<float> scale(static_cast<size_t>(kernels_->padded(4)), kNaN), sum(scale);
+  CpuBuffer packed(kernels_->padded(4) * 8);
+  kernels_->bytes->pack_weights(weights.const_data_ptr<float>(), nullptr, 4, 8, packed.at<void>(),
                                 scale.data(), sum.data());
   const bool pairs = kernels_->bytes->in_pairs;
   EXPECT_FLOAT_EQ(scale[0], (pairs ? 2.0F : 1.0F) / 127);
   EXPECT_EQ(sum[0], pairs ? 8 * 64 : 8 * 127);
   EXPECT_TRUE(std::isnan(scale[1]));
   EXPECT_EQ(scale[2], 0);
+  EXPECT_EQ(sum[3], 0);
   EXPECT_EQ(scale.back(), 0) << "padding";
 }
 

@@ -172,7 +172,7 @@ TEST(Model, NoGuardIsNeeded) {
       const c10::InferenceMode inference;
       guarded = model.forward_pixels(pixels, options).logits;
     }
-    EXPECT_TRUE(at::equal(model.forward_pixels(pixels, options).logits, guarded));
+    EXPECT_TRUE(at::equal(model.forward_pixels(pixels, options).logits, guarded)) << precision;
     options.plain = true;
     const at::Tensor plain = model.forward_pixels(pixels, options).logits;
     const double near = precision == at::kFloat ? 1e-4 : 0.2 * guarded.abs().max().item<double>();
