@@ -246,7 +246,8 @@ def main():
     parser.add_argument("--engines", type=lambda text: text.split(","),
                         help="peers, by commas: torch (always), timm, torch-tome, openvino, "
                              "openvino-int8 (products in 8 bits, the rest in bf16, or in fp32 where the "
-                             "processor has no bf16), onnxruntime; ours are always there, in 8 bits too")
+                             "processor has no bf16), onnxruntime; ours are always there, in 8 bits "
+                             "too, beside the same")
     parser.add_argument("--append", action="store_true",
                         help="keep earlier rows of --out, but for the cells (model, batch, threads, "
                              "precision) measured again, which lose all their rows")
@@ -262,6 +263,8 @@ def main():
         print("cpu.sh: no bf16 arithmetic here: fp32 only", file=sys.stderr)
     beside_bytes = "bf16" if native_bf16 else "fp32"
     eight_bits = has_eight_bits(arguments.tome)
+    if arguments.precision and beside_bytes not in arguments.precision.split(","):
+        print(f"cpu.sh: 8 bits are left out: they stand beside {beside_bytes}", file=sys.stderr)
     rows = []
     for group in cells(arguments, native_bf16):
         plain_ms = None
