@@ -70,7 +70,8 @@ bool ClassifyElement::breaks(GstClockTime earlier, GstClockTime later, bool told
 }
 
 void ClassifyElement::notice_trick_play(const GstSegment& next) {
-  if (spoils_windows(next) == spoils_windows(segment_)) return;
+  const bool turns = (next.rate < 0) != (segment_.rate < 0);
+  if (!turns && spoils_windows(next) == spoils_windows(segment_)) return;
   drain_windows();
   restart_ = true;
   last_pts_ = GST_CLOCK_TIME_NONE;
@@ -103,7 +104,7 @@ GstFlowReturn ClassifyElement::chain(Ptr<GstBuffer> buffer) {
   }
   if (!live_known_) find_out_if_live();
   notice_jump(buffer.get());
-  item.times = last_times_ = times_of(buffer.get(), segment_);
+  item.times = times_of(buffer.get(), segment_);
   item.restart = std::exchange(restart_, false);
   if (item.restart) regions_.restart();
   item.buffer = std::move(buffer);
@@ -156,6 +157,7 @@ MaybeFailure ClassifyElement::submit(BufferItem& item) {
   frame->discont = item.restart ? 1 : 0;
   if (skip_late_) judge_urgency(item, *frame);
   undrained_ = true;
+  last_times_ = item.times;
   if (auto failure = session_.submit(*frame, item.ticket)) return failure;
   if (running_.batch_size > 1 && pool_is_dry(item.buffer.get())) hurry();
   return std::nullopt;
@@ -314,6 +316,7 @@ bool ClassifyElement::set_caps(GstEvent* event) {
   if (!accept(caps, info)) return false;
   if (have_info_ && gst_video_info_is_equal(&info, &info_)) return true;
   hurry();
+  notice_hdr(element_, info);
   info_ = info;
   have_info_ = true;
   restart_ = true;

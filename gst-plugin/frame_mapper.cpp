@@ -1,6 +1,5 @@
 #include "frame_mapper.h"
 
-#include <atomic>
 #include <memory>
 #include <utility>
 
@@ -77,20 +76,6 @@ TomeColorRange color_range(const GstVideoInfo& info) {
                                                                : TOME_RANGE_LIMITED;
 }
 
-/// PQ and HLG are read as any other picture: flat and grey, or too bright.
-void notice_hdr(const GstVideoInfo& info) {
-  const GstVideoTransferFunction transfer = info.colorimetry.transfer;
-  if (transfer != GST_VIDEO_TRANSFER_SMPTE2084 && transfer != GST_VIDEO_TRANSFER_ARIB_STD_B67) {
-    return;
-  }
-  static std::atomic_flag told;
-  if (told.test_and_set()) return;
-  GST_WARNING(
-      "frames of high dynamic range (%s): no tone mapping before inference, which expects "
-      "pictures of standard dynamic range",
-      transfer == GST_VIDEO_TRANSFER_SMPTE2084 ? "PQ" : "HLG");
-}
-
 /// Bytes that may be read from `data` on: up to the end of the map that holds it.
 uint64_t readable_bytes(const GstVideoFrame& frame, unsigned plane) {
   const auto* data = static_cast<const uint8_t*>(frame.data[plane]);
@@ -105,6 +90,17 @@ uint64_t readable_bytes(const GstVideoFrame& frame, unsigned plane) {
 }
 
 }  // namespace
+
+void notice_hdr(GstElement* element, const GstVideoInfo& info) {
+  const GstVideoTransferFunction transfer = info.colorimetry.transfer;
+  if (transfer != GST_VIDEO_TRANSFER_SMPTE2084 && transfer != GST_VIDEO_TRANSFER_ARIB_STD_B67) {
+    return;
+  }
+  GST_WARNING_OBJECT(element,
+                     "frames of high dynamic range (%s): no tone mapping before inference, which "
+                     "expects pictures of standard dynamic range",
+                     transfer == GST_VIDEO_TRANSFER_SMPTE2084 ? "PQ" : "HLG");
+}
 
 std::optional<TomeFrame> map_frame(GstBuffer* buffer, const GstVideoInfo& info,
                                    std::vector<TomeRegion> regions, std::string& error,
@@ -140,7 +136,6 @@ std::optional<TomeFrame> map_frame(GstBuffer* buffer, const GstVideoInfo& info,
     frame.stride[i] = GST_VIDEO_FRAME_PLANE_STRIDE(&mapping->frame, i);
     frame.plane_size[i] = readable_bytes(mapping->frame, i);
   }
-  notice_hdr(info);
   frame.matrix = color_matrix(info);
   frame.range = color_range(info);
   frame.memory = TOME_MEMORY_HOST;

@@ -23,6 +23,10 @@ namespace tome::gst {
 /// The caps feature of frames in CUDA memory.
 inline constexpr const char* kCudaFeature = "memory:CUDAMemory";
 
+/// Warns in the log of caps with PQ or HLG, whose frames are read as any other picture: flat and
+/// grey, or too bright.
+void notice_hdr(GstElement* element, const GstVideoInfo& info);
+
 /// Maps `buffer` for reading, with the strides and offsets of its GstVideoMeta if it has one, and
 /// fills in format, size, pixel aspect, planes, colorimetry, timestamps and `regions` (kept until
 /// release, in pixels of the frame). With a GstVideoCropMeta the frame is the cropped picture. The

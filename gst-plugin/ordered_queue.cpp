@@ -1,7 +1,5 @@
 #include "ordered_queue.h"
 
-#include <algorithm>
-#include <iterator>
 #include <utility>
 
 namespace tome::gst {
@@ -60,10 +58,10 @@ GstFlowReturn OrderedQueue::wait_for_room() {
 
 GstFlowReturn OrderedQueue::append(Item& item) {
   const std::scoped_lock lock(mutex_);
-  const auto* event = std::get_if<EventItem>(&item);
+  auto* event = std::get_if<EventItem>(&item);
   if (flow_ != GST_FLOW_OK) {
     if (flow_ == GST_FLOW_FLUSHING || event == nullptr || !lasts(event->event.get())) return flow_;
-    drop_replaced(event->event.get());
+    if (replace_waiting(event->event)) return GST_FLOW_OK;
   }
   if (event != nullptr) note_event(event->event.get());
   if (std::holds_alternative<BufferItem>(item)) {
@@ -82,16 +80,17 @@ void OrderedQueue::note_event(GstEvent* event) {
 }
 
 /// Nothing is taken off, so without this the events of a stream that is not linked would add up.
-void OrderedQueue::drop_replaced(const GstEvent* event) {
-  auto behind = items_.end();
-  while (behind != items_.begin() && std::holds_alternative<EventItem>(*std::prev(behind))) {
-    --behind;
+/// It takes the place of its predecessor, as on a pad, so that CAPS stay before their SEGMENT.
+bool OrderedQueue::replace_waiting(Ptr<GstEvent>& event) {
+  for (auto item = items_.rbegin(); item != items_.rend(); ++item) {
+    auto* waiting = std::get_if<EventItem>(&*item);
+    if (waiting == nullptr || !lasts(waiting->event.get())) return false;
+    if (!replaces(event.get(), waiting->event.get())) continue;
+    note_event(event.get());
+    waiting->event = std::move(event);
+    return true;
   }
-  items_.erase(std::remove_if(behind, items_.end(),
-                              [&](const Item& item) {
-                                return replaces(event, std::get<EventItem>(item).event.get());
-                              }),
-               items_.end());
+  return false;
 }
 
 bool OrderedQueue::ask(GstQuery* query) {

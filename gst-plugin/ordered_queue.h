@@ -101,7 +101,7 @@ class OrderedQueue {
 
  private:
   void note_event(GstEvent* event);
-  void drop_replaced(const GstEvent* event);
+  bool replace_waiting(Ptr<GstEvent>& event);
   static void keep_stickies(const std::deque<Item>& items, GstPad* pad);
 
   mutable std::mutex mutex_;

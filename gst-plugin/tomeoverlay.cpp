@@ -245,6 +245,7 @@ std::string draw(Overlay& impl, GstBuffer* buffer) {
 
 /// Gives properties that follow time the values they have at this frame.
 void before_transform(GstBaseTransform* self, GstBuffer* buffer) {
+  if (self->segment.format != GST_FORMAT_TIME) return;
   const GstClockTime time =
       gst_segment_to_stream_time(&self->segment, GST_FORMAT_TIME, GST_BUFFER_PTS(buffer));
   if (GST_CLOCK_TIME_IS_VALID(time)) gst_object_sync_values(GST_OBJECT(self), time);

@@ -214,6 +214,16 @@ TEST_F(Clip, WhatAServerReversesIsForwardAgainInReversePlayback) {
   EXPECT_FALSE(h.has_message(GST_MESSAGE_WARNING));
 }
 
+TEST_F(Clip, AWindowEndsWhereThePlaybackTurns) {
+  core_.set({.clip_length = 2});
+  Harness h({{"model", "m"}});
+  h.set_caps();
+  ASSERT_EQ(h.push(1, 7), GST_FLOW_OK);
+  send_segment(h, -1, -1);
+  for (int i = 9; i > 7; --i) ASSERT_EQ(h.push(1, i), GST_FLOW_OK);
+  EXPECT_EQ(ages(h, 3), (std::vector<int>{-1, -1, 0}));
+}
+
 TEST_F(Clip, ImageModelsGoOnInReversePlayback) {
   Harness h({{"model", "m"}, {"inference-interval", "2"}});
   h.set_caps();

@@ -1,11 +1,11 @@
 // tomepublish: several writers of one file, and what happens when it fails.
 #include <unistd.h>
 
-#include <atomic>
 #include <filesystem>
 #include <string>
 #include <system_error>
 
+#include "criticals.h"
 #include "publish_fixture.h"
 
 namespace tome::testing {
@@ -76,25 +76,6 @@ int descriptor_of(const std::filesystem::path& file) {
   }
   return -1;
 }
-
-/// How many critical messages GLib is given while it lives.
-class Criticals {
- public:
-  Criticals() : before_(g_log_set_default_handler(count, this)) {}
-  ~Criticals() { g_log_set_default_handler(before_, nullptr); }
-  Criticals(const Criticals&) = delete;
-  Criticals& operator=(const Criticals&) = delete;
-
-  int number() const { return number_; }
-
- private:
-  static void count(const char*, GLogLevelFlags level, const char*, gpointer self) {
-    if ((level & G_LOG_LEVEL_CRITICAL) != 0) ++static_cast<Criticals*>(self)->number_;
-  }
-
-  GLogFunc before_;
-  std::atomic<int> number_ = 0;
-};
 
 TEST_F(Publish, AFileThatFailsToCloseIsAnErrorAndNoObstacle) {
   // As on a network's disk that is full: the element's close(2) fails.

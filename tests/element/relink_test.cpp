@@ -119,6 +119,21 @@ TEST_F(Relink, WhatWasSaidLastIsInForce) {
   EXPECT_EQ(width, 16);
 }
 
+TEST_F(Relink, CapsThatComeInPlaceOfOthersStayBeforeTheirSegment) {
+  Harness h({{"model", "m"}, {"batch-size", "4"}});
+  h.set_caps();
+  const Ptr<GstCaps> narrow(gst_caps_from_string(kNarrowCaps));
+  GstSegment segment;
+  gst_segment_init(&segment, GST_FORMAT_TIME);
+  segment.start = 2 * GST_SECOND;
+  lose_the_first_of_three(h, core_, [] {});
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_TRUE(h.push_event(gst_event_new_caps(narrow.get())));
+    if (i == 0) EXPECT_TRUE(h.push_event(gst_event_new_segment(&segment)));
+  }
+  EXPECT_EQ(seen_after_linking(h), (Log{"buffer 2", "buffer 3", "event caps 8", "event segment"}));
+}
+
 TEST_F(Relink, OfAKindOfEventTheLastWaitsAlone) {
   Harness h({{"model", "m"}, {"batch-size", "4"}});
   h.set_caps();
