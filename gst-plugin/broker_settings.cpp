@@ -65,18 +65,24 @@ void check_certificates(const PublishSettings& settings) {
   }
 }
 
-std::string read_password(const std::string& path) {
+struct Password {
+  std::string text;
+  bool ended;  // by a newline
+};
+
+Password read_password(const std::string& path) {
   errno = 0;
   std::ifstream in(path);
   std::string password;
   if (!std::getline(in, password) && !in.eof()) {
     refuse("password-file: cannot read '" + path + "': " + std::generic_category().message(errno));
   }
+  const bool ended = !in.eof();
   if (password.ends_with('\r')) password.pop_back();
   if (password.empty()) {
     refuse("password-file: the first line of '" + path + "' is empty, expected a password");
   }
-  return password;
+  return {std::move(password), ended};
 }
 
 }  // namespace
@@ -123,16 +129,24 @@ std::vector<std::pair<std::string, std::string>> parse_config(const std::string&
 }
 
 PasswordFile::PasswordFile(std::string path) : path_(std::move(path)) {
-  if (!path_.empty()) password_ = read_password(path_);
+  if (!path_.empty()) password_ = read_password(path_).text;
 }
 
 bool PasswordFile::refresh() {
   std::error_code ignored;
   if (!std::filesystem::is_regular_file(path_, ignored)) return false;
   try {
-    const std::string before = std::exchange(password_, read_password(path_));
-    return password_ != before;
-  } catch (const PublishError&) {  // it may be half written
+    Password found = read_password(path_);
+    const std::string before = std::exchange(unsure_, "");
+    if (found.text == password_) return false;
+    if (!found.ended && found.text != before) {
+      unsure_ = std::move(found.text);
+      return false;
+    }
+    password_ = std::move(found.text);
+    return true;
+  } catch (const PublishError&) {  // it may be about to be written
+    unsure_.clear();
     return false;
   }
 }

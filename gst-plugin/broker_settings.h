@@ -32,11 +32,13 @@ class PasswordFile {
 
   const std::string& password() const { return password_; }
   /// Reads the file again, for secrets are replaced in place. What cannot be read now, or is none
-  /// to be read twice, as a pipe, leaves the password as it was. @return whether it is another
+  /// to be read twice, as a pipe, leaves the password as it was. So does a line that no newline
+  /// ends until it is read twice in a row: it may be half written. @return whether it is another
   bool refresh();
 
  private:
   std::string path_, password_;
+  std::string unsure_;  // read last, if it may be half written
 };
 
 /// Whether a file's method has a broker's settings, and so on: what would be ignored is a mistake.

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -18,8 +19,11 @@ GST_DEBUG_CATEGORY_STATIC(tome_kafka_debug);
 namespace tome::gst {
 namespace {
 
+using std::chrono::steady_clock;
+
 constexpr uint16_t kPort = 9092;
 constexpr int kPause = 1000;  // ms
+constexpr std::chrono::seconds kBetweenLooks{1};
 
 struct FreeConfig {
   void operator()(rd_kafka_conf_t* config) const { rd_kafka_conf_destroy(config); }
@@ -65,6 +69,7 @@ class KafkaLink : public BrokerLink {
   MessageQueue* queue_ = nullptr;  // while run() runs
   std::string last_error_;
   bool user_refused_ = false;
+  steady_clock::time_point next_look_{};  // at the password
 };
 
 /// librdkafka would print to stderr.
@@ -107,13 +112,18 @@ void KafkaLink::run(MessageQueue& queue) {
 }
 
 /// The library connects again by itself, with the password that it has then, but does not tell each
-/// time that it was refused.
+/// time that it was refused. The file is not read after every message: some lie on a network.
 void KafkaLink::look_for_password() {
-  if (!user_.password.refresh()) return;
 #if RD_KAFKA_VERSION >= 0x02000000
+  const auto now = steady_clock::now();
+  if (now < next_look_) return;
+  next_look_ = now + kBetweenLooks;
+  if (!user_.password.refresh()) return;
   rd_kafka_error_t* error = rd_kafka_sasl_set_credentials(producer_.get(), user_.name.c_str(),
                                                           user_.password.password().c_str());
-  if (error != nullptr) rd_kafka_error_destroy(error);  // what was set before is still
+  if (error == nullptr) return;
+  GST_WARNING("the new password was not set: %s", rd_kafka_error_string(error));
+  rd_kafka_error_destroy(error);
 #endif
 }
 

@@ -23,9 +23,9 @@ void MessageQueue::push(std::string text) {
   }
   wake_up_.set();
   if (full) {
-    begin_outage("takes messages more slowly than they come: the oldest are dropped");
+    tell(kSlow, "takes messages more slowly than they come: the oldest are dropped");
   } else if (old) {
-    begin_outage("has taken no message for " + std::to_string(kOld.count()) + " s");
+    tell(kSlow, "has taken no message for " + std::to_string(kOld.count()) + " s");
   }
 }
 
@@ -119,8 +119,10 @@ void MessageQueue::delivered(uint64_t number) {
   if (on_their_way_.erase(number) == 0) return;
   ++counts_.published;
   last_delivery_ = steady_clock::now();
+  for (Told& told : told_) told.taken = true;
+  told_[kRefused].recovered = told_[kDisconnected].recovered = true;
   // Not while it lags behind: the next message may push out one more.
-  if (waiting_.size() < (capacity_ + 1) / 2) recovered_ = true;
+  if (waiting_.size() < (capacity_ + 1) / 2) told_[kSlow].recovered = true;
   changed_.notify_all();
 }
 
@@ -131,7 +133,7 @@ void MessageQueue::refused(uint64_t number, const std::string& why) {
     ++counts_.lost;
     changed_.notify_all();
   }
-  begin_outage("did not take a message: " + why);
+  tell(kRefused, "did not take a message: " + why);
 }
 
 void MessageQueue::give_back() {
@@ -144,7 +146,7 @@ void MessageQueue::give_back() {
 }
 
 void MessageQueue::disconnected(const std::string& why, bool for_good) {
-  begin_outage("is not connected: " + why, for_good);
+  tell(kDisconnected, "is not connected: " + why, for_good);
 }
 
 bool MessageQueue::stopping() const {
@@ -157,14 +159,38 @@ bool MessageQueue::pause(milliseconds time) {
   return changed_.wait_for(lock, time, [&] { return stopping_; });
 }
 
-void MessageQueue::begin_outage(const std::string& text, bool for_good) {
+/// @return what the user was told of and `trouble` comes from, or is seen by; none if there is none
+MessageQueue::Told* MessageQueue::told_as(Trouble trouble) {
+  Told& slow = told_[kSlow];
+  Told& disconnected = told_[kDisconnected];
+  // A slow broker is seen at each message, hence `taken`.
+  if (trouble == kSlow && disconnected.last && !disconnected.recovered) return &disconnected;
+  if (trouble == kDisconnected && slow.last && !slow.taken) return &slow;
+  return nullptr;
+}
+
+bool MessageQueue::is_news(Trouble trouble) {
+  const auto now = steady_clock::now();
+  const auto see = [now](Told& told) {
+    told.last = now;
+    told.recovered = false;
+  };
+  Told& own = told_[trouble];
+  Told* other = told_as(trouble);
+  const bool told = own.last && !(own.recovered && now - *own.last >= calm_);
+  if (other != nullptr) see(*other);
+  // Known as the other only, it is news where it comes without that.
+  if (told || other == nullptr) see(own);
+  if (told || other != nullptr) return false;
+  own.taken = false;
+  return true;
+}
+
+void MessageQueue::tell(Trouble trouble, const std::string& text, bool for_good) {
   {
     const std::scoped_lock lock(mutex_);
-    const auto now = steady_clock::now();
-    const bool told = last_failure_ && !(recovered_ && now - *last_failure_ >= calm_);
-    last_failure_ = now;
-    recovered_ = false;
-    if ((told && !for_good) || stopping_) return;
+    const bool news = is_news(trouble);
+    if (!(news || for_good) || stopping_) return;
   }
   std::string sentence = place_ + " " + text;
   sentence[0] = g_ascii_toupper(sentence[0]);

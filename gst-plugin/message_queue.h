@@ -1,6 +1,7 @@
 // The messages that a broker has not taken yet.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
@@ -27,13 +28,16 @@ struct Message {
 // hands the messages to the broker, a few at a time, so that few are out of the queue's reach, and
 // keeps each until the broker has it: when a connection breaks, they are sent again over the next.
 //
-// The user hears of an outage once, from whoever sees it first: the worker, which cannot connect or
-// is refused, or the streaming thread, which sees that messages are getting old or that the queue
-// is full. It is over when a message has arrived and nothing goes wrong for half a minute: two MQTT
-// clients of one name end each other's connections for ever, and get messages through in between.
+// The user hears of an outage once, from whoever sees it first: the worker, which cannot connect,
+// or the streaming thread, which sees that messages are getting old or that the queue is full. The
+// one follows from the other, so they are two troubles only where a message arrived in between. A
+// trouble is over when a message has arrived and it is not seen for half a minute: two MQTT clients
+// of one name end each other's connections for ever, and get messages through in between.
+// Messages that the broker refuses are told apart from all that: one now and then, too large for
+// it, must not hide that it has gone.
 class MessageQueue {
  public:
-  /// How long all must go well before what goes wrong is something new. Longer than the longest
+  /// How long a trouble must stay away before it is something new. Longer than the longest
   /// wait between two attempts to connect: so long lasts each turn of two clients that take turns.
   static constexpr std::chrono::seconds kCalm{30};
 
@@ -76,8 +80,18 @@ class MessageQueue {
   static constexpr size_t kMostOnTheirWay = 100;
   static constexpr std::chrono::seconds kOld{5};
 
+  /// Slow: the queue is full, or its messages get old.
+  enum Trouble : size_t { kRefused, kSlow, kDisconnected, kTroubles };
+  struct Told {
+    std::optional<std::chrono::steady_clock::time_point> last;  // seen; none if it never was told
+    bool recovered = false;                                     // since it was seen
+    bool taken = false;  // by the broker, a message, since it was told
+  };
+
   void warn(const std::string& text);
-  void begin_outage(const std::string& text, bool for_good = false);
+  void tell(Trouble trouble, const std::string& text, bool for_good = false);
+  bool is_news(Trouble trouble);
+  Told* told_as(Trouble trouble);
   size_t outstanding() const { return waiting_.size() + on_their_way_.size(); }
   uint64_t drop_oldest();
   bool is_old() const;
@@ -95,8 +109,7 @@ class MessageQueue {
   PublishCounts counts_;
   uint64_t last_number_ = 0;
   std::chrono::steady_clock::time_point last_delivery_{};
-  std::optional<std::chrono::steady_clock::time_point> last_failure_;
-  bool recovered_ = false;  // since then
+  std::array<Told, kTroubles> told_;
   bool interrupted_ = false;
   bool stopping_ = false;
   bool told_of_loss_ = false;  // the user was, about all that is outstanding

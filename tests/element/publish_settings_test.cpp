@@ -51,7 +51,7 @@ TEST_F(Password, IsReadAgainFromAFileWhereItIsOne) {
   gst::PasswordFile password(file_);
   EXPECT_EQ(password.password(), "secret");
   EXPECT_FALSE(password.refresh());
-  std::ofstream(file_) << "changed";
+  std::ofstream(file_) << "changed\n";
   EXPECT_TRUE(password.refresh());
   EXPECT_EQ(password.password(), "changed");
   std::ofstream(file_) << "";
@@ -60,6 +60,31 @@ TEST_F(Password, IsReadAgainFromAFileWhereItIsOne) {
   EXPECT_FALSE(password.refresh());
   EXPECT_EQ(password.password(), "changed");
   EXPECT_FALSE(gst::PasswordFile().refresh());
+}
+
+TEST_F(Password, ThatIsHalfWrittenIsNotTaken) {
+  std::ofstream(file_) << "secret\n";
+  gst::PasswordFile password(file_);
+  std::ofstream(file_) << "chan";
+  EXPECT_FALSE(password.refresh());
+  EXPECT_EQ(password.password(), "secret");
+  std::ofstream(file_) << "changed\n";
+  EXPECT_TRUE(password.refresh());
+  EXPECT_EQ(password.password(), "changed");
+}
+
+TEST_F(Password, WithoutANewlineIsTakenOnceItStays) {
+  std::ofstream(file_) << "secret";
+  gst::PasswordFile password(file_);
+  EXPECT_EQ(password.password(), "secret");
+  for (const char* part : {"cha", "", "cha", "changed"}) {
+    std::ofstream(file_) << part;
+    EXPECT_FALSE(password.refresh()) << part;
+    EXPECT_EQ(password.password(), "secret");
+  }
+  EXPECT_TRUE(password.refresh());
+  EXPECT_EQ(password.password(), "changed");
+  EXPECT_FALSE(password.refresh());
 }
 
 TEST_F(Password, IsReadFromAPipeOnce) {
@@ -238,6 +263,74 @@ TEST_F(Queue, WhatFailsAgainAtOnceIsTheSameOutage) {
   EXPECT_EQ(heard_.size(), 1U);
   queue.disconnected("it never will be", /*for_good=*/true);
   EXPECT_EQ(heard_.size(), 2U);
+}
+
+TEST_F(Queue, MessagesThatAreRefusedHideNoOutage) {
+  gst::MessageQueue queue(3, "it", [this](const auto& text) { heard_.push_back(text); });
+  for (int i = 0; i < 5; ++i) {
+    queue.push("large");
+    queue.refused(queue.take()->number, "too large");
+    queue.push("small");
+    queue.delivered(queue.take()->number);
+  }
+  EXPECT_EQ(heard_, std::vector<std::string>{"It did not take a message: too large"});
+  queue.disconnected("gone");
+  ASSERT_EQ(heard_.size(), 2U);
+  EXPECT_EQ(heard_[1], "It is not connected: gone");
+  queue.push("large");
+  queue.refused(queue.take()->number, "too large");
+  for (int i = 0; i < 10; ++i) queue.push("too many");
+  EXPECT_EQ(heard_.size(), 2U);
+}
+
+TEST_F(Queue, AQueueThatIsFullHidesNoBrokerThatGoes) {
+  gst::MessageQueue queue(3, "it", [this](const auto& text) { heard_.push_back(text); });
+  for (int i = 0; i < 5; ++i) queue.push("many");
+  ASSERT_EQ(heard_.size(), 1U);
+  queue.delivered(queue.take()->number);
+  for (int i = 0; i < 5; ++i) queue.push("many");
+  for (int i = 0; i < 5; ++i) {  // and it comes and goes
+    queue.disconnected("gone");
+    for (int j = 0; j < 5; ++j) queue.push("many");
+    queue.delivered(queue.take()->number);
+    for (int j = 0; j < 5; ++j) queue.push("many");
+  }
+  ASSERT_EQ(heard_.size(), 2U);
+  EXPECT_EQ(heard_[1], "It is not connected: gone");
+}
+
+TEST_F(Queue, ABrokerThatReturnsAndIsSlowIsToldToBe) {
+  gst::MessageQueue queue(3, "it", [this](const auto& text) { heard_.push_back(text); });
+  queue.disconnected("gone");
+  for (int i = 0; i < 5; ++i) queue.push("many");
+  EXPECT_EQ(heard_.size(), 1U) << "full because it is gone";
+  queue.delivered(queue.take()->number);
+  for (int i = 0; i < 5; ++i) queue.push("many");
+  ASSERT_EQ(heard_.size(), 2U);
+  EXPECT_NE(heard_[1].find("more slowly"), std::string::npos) << heard_[1];
+}
+
+TEST_F(Queue, ABrokerThatIsSlowAndGoesTwiceIsToldTwice) {
+  gst::MessageQueue queue(
+      3, "it", [this](const auto& text) { heard_.push_back(text); },
+      /*calm=*/std::chrono::milliseconds(0));
+  for (int i = 0; i < 6; ++i) queue.push("many");
+  for (int i = 0; i < 2; ++i) {
+    queue.delivered(queue.take()->number);
+    for (int j = 0; j < 5; ++j) queue.push("many");
+    queue.disconnected("gone");
+    queue.disconnected("still gone");
+  }
+  EXPECT_EQ(heard_.size(), 3U);
+}
+
+TEST_F(Queue, ABrokerThatNeverCameIsOneOutage) {
+  gst::MessageQueue queue(3, "it", [this](const auto& text) { heard_.push_back(text); });
+  for (int i = 0; i < 5; ++i) {
+    for (int j = 0; j < 5; ++j) queue.push("many");
+    queue.disconnected("not there");
+  }
+  EXPECT_EQ(heard_.size(), 1U);
 }
 
 TEST_F(Queue, TheEndWaitsForDeliveryAndTellsWhatIsLeft) {
