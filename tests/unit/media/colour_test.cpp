@@ -326,9 +326,10 @@ TEST(Rgb, OneColourStaysOneColour) {
 TEST(Grey, OfLimitedRangeIsThePictureOfFullRange) {
   // The second is so tall that it is resized vertically first.
   for (const auto& [width, height] : {std::pair{90, 70}, {20, 300}}) {
-    testing::OwnedFrame full = noise_frame(PixelFormat::kGray8, width, height, 4, 2);
-    full.frame.range = ColorRange::kFull;
+    // Which is what grey is unless somebody says otherwise.
+    const testing::OwnedFrame full = noise_frame(PixelFormat::kGray8, width, height, 4, 2);
     testing::OwnedFrame limited = noise_frame(PixelFormat::kGray8, width, height, 4, 2);
+    limited.frame.range = ColorRange::kLimited;
     for (auto& value : limited.storage[0]) {
       value = static_cast<uint8_t>(std::lround(16 + value * 219.0 / 255));
     }
@@ -351,6 +352,7 @@ TEST(Grey, OfLimitedRangeIsBlackUpTo16AndWhiteFrom235) {
   for (const auto& [stored, seen] :
        {std::pair{0, 0}, {16, 0}, {17, 1}, {126, 128}, {234, 254}, {235, 255}, {255, 255}}) {
     testing::OwnedFrame owned = noise_frame(PixelFormat::kGray8, 30, 20, 1);
+    owned.frame.range = ColorRange::kLimited;
     for (auto& value : owned.storage[0]) value = static_cast<uint8_t>(stored);
     for (const float value : testing::planes_of(owned.frame, spec)) {
       ASSERT_EQ(value, static_cast<float>(seen)) << stored;
