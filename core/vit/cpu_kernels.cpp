@@ -1,6 +1,7 @@
 #include "vit/cpu_kernels.h"
 
 #include <cstdlib>
+#include <iterator>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -86,6 +87,7 @@ const CpuKernels* cpu_kernels(CpuSet set) {
 
 namespace {
 
+/// From the least to the best.
 constexpr std::pair<const char*, CpuSet> kSetNames[] = {{"avx2", CpuSet::kAvx2},
                                                         {"avx2-vnni", CpuSet::kAvx2Vnni},
                                                         {"avx512", CpuSet::kAvx512},
@@ -107,8 +109,8 @@ CpuSet most_asked_for() {
 
 const CpuKernels* best_cpu_kernels(ProductType type, bool whole_steps) {
   const CpuSet most = most_asked_for();
-  for (const CpuSet set :
-       {CpuSet::kAmxBf16, CpuSet::kAvx512Bf16, CpuSet::kAvx512, CpuSet::kAvx2Vnni, CpuSet::kAvx2}) {
+  for (auto named = std::rbegin(kSetNames); named != std::rend(kSetNames); ++named) {
+    const CpuSet set = named->second;
     const CpuKernels* kernels = set <= most ? cpu_kernels(set) : nullptr;
     if (kernels == nullptr || (kernels->bf16 && !whole_steps)) continue;
     const bool fits = type == ProductType::kInt8 ? kernels->bytes != nullptr
