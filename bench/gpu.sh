@@ -26,7 +26,7 @@ for argument in "$@"; do
 done
 . "$root/build_jobs.sh"
 build=${BUILD:-$root/build}
-device_test=tests/unit/cuda/test_cuda_device
+device_test=tests/unit/test_cuda_device
 fail() {
   printf 'gpu.sh: %s\n' "$*" >&2
   exit 2

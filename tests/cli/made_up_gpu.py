@@ -65,7 +65,7 @@ for target; do case $target in tools/* | tests/*)
   cp $MADE/programs/${target##*/} $MADE/build/$target
 esac; done
 """
-DEVICE_TEST = "tests/unit/cuda/test_cuda_device"
+DEVICE_TEST = "tests/unit/test_cuda_device"
 
 
 class MadeUp(tempfile.TemporaryDirectory):

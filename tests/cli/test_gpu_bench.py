@@ -55,7 +55,7 @@ def refusal(tests):
 
 
 def test_without_a_gpu_one_line_says_so():
-    if not (BUILD / "tests/unit/cuda/test_cuda_device").exists():
+    if not (BUILD / "tests/unit/test_cuda_device").exists():
         raise tap.Skip("a build without CUDA kernels")
     if Path("/dev/nvidiactl").exists():
         raise tap.Skip("there is a GPU")
@@ -74,7 +74,7 @@ def test_without_a_build_one_line_says_so():
 
 
 def test_an_unknown_peer_is_refused():
-    if not (BUILD / "tests/unit/cuda/test_cuda_device").exists():
+    if not (BUILD / "tests/unit/test_cuda_device").exists():
         raise tap.Skip("a build without CUDA kernels")
     status, out, err = run("env", f"BUILD={BUILD}", f"PYTHON={sys.executable}", ROOT / "bench" / "gpu.sh", "--peers", "tvm")
     assert (status, out) == (2, ""), (status, out)
