@@ -4,6 +4,9 @@
 #include <algorithm>
 #include <utility>
 
+GST_DEBUG_CATEGORY_EXTERN(tome_classify_debug);
+#define GST_CAT_DEFAULT tome_classify_debug
+
 namespace tome::gst {
 namespace {
 
@@ -75,6 +78,25 @@ void ClassifyElement::post_warning(const Failure& failure) {
   post(element_, GST_MESSAGE_WARNING, failure);
 }
 
+/// At the end of a stream, for whoever wonders why it had no result although nothing failed.
+void ClassifyElement::explain_silence() {
+  if (saw_region_ == false) {
+    const std::string types =
+        running_.object_class.empty() ? "" : " of object-class=" + running_.object_class;
+    GST_WARNING_OBJECT(element_, "no result: no frame of the stream had a region%s in it",
+                       types.c_str());
+  }
+  if (longest_run_ > 0 && longest_run_ < frames_of_window() && !padded_) {
+    GST_WARNING_OBJECT(element_,
+                       "no result: the stream had at most %" G_GUINT64_FORMAT
+                       " frames in a row, and a window has %" G_GUINT64_FORMAT,
+                       longest_run_, frames_of_window());
+  }
+  longest_run_ = 0;
+  padded_ = false;
+  saw_region_.reset();
+}
+
 bool ClassifyElement::open() { return open_model(settings()); }
 
 bool ClassifyElement::open_model(const Settings& settings) {
@@ -118,7 +140,9 @@ bool ClassifyElement::start() {
   have_info_ = cuda_memory_ = detour_told_ = trick_told_ = live_known_ = undrained_ = false;
   unread_told_ = cuts_told_ = read_any_ = new_segment_ = false;
   unread_ = cut_windows_ = 0;
-  since_restart_ = 0;
+  since_restart_ = longest_run_ = 0;
+  padded_ = false;
+  saw_region_.reset();
   restart_ = true;
   last_pts_ = GST_CLOCK_TIME_NONE;
   gst_segment_init(&segment_, GST_FORMAT_UNDEFINED);

@@ -99,6 +99,7 @@ class ClassifyElement {
   void note_read();
   void notice_unread_end();
   void watch_windows(bool restart);
+  uint64_t frames_of_window() const;
   std::optional<TomeFrame> map(GstBuffer* buffer, std::vector<TomeRegion> regions,
                                std::string& error);
   void judge_urgency(const BufferItem& item, TomeFrame& frame);
@@ -150,6 +151,7 @@ class ClassifyElement {
 
   void post_error(const Failure& failure);
   void post_warning(const Failure& failure);
+  void explain_silence();  // by the sink pad's thread
   Settings settings() const;
 
   GstElement* element_;
@@ -198,6 +200,10 @@ class ClassifyElement {
   uint64_t since_restart_ = 0;  // frames that windows may have taken
   unsigned cut_windows_ = 0;    // in a row
   bool cuts_told_ = false;
+  // Why this stream may have had no result, see explain_silence.
+  uint64_t longest_run_ = 0;        // frames in a row that windows may have taken
+  bool padded_ = false;             // a window at an end
+  std::optional<bool> saw_region_;  // on a frame on which regions were looked for
   bool live_known_ = false;
   bool undrained_ = false;  // frames were submitted since the last drain
 

@@ -145,6 +145,7 @@ MaybeFailure ClassifyElement::submit(BufferItem& item) {
     }
     item.regions = regions_.plan(item.buffer.get(), picture->width, picture->height,
                                  running_.inference_interval);
+    saw_region_ = saw_region_.value_or(false) || !item.regions.targets.empty();
     regions = item.regions.submitted();
     if (regions.empty()) return submit_nothing(item);  // nobody has looked at its pixels
   }
@@ -211,16 +212,20 @@ void ClassifyElement::notice_unread_end() {
                                      ", none of which holds a picture as the caps say"});
 }
 
+/// From the first frame of a window to its last.
+uint64_t ClassifyElement::frames_of_window() const {
+  return (uint64_t{session_.info().clip_length} - 1) * running_.frame_stride + 1;
+}
+
 /// A stream that is interrupted more often than a window lasts would tag nothing, in silence.
 void ClassifyElement::watch_windows(bool restart) {
   const uint64_t length = session_.info().clip_length;
   if (length <= 1) return;
   if (restart) {
-    const uint64_t window = (length - 1) * running_.frame_stride + 1;
     const uint64_t taken = std::exchange(since_restart_, 0);
-    cut_windows_ = taken > 0 && taken < window ? cut_windows_ + 1 : 0;
+    cut_windows_ = taken > 0 && taken < frames_of_window() ? cut_windows_ + 1 : 0;
   }
-  ++since_restart_;
+  longest_run_ = std::max(longest_run_, ++since_restart_);
   if (cut_windows_ < kManyCutWindows || std::exchange(cuts_told_, true)) return;
   post_warning({TOME_ERROR_FORMAT, "windows of " + std::to_string(length) +
                                        " frames: " + std::to_string(cut_windows_) +
@@ -341,6 +346,7 @@ GstFlowReturn ClassifyElement::drain_windows() {
     return GST_FLOW_ERROR;
   }
   if (!window.ticket) return GST_FLOW_OK;
+  padded_ = true;
   Item item = std::move(window);
   return enqueue(item);
 }
@@ -350,6 +356,7 @@ GstFlowReturn ClassifyElement::serialized_event(Ptr<GstEvent> event) {
     case GST_EVENT_STREAM_START:
       drain_windows();
       notice_unread_end();
+      explain_silence();
       unread_ = 0;
       read_any_ = false;
       live_known_ = false;
@@ -373,6 +380,7 @@ GstFlowReturn ClassifyElement::serialized_event(Ptr<GstEvent> event) {
     case GST_EVENT_EOS:
       drain_windows();
       notice_unread_end();
+      explain_silence();
       break;
     default:
       break;

@@ -102,10 +102,30 @@ void LineWriter::open() {
     fail("open", GST_RESOURCE_ERROR_OPEN_WRITE, error);
   }
   turn_ = OutputTurn::of(file, [&] {  // else another's lines would be lost
-    if (!append_ && S_ISREG(file.st_mode) && ::ftruncate(descriptor_, 0) != 0) {
-      fail("empty", GST_RESOURCE_ERROR_OPEN_WRITE, errno);
-    }
+    if (S_ISREG(file.st_mode)) prepare(file.st_size);
   });
+}
+
+/// Of a file that nobody else here writes to.
+void LineWriter::prepare(off_t size) {
+  if (!append_) {
+    if (::ftruncate(descriptor_, 0) == 0) return;
+    fail("empty", GST_RESOURCE_ERROR_OPEN_WRITE, errno);
+  }
+  // What a crash or a full disk cut would spoil the next line, too.
+  if (ends_in_a_line(size)) return;
+  if (::write(descriptor_, "\n", 1) != 1) fail("write to", GST_RESOURCE_ERROR_OPEN_WRITE, errno);
+}
+
+/// Also where that cannot be found out.
+bool LineWriter::ends_in_a_line(off_t size) const {
+  if (size == 0) return true;
+  const int reader = ::open(location_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  if (reader < 0) return true;
+  char last = '\n';
+  const bool is_read = ::pread(reader, &last, 1, size - 1) == 1;
+  ::close(reader);
+  return !is_read || last == '\n';
 }
 
 /// @return errno of the failure, or 0

@@ -1,6 +1,8 @@
 // Whole lines to a file, a pipe or standard output.
 #pragma once
 
+#include <sys/types.h>
+
 #include <atomic>
 #include <memory>
 #include <string>
@@ -17,8 +19,8 @@ namespace tome::gst {
 /// read holds write() up until it is interrupted, and nothing else.
 class LineWriter : public PublishBackend {
  public:
-  /// Of `location`, emptied when opened unless `append` or another writer of this process has it;
-  /// empty: standard output.
+  /// Of `location`, emptied when opened unless another writer of this process has it or `append`,
+  /// which ends a line that was left without an end; empty: standard output.
   LineWriter(std::string location, bool append);
   ~LineWriter() override;
 
@@ -34,6 +36,8 @@ class LineWriter : public PublishBackend {
   enum class Progress { kDone, kInterrupted };
 
   int try_to_open();
+  void prepare(off_t size);
+  bool ends_in_a_line(off_t size) const;
   void open_standard_output();
   Progress wait_for_reader();
   Progress wait_until_writable() const;

@@ -6,6 +6,7 @@
 #include <array>
 #include <compare>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -25,15 +26,29 @@ namespace tome::gst {
 // frame, a frame that videorate repeats is one more frame, so there only packets of one frame (one
 // time stamp, one age) are copies. Without time stamps nothing can be told apart, and all is
 // published.
+
+// Note [A result whose frame was dropped]
+// videorate, a leaky queue and others drop frames, and with one its fresh result. The frames behind
+// it carry the result too, with its age, so the first that brings one that was not published is
+// taken at its word. Which were, the clip's end tells: of one model, or one tracked object (whose
+// region moves meanwhile), a held result is one that was published, unless its clip ends later. In
+// another segment time may go back, so there it is enough that the clip is another one. Behind an
+// encoder that reorders frames a held result may come before the fresh one, until no frame before
+// its own can come any more.
 class PublishMemory {
  public:
   explicit PublishMemory(bool held = false) : held_(held) {}
 
   /// Takes those out of the results of a buffer that were on the buffer before already. Without
-  /// `held`, all that are not fresh go too.
-  void keep_new(std::vector<Classification>& results, GstClockTime buffer_time);
+  /// `held`, those go too that are not fresh and were published before.
+  /// @param in_order  no frame that is shown earlier can come after this one
+  void keep_new(std::vector<Classification>& results, GstClockTime buffer_time,
+                bool in_order = true);
   /// To be called where time starts anew: the same time stamps may come again.
-  void forget() { last_.clear(); }
+  void start_anew() {
+    last_.clear();
+    ++segment_;
+  }
 
  private:
   struct Key {
@@ -48,10 +63,28 @@ class PublishMemory {
     auto operator<=>(const Key&) const = default;
   };
 
+  /// The clip of a model or object that was published last.
+  struct Published {
+    GstClockTime clip_start, clip_end;
+    uint64_t segment;
+    uint64_t buffer;  // that brought a result of it last
+  };
+  using Subject = std::pair<std::string, std::optional<int64_t>>;  // model, id of an object
+
+  // Tracking ids never end; beyond so many only those are kept that are there now.
+  static constexpr size_t kMostSubjects = 10000;
+
   Key key_of(const Classification& result, GstClockTime buffer_time) const;
+  bool was_missed(const Classification& result);
+  void drop_held(std::vector<Classification>& results, bool in_order);
+  void remember(const std::vector<Classification>& results);
 
   bool held_;
   std::set<Key> last_;
+  // Without `held` only.
+  std::map<Subject, Published> published_;
+  uint64_t segment_ = 0;
+  uint64_t buffer_ = 0;
 };
 
 }  // namespace tome::gst

@@ -40,7 +40,7 @@ class PublishTimes {
  public:
   /// To be called with each frame, before its results are asked for.
   void look_at(const std::vector<Classification>& results, GstClockTime pts) {
-    if (!GST_CLOCK_TIME_IS_VALID(pts)) return;
+    if (!GST_CLOCK_TIME_IS_VALID(pts) || is_absurd(pts)) return;
     latest_ = GST_CLOCK_TIME_IS_VALID(latest_) ? std::max(latest_, pts) : pts;
     for (const Classification& result : results) {
       if (result.age > 0 || !GST_CLOCK_TIME_IS_VALID(result.clip_end)) continue;
@@ -53,6 +53,7 @@ class PublishTimes {
 
   /// @param pts of the frame that has the result; none: of no frame, at the end of the stream
   ResultTimes of(const Classification& result, const GstSegment& segment, GstClockTime pts) const {
+    if (GST_CLOCK_TIME_IS_VALID(pts) && is_absurd(pts)) return {};
     const GstClockTimeDiff by = move_of(result, segment, pts);
     const auto start = moved_seconds(segment, result.clip_start, by);
     const auto end = moved_seconds(segment, result.clip_end, by);
@@ -69,6 +70,9 @@ class PublishTimes {
   };
   static constexpr GstClockTimeDiff kLeast = GST_SECOND;
 
+  /// 292 years on, where avenc_mpeg4 of GStreamer 1.22 puts every frame.
+  static bool is_absurd(GstClockTime time) { return time > G_MAXINT64; }
+
   static bool is_in(const GstSegment& segment, GstClockTime time) {
     return segment.format == GST_FORMAT_TIME && time >= segment.start &&
            (!GST_CLOCK_TIME_IS_VALID(segment.stop) || time <= segment.stop);
@@ -79,10 +83,12 @@ class PublishTimes {
     if (const auto found = moves_.find(result.model); found != moves_.end()) {
       return found->second.by;
     }
-    // A stream too short for a fresh result: its only window ended with its last frame.
-    const bool moved = !GST_CLOCK_TIME_IS_VALID(pts) && GST_CLOCK_TIME_IS_VALID(latest_) &&
-                       is_in(segment, latest_) && !is_in(segment, result.clip_end);
-    return moved ? GST_CLOCK_DIFF(result.clip_end, latest_) : 0;
+    // A stream too short for a fresh result: its only window ended with its last frame. Or the
+    // frame with the fresh one was dropped: the clip ended a few frames before this one.
+    const GstClockTime frame = GST_CLOCK_TIME_IS_VALID(pts) ? pts : latest_;
+    const bool moved =
+        GST_CLOCK_TIME_IS_VALID(frame) && is_in(segment, frame) && !is_in(segment, result.clip_end);
+    return moved ? GST_CLOCK_DIFF(result.clip_end, frame) : 0;
   }
 
   static std::optional<double> moved_seconds(const GstSegment& segment, GstClockTime time,

@@ -4,12 +4,13 @@
  * SECTION:element-tomepublish
  * @title: tomepublish
  *
- * Publishes what tomeclassify recognised, one JSON object for each fresh result: as lines on
- * standard output or in a file, or as messages to an MQTT broker or Kafka (property method). Copies
- * of a result, as on the packets of one frame, are left out. Buffers pass through untouched, so it
- * stands anywhere behind tomeclassify, also behind a converter or an encoder that keeps metas. The
- * result of a window that was padded at the end of the stream arrives as an event and is printed
- * too.
+ * Publishes what tomeclassify recognised, one JSON object for each result: as lines on standard
+ * output or in a file, or as messages to an MQTT broker or Kafka (property method). Copies of a
+ * result, as on the packets of one frame, are left out, and so is what is held of it on later
+ * frames, unless the frame on which it was fresh did not come here. Buffers pass through untouched,
+ * so it stands anywhere behind tomeclassify, also behind a converter or an encoder that keeps
+ * metas. The result of a window that was padded at the end of the stream arrives as an event and is
+ * printed too.
  *
  * Keys: time (wall clock, RFC 3339), pts (seconds of the stream), stream, model, region (null for
  * the full frame, or [x, y, w, h]), frame (only of regions: [w, h] of the picture they count in),
@@ -159,12 +160,12 @@ gboolean stop(GstBaseTransform* self) {
   return TRUE;
 }
 
-/// Publishes the fresh ones among `results`, with property `held` all of them.
-GstFlowReturn publish(GstBaseTransform* self, std::vector<Classification> results,
-                      GstClockTime pts) {
+/// Publishes those among `results` that were not yet, with property `held` all of them.
+GstFlowReturn publish(GstBaseTransform* self, std::vector<Classification> results, GstClockTime pts,
+                      bool in_order = true) {
   Publisher& impl = impl_of(self);
   impl.times.look_at(results, pts);
-  impl.memory.keep_new(results, pts);
+  impl.memory.keep_new(results, pts, in_order);
   if (results.empty()) return GST_FLOW_OK;
   const auto backend = backend_of(impl);
   const auto now = std::chrono::system_clock::now();
@@ -183,7 +184,11 @@ GstFlowReturn publish(GstBaseTransform* self, std::vector<Classification> result
 }
 
 GstFlowReturn transform_ip(GstBaseTransform* self, GstBuffer* buffer) {
-  const auto flow = publish(self, tome::gst::results_of(buffer), GST_BUFFER_PTS(buffer));
+  const GstClockTime pts = GST_BUFFER_PTS(buffer);
+  const GstClockTime dts = GST_BUFFER_DTS(buffer);
+  // Frames come in the order of their DTS, and none is shown before its own.
+  const bool in_order = !GST_CLOCK_TIME_IS_VALID(dts) || dts >= pts;
+  const auto flow = publish(self, tome::gst::results_of(buffer), pts, in_order);
   impl_of(self).progress.frame();
   return flow;
 }
@@ -221,11 +226,11 @@ gboolean sink_event(GstBaseTransform* self, GstEvent* event) {
       impl.times = PublishTimes();
       break;
     case GST_EVENT_STREAM_START:
-      impl.memory.forget();
+      impl.memory.start_anew();
       impl.times = PublishTimes();
       break;
     case GST_EVENT_SEGMENT:
-      impl.memory.forget();
+      impl.memory.start_anew();
       impl.times.forget_frames();
       break;
     case GST_EVENT_EOS:

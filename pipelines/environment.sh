@@ -11,10 +11,16 @@ python=/usr/bin/python3
 # The comment that a script begins with.
 show_help() { sed -n '2,/^set /s/^# \{0,1\}//p' "$program"; }
 
-# A build (made now if there is none), and GStreamer finds its elements.
+# A build (made now if there is none and none was named), and GStreamer finds its elements.
 find_elements() {
   local made
-  [ -e "$build/build.ninja" ] || "$root/setup.sh"
+  if ! [ -e "$build/build.ninja" ]; then
+    if [ -n "${TOME_BUILD:-}" ]; then
+      printf '%s: TOME_BUILD: there is no build in %s\n' "$(basename "$program")" "$build" >&2
+      exit 2
+    fi
+    "$root/setup.sh"
+  fi
   # Each, since a build that was interrupted has some of them.
   for made in tools/tome gst-plugin/libgsttomeclassify.so gst-plugin/libgsttomepublish.so; do
     if ! [ -e "$build/$made" ]; then

@@ -1,5 +1,6 @@
 // Windows, held results with their age, and the end of a stream.
 #include "element_fixture.h"
+#include "logged_warnings.h"
 
 namespace tome::testing {
 namespace {
@@ -300,6 +301,21 @@ TEST_F(Clip, EosWaitsForAllThatIsInFlight) {
   EXPECT_TRUE(eos_first);
   ASSERT_EQ(gst_harness_buffers_in_queue(h.get()), 5U);
   for (int i = 0; i < 5; ++i) EXPECT_EQ(value_on(h.pull().get()), i);
+}
+
+TEST_F(Clip, AStreamThatIsTooShortForAWindowIsToldInTheLogAtItsEnd) {
+  core_.set({.clip_length = 8});
+  for (const int frames : {0, 3, 5}) {
+    Harness h({{"model", "m"}});
+    const LoggedWarnings logged("tomeclassify");
+    h.set_caps();
+    for (int i = 0; i < frames; ++i) ASSERT_EQ(h.push(1, i), GST_FLOW_OK);
+    h.push_event(gst_event_new_eos());
+    const bool told =
+        logged.text().find("at most 3 frames in a row, and a window has 8") != std::string::npos;
+    EXPECT_EQ(told, frames == 3) << "of 5 one is made: " << logged.text();
+    EXPECT_TRUE(told || logged.text().empty()) << logged.text();
+  }
 }
 
 }  // namespace

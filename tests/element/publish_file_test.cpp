@@ -1,9 +1,12 @@
 // tomepublish: several writers of one file, and what happens when it fails.
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <sstream>
 #include <string>
 #include <system_error>
+#include <utility>
 
 #include "criticals.h"
 #include "publish_fixture.h"
@@ -17,6 +20,28 @@ TEST_F(Publish, AppendsOrStartsAnew) {
     h.set_caps();
     ASSERT_EQ(h.push(frame_with({result()})), GST_FLOW_OK);
     EXPECT_EQ(lines().size(), std::string(append) == "true" ? 2U : 1U);
+  }
+}
+
+TEST_F(Publish, ALineThatWasCutStaysApartFromThoseThatAreAppended) {
+  for (const auto& [before, expected] :
+       {std::pair{"", ""}, {"whole\n", "whole\n"}, {"whole\ncut", "whole\ncut\n"}}) {
+    std::ofstream(file_) << before;
+    {
+      Harness one({{"location", file_.c_str()}, {"append", "true"}}, "tomepublish");
+      Harness other({{"location", file_.c_str()}, {"append", "true"}}, "tomepublish");
+      for (Harness* h : {&other, &one}) {
+        h->set_caps();
+        ASSERT_EQ(h->push(frame_with({result()})), GST_FLOW_OK);
+      }
+    }
+    std::stringstream found;
+    found << std::ifstream(file_).rdbuf();
+    const std::string text = found.str();
+    ASSERT_TRUE(text.starts_with(expected)) << text;
+    const std::string lines = text.substr(std::string(expected).size());
+    EXPECT_TRUE(lines.starts_with("{")) << text;
+    EXPECT_EQ(std::count(lines.begin(), lines.end(), '\n'), 2) << text;
   }
 }
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "logged_warnings.h"
 #include "printable.h"
 #include "publish_fixture.h"
 #include "publish_memory.h"
@@ -56,17 +57,15 @@ TEST_F(Publish, RegionAndClipAreSpelledOut) {
 }
 
 TEST_F(Publish, HeldResultsOnlyOnRequest) {
-  {
-    Harness h({{"location", file_.c_str()}}, "tomepublish");
+  for (const char* held : {"false", "true"}) {
+    Harness h({{"location", file_.c_str()}, {"held", held}}, "tomepublish");
     h.set_caps();
-    ASSERT_EQ(h.push(frame_with({result(3)})), GST_FLOW_OK);
-    EXPECT_TRUE(lines().empty());
+    ASSERT_EQ(h.push(frame_with({result()})), GST_FLOW_OK);
+    ASSERT_EQ(h.push(frame_with({result(3)}, 5)), GST_FLOW_OK);
+    ASSERT_EQ(lines().size(), std::string(held) == "true" ? 2U : 1U);
+    EXPECT_EQ(lines()[0]["age"], 0);
   }
-  Harness h({{"location", file_.c_str()}, {"held", "true"}}, "tomepublish");
-  h.set_caps();
-  ASSERT_EQ(h.push(frame_with({result(3)})), GST_FLOW_OK);
-  ASSERT_EQ(lines().size(), 1U);
-  EXPECT_EQ(lines()[0]["age"], 3);
+  EXPECT_EQ(lines()[1]["age"], 3);
 }
 
 TEST_F(Publish, TheEventAtEosIsWrittenAndPassedOn) {
@@ -112,39 +111,14 @@ TEST_F(Publish, ItsMethodsBelongToThePlugin) {
   EXPECT_TRUE(gst_type_is_plugin_api(spec->value_type, nullptr)) << "so its values are documented";
 }
 
-/// Keeps the element's warnings in GStreamer's log.
-class LoggedWarnings {
- public:
-  LoggedWarnings() {
-    gst_debug_set_threshold_for_name("tomepublish", GST_LEVEL_WARNING);
-    gst_debug_add_log_function(keep, this, nullptr);
-  }
-  ~LoggedWarnings() {
-    gst_debug_remove_log_function_by_data(this);
-    gst_debug_unset_threshold_for_name("tomepublish");
-  }
-  LoggedWarnings(const LoggedWarnings&) = delete;
-  LoggedWarnings& operator=(const LoggedWarnings&) = delete;
-
-  std::string text;
-
- private:
-  static void keep(GstDebugCategory* category, GstDebugLevel level, const char*, const char*, int,
-                   GObject*, GstDebugMessage* message, gpointer self) {
-    if (level != GST_LEVEL_WARNING) return;
-    if (std::string(gst_debug_category_get_name(category)) != "tomepublish") return;
-    static_cast<LoggedWarnings*>(self)->text += gst_debug_message_get(message);
-  }
-};
-
 TEST_F(Publish, APropertyThatComesTooLateIsToldInTheLog) {
   LoneElement e({{"location", file_.c_str()}}, "tomepublish");
-  LoggedWarnings logged;
+  const LoggedWarnings logged("tomepublish");
   g_object_set(e.element(), "stream", "door", nullptr);
-  EXPECT_EQ(logged.text, "");
+  EXPECT_EQ(logged.text(), "");
   ASSERT_TRUE(e.set_state(GST_STATE_PAUSED));
   g_object_set(e.element(), "stream", "gate", nullptr);
-  EXPECT_NE(logged.text.find("stream has no effect"), std::string::npos) << logged.text;
+  EXPECT_NE(logged.text().find("stream has no effect"), std::string::npos) << logged.text();
 }
 
 TEST_F(Publish, ForeignEventsPass) {
@@ -258,6 +232,25 @@ TEST(PublishMemory, ManyRegionsTakeNoTimeThatGrowsWithTheirSquare) {
   EXPECT_TRUE(again.empty());
   // It takes a fifth of a second, and took twenty-five.
   EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(4));
+}
+
+TEST(PublishMemory, ManyIdsPushOutNoneThatIsStillThere) {
+  gst::PublishMemory memory;
+  for (unsigned frame = 0; frame < 30; ++frame) {
+    Classification parked = result(frame);
+    parked.clip_start = parked.clip_end = 0;
+    parked.region = {0, 0, 9, 9};
+    parked.object = {"car", -1};
+    std::vector<Classification> all(1000, parked);
+    for (int64_t i = 1; i < 1000; ++i) {
+      Classification& passing = all[static_cast<size_t>(i)];
+      passing.object->id = frame * 1000 + i;
+      passing.age = 0;
+      passing.clip_end = frame * kFrame;
+    }
+    memory.keep_new(all, frame * kFrame);
+    EXPECT_EQ(all.size(), frame == 0 ? 1000U : 999U) << frame;
+  }
 }
 
 TEST_F(Publish, WithoutTimeStampsEverythingIsWritten) {

@@ -1,6 +1,9 @@
-// tomepublish behind elements that move time stamps: its lines still say when a clip was.
+// tomepublish behind elements that move time stamps, drop frames or reorder them: its lines still
+// say when a clip was, and each result is there once.
 #include <cmath>
 #include <ostream>
+#include <utility>
+#include <vector>
 
 #include "publish_fixture.h"
 
@@ -117,6 +120,142 @@ TEST_F(PublishMoved, AFrameThatVideorateMovesOrRepeatsMovesNoClip) {
   EXPECT_EQ(times(), (std::vector<Times>{{4, 0, 3}, {5, 0, 3}, {40, 0, 3}}));
 }
 
+TEST_F(PublishMoved, WhereTheFreshResultWasDroppedTheClipEndsHere) {
+  Harness h({{"location", file_.c_str()}}, "tomepublish");
+  h.set_caps();
+  begin_segment(h, kMoved);
+  ASSERT_EQ(h.push(frame_at(kMoved + 5 * kFrame, {clip(0, 3, 2)})), GST_FLOW_OK);
+  EXPECT_EQ(times(), (std::vector<Times>{{5, 2, 5}}));
+}
+
+TEST_F(PublishMoved, TimesThatNoStreamHasAreNull) {
+  Harness h({{"location", file_.c_str()}}, "tomepublish");
+  h.set_caps();
+  begin_segment(h, kMoved);
+  ASSERT_EQ(h.push(frame_at(GstClockTime{1} << 63, {clip(0, 3)})), GST_FLOW_OK);
+  const Json line = lines().at(0);
+  EXPECT_TRUE(line["pts"].is_null());
+  EXPECT_TRUE(line["clip"]["start"].is_null());
+  EXPECT_TRUE(line["clip"]["end"].is_null());
+}
+
+/// A frame and the age of a result that was published with it.
+using Line = std::pair<long, int>;
+
+class PublishDropped : public Publish {
+ protected:
+  std::vector<Line> published() const {
+    std::vector<Line> found;
+    for (const Json& line : lines()) {
+      found.emplace_back(std::lround(line["pts"].get<double>() * 10), line["age"]);
+    }
+    return found;
+  }
+  /// Pushes frame `number`, with results of single frames.
+  static void push(Harness& h, int number, std::initializer_list<Classification> results) {
+    ASSERT_EQ(h.push(frame_with(results, number)), GST_FLOW_OK);
+  }
+};
+
+/// The result of frame `number`, `age` frames later.
+Classification of(int number, unsigned age) { return clip(number, number, age); }
+
+Classification of_object(int id, int number, unsigned age) {
+  Classification made = of(number, age);
+  made.region = {number + static_cast<int>(age), 0, 4, 4};
+  made.object = {"car", id};
+  return made;
+}
+
+TEST_F(PublishDropped, AFreshResultComesWithTheNextFrameAndItsAge) {
+  Harness h({{"location", file_.c_str()}}, "tomepublish");
+  h.set_caps();
+  push(h, 0, {of(0, 0)});
+  push(h, 1, {of(0, 1)});
+  // 2 was dropped; packets of 3, 4, then what is fresh again.
+  for (const int number : {3, 3, 4}) push(h, number, {of(2, static_cast<unsigned>(number) - 2)});
+  push(h, 5, {of(5, 0)});
+  push(h, 6, {of(5, 1)});
+  EXPECT_EQ(published(), (std::vector<Line>{{0, 0}, {3, 1}, {5, 0}}));
+}
+
+TEST_F(PublishDropped, ModelsOfOneNameOrOfSeveralDoNotHideEachOther) {
+  Harness h({{"location", file_.c_str()}}, "tomepublish");
+  h.set_caps();
+  Classification other = of(2, 1);
+  other.model = "other";
+  push(h, 0, {of(0, 0), of(0, 0)});
+  push(h, 1, {of(0, 1), of(1, 0)});
+  EXPECT_EQ(lines().size(), 3U);
+  push(h, 3, {of(2, 1), of(2, 1), other});
+  EXPECT_EQ(lines().size(), 6U);
+  ++other.age;
+  push(h, 4, {of(2, 2), of(2, 2), other});
+  EXPECT_EQ(lines().size(), 6U);
+}
+
+TEST_F(PublishDropped, OfAnObjectThatMovesTooAndWithoutAnIdNothingIsHeld) {
+  Harness h({{"location", file_.c_str()}}, "tomepublish");
+  h.set_caps();
+  Classification nobody = of(1, 1);
+  nobody.region = {1, 2, 3, 4};
+  push(h, 0, {of_object(7, 0, 0)});
+  push(h, 2, {of_object(7, 0, 2), of_object(8, 1, 1), nobody});
+  push(h, 3, {});
+  push(h, 4, {of_object(7, 0, 4), of_object(8, 1, 3), nobody});
+  EXPECT_EQ(published(), (std::vector<Line>{{0, 0}, {2, 1}}));
+  EXPECT_EQ(lines()[1]["object"]["id"], 8);
+}
+
+TEST_F(PublishDropped, ANewSegmentRepeatsNothingAndMayGoBack) {
+  Harness h({{"location", file_.c_str()}}, "tomepublish");
+  h.set_caps();
+  push(h, 6, {of(6, 0)});
+  begin_segment(h, 0);
+  push(h, 7, {of(6, 1)});
+  begin_segment(h, 0);
+  // Its first frame was dropped.
+  for (const int number : {1, 2}) push(h, number, {of(0, static_cast<unsigned>(number))});
+  push(h, 6, {of(6, 0)});
+  push(h, 7, {of(6, 1)});
+  EXPECT_EQ(published(), (std::vector<Line>{{6, 0}, {1, 1}, {6, 0}}));
+}
+
+TEST_F(PublishDropped, AHeldResultThatComesBeforeTheFreshOneWaitsForIt) {
+  Harness h({{"location", file_.c_str()}}, "tomepublish");
+  h.set_caps();
+  struct Coded {
+    int pts, dts, fresh;
+  };
+  // The second time the frame with the fresh result, 10, was dropped.
+  for (const auto& [pts, dts, fresh] : {Coded{8, 4, 5},
+                                        {5, 5, 5},
+                                        {4, 6, 0},
+                                        {6, 6, 5},
+                                        {13, 8, 10},
+                                        {9, 9, 5},
+                                        {11, 11, 10},
+                                        {12, 12, 10}}) {
+    GstBuffer* buffer = frame_with({of(fresh, static_cast<unsigned>(pts - fresh))}, pts);
+    GST_BUFFER_DTS(buffer) = static_cast<GstClockTime>(dts) * kFrame;
+    ASSERT_EQ(h.push(buffer), GST_FLOW_OK);
+  }
+  EXPECT_EQ(published(), (std::vector<Line>{{5, 0}, {11, 1}}));
+}
+
+TEST_F(PublishDropped, VideorateLosesNoResultThatAFrameStillCarries) {
+  FakeCore::instance().reset();
+  EXPECT_EQ(play("videotestsrc num-buffers=30 ! video/x-raw,format=GRAY8,width=16,height=8,"
+                 "framerate=30/1 ! tomeclassify model=m inference-interval=4 ! videorate ! "
+                 "video/x-raw,framerate=10/1 ! tomepublish location=" +
+                     file_.string(),
+                 [](GstBuffer*) {}),
+            "");
+  // The last one's frames may all have gone.
+  EXPECT_GE(lines().size(), 7U);
+  EXPECT_LE(lines().size(), 8U);
+}
+
 class PublishBehindAnEncoder : public PublishMoved,
                                public ::testing::WithParamInterface<const char*> {};
 
@@ -135,6 +274,22 @@ TEST_P(PublishBehindAnEncoder, ClipsAreWhereTheyWereBeforeIt) {
                            GetParam() + " ! tomepublish location=" + file_.string();
   EXPECT_EQ(play(line, [](GstBuffer*) {}), "");
   EXPECT_EQ(times(), (std::vector<Times>{{3, 0, 3}, {7, 4, 7}, {9, 8, 9}}));
+}
+
+TEST_P(PublishBehindAnEncoder, WhatItReordersIsPublishedOnceAndFresh) {
+  if (gst_registry_check_feature_version(gst_registry_get(), GetParam(), 1, 0, 0) == FALSE) {
+    GTEST_SKIP() << "no " << GetParam() << " here";
+  }
+  file_ = std::filesystem::temp_directory_path() /
+          ("tomepublish-" + std::to_string(getpid()) + "-order-" + GetParam());
+  FakeCore::instance().reset();
+  const std::string line = std::string("videotestsrc num-buffers=40 ! ") +
+                           "video/x-raw,width=160,height=120,framerate=10/1 ! videoconvert ! "
+                           "tomeclassify model=m inference-interval=3 ! videoconvert ! " +
+                           GetParam() + " ! tomepublish location=" + file_.string();
+  EXPECT_EQ(play(line, [](GstBuffer*) {}), "");
+  EXPECT_EQ(lines().size(), 14U);
+  for (const Json& one : lines()) EXPECT_EQ(one["age"], 0) << one;
 }
 
 INSTANTIATE_TEST_SUITE_P(OfGStreamer, PublishBehindAnEncoder,

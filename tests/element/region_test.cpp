@@ -1,5 +1,6 @@
 // inference-region=roi-list: regions of a detector, classified and tracked.
 #include "element_fixture.h"
+#include "logged_warnings.h"
 
 namespace tome::testing {
 namespace {
@@ -110,6 +111,23 @@ TEST_F(Regions, AFrameWithoutAnyPassesWithoutInference) {
   ASSERT_EQ(h.push(numbered_frame(0)), GST_FLOW_OK);
   EXPECT_TRUE(gst::results_of(h.pull().get()).empty());
   EXPECT_TRUE(core_.frames().empty());
+}
+
+TEST_F(Regions, AStreamWithoutAnyIsToldInTheLogAtItsEnd) {
+  for (const char* type : {"dog", "person"}) {
+    Harness h({{"model", "m"}, {"inference-region", "roi-list"}, {"object-class", "person"}});
+    const LoggedWarnings logged("tomeclassify");
+    h.set_caps();
+    for (int i = 0; i < 2; ++i) {
+      GstBuffer* buffer = numbered_frame(i);
+      if (i == 0) add_roi(buffer, type, 1, 0, 4, 4);
+      ASSERT_EQ(h.push(buffer), GST_FLOW_OK);
+    }
+    EXPECT_EQ(logged.text(), "");
+    h.push_event(gst_event_new_eos());
+    const bool told = logged.text().find("a region of object-class=person") != std::string::npos;
+    EXPECT_EQ(told, std::string(type) == "dog") << logged.text();
+  }
 }
 
 TEST_F(Regions, ThousandsAreOneTicket) {

@@ -87,5 +87,16 @@ def test_a_build_that_fails_is_said_once():
             assert_one_error_line(result, f"{script}: the build in {clone.folder}/other failed")
 
 
+def test_a_build_that_is_named_is_not_made():
+    with tempfile.TemporaryDirectory() as folder:
+        clone = Clone(folder)
+        shutil.copytree(ROOT / "pipelines", clone.clone / "pipelines")
+        (clone.clone / "setup.sh").write_text("#!/bin/bash\necho installs >&2\nexit 1\n")
+        environment = {"PATH": str(clone.path), "TOME_BUILD": f"{folder}/nope"}
+        for script in ("cameras.sh", "tag-video.sh"):
+            result = run(clone.clone / "pipelines" / script, env=environment)
+            assert_one_error_line(result, f"{script}: TOME_BUILD: there is no build in {folder}/nope")
+
+
 if __name__ == "__main__":
     tap.main(globals())
