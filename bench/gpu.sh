@@ -3,8 +3,10 @@
 # interleaved runs. JSON Lines on stdout; JSON Lines and a table in build/bench-results/, named after the
 # device, or where --out says: bench/results/NAME is for rows to keep.
 #   bench/gpu.sh [--model DIR] [--data DIR]     what the tests before it need:
-#       --model   a checkpoint folder whose classes must agree with the CPU's; default: one of --data
-#       --data    a folder with parity/ (and models/); default: $TOME_SHARED_DATA, else ../shared/data
+#       --model   a checkpoint folder whose classes must agree with the CPU's; default: that of --data
+#       --data    a folder with parity/matching.{json,safetensors}, recorded from the reference, and
+#                 models/vit_tiny_patch16_224; default: $TOME_SHARED_DATA, else ../shared/data
+#                 (docs/gpu.md says more)
 #   bench/gpu.sh --quick                        ViT-B and video ViT-L at batch 1 and 128
 #   bench/gpu.sh [--models A,B] [--batch 1,8] [--cells MODEL:BATCH,...] [--rounds N] [--repeats N]
 #                [--peers eager] [--together N] [--ready-seconds S] [--peak-tflops X]
@@ -37,10 +39,12 @@ needs_kernels() {
     fail "the build in $build has no CUDA kernels: run ./setup.sh -Dcuda=enabled"
 }
 command -v "$python" >/dev/null || fail "no $python: a Python with torch and timm is needed"
-measure=("$python" "$root/bench/gpu/run.py" --tome "$build/tools/tome" --device-test "$build/$device_test")
+measure=("$python" "$root/bench/gpu/run.py" --tome "$build/tools/tome" --device-test "$build/$device_test"
+  --device-log "$build/bench-results/device-tests.log")
 if [ -z "${BUILD:-}" ]; then
   "${measure[@]}" --check-only "$@" # a build takes minutes, which a wrong option should not cost
   [ -f "$build/build.ninja" ] || "$root/setup.sh" >&2
+  command -v ninja >/dev/null || fail "no ninja to build with: BUILD=$build takes a finished build as it is"
   build_targets "$build" tools/tome # and build.ninja before it, where that is out of date
   needs_kernels
   build_targets "$build" "$device_test"

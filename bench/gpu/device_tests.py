@@ -3,10 +3,14 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+TIMEOUT_S = 900  # they take some minutes
+MOST_SHOWN, MOST_LINES = 5, 20
 
 
 def fail(text):
@@ -25,19 +29,41 @@ def skip_reason(output, name):
     return found[1].strip() if found else "no reason given"
 
 
-def check_results(report, output):
+def last_begun(output):
+    begun = re.findall(r"^\[ RUN +\] (.*)$", output, re.MULTILINE)
+    return f"in {begun[-1]}" if begun else "before the first test"
+
+
+def how_ended(code):
+    if code >= 0:
+        return f"ended with status {code}"
+    known = [number.name for number in signal.Signals if number == -code]
+    return f"ended by {known[0] if known else 'a signal'} (status {code})"
+
+
+def show_failures(failed):
+    """What the report says of the first of the tests that failed."""
+    for name, test in list(failed.items())[:MOST_SHOWN]:
+        lines = [line for each in test["failures"] for line in each["failure"].rstrip().splitlines()]
+        more = len(lines) - MOST_LINES
+        shown = lines[:MOST_LINES] + ([f"... and {more} lines more"] if more > 0 else [])
+        print(f"gpu.sh: {name} failed:", *(f"    {line}" for line in shown), sep="\n", file=sys.stderr)
+
+
+def check_results(report, output, log):
     """What the device tests' report and output say, as one line. Refuses unless parity and a model ran."""
     tests = {f"{suite['name']}.{test['name']}": test
              for suite in report["testsuites"] for test in suite["testsuite"]}
-    failed = [name for name, test in tests.items() if test.get("failures")]
+    failed = {name: test for name, test in tests.items() if test.get("failures")}
     if failed:
-        fail(f"{len(failed)} device tests failed, first {failed[0]}: no measurement of wrong results")
+        show_failures(failed)
+        fail(f"{len(failed)} device tests failed, first {next(iter(failed))}: no measurement of wrong results; all "
+             f"that they said: {log}")
     skipped = [name for name, test in tests.items() if test["result"] != "COMPLETED"]
     if len(skipped) == len(tests):
         fail(f"no usable GPU: {skip_reason(output, skipped[0]) if skipped else 'the report is empty'}")
-    # The first is LibTorch's operators on the device; of our kernels, only the second says anything.
-    for suite, what in [("ParityOnDevice.", "parity with the reference"),
-                        ("KernelParityOnDevice.", "our kernels' parity with the reference"),
+    # Not ParityOnDevice: that is LibTorch's operators on the device, which a LibTorch for the CPU has not.
+    for suite, what in [("KernelParityOnDevice.", "our kernels' parity with the reference"),
                         ("ModelOnDevice.", "a real model")]:
         if not any(name.startswith(suite) and name not in skipped for name in tests):
             why = next((skip_reason(output, name) for name in skipped if name.startswith(suite)), "no such test")
@@ -45,14 +71,39 @@ def check_results(report, output):
     return f"{len(tests) - len(skipped)} device tests passed, parity and a model among them, {len(skipped)} skipped"
 
 
+def run_logged(command, environment, log):
+    """The status, None if it had to be stopped, and that in words. What it says is in `log` after a crash, too:
+    GoogleTest flushes what it says of each test."""
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with open(log, "wb") as said:
+            code = subprocess.run(command, env=environment, stdout=said, stderr=subprocess.STDOUT,
+                                  timeout=TIMEOUT_S).returncode
+        return code, how_ended(code)
+    except subprocess.TimeoutExpired:
+        return None, f"had not ended after {TIMEOUT_S} s"
+    except OSError as error:
+        fail(f"the device tests cannot run: {error}")
+
+
 def run_device_tests(arguments):
     environment = os.environ | {"TOME_SHARED_DATA": str(arguments.data)}
     if arguments.model:
         environment["TOME_GPU_MODEL"] = str(arguments.model)
+    log = arguments.device_log
     with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report.json"
-        done = subprocess.run([arguments.device_test, "--gtest_filter=*Device.*", f"--gtest_output=json:{report}"],
-                              env=environment, capture_output=True, text=True)
-        if not report.exists():
-            fail(f"the device tests ended without a report: {one_line(done.stderr or done.stdout)}")
-        return check_results(json.loads(report.read_text()), done.stdout)
+        path = Path(folder) / "report.json"
+        command = [arguments.device_test, "--gtest_filter=*Device.*", f"--gtest_output=json:{path}"]
+        code, ended = run_logged(command, environment, log)
+        try:
+            report = json.loads(path.read_text())
+        except (OSError, ValueError):  # none, or a part of one
+            report = None
+    output = log.read_text(errors="replace")
+    if report is not None and code in (0, 1):
+        accepted = check_results(report, output, log)
+        if code == 0:
+            return accepted
+    for line in output.splitlines()[-MOST_LINES:]:
+        print(f"    {line}", file=sys.stderr)
+    fail(f"the device tests {ended}, {last_begun(output)}; all that they said: {log}")

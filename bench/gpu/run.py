@@ -255,6 +255,7 @@ def parse_arguments():
     parser = argparse.ArgumentParser(prog="bench/gpu.sh")
     parser.add_argument("--tome", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--device-test", required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--device-log", required=True, type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--check-only", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--model", type=Path, help="a checkpoint folder to check results with")
     parser.add_argument("--data", type=Path, default=os.environ.get("TOME_SHARED_DATA", ROOT / "../shared/data"),

@@ -1,7 +1,5 @@
 #include "cuda/device.h"
 
-#include <utility>
-
 #include "cuda/launch.cuh"
 #include "cuda/stream.h"
 
@@ -20,7 +18,31 @@ void check_size(size_t asked, size_t there) {
                                         " bytes to or from memory of " + std::to_string(there));
 }
 
-__global__ void do_nothing() {}
+struct NothingBody {
+  static constexpr int kThreads = kWarpSize;
+  struct Params {};
+  template <class Ctx>
+  static TOME_KERNEL void run(Ctx&, const Params&) {}
+};
+
+/// Waits for what `enqueue` does to a stream of its own. The default stream would wait for all
+/// others but ours; where an application captures one of those, that ends the capture.
+template <class Enqueue>
+void run_now(const char* what, Enqueue&& enqueue) {
+  const OwnedStream stream;
+  check(enqueue(stream.get()), what);
+  check(cudaStreamSynchronize(stream.get()), what);
+}
+
+/// What lost the device, if it is lost. Libraries have a runtime of their own, whose last error
+/// ours does not know, but what lost the device is the answer to any call. Unlike a question to the
+/// default stream, this one cannot end what another thread captures.
+cudaError_t why_lost() {
+  size_t free = 0, total = 0;
+  const cudaError_t status = cudaMemGetInfo(&free, &total);
+  if (status != cudaSuccess) cudaGetLastError();
+  return is_lost(status) ? status : cudaSuccess;
+}
 
 }  // namespace
 
@@ -64,8 +86,7 @@ DeviceInfo open_device(int index) {
 
 void try_kernel() {
   const OwnedStream stream;  // waits for nobody else's work
-  do_nothing<<<1, 1, 0, stream.get()>>>();
-  check(cudaGetLastError(), "running a first kernel");
+  CudaLauncher(stream.get(), "running a first kernel").run<NothingBody>({}, {});
   synchronise(stream.get());
 }
 
@@ -74,7 +95,8 @@ bool has_dependent_launches() {
 }
 
 std::string device_report() {
-  const cudaError_t status = cudaGetLastError();
+  const cudaError_t last = cudaGetLastError(), lost = why_lost();
+  const cudaError_t status = lost != cudaSuccess ? lost : last;
   std::string text = on_current_device();
   if (status != cudaSuccess) {
     text += std::string(": CUDA error ") + cudaGetErrorName(status) +
@@ -85,44 +107,29 @@ std::string device_report() {
 
 DeviceMemory::DeviceMemory(size_t bytes, const char* what) : bytes_(bytes) {
   if (bytes == 0) return;
-  const cudaError_t status = cudaMalloc(&data_, bytes);
-  if (status == cudaErrorMemoryAllocation) {
+  const auto destroy = [](void* memory) -> int { return cudaFree(memory); };
+  data_ = make_on_device<void>(destroy, what, [&](void** memory) {
+    const cudaError_t status = cudaMalloc(memory, bytes);
+    if (status != cudaErrorMemoryAllocation) return status;
     cudaGetLastError();  // the process goes on
     throw Error(ErrorKind::kOutOfMemory, std::string(what) + on_current_device() + ": asked for " +
                                              std::to_string(bytes) + " bytes" + free_memory());
-  }
-  check(status, what);
-  cudaError_t cleared = cudaMemset(data_, 0, bytes);
-  // Our streams do not wait for the default stream, where this and copies run.
-  if (cleared == cudaSuccess) cleared = cudaStreamSynchronize(nullptr);
-  if (cleared != cudaSuccess) {
-    cudaFree(std::exchange(data_, nullptr));
-    check(cleared, what);
-  }
-}
-
-DeviceMemory::~DeviceMemory() {
-  if (data_ != nullptr) cudaFree(data_);
-}
-
-DeviceMemory::DeviceMemory(DeviceMemory&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
-
-DeviceMemory& DeviceMemory::operator=(DeviceMemory&& other) noexcept {
-  std::swap(data_, other.data_);
-  std::swap(bytes_, other.bytes_);
-  return *this;
+  });
+  run_now(what, [&](Stream stream) { return cudaMemsetAsync(data(), 0, bytes, stream); });
 }
 
 void DeviceMemory::upload(const void* from, size_t bytes) {
   check_size(bytes, bytes_);
-  check(cudaMemcpy(data_, from, bytes, cudaMemcpyHostToDevice), "copying to the device");
-  check(cudaStreamSynchronize(nullptr), "copying to the device");
+  run_now("copying to the device", [&](Stream stream) {
+    return cudaMemcpyAsync(data(), from, bytes, cudaMemcpyHostToDevice, stream);
+  });
 }
 
 void DeviceMemory::download(void* to, size_t bytes) const {
   check_size(bytes, bytes_);
-  check(cudaMemcpy(to, data_, bytes, cudaMemcpyDeviceToHost), "copying from the device");
+  run_now("copying from the device", [&](Stream stream) {
+    return cudaMemcpyAsync(to, data(), bytes, cudaMemcpyDeviceToHost, stream);
+  });
 }
 
 void synchronise(Stream stream) { check(cudaStreamSynchronize(stream), "waiting for the device"); }

@@ -3,7 +3,9 @@
 
 #include <cstddef>
 #include <string>
+#include <utility>
 
+#include "cuda/on_device.h"
 #include "cuda/types.h"
 
 namespace tome::cuda {
@@ -31,8 +33,9 @@ void try_kernel();
 /// @throws Error kDevice
 bool has_dependent_launches();
 
-/// What is known of a call into a library that failed with a number alone: CUDA's last error on the
-/// calling thread, if there is one, and the current device's free memory. " on cuda:0: …" or "".
+/// What is known of a call into a library that failed with a number alone: what lost the current
+/// device, or else CUDA's last error on the calling thread, if there is one; and the device's free
+/// memory. " on cuda:0: …" or "".
 std::string device_report();
 
 /// Memory of one device, freed with the object.
@@ -43,16 +46,18 @@ class DeviceMemory {
   /// @throws Error kOutOfMemory that says how much was asked and how much was free, for `what`;
   ///   kDevice for anything else
   DeviceMemory(size_t bytes, const char* what);
-  ~DeviceMemory();
-  DeviceMemory(DeviceMemory&& other) noexcept;
-  DeviceMemory& operator=(DeviceMemory&& other) noexcept;
-  DeviceMemory(const DeviceMemory&) = delete;
-  DeviceMemory& operator=(const DeviceMemory&) = delete;
+  DeviceMemory(DeviceMemory&& other) noexcept
+      : data_(std::move(other.data_)), bytes_(std::exchange(other.bytes_, 0)) {}
+  DeviceMemory& operator=(DeviceMemory&& other) noexcept {
+    data_.swap(other.data_);
+    std::swap(bytes_, other.bytes_);
+    return *this;
+  }
 
-  void* data() const { return data_; }
+  void* data() const { return data_.get(); }
   template <class T>
   T* as() const {
-    return static_cast<T*>(data_);
+    return static_cast<T*>(data());
   }
   size_t bytes() const { return bytes_; }
 
@@ -62,7 +67,7 @@ class DeviceMemory {
   void download(void* to, size_t bytes) const;
 
  private:
-  void* data_ = nullptr;
+  OnDevice<void> data_;
   size_t bytes_ = 0;
 };
 

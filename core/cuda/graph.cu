@@ -131,15 +131,16 @@ Graph::Graph(Stream stream, const std::function<void()>& enqueue,
              std::span<unsigned char> counters) {
   const Captured graph = capture(stream, enqueue);
   if (!counters.empty()) clear_once(graph.get(), counters);
-  check(cudaGraphInstantiate(&graph_, graph.get(), 0), kCapturing);
-}
-
-Graph::~Graph() {
-  if (graph_ != nullptr) cudaGraphExecDestroy(graph_);
+  const auto destroy = [](void* made) -> int {
+    return cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(made));
+  };
+  graph_ = make_on_device<CUgraphExec_st>(destroy, kCapturing, [&](cudaGraphExec_t* made) {
+    return cudaGraphInstantiate(made, graph.get(), 0);
+  });
 }
 
 void Graph::launch(Stream stream) const {
-  check(cudaGraphLaunch(graph_, stream), "launching a graph");
+  check(cudaGraphLaunch(graph_.get(), stream), "launching a graph");
 }
 
 std::vector<double> time_in_graph(Stream stream, int calls, int launches,

@@ -3,9 +3,9 @@
 
 #include <functional>
 #include <span>
-#include <utility>
 #include <vector>
 
+#include "cuda/on_device.h"
 #include "cuda/types.h"
 
 struct CUgraphExec_st;
@@ -29,19 +29,12 @@ class Graph {
   /// @throws Error kDevice, kOutOfMemory, and what `enqueue` throws; the stream works on
   Graph(Stream stream, const std::function<void()>& enqueue,
         std::span<unsigned char> counters = {});
-  ~Graph();
-  Graph(Graph&& other) noexcept : graph_(std::exchange(other.graph_, nullptr)) {}
-  Graph& operator=(Graph&& other) noexcept {
-    std::swap(graph_, other.graph_);
-    return *this;
-  }
-  Graph(const Graph&) = delete;
-  Graph& operator=(const Graph&) = delete;
   explicit operator bool() const { return graph_ != nullptr; }
+  /// @throws Error kDevice; kOutOfMemory, since the first launch may need memory of its own
   void launch(Stream stream) const;
 
  private:
-  CUgraphExec_st* graph_ = nullptr;
+  OnDevice<CUgraphExec_st> graph_;
 };
 
 /// How long what `enqueue` does takes on the device: of a graph of `calls` of it, since the host's

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "cuda/cuda_context.cuh"
+#include "cuda/on_device.h"
 #include "cuda/types.h"
 #include "tome_error.h"
 
@@ -66,6 +67,17 @@ inline void check(cudaError_t status, const char* what) {
               std::string(what) + on_current_device() + ": CUDA error " + cudaGetErrorName(status) +
                   " (" + cudaGetErrorString(status) + ")" + (memory ? free_memory() : "") +
                   (is_lost(status) ? "; the device is lost to this process" : ""));
+}
+
+/// What `make(&object)` makes on the current device.
+/// @throws Error as check, and what `make` throws
+template <class T, class Make>
+OnDevice<T> make_on_device(DestroyOnDevice::Destroy destroy, const char* what, Make&& make) {
+  OnDevice<T> owner(nullptr, DestroyOnDevice(destroy, what));
+  T* object = nullptr;
+  check(make(&object), what);
+  owner.reset(object);
+  return owner;
 }
 
 /// Blocks that a multiprocessor must hold at once, which bounds registers; bodies that do not say

@@ -2,6 +2,8 @@
 
 #include <cuda.h>
 
+#include <exception>
+
 #include "cuda/device.h"
 #include "cuda/launch.cuh"
 
@@ -41,64 +43,95 @@ const ContextCalls& context_calls() {
 
 }  // namespace
 
-int current_device() {
+int current_device(const char* what) {
   int index = 0;
-  check(cudaGetDevice(&index), "asking for the current device");
+  check(cudaGetDevice(&index), what);
   return index;
 }
 
 CurrentDevice::CurrentDevice(int index) {
   // Before anything of the thread's has called CUDA, the driver may say that it is not ready.
   if (context_calls().get(&before_) != CUDA_SUCCESS) before_ = nullptr;
-  check(cudaSetDevice(index), "choosing the device");
+  try {
+    check(cudaSetDevice(index), "choosing the device");
+  } catch (...) {  // there is no destructor to do it
+    context_calls().set(before_);
+    throw;
+  }
+  cudaStreamCaptureMode mode = cudaStreamCaptureModeThreadLocal;
+  if (cudaThreadExchangeStreamCaptureMode(&mode) == cudaSuccess) {
+    capture_mode_ = mode;
+  } else {
+    cudaGetLastError();
+  }
 }
 
 CurrentDevice::~CurrentDevice() {
+  // First: without a context, CUDA's runtime would make the device's current again.
+  if (capture_mode_ != kUnchanged) {
+    auto mode = static_cast<cudaStreamCaptureMode>(capture_mode_);
+    if (cudaThreadExchangeStreamCaptureMode(&mode) != cudaSuccess) cudaGetLastError();
+  }
   context_calls().set(before_);  // it may be gone by now; that is nobody's error here
 }
 
-OwnedStream::OwnedStream() {
-  check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream");
+DestroyOnDevice::DestroyOnDevice(Destroy destroy, const char* what)
+    : destroy_(destroy), device_(current_device(what)) {}
+
+void DestroyOnDevice::operator()(void* object) const noexcept {
+  try {
+    const CurrentDevice current(device_);
+    if (destroy_(object) != 0) cudaGetLastError();  // else a later call would be blamed for it
+  } catch (const std::exception&) {
+  }
 }
 
-OwnedStream::~OwnedStream() { cudaStreamDestroy(stream_); }
+OwnedStream::OwnedStream() {
+  constexpr const char* kMaking = "making a stream";
+  const auto destroy = [](void* stream) -> int {
+    return cudaStreamDestroy(static_cast<cudaStream_t>(stream));
+  };
+  stream_ = make_on_device<CUstream_st>(destroy, kMaking, [](cudaStream_t* stream) {
+    return cudaStreamCreateWithFlags(stream, cudaStreamNonBlocking);
+  });
+}
 
 Event::Event(Kind kind) {
-  const unsigned flags = kind == Kind::kTiming ? cudaEventDefault : cudaEventDisableTiming;
-  check(cudaEventCreateWithFlags(&event_, flags), "making an event");
+  const auto destroy = [](void* event) -> int {
+    return cudaEventDestroy(static_cast<cudaEvent_t>(event));
+  };
+  event_ = make_on_device<CUevent_st>(destroy, "making an event", [&](cudaEvent_t* event) {
+    const unsigned flags = kind == Kind::kTiming ? cudaEventDefault : cudaEventDisableTiming;
+    return cudaEventCreateWithFlags(event, flags);
+  });
 }
 
-Event::~Event() {
-  if (event_ != nullptr) cudaEventDestroy(event_);
+void Event::record(Stream stream) {
+  check(cudaEventRecord(event_.get(), stream), "recording an event");
 }
-
-void Event::record(Stream stream) { check(cudaEventRecord(event_, stream), "recording an event"); }
 
 void Event::hold_back(Stream stream) const {
-  check(cudaStreamWaitEvent(stream, event_, 0), "waiting for an event");
+  check(cudaStreamWaitEvent(stream, event_.get(), 0), "waiting for an event");
 }
 
 double Event::milliseconds_since(const Event& earlier) const {
   float ms = 0;
-  check(cudaEventElapsedTime(&ms, earlier.event_, event_), "reading a time");
+  check(cudaEventElapsedTime(&ms, earlier.event_.get(), event_.get()), "reading a time");
   return ms;
 }
 
 PinnedMemory::PinnedMemory(size_t bytes, const char* what) : bytes_(bytes) {
   if (bytes == 0) return;
-  const cudaError_t status = cudaHostAlloc(&data_, bytes, cudaHostAllocDefault);
-  if (status == cudaErrorMemoryAllocation) {
+  const auto destroy = [](void* memory) -> int { return cudaFreeHost(memory); };
+  data_ = make_on_device<void>(destroy, what, [&](void** memory) {
+    const cudaError_t status = cudaHostAlloc(memory, bytes, cudaHostAllocDefault);
+    if (status != cudaErrorMemoryAllocation) return status;
     cudaGetLastError();
     throw Error(ErrorKind::kOutOfMemory, std::string(what) + ": asked for " +
                                              std::to_string(bytes) +
                                              " bytes of page-locked host memory, which are not "
                                              "to be had");
-  }
-  check(status, what);
-}
-
-PinnedMemory::~PinnedMemory() {
-  if (data_ != nullptr) cudaFreeHost(data_);
+  });
 }
 
 void copy_to_device(void* to, const void* from, size_t bytes, Stream stream) {

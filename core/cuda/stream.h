@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <utility>
 
+#include "cuda/on_device.h"
 #include "cuda/types.h"
 
 struct CUctx_st;
@@ -15,11 +16,12 @@ namespace tome::cuda {
 /// How many devices there are. @throws Error kDevice as open_device does
 int device_count();
 
-/// The calling thread's. @throws Error kDevice
-int current_device();
+/// The calling thread's. @throws Error kDevice, for `what`
+int current_device(const char* what = "asking for the current device");
 
 /// Makes a device the calling thread's current one. At the end the thread has the driver's context
-/// again that it had before, its own or a device's, or none.
+/// again that it had before, its own or a device's, or none. Meanwhile other threads may capture:
+/// by CUDA's default this one could not allocate then, and would end what they capture.
 class CurrentDevice {
  public:
   explicit CurrentDevice(int index);  ///< @throws Error kDevice
@@ -28,20 +30,21 @@ class CurrentDevice {
   CurrentDevice& operator=(const CurrentDevice&) = delete;
 
  private:
+  static constexpr int kUnchanged = -1;
   CUctx_st* before_ = nullptr;
+  int capture_mode_ = kUnchanged;  ///< before, of the thread
 };
 
 /// A stream of the current device that does not wait for the default stream.
 class OwnedStream {
  public:
   OwnedStream();
-  ~OwnedStream();
   OwnedStream(const OwnedStream&) = delete;
   OwnedStream& operator=(const OwnedStream&) = delete;
-  Stream get() const { return stream_; }
+  Stream get() const { return stream_.get(); }
 
  private:
-  Stream stream_ = nullptr;
+  OnDevice<CUstream_st> stream_;
 };
 
 /// A point in a stream of the current device.
@@ -49,14 +52,6 @@ class Event {
  public:
   enum class Kind { kOrder, kTiming };
   explicit Event(Kind kind = Kind::kOrder);
-  ~Event();
-  Event(Event&& other) noexcept : event_(std::exchange(other.event_, nullptr)) {}
-  Event& operator=(Event&& other) noexcept {
-    std::swap(event_, other.event_);
-    return *this;
-  }
-  Event(const Event&) = delete;
-  Event& operator=(const Event&) = delete;
 
   void record(Stream stream);
   /// What is enqueued on `stream` from now on begins after this point; the host does not wait.
@@ -70,7 +65,7 @@ class Event {
   double milliseconds_since(const Event& earlier) const;
 
  private:
-  CUevent_st* event_ = nullptr;
+  OnDevice<CUevent_st> event_;
 };
 
 /// Page-locked host memory, which copies in the background need.
@@ -79,21 +74,18 @@ class PinnedMemory {
   PinnedMemory() = default;
   /// @throws Error kOutOfMemory that says how much was asked, for `what`
   PinnedMemory(size_t bytes, const char* what);
-  ~PinnedMemory();
   PinnedMemory(PinnedMemory&& other) noexcept
-      : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+      : data_(std::move(other.data_)), bytes_(std::exchange(other.bytes_, 0)) {}
   PinnedMemory& operator=(PinnedMemory&& other) noexcept {
-    std::swap(data_, other.data_);
+    data_.swap(other.data_);
     std::swap(bytes_, other.bytes_);
     return *this;
   }
-  PinnedMemory(const PinnedMemory&) = delete;
-  PinnedMemory& operator=(const PinnedMemory&) = delete;
-  unsigned char* data() const { return static_cast<unsigned char*>(data_); }
+  unsigned char* data() const { return static_cast<unsigned char*>(data_.get()); }
   size_t bytes() const { return bytes_; }
 
  private:
-  void* data_ = nullptr;
+  OnDevice<void> data_;
   size_t bytes_ = 0;
 };
 

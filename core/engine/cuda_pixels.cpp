@@ -34,22 +34,15 @@ std::shared_ptr<const cuda::DeviceMemory> BlockPool::take(size_t bytes) {
       free_bytes_ -= memory.bytes();
     }
   }
-  if (memory.data() == nullptr) memory = allocate(bytes);
+  if (memory.data() == nullptr) {
+    memory = with_room([&] { return cuda::DeviceMemory(bytes, "patches of frames"); });
+  }
   auto owner = shared_from_this();
   auto* lent = std::make_unique<cuda::DeviceMemory>(std::move(memory)).release();
   return {lent, [owner](const cuda::DeviceMemory* back) {
             const std::unique_ptr<cuda::DeviceMemory> mine(const_cast<cuda::DeviceMemory*>(back));
             owner->give_back(std::move(*mine));
           }};
-}
-
-cuda::DeviceMemory BlockPool::allocate(size_t bytes) {
-  try {
-    return {bytes, "patches of frames"};
-  } catch (const Error&) {
-    if (let_go(0).empty()) throw;
-  }
-  return {bytes, "patches of frames"};  // there may be room now
 }
 
 void BlockPool::give_back(cuda::DeviceMemory memory) {
@@ -100,10 +93,12 @@ void CudaPixels::admit(PreprocessJob& job, cuda::Stream stream) {
 }
 
 void CudaPixels::allocate(size_t bytes) {
-  host_ = {};
-  block_ = {};
-  host_ = cuda::PinnedMemory(bytes, "frames");
-  block_ = cuda::DeviceMemory(bytes, "frames");
+  pool_->with_room([&] {
+    host_ = {};
+    block_ = {};
+    host_ = cuda::PinnedMemory(bytes, "frames");
+    block_ = cuda::DeviceMemory(bytes, "frames");
+  });
 }
 
 void CudaPixels::upload(cuda::Stream stream, bool parallel) {

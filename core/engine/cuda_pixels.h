@@ -10,6 +10,7 @@
 #include "cuda/stream.h"
 #include "engine/session.h"
 #include "media/frame_staging.h"
+#include "tome_error.h"
 #include "vit/config.h"
 
 namespace tome {
@@ -17,18 +18,27 @@ namespace tome {
 /// Blocks of device memory that are used again. Thread-safe; outlived by what it lends.
 class BlockPool : public std::enable_shared_from_this<BlockPool> {
  public:
-  explicit BlockPool(int device) : device_(device) {}
-  /// At least `bytes` of memory on the pool's device, which must be current.
+  /// At least `bytes` of memory on the current device, each time the same one.
   /// @throws Error kOutOfMemory
   std::shared_ptr<const cuda::DeviceMemory> take(size_t bytes);
 
+  /// What `allocate` gives; if there is too little memory for it, once more after the pool has let
+  /// go of what it keeps for later.
+  template <class Allocate>
+  auto with_room(Allocate&& allocate) {
+    try {
+      return allocate();
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::kOutOfMemory || let_go(0).empty()) throw;
+    }
+    return allocate();
+  }
+
  private:
-  cuda::DeviceMemory allocate(size_t bytes);
   void give_back(cuda::DeviceMemory memory);
   /// The longest unused, until at most `kept` bytes are left. Returned, so that they are freed,
   /// which waits for the device, without the lock.
   std::vector<cuda::DeviceMemory> let_go(size_t kept);
-  int device_;
   std::mutex mutex_;
   std::vector<cuda::DeviceMemory> free_;  // the longest unused first
   size_t free_bytes_ = 0;

@@ -50,7 +50,7 @@ class Release {
 
 CudaSession::CudaSession(CudaSessionSetup setup)
     : setup_(std::move(setup)),
-      pool_(std::make_shared<BlockPool>(setup_.device)),
+      pool_(std::make_shared<BlockPool>()),
       pixels_(setup_.device, setup_.preprocess, setup_.config, setup_.type, pool_),
       one_pixels_(setup_.device, setup_.preprocess, setup_.config, setup_.type, pool_) {
   if (setup_.model) {
@@ -63,8 +63,9 @@ CudaSession::CudaSession(CudaSessionSetup setup)
 }
 
 CudaSession::~CudaSession() {
+  finish_reading();
   try {
-    finish_reading();
+    const cuda::CurrentDevice device(setup_.device);
     cuda::synchronise(stream_);
   } catch (const Error&) {  // a lost device has nothing left to finish
   }
@@ -136,11 +137,13 @@ void CudaSession::make_room(const FusedForward& forward) {
   const size_t logits = batch * static_cast<size_t>(setup_.config.classes) * sizeof(float);
   bool moved = false;
   try {
-    grow(buffers_.workspace, forward.workspace_bytes(), "a forward's memory", moved);
-    grow(buffers_.input, batch * row * cuda::element_bytes(setup_.type), "a forward's input",
-         moved);
-    grow(buffers_.logits, logits, "a forward's logits", moved);
-    grow(buffers_.host_logits, logits, "a forward's logits", moved);
+    pool_->with_room([&] {
+      grow(buffers_.workspace, forward.workspace_bytes(), "a forward's memory", moved);
+      grow(buffers_.input, batch * row * cuda::element_bytes(setup_.type), "a forward's input",
+           moved);
+      grow(buffers_.logits, logits, "a forward's logits", moved);
+      grow(buffers_.host_logits, logits, "a forward's logits", moved);
+    });
   } catch (...) {
     drop_graphs();
     throw;
@@ -190,28 +193,34 @@ void CudaSession::gather(const BatchInput& input, const FusedForward& forward) {
   }
 }
 
+/// Replays the forward's graph, captured first where it is due. The first replay may be what finds
+/// no memory.
+bool CudaSession::replays(Planned& planned, const std::function<void()>& enqueue) {
+  const bool due = planned.seen && planned.fits && captures_;
+  if (!planned.graph && !due) return false;
+  try {
+    if (!planned.graph) planned.graph = cuda::Graph(stream_, enqueue, ops_->counters());
+    planned.graph.launch(stream_);
+    return true;
+  } catch (const Error& error) {
+    planned.graph = {};
+    if (error.kind() == ErrorKind::kOutOfMemory) {
+      planned.fits = false;  // the launches themselves need no memory
+    } else {
+      captures_ = false;
+    }
+    log(LogLevel::kWarning, std::string("forwards run without CUDA graphs: ") + error.what());
+    return false;
+  }
+}
+
 void CudaSession::run(Planned& planned) {
   const auto enqueue = [&] {
     ops_->restart_counters();
     planned.forward->run(*ops_, buffers_.input.data(), buffers_.workspace.data(),
                          buffers_.logits.as<float>());
   };
-  if (planned.seen && planned.fits && captures_ && !planned.graph) {
-    try {
-      planned.graph = cuda::Graph(stream_, enqueue, ops_->counters());
-    } catch (const Error& error) {
-      if (error.kind() == ErrorKind::kOutOfMemory) {
-        planned.fits = false;  // the launches themselves need no memory
-      } else {
-        captures_ = false;
-      }
-      log(LogLevel::kWarning, std::string("forwards run without CUDA graphs: ") + error.what());
-    }
-  }
-  if (planned.graph) {
-    planned.graph.launch(stream_);
-    return;
-  }
+  if (replays(planned, enqueue)) return;
   try {
     enqueue();
   } catch (...) {
@@ -238,18 +247,26 @@ BatchOutput CudaSession::forward_fused(const BatchInput& input) {
   return output;
 }
 
-void CudaSession::warm_up(const BatchInput& input) {
-  forward(input);
-  if (setup_.model) {
-    const cuda::CurrentDevice device(setup_.device);
-    Planned& planned = plan(shape_of(input));
+/// What cannot be measured keeps cuBLASLt's first guess.
+void CudaSession::tune(const BatchInput& input) {
+  const cuda::CurrentDevice device(setup_.device);
+  Planned& planned = plan(shape_of(input));
+  try {
     cuda::TuningOps tuning(*ops_);
     for (int pass = 0; pass < 2; ++pass) {  // Note [Which algorithm a product takes]
       planned.forward->run(tuning, buffers_.input.data(), buffers_.workspace.data(),
                            buffers_.logits.as<float>());
     }
-    planned.graph = {};  // of the algorithms before
+  } catch (const Error& error) {
+    tunes_ = error.kind() == ErrorKind::kOutOfMemory;  // a smaller batch may have the memory
+    log(LogLevel::kWarning, std::string("products are not measured: ") + error.what());
   }
+  planned.graph = {};  // of the algorithms before
+}
+
+void CudaSession::warm_up(const BatchInput& input) {
+  forward(input);
+  if (setup_.model && tunes_) tune(input);
   forward(input);
 }
 

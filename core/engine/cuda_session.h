@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -27,8 +28,9 @@ struct CudaModel {
 /// attention. The first forward of a shape runs launch by launch; the second is captured, and every
 /// later one replays the graph. All shapes share one workspace, input and output, so memory is that
 /// of the largest; when these have to grow, addresses change and graphs are captured anew. At most
-/// kMostShapes are kept, the least recently used goes first. If a capture fails, the session says
-/// so once and goes on launch by launch; so does a shape alone whose graph does not fit the memory.
+/// kMostShapes are kept, the least recently used goes first. If a capture or a replay fails, the
+/// session says so once and goes on launch by launch; so does a shape alone whose graph does not
+/// fit the memory.
 ///
 /// Once a shape has run twice nothing is allocated for it, and the host waits for the logits alone.
 class CudaSession : public DeviceSession {
@@ -66,7 +68,9 @@ class CudaSession : public DeviceSession {
   void make_room(const FusedForward& forward);
   void drop_graphs();
   void gather(const BatchInput& input, const FusedForward& forward);
+  bool replays(Planned& planned, const std::function<void()>& enqueue);
   void run(Planned& planned);
+  void tune(const BatchInput& input);
   BatchOutput forward_fused(const BatchInput& input);
   BatchOutput forward_aten(const BatchInput& input);
   PatchesPtr to_host(const DevicePatches& patches);
@@ -84,6 +88,7 @@ class CudaSession : public DeviceSession {
   std::map<FusedShape, Planned> plans_;
   uint64_t forwards_ = 0;
   bool captures_ = true;
+  bool tunes_ = true;
   std::unique_ptr<AtenSession> aten_;
 };
 

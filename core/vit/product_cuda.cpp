@@ -222,17 +222,20 @@ std::mutex& measuring() { return never_destroyed<std::mutex>(); }
 /// By how much another algorithm must beat the first guess: less is noise.
 constexpr double kClearly = 0.98;
 
+constexpr const char* kOpening = "opening cuBLASLt on the device";
+
+int destroy_handle(void* handle) { return lt::functions().destroy(handle); }
+
 }  // namespace
 
 MatrixProducts::MatrixProducts()
     : device_(current_device()),
       workspace_(kWorkspaceBytes, "scratch memory of products"),
-      counters_(kMostProducts * kCounterBytes, "counters of products") {
-  lt::check(lt::functions().create(&handle_), "opening cuBLASLt on the device");
-}
-
-MatrixProducts::~MatrixProducts() {
-  if (handle_ != nullptr) lt::functions().destroy(handle_);
+      counters_(kMostProducts * kCounterBytes, "counters of products"),
+      handle_(nullptr, DestroyOnDevice(destroy_handle, kOpening)) {
+  lt::Handle handle = nullptr;
+  lt::check(lt::functions().create(&handle), kOpening);
+  handle_.reset(handle);
 }
 
 std::span<unsigned char> MatrixProducts::workspace_for(const ProductAlgorithm& algorithm) {
@@ -248,13 +251,13 @@ void MatrixProducts::run(const ProductRequest& request, Stream stream) {
   const std::optional<ProductChoice> choice = choices().find(key);
   const ProductAlgorithm algorithm =
       choice ? choice->algorithm
-             : choices().settle(key, {product.first_guess(handle_, workspace_.bytes())});
-  product.run(handle_, algorithm.algo, workspace_for(algorithm), stream);
+             : choices().settle(key, {product.first_guess(handle_.get(), workspace_.bytes())});
+  product.run(handle_.get(), algorithm.algo, workspace_for(algorithm), stream);
 }
 
 std::vector<MatrixProducts::Candidate> MatrixProducts::measure(const ProductRequest& request,
                                                                Stream stream) {
-  return measure(request, Product(request).candidates(handle_, workspace_.bytes()), stream);
+  return measure(request, Product(request).candidates(handle_.get(), workspace_.bytes()), stream);
 }
 
 std::vector<MatrixProducts::Candidate> MatrixProducts::measure(
@@ -263,7 +266,7 @@ std::vector<MatrixProducts::Candidate> MatrixProducts::measure(
   const auto microseconds = [&](const ProductAlgorithm& algorithm, int calls, int launches) {
     restart_counters();
     const auto enqueue = [&] {
-      product.run(handle_, algorithm.algo, workspace_for(algorithm), stream);
+      product.run(handle_.get(), algorithm.algo, workspace_for(algorithm), stream);
     };
     const auto times = time_in_graph(stream, calls, launches, enqueue, counters());
     return *std::min_element(times.begin(), times.end());
@@ -308,10 +311,10 @@ void MatrixProducts::tune(const ProductRequest& request, Stream stream) {
   if (again) {
     algorithms.push_back(choice->algorithm);
   } else {
-    algorithms = product.candidates(handle_, workspace_.bytes());
+    algorithms = product.candidates(handle_.get(), workspace_.bytes());
   }
   for (const ProductAlgorithm& winner : winners) {
-    product.add(handle_, winner.algo, workspace_.bytes(), algorithms);
+    product.add(handle_.get(), winner.algo, workspace_.bytes(), algorithms);
   }
   const bool nothing_new = again && algorithms.size() == 1;
   if (nothing_new) {

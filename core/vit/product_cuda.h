@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cuda/device.h"
+#include "cuda/on_device.h"
 #include "vit/fused_ops.h"
 #include "vit/product_choices.h"
 
@@ -33,9 +34,6 @@ class MatrixProducts {
   /// On the current device; for one stream at a time, since its scratch memory is one.
   /// @throws Error kDevice, kOutOfMemory
   MatrixProducts();
-  ~MatrixProducts();
-  MatrixProducts(const MatrixProducts&) = delete;
-  MatrixProducts& operator=(const MatrixProducts&) = delete;
 
   /// Where products' counters are, for the graph that is captured from them: see
   /// Note [Counters that are cleared once].
@@ -72,9 +70,9 @@ class MatrixProducts {
                                  std::span<const ProductAlgorithm> algorithms, Stream stream);
 
   int device_;
-  lt::Handle handle_ = nullptr;
   DeviceMemory workspace_, counters_;
-  int next_ = 0;  ///< of the counters
+  OnDevice<void> handle_;  ///< lt::Handle
+  int next_ = 0;           ///< of the counters
 };
 
 }  // namespace tome::cuda

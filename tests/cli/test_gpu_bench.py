@@ -17,9 +17,9 @@ from made_up_gpu import DEVICE_TEST, OURS, MadeUp, made_up_modules, write_progra
 from program import ROOT, run
 
 sys.path[:0] = [str(ROOT / "bench" / "gpu"), str(ROOT / "bench" / "cpu")]
+import device_tests  # noqa: E402
 import run as gpu_run  # noqa: E402
 import timeline  # noqa: E402
-from device_tests import check_results  # noqa: E402
 from measure import UNRECORDED  # noqa: E402
 from record import merge_rows  # noqa: E402
 from table import add_ratios, peak_of, table  # noqa: E402
@@ -42,16 +42,33 @@ def results(*skipped, missing=()):
     return {"testsuites": suites}, output
 
 
-def refusal(tests):
-    """What is said of results that are refused; empty if they are not."""
+def refused(run_tests):
+    """What is said where `run_tests` refuses; empty if it does not."""
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            check_results(*tests)
+            run_tests()
     except SystemExit as stop:
         assert stop.code == 2, stop.code
         return said.getvalue()
     return ""
+
+
+def refusal(tests):
+    return refused(lambda: device_tests.check_results(*tests, "the.log"))
+
+
+def refusal_of_a_run(does):
+    """What is said of device tests that do this, in Python, and what is in their log."""
+    with tempfile.TemporaryDirectory() as folder:
+        program, log = Path(folder) / "test_cuda_device", Path(folder) / "new/device-tests.log"
+        write_program(program, f"#!{sys.executable}\nimport os, sys, time\n"
+                               "print('[ RUN      ] ADevice.First\\n[ RUN      ] ADevice.Second', flush=True)\n"
+                               "report = open(sys.argv[2].split(':', 1)[1], 'w')\n" + does)
+        arguments = argparse.Namespace(device_test=str(program), device_log=log, data=Path(folder), model=None)
+        said = refused(lambda: device_tests.run_device_tests(arguments))
+        assert f"all that they said: {log}\n" in said, said
+        return said, log.read_text()
 
 
 def test_without_a_gpu_one_line_says_so():
@@ -82,19 +99,64 @@ def test_an_unknown_peer_is_refused():
 
 
 def test_results_count_only_after_parity_and_a_model():
-    assert "4 device tests passed" in check_results(*results())
-    assert "parity with the reference was not checked (nothing for ParityOnDevice)" in refusal(results("ParityOnDevice"))
+    assert "4 device tests passed" in device_tests.check_results(*results(), "the.log")
     ours = "our kernels' parity with the reference was not checked"
     assert f"{ours} (nothing for KernelParityOnDevice)" in refusal(results("KernelParityOnDevice"))
     assert f"{ours} (no such test)" in refusal(results(missing=["KernelParityOnDevice"]))
     assert "a real model was not checked (nothing for ModelOnDevice)" in refusal(results("ModelOnDevice"))
-    assert refusal(results("SessionOnDevice")) == ""
+    # Nor is parity of LibTorch's operators on the device asked for, which a LibTorch for the CPU has not.
+    assert refusal(results("SessionOnDevice", "ParityOnDevice")) == ""
     everything = results(*SUITES)
     assert "no usable GPU: nothing for SessionOnDevice" in refusal(everything)
-    failed, output = results()
-    failed["testsuites"][0]["testsuite"][0]["failures"] = [{"failure": "wrong"}]
-    assert "1 device tests failed" in refusal((failed, output))
     assert refusal(({"testsuites": []}, ""))
+
+
+def test_a_failure_is_shown_and_bounded():
+    failed, output = results()
+    for suite, text in zip(failed["testsuites"], ("wrong\nby 0.1", "".join(f"line {i}\n" for i in range(100)))):
+        suite["testsuite"][0]["failures"] = [{"failure": text}]
+    said = refusal((failed, output))
+    assert "gpu.sh: SessionOnDevice.Test failed:\n    wrong\n    by 0.1\n" in said, said
+    assert "    line 19\n    ... and 80 lines more\n" in said, said
+    assert "2 device tests failed, first SessionOnDevice.Test: " in said, said
+    assert said.endswith("all that they said: the.log\n"), said
+    # All failed: a few are enough.
+    failed["testsuites"] *= 10
+    for i, suite in enumerate(failed["testsuites"]):
+        failed["testsuites"][i] = suite | {"name": f"Suite{i}"}
+    assert refusal((failed, output)).count(" failed:\n") == 5
+
+
+def test_a_crash_says_where():
+    said, log = refusal_of_a_run("sys.stderr.write('a stray line\\n')\nos.kill(os.getpid(), 11)\n")
+    assert "the device tests ended by SIGSEGV (status -11), in ADevice.Second; all" in said, said
+    assert "    a stray line\n" in said and log.count("\n") == 3, (said, log)
+    said, _ = refusal_of_a_run("sys.exit(3)\n")
+    assert "the device tests ended with status 3, in ADevice.Second" in said, said
+    # A report does not make up for it.
+    good = json.dumps(results()[0])
+    for status in (1, 134):
+        said, _ = refusal_of_a_run(f"report.write({good!r})\nreport.close()\nos._exit({status})\n")
+        assert f"the device tests ended with status {status}" in said, said
+    said, _ = refusal_of_a_run(f"report.write({good[:40]!r})\n")
+    assert "the device tests ended with status 0" in said, said
+
+
+def test_a_hang_ends():
+    limit, device_tests.TIMEOUT_S = device_tests.TIMEOUT_S, 1
+    try:
+        said, _ = refusal_of_a_run("time.sleep(60)\n")
+    finally:
+        device_tests.TIMEOUT_S = limit
+    assert "the device tests had not ended after 1 s, in ADevice.Second" in said, said
+
+
+def test_device_tests_that_cannot_run_are_said():
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = argparse.Namespace(device_test=f"{folder}/none", device_log=Path(folder) / "log", data=folder,
+                                       model=None)
+        said = refused(lambda: device_tests.run_device_tests(arguments))
+    assert said.startswith("gpu.sh: the device tests cannot run: ") and said.count("\n") == 1, said
 
 
 def cells_of(**given):
@@ -234,6 +296,17 @@ def test_a_run_builds_what_it_needs():
         assert "video_vit_large:8 eager 4.000 ms\n" in err and ":8 gst-tome r=0 2.000 ms, r=65 2.000 ms\n" in err, err
 
 
+def test_another_build_keeps_its_tests_log():
+    with MadeUp(results()[0]) as made:
+        few = ["--cells", "video_vit_large:8", "--peers", "eager", "--rounds", "1"]
+        assert run(*made.command(*few))[0] == 0
+        other = (made.root / "build").rename(made.root / "other")
+        (other / "bench-results/device-tests.log").unlink()
+        assert run(*made.command(*few, BUILD=other))[0] == 0
+        assert (other / "bench-results/device-tests.log").exists()
+        assert "device-tests.log" not in os.listdir(made.root / "build/bench-results")
+
+
 def test_what_cannot_be_built_is_said():
     with MadeUp(results()[0]) as made:
         other = made.root / "other"
@@ -241,6 +314,13 @@ def test_what_cannot_be_built_is_said():
         shutil.copy(made.root / "build.ninja", other)
         status, _, err = run(*made.command(BUILD=other))
         assert status == 2 and "not built: ninja -C" in err and "kernels" not in err, err
+        (made.root / "few").mkdir()
+        (made.root / "few/dirname").symlink_to(shutil.which("dirname"))
+        shutil.copytree(other, made.root / "build")
+        status, _, err = run(*made.command(PATH=made.root / "few"))
+        said = f"gpu.sh: no ninja to build with: BUILD={made.root}/build takes a finished build as it is\n"
+        assert (status, err) == (2, said), err
+        shutil.rmtree(made.root / "build")
         made.ninja("build tools/tome: cpp_LINKER a.o\n")
         shutil.copy(made.root / "build.ninja", other)
         for build in ({}, {"BUILD": other}):
@@ -270,7 +350,7 @@ def test_append_adds_to_what_out_has():
             assert run(*made.command("--out", made.root / "kept/rows", *more))[0] == 0
         found = [(row["batch"], row["engine"], row["rounds"]) for row in made.rows("kept/rows") if row["r"] == "0"]
         assert found == [(1, "compile", 2), (1, "eager", 2), (1, "gst-tome", 2), (8, "eager", 1), (8, "gst-tome", 1)]
-        assert not (made.root / "build/bench-results").exists()
+        assert os.listdir(made.root / "build/bench-results") == ["device-tests.log"]
         assert run(*made.command("--out", made.root / "kept/rows", "--peers", "eager", "--cells", "video_vit_large:1"))[0] == 0
         assert {row["batch"] for row in made.rows("kept/rows")} == {1}
 
@@ -305,7 +385,7 @@ def test_time_that_ends_before_peers_are_ready():
         status, out, err = made.cut_short(signal.SIGTERM, "compile ready", "--cells", "video_vit_large:8",
                                           WHEN="eager ready stops")
         assert (status, out) == (143, "") and "Traceback" not in err, (status, err)
-        assert made.left_behind() == [] and not (made.root / "build/bench-results").exists()
+        assert made.left_behind() == [] and os.listdir(made.root / "build/bench-results") == ["device-tests.log"]
 
 
 def test_a_peer_that_ended_costs_nothing_else():

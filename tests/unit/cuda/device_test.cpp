@@ -110,16 +110,21 @@ TEST(Device, AKernelRuns) {
   EXPECT_NO_THROW(cuda::try_kernel());
 }
 
+/// A call of the driver's, which is ready when a device was current.
+template <class F>
+F* driver_call(const char* name) {
+  { const cuda::CurrentDevice device(0); }
+  void* driver = dlopen("libcuda.so.1", RTLD_NOW);
+  return driver == nullptr ? nullptr : reinterpret_cast<F*>(dlsym(driver, name));
+}
+
 /// A thread of an application's, which has no context or one of its own.
 TEST(Device, ThreadsGetTheContextBackThatTheyHad) {
   TOME_NEEDS_DEVICE();
-  { const cuda::CurrentDevice device(0); }  // the driver is ready after this
-  void* driver = dlopen("libcuda.so.1", RTLD_NOW);
-  ASSERT_NE(driver, nullptr);
-  const auto current = reinterpret_cast<int (*)(void**)>(dlsym(driver, "cuCtxGetCurrent"));
-  const auto create =
-      reinterpret_cast<int (*)(void**, unsigned, int)>(dlsym(driver, "cuCtxCreate_v2"));
-  const auto destroy = reinterpret_cast<int (*)(void*)>(dlsym(driver, "cuCtxDestroy_v2"));
+  int driver = 0;  // its address is nobody's context
+  auto* const current = driver_call<int(void**)>("cuCtxGetCurrent");
+  auto* const create = driver_call<int(void**, unsigned, int)>("cuCtxCreate_v2");
+  auto* const destroy = driver_call<int(void*)>("cuCtxDestroy_v2");
   ASSERT_TRUE(current != nullptr && create != nullptr && destroy != nullptr);
   std::thread([&] {
     void* before = &driver;
@@ -140,10 +145,37 @@ TEST(Device, ThreadsGetTheContextBackThatTheyHad) {
         ASSERT_EQ(current(&after), 0);
         EXPECT_EQ(after, own);
         EXPECT_TRUE(inside != nullptr && inside != own) << "the device's own context";
+        EXPECT_THROW(cuda::CurrentDevice(cuda::device_count()), Error);
+        ASSERT_EQ(current(&after), 0);
+        EXPECT_EQ(after, own) << "after one that is not there";
       }
       if (own != nullptr) destroy(own);
     }
   }).join();
+}
+
+/// By CUDA's default a thread must not allocate while another one captures, and ends the capture.
+TEST(Device, OtherThreadsCapturesGoOn) {
+  TOME_NEEDS_DEVICE();
+  auto* const begin = driver_call<int(cuda::Stream, int)>("cuStreamBeginCapture_v2");
+  auto* const end = driver_call<int(cuda::Stream, void**)>("cuStreamEndCapture");
+  auto* const destroy = driver_call<int(void*)>("cuGraphDestroy");
+  ASSERT_TRUE(begin != nullptr && end != nullptr && destroy != nullptr);
+  const cuda::CurrentDevice device(0);
+  const cuda::OwnedStream stream;
+  constexpr int kGlobal = 0;
+  ASSERT_EQ(begin(stream.get(), kGlobal), 0);
+  std::thread([] {
+    const cuda::CurrentDevice device(0);
+    EXPECT_NO_THROW({
+      cuda::DeviceMemory memory(1 << 20, "memory beside a capture");
+      const int one = 1;
+      memory.upload(&one, sizeof(one));
+    });
+  }).join();
+  void* graph = nullptr;
+  EXPECT_EQ(end(stream.get(), &graph), 0);
+  if (graph != nullptr) destroy(graph);
 }
 
 TEST(Device, MatchingAndMergeEqualTheHostExecutor) {

@@ -1,5 +1,6 @@
 // The session on a real device (suite gpu): forwards against the CPU, graphs, streams, memory,
 // frames that lie on the device. Skipped, with the reason, where there is none.
+#include <dlfcn.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -138,6 +139,36 @@ TEST(SessionOnDevice, OpeningLeavesGraphsOfOneRequestAndOfAFullBatch) {
   EXPECT_EQ(opened.description.precision, "bf16");
   opened.session.warm_up({{8, 8, 8}, PropAttn::kAuto, -1});
   EXPECT_GE(session->graphs(), 2U) << "the other schedule's stay, too";
+}
+
+/// A thread of an application's lets go of its streams and buffers: it has no context, and gets
+/// none.
+TEST(SessionOnDevice, WhatIsLetGoElsewhereLeavesNoContext) {
+  TOME_NEEDS_DEVICE();
+  Model model(small());
+  auto session = model.session();
+  const auto frames = pictures(2);
+  for (int i = 0; i < 2; ++i) run(*session, frames, 1, {8, 8, 8});
+  EXPECT_EQ(session->graphs(), 1U);
+  PatchesPtr patches = session->preprocess_one(frames[0]), outlives = patches;
+  void* driver = dlopen("libcuda.so.1", RTLD_NOW);
+  ASSERT_NE(driver, nullptr);
+  const auto current = reinterpret_cast<int (*)(void**)>(dlsym(driver, "cuCtxGetCurrent"));
+  ASSERT_NE(current, nullptr);
+  std::thread([&] {
+    const auto expect_none = [&](const char* after) {
+      void* context = driver;
+      EXPECT_EQ(current(&context), 0);
+      EXPECT_EQ(context, nullptr) << after;
+    };
+    patches.reset();
+    session.reset();
+    expect_none("a session");
+    outlives.reset();
+    expect_none("the last patches, and the pool");
+    model.on_device.reset();
+    expect_none("weights");
+  }).join();
 }
 
 TEST(SessionOnDevice, GraphsAreBounded) {
