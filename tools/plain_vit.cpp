@@ -88,9 +88,9 @@ at::Tensor PlainViT::run_block(const at::Tensor& x, const BlockWeights& block) c
 
 at::Tensor PlainViT::head(const at::Tensor& tokens) const {
   const at::Tensor x = config_.final_norm ? norm(tokens, weights_.norm, config_.norm_eps) : tokens;
-  at::Tensor pooled = config_.pooling == Pooling::kToken
-                          ? x.select(1, 0)
-                          : x.slice(1, config_.prefix_tokens()).mean(1);
+  const auto mean = [&] { return x.slice(1, config_.prefix_tokens()).mean(1); };
+  at::Tensor pooled = config_.pooling == Pooling::kMean ? mean() : x.select(1, 0);
+  if (config_.pooling == Pooling::kTokenAndMean) pooled = at::cat({pooled, mean()}, 1);
   if (config_.fc_norm) pooled = norm(pooled, weights_.fc_norm, config_.fc_norm_eps);
   const at::Tensor logits = apply(pooled, weights_.head);
   if (!config_.distilled_head) return logits;

@@ -81,8 +81,42 @@ TokenGrid grid_of(const ViTConfig& config) {
   return {config.grid_frames(), config.grid_rows(), config.grid_cols()};
 }
 
-PreprocessSpec read_preprocess(const fs::path& folder, const ConfigObject& config,
-                               const ModelSpec& native, const ViTConfig& asked) {
+// What transformers keeps beside config.json.
+struct ProcessorFile {
+  nlohmann::json json;
+  std::string path;
+};
+
+std::optional<ProcessorFile> read_processor_file(const fs::path& folder, const ModelSpec& spec) {
+  if (spec.naming == Naming::kTimm || spec.naming == Naming::kMaeSt) return std::nullopt;
+  for (const char* name : {"preprocessor_config.json", "video_preprocessor_config.json"}) {
+    const fs::path file = folder / name;
+    std::error_code ignored;
+    if (fs::exists(file, ignored)) return ProcessorFile{read_json_file(file), file.string()};
+  }
+  return std::nullopt;
+}
+
+std::optional<ConfigObject> object_of(const std::optional<ProcessorFile>& file) {
+  if (!file) return std::nullopt;
+  return ConfigObject(file->json, file->path);
+}
+
+// The model at the size that its own pre-processing gives it.
+ViTConfig shipped_config(const ModelSpec& spec, const std::string& type,
+                         const std::optional<ProcessorFile>& processor) {
+  ViTConfig config = spec.config;
+  if (!spec.size_is_of_positions()) return config;
+  const InputSize size =
+      hf_input_size(object_of(processor), type, {config.image_height, config.image_width});
+  config.image_height = size.height;
+  config.image_width = size.width;
+  return config;
+}
+
+PreprocessSpec read_preprocess(const std::optional<ProcessorFile>& processor,
+                               const ConfigObject& config, const ModelSpec& native,
+                               const ViTConfig& shipped, const ViTConfig& asked) {
   const InputSize input{asked.image_height, asked.image_width};
   if (const auto own = config.object("preprocess")) return read_tome_preprocess(*own, input);
   const std::string type = config.text("model_type", "");
@@ -96,15 +130,8 @@ PreprocessSpec read_preprocess(const fs::path& folder, const ConfigObject& confi
     return read_timm_preprocess(
         config.object("pretrained_cfg").value_or(ConfigObject(kKinetics, config.what())), input);
   }
-  const InputSize size{native.config.image_height, native.config.image_width};
-  for (const char* name : {"preprocessor_config.json", "video_preprocessor_config.json"}) {
-    const fs::path file = folder / name;
-    std::error_code ignored;
-    if (!fs::exists(file, ignored)) continue;
-    const auto json = read_json_file(file);
-    return read_hf_preprocess(ConfigObject(json, file.string()), type, size, input);
-  }
-  return read_hf_preprocess(std::nullopt, type, size, input);
+  return read_hf_preprocess(object_of(processor), type, {shipped.image_height, shipped.image_width},
+                            input);
 }
 
 ScoreActivation read_activation(const ConfigObject& config) {
@@ -152,13 +179,20 @@ Checkpoint load_checkpoint(const fs::path& folder, const LoadOptions& options) {
     out.weights = read_weights(spec, tensors);
     tensors.finish();
   }
-  out.config = asked_config(spec.config, options);
-  out.weights.pos_embed = resample_positions(out.weights.pos_embed, spec.config.prefix_tokens(),
-                                             grid_of(spec.config), grid_of(out.config));
-  out.preprocess = read_preprocess(folder, config, spec, out.config);
+  const auto processor = read_processor_file(folder, spec);
+  const ViTConfig shipped = shipped_config(spec, config.text("model_type", ""), processor);
+  if (!options.image_height) {
+    check_geometry(shipped,
+                   processor ? processor->path : (folder / "preprocessor_config.json").string());
+  }
+  out.config = asked_config(shipped, options);
+  out.weights.pos_embed =
+      resample_positions(out.weights.pos_embed, spec.config.prefix_tokens(), grid_of(spec.config),
+                         grid_of(out.config), spec.antialias_positions);
+  out.preprocess = read_preprocess(processor, config, spec, shipped, out.config);
   out.labels = read_labels(folder, config, options.labels_file, out.config.classes);
   out.activation = read_activation(config);
-  out.default_schedule = read_schedule(config, spec.config);
+  out.default_schedule = read_schedule(config, shipped);
   return out;
 }
 

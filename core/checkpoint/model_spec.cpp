@@ -22,6 +22,9 @@ constexpr std::array<std::pair<std::string_view, Activation>, 9> kActivations{
      {"quickgelu", Activation::kQuickGelu},
      {"relu", Activation::kRelu}}};
 
+constexpr std::array<std::string_view, 7> kHfTypes{
+    "vit", "deit", "siglip", "dinov2", "dinov2_with_registers", "videomae", "vivit"};
+
 void require(bool good, const std::string& what, const std::string& text) {
   if (!good) throw Error(ErrorKind::kFormat, what + ": " + text);
 }
@@ -63,8 +66,10 @@ void check_geometry(const ViTConfig& config, const std::string& what) {
           "a distillation token in a model without class token");
   require(config.distill_token || !config.distilled_head, what,
           "a head for the distillation token in a model without one");
-  require(config.class_token || config.pooling != Pooling::kToken, what,
+  require(config.class_token || config.pooling == Pooling::kMean, what,
           "pooling by class token in a model without one");
+  require(config.pooling != Pooling::kTokenAndMean || (!config.fc_norm && !config.distilled_head),
+          what, "fc_norm or a second head where class token and mean are pooled");
 }
 
 ModelSpec read_model_spec(const ConfigObject& config) {
@@ -74,12 +79,14 @@ ModelSpec read_model_spec(const ConfigObject& config) {
     spec = read_tome_spec(config);
   } else if (type == "mae_st") {
     spec = read_mae_st_spec(config);
-  } else if (type == "vit" || type == "deit" || type == "videomae" || type == "vivit") {
+  } else if (std::find(kHfTypes.begin(), kHfTypes.end(), type) != kHfTypes.end()) {
     spec = read_hf_spec(config, type);
   } else if (config.has("architecture")) {
     spec = read_timm_spec(config);
   } else if (config.has("model_type")) {
-    config.wrong("model_type", "vit, deit, videomae, vivit, mae_st or gst-tome");
+    std::string known;
+    for (const std::string_view each : kHfTypes) known += std::string(each) + ", ";
+    config.wrong("model_type", known + "mae_st or gst-tome");
   } else {
     throw Error(ErrorKind::kFormat, config.what() +
                                         ": neither \"architecture\" (timm) nor \"model_type\" "

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include "checkpoint/config_object.h"
 #include "vit/config.h"
@@ -15,7 +17,10 @@ enum class Naming {
   kHfDeit,    ///< transformers DeiTForImageClassification(WithTeacher)
   kVideoMae,  ///< transformers VideoMAEForVideoClassification
   kVivit,     ///< transformers VivitForVideoClassification
-  kMaeSt,     ///< facebookresearch/mae_st's fine-tuning model
+  kSiglip,    ///< transformers SiglipForImageClassification
+  kDinov2,    ///< transformers Dinov2ForImageClassification
+  kDinov2WithRegisters,  ///< transformers Dinov2WithRegistersForImageClassification
+  kMaeSt,                ///< facebookresearch/mae_st's fine-tuning model
 };
 
 /// A model as its config.json describes it; the tensors must agree in every point.
@@ -27,6 +32,16 @@ struct ModelSpec {
   bool patch_bias = true;
   bool layer_scale = false;
   bool separable_positions = false;  ///< mae_st's sep_pos_embed
+  /// Positions are brought to another size as timm does it; false: without antialiasing (dinov2).
+  bool antialias_positions = true;
+  /// Tensors that the family's files may hold and its classifier does not use.
+  std::vector<std::string> unused;
+
+  /// DINOv2's: `config` has the size its table was made for; images come as large as the
+  /// pre-processing leaves them.
+  bool size_is_of_positions() const {
+    return naming == Naming::kDinov2 || naming == Naming::kDinov2WithRegisters;
+  }
 };
 
 /// Largest sizes that a configuration may ask for, so that none makes us allocate without bound
@@ -37,7 +52,8 @@ constexpr int64_t kMaxTokens = 65536;
 constexpr int64_t kMaxClasses = 1'000'000;
 
 /// Reads config.json of any supported family: timm (`architecture`), transformers (`model_type`
-/// vit, deit, videomae, vivit), mae_st and our own (`model_type` mae_st, gst-tome).
+/// vit, deit, siglip, dinov2, dinov2_with_registers, videomae, vivit), mae_st and our own
+/// (`model_type` mae_st, gst-tome).
 /// @throws Error kFormat that names the key; an unknown architecture lists what is known
 ModelSpec read_model_spec(const ConfigObject& config);
 

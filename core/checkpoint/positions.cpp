@@ -26,14 +26,16 @@ at::Tensor separable_positions(const at::Tensor& spatial, const at::Tensor& temp
 }
 
 at::Tensor resample_positions(const at::Tensor& table, int64_t prefix, const TokenGrid& from,
-                              const TokenGrid& to) {
+                              const TokenGrid& to, bool antialias) {
   if (from == to) return table;
   const int64_t dim = table.size(1);
   const int64_t cells = to[1] * to[2];
   at::Tensor grid = table.slice(0, prefix).reshape({from[0], from[1], from[2], dim});
   if (from[1] != to[1] || from[2] != to[2]) {
-    grid = at::_upsample_bicubic2d_aa(grid.permute({0, 3, 1, 2}).contiguous(), {to[1], to[2]},
-                                      /*align_corners=*/false)
+    const at::Tensor planes = grid.permute({0, 3, 1, 2}).contiguous();
+    const std::array<int64_t, 2> size{to[1], to[2]};
+    grid = (antialias ? at::_upsample_bicubic2d_aa(planes, size, /*align_corners=*/false)
+                      : at::upsample_bicubic2d(planes, size, /*align_corners=*/false))
                .permute({0, 2, 3, 1});
   }
   if (from[0] != to[0]) {

@@ -13,6 +13,8 @@ constexpr int64_t kMaxResize = 2 * kMaxImageSide;
 constexpr std::array<float, 3> kHalf{0.5F, 0.5F, 0.5F};
 constexpr std::array<float, 3> kImageNetMean{0.485F, 0.456F, 0.406F};
 constexpr std::array<float, 3> kImageNetStd{0.229F, 0.224F, 0.225F};
+constexpr std::array<float, 3> kClipMean{0.48145466F, 0.4578275F, 0.40821073F};
+constexpr std::array<float, 3> kClipStd{0.26862954F, 0.26130258F, 0.27577711F};
 
 struct NamedInterpolation {
   const char* name;
@@ -74,6 +76,13 @@ struct HfDefaults {
   std::array<float, 3> mean, std;
 };
 
+// BitImageProcessor's, whatever size a DINOv2's positions have.
+constexpr int64_t kDinov2Side = 224;
+
+bool is_dinov2(const std::string& type) {
+  return type == "dinov2" || type == "dinov2_with_registers";
+}
+
 HfDefaults hf_defaults(const std::string& type, const InputSize& native) {
   const auto near = [](int64_t side, int64_t times) { return side * times / 224; };
   if (type == "vit") {
@@ -84,6 +93,12 @@ HfDefaults hf_defaults(const std::string& type, const InputSize& native) {
         0,    near(native.height, 256), near(native.width, 256), true, 3, 1.0 / 255, false, kHalf,
         kHalf};
   }
+  if (type == "siglip") {
+    return {0, native.height, native.width, false, 3, 1.0 / 255, false, kHalf, kHalf};
+  }
+  if (is_dinov2(type)) {
+    return {kDinov2Side, 0, 0, true, 3, 1.0 / 255, false, kClipMean, kClipStd};
+  }
   const int64_t edge = std::min(native.height, native.width);
   if (type == "videomae") {
     return {edge, 0, 0, true, 2, 1.0 / 255, false, kHalf, kHalf};
@@ -91,9 +106,10 @@ HfDefaults hf_defaults(const std::string& type, const InputSize& native) {
   return {near(edge, 256), 0, 0, true, 2, 1.0 / 127.5, true, kHalf, kHalf};
 }
 
-// `size` is an int (square, or the short edge for video models), {"height", "width"} or
+// `size` is an int (square, or the short edge where that is the default), {"height", "width"} or
 // {"shortest_edge"}.
-void read_hf_size(const ConfigObject& json, bool int_is_edge, HfDefaults& out) {
+void read_hf_size(const ConfigObject& json, HfDefaults& out) {
+  const bool int_is_edge = out.short_edge > 0;
   const auto* value = json.find("size");
   if (value == nullptr) return;
   if (!value->is_object()) {
@@ -182,6 +198,11 @@ void read_hf_values(const ConfigObject& json, const HfDefaults& found, Preproces
   }
 }
 
+ConfigObject or_empty(const std::optional<ConfigObject>& file) {
+  static const ConfigObject::Json kEmpty = ConfigObject::Json::object();
+  return file.value_or(ConfigObject(kEmpty, "preprocessor_config.json"));
+}
+
 }  // namespace
 
 PreprocessSpec read_timm_preprocess(const ConfigObject& pretrained, const InputSize& input) {
@@ -205,12 +226,31 @@ PreprocessSpec read_timm_preprocess(const ConfigObject& pretrained, const InputS
   return spec;
 }
 
+InputSize hf_input_size(const std::optional<ConfigObject>& file, const std::string& type,
+                        const InputSize& tables) {
+  const ConfigObject json = or_empty(file);
+  HfDefaults found = hf_defaults(type, tables);
+  read_hf_size(json, found);
+  InputSize size{found.height, found.width};
+  if (json.boolean("do_center_crop", found.crop)) {
+    size = read_crop_size(json, {kDinov2Side, kDinov2Side});
+  } else if (!json.boolean("do_resize", true)) {
+    return tables;
+  } else if (found.short_edge > 0) {
+    json.wrong("do_center_crop", "true: a model sees images of one size");
+  }
+  if (std::max(size.height, size.width) > kMaxImageSide) {
+    json.wrong(json.has("crop_size") ? "crop_size" : "size",
+               "sides of at most " + std::to_string(kMaxImageSide));
+  }
+  return size;
+}
+
 PreprocessSpec read_hf_preprocess(const std::optional<ConfigObject>& file, const std::string& type,
                                   const InputSize& native, const InputSize& input) {
-  static const ConfigObject::Json kEmpty = ConfigObject::Json::object();
-  const ConfigObject json = file.value_or(ConfigObject(kEmpty, "preprocessor_config.json"));
+  const ConfigObject json = or_empty(file);
   HfDefaults found = hf_defaults(type, native);
-  read_hf_size(json, type == "videomae" || type == "vivit", found);
+  read_hf_size(json, found);
   PreprocessSpec spec;
   read_hf_resizing(json, found, native, input, spec);
   read_hf_values(json, found, spec);

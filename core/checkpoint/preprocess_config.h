@@ -19,8 +19,15 @@ struct InputSize {
 /// timm's transforms_imagenet_eval: floor(size / crop_pct) for each side.
 PreprocessSpec read_timm_preprocess(const ConfigObject& pretrained, const InputSize& input);
 
+/// The size that transformers' preprocessor_config.json leads to, where a model takes any: dinov2,
+/// dinov2_with_registers.
+/// @param tables  the size that the model's positions were made for; holds if the file changes none
+InputSize hf_input_size(const std::optional<ConfigObject>& file, const std::string& model_type,
+                        const InputSize& tables);
+
 /// transformers' preprocessor_config.json (absent: its defaults for `model_type`).
-/// @param native  the size in config.json, which the file's sizes must lead to
+/// @param native  the size in config.json, which the file's sizes must lead to; for the types of
+///   hf_input_size what that gives
 /// @param input  the size asked for; the resizing scales along
 PreprocessSpec read_hf_preprocess(const std::optional<ConfigObject>& file,
                                   const std::string& model_type, const InputSize& native,

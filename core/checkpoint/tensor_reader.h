@@ -22,9 +22,11 @@ class TensorReader {
   ///   a NaN or what float32 has no number for: then every result would be without tags
   at::Tensor take(const std::string& name, const std::vector<int64_t>& shape);
   bool has(const std::string& name) const { return files_->has(name); }
+  /// A tensor that may be there and that nobody needs.
+  void pass_over(const std::string& name) { taken_.insert(name); }
   /// The file that messages of all tensors name.
   const std::filesystem::path& path() const { return files_->path(); }
-  /// @throws Error kFormat that names the tensors nobody took
+  /// @throws Error kFormat that names the tensors nobody took or passed over
   void finish() const;
 
  private:

@@ -1,11 +1,36 @@
 // config.json of the folders that save_checkpoint writes: every field of ViTConfig by its own key.
 #include "checkpoint/tome_spec.h"
 
+#include <algorithm>
+#include <array>
+
 #include "checkpoint/model_spec.h"
 #include "tome_error.h"
 
 namespace tome {
 namespace {
+
+struct NamedPooling {
+  const char* name;
+  Pooling value;
+};
+// timm's words; its "catavgmax" is two poolings one behind the other, so here is "cattokenavg".
+constexpr std::array<NamedPooling, 3> kPoolings{
+    {{"token", Pooling::kToken}, {"avg", Pooling::kMean}, {"cattokenavg", Pooling::kTokenAndMean}}};
+
+Pooling read_pooling(const ConfigObject& json) {
+  const std::string name = json.text("global_pool", "token");
+  for (const NamedPooling& each : kPoolings) {
+    if (name == each.name) return each.value;
+  }
+  json.wrong("global_pool", "token, avg or cattokenavg");
+}
+
+std::string pooling_name(Pooling pooling) {
+  const auto* const found = std::find_if(kPoolings.begin(), kPoolings.end(),
+                                         [&](const auto& each) { return each.value == pooling; });
+  return found->name;
+}
 
 void read_shape(const ConfigObject& json, ViTConfig& config) {
   const auto image = json.height_width("image_size", {0, 0}, kMaxImageSide);
@@ -41,10 +66,8 @@ ModelSpec read_tome_spec(const ConfigObject& json) {
   config.final_norm = json.boolean("final_norm", true);
   config.fc_norm = json.boolean("fc_norm", false);
   config.distilled_head = json.boolean("distilled_head", false);
-  const std::string pool = json.text("global_pool", "token");
-  if (pool != "token" && pool != "avg") json.wrong("global_pool", "token or avg");
-  config.pooling = pool == "avg" ? Pooling::kMean : Pooling::kToken;
-  config.prop_attn_auto = json.boolean("prop_attn", config.pooling == Pooling::kToken);
+  config.pooling = read_pooling(json);
+  config.prop_attn_auto = json.boolean("prop_attn", config.pooling != Pooling::kMean);
   config.weighted_pool = json.boolean("weighted_pool", true);
   config.activation = activation_of(json.text("act_layer", "gelu"), json, "act_layer");
   spec.qkv_bias = json.boolean("qkv_bias", true);
@@ -77,7 +100,7 @@ nlohmann::ordered_json tome_spec_json(const ModelSpec& spec) {
           {"final_norm", config.final_norm},
           {"fc_norm", config.fc_norm},
           {"distilled_head", config.distilled_head},
-          {"global_pool", config.pooling == Pooling::kMean ? "avg" : "token"},
+          {"global_pool", pooling_name(config.pooling)},
           {"prop_attn", config.prop_attn_auto},
           {"weighted_pool", config.weighted_pool},
           {"act_layer", activation_name(config.activation)},

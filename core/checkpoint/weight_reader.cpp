@@ -12,12 +12,30 @@ namespace {
 struct Names {
   std::string patch, class_token, distill_token, positions, final_norm, head, head_dist;
   std::string blocks, norm1, norm2, qkv, query, key, value, proj, fc1, fc2;
+  std::string registers, scale1, scale2;
 };
 
 Names timm_names() {
-  return {"patch_embed.proj", "cls_token", "dist_token", "pos_embed", "norm", "head", "head_dist",
-          "blocks.",          ".norm1",    ".norm2",     ".attn.qkv", "",     "",     "",
-          ".attn.proj",       ".mlp.fc1",  ".mlp.fc2"};
+  return {"patch_embed.proj",
+          "cls_token",
+          "dist_token",
+          "pos_embed",
+          "norm",
+          "head",
+          "head_dist",
+          "blocks.",
+          ".norm1",
+          ".norm2",
+          ".attn.qkv",
+          "",
+          "",
+          "",
+          ".attn.proj",
+          ".mlp.fc1",
+          ".mlp.fc2",
+          "reg_token",
+          ".ls1.gamma",
+          ".ls2.gamma"};
 }
 
 Names mae_st_names() {
@@ -45,7 +63,40 @@ Names hf_names(const std::string& base) {
           ".attention.attention.value",
           ".attention.output.dense",
           ".intermediate.dense",
-          ".output.dense"};
+          ".output.dense",
+          "",
+          "",
+          ""};
+}
+
+Names dinov2_names(const std::string& base) {
+  Names names = hf_names(base);
+  names.norm1 = ".norm1";
+  names.norm2 = ".norm2";
+  names.fc1 = ".mlp.fc1";
+  names.fc2 = ".mlp.fc2";
+  names.registers = base + ".embeddings.register_tokens";
+  names.scale1 = ".layer_scale1.lambda1";
+  names.scale2 = ".layer_scale2.lambda1";
+  return names;
+}
+
+Names siglip_names() {
+  Names names;
+  names.patch = "vision_model.embeddings.patch_embedding";
+  names.positions = "vision_model.embeddings.position_embedding.weight";
+  names.final_norm = "vision_model.post_layernorm";
+  names.head = "classifier";
+  names.blocks = "vision_model.encoder.layers.";
+  names.norm1 = ".layer_norm1";
+  names.norm2 = ".layer_norm2";
+  names.query = ".self_attn.q_proj";
+  names.key = ".self_attn.k_proj";
+  names.value = ".self_attn.v_proj";
+  names.proj = ".self_attn.out_proj";
+  names.fc1 = ".mlp.fc1";
+  names.fc2 = ".mlp.fc2";
+  return names;
 }
 
 // An HF deit with two heads names them otherwise than one with a single head.
@@ -61,6 +112,12 @@ Names names_of(const ModelSpec& spec, const TensorReader& tensors) {
       return hf_names("videomae");
     case Naming::kVivit:
       return hf_names("vivit");
+    case Naming::kSiglip:
+      return siglip_names();
+    case Naming::kDinov2:
+      return dinov2_names("dinov2");
+    case Naming::kDinov2WithRegisters:
+      return dinov2_names("dinov2_with_registers");
     case Naming::kHfDeit:
       break;
   }
@@ -95,6 +152,7 @@ class Reader {
     heads(weights);
     // Last: a table that is computed is only made when the file has proved that it is this wide.
     weights.pos_embed = positions();
+    for (const std::string& name : spec_.unused) tensors_.pass_over(name);
     return weights;
   }
 
@@ -150,7 +208,7 @@ class Reader {
     };
     if (config_.class_token) add(names_.class_token, 1);
     if (config_.distill_token) add(names_.distill_token, 1);
-    if (config_.registers > 0) add("reg_token", config_.registers);
+    if (config_.registers > 0) add(names_.registers, config_.registers);
     return rows.empty() ? at::Tensor() : at::cat(rows);
   }
 
@@ -167,10 +225,19 @@ class Reader {
       const auto first = tensors_.take(names_.positions + "_class", {1, prefix, dim});
       return at::cat({first.reshape({prefix, dim}), separable_positions(space, time)});
     }
-    const int64_t stored = patches + (config_.pos_embed_prefix ? prefix : 0);
-    at::Tensor table = tensors_.take(names_.positions, {1, stored, dim}).reshape({stored, dim});
-    if (stored == patches + prefix) return table;
-    return at::cat({at::zeros({prefix, dim}, at::kFloat), table});
+    // DINOv2's registers have no positions.
+    const bool but_registers = spec_.naming == Naming::kDinov2WithRegisters;
+    const int64_t placed = but_registers ? 1 : config_.pos_embed_prefix ? prefix : 0;
+    const int64_t stored = placed + patches;
+    at::Tensor table;
+    if (spec_.naming == Naming::kSiglip) {
+      table = tensors_.take(names_.positions, {stored, dim});
+    } else {
+      table = tensors_.take(names_.positions, {1, stored, dim}).reshape({stored, dim});
+    }
+    if (placed == prefix) return table;
+    return at::cat({table.slice(0, 0, placed), at::zeros({prefix - placed, dim}, at::kFloat),
+                    table.slice(0, placed)});
   }
 
   LinearWeights qkv(const std::string& block) {
@@ -204,8 +271,8 @@ class Reader {
     weights.fc1 = linear(name + names_.fc1, config_.mlp_hidden, config_.dim);
     weights.fc2 = linear(name + names_.fc2, config_.dim, config_.mlp_hidden);
     if (spec_.layer_scale) {
-      weights.scale1 = tensors_.take(name + ".ls1.gamma", {config_.dim});
-      weights.scale2 = tensors_.take(name + ".ls2.gamma", {config_.dim});
+      weights.scale1 = tensors_.take(name + names_.scale1, {config_.dim});
+      weights.scale2 = tensors_.take(name + names_.scale2, {config_.dim});
     }
     return weights;
   }
@@ -213,7 +280,7 @@ class Reader {
   void heads(ViTWeights& weights) {
     if (spec_.naming == Naming::kHfDeit) config_.distilled_head = !names_.head_dist.empty();
     const int64_t classes = config_.classes > 0 ? config_.classes : -1;
-    weights.head.weight = tensors_.take(names_.head + ".weight", {classes, config_.dim});
+    weights.head.weight = tensors_.take(names_.head + ".weight", {classes, config_.head_inputs()});
     config_.classes = weights.head.weight.size(0);
     weights.head.bias = tensors_.take(names_.head + ".bias", {config_.classes});
     if (config_.distilled_head) {

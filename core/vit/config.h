@@ -8,8 +8,9 @@ namespace tome {
 
 /// What the head sees (timm's `global_pool`).
 enum class Pooling {
-  kToken,  ///< the class token (mean of both heads when distilled)
-  kMean,   ///< mean of the patch tokens, weighted by token size where the family says so
+  kToken,         ///< the class token (mean of both heads when distilled)
+  kMean,          ///< mean of the patch tokens, weighted by token size where the family says so
+  kTokenAndMean,  ///< one behind the other, which timm has no word for (DINOv2's linear heads)
 };
 
 enum class Activation { kGelu, kGeluTanh, kQuickGelu, kRelu };
@@ -17,8 +18,9 @@ enum class Activation { kGelu, kGeluTanh, kQuickGelu, kRelu };
 /// Everything that decides the arithmetic of a model, apart from its weights. Image models have
 /// frames = tubelet = 1.
 struct ViTConfig {
-  std::string family = "vit";  ///< vit, deit, hf-vit, hf-deit, mae_st, videomae, vivit
-  std::string name;            ///< the checkpoint's own name, for messages and results
+  /// vit, deit, hf-vit, hf-deit, siglip, dinov2, dinov2_with_registers, mae_st, videomae, vivit
+  std::string family = "vit";
+  std::string name;  ///< the checkpoint's own name, for messages and results
   int64_t image_height = 224, image_width = 224, patch = 16, channels = 3;
   int64_t frames = 1;   ///< frames of one clip
   int64_t tubelet = 1;  ///< frames of one tubelet; divides `frames`
@@ -36,10 +38,10 @@ struct ViTConfig {
   bool distilled_head = false;   ///< two heads whose logits are averaged
   Pooling pooling = Pooling::kToken;
   /// Proportional attention when the user says `auto`: by family, see the table in
-  /// docs/checkpoints.md (on where the head sees the class token, off where it sees a mean), unless
-  /// config.json's `prop_attn` says it.
+  /// docs/checkpoints.md (on where the head sees the class token, off where it sees a mean alone),
+  /// unless config.json's `prop_attn` says it.
   bool prop_attn_auto = true;
-  bool weighted_pool = true;  ///< kMean weights tokens by their size
+  bool weighted_pool = true;  ///< means weight tokens by their size
   Activation activation = Activation::kGelu;
 
   int64_t grid_rows() const { return image_height / patch; }
@@ -51,6 +53,8 @@ struct ViTConfig {
   }
   int64_t patch_tokens() const { return grid_frames() * grid_rows() * grid_cols(); }
   int64_t tokens() const { return prefix_tokens() + patch_tokens(); }
+  /// Channels of what the head sees.
+  int64_t head_inputs() const { return pooling == Pooling::kTokenAndMean ? 2 * dim : dim; }
 };
 
 }  // namespace tome

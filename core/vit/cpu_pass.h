@@ -117,8 +117,11 @@ class CpuPass {
 
   // the head
 
-  /// The pooled token of one sample, and for a second head the distillation token.
+  /// What the head sees of one sample, and for a second head the distillation token.
   void pool(int64_t b, float* pooled, float* second);
+  /// Mean of the patch tokens.
+  template <class Token>
+  void pool_patches(int64_t b, const Token& token, float* mean);
   void classify();
   void head(const CpuLinear& layer, int64_t first_row, float* logits);
   void write_sizes();

@@ -7,6 +7,22 @@
 
 namespace tome {
 
+template <class Token>
+void CpuPass::pool_patches(int64_t b, const Token& token, float* mean) {
+  const bool weighted = config_.weighted_pool;
+  const std::vector<float>& size = work_.samples[static_cast<size_t>(b)].size;
+  auto* row = work_.x_out.at<float>(b * work_.x_stride);
+  float total = 0;
+  std::fill_n(mean, config_.dim, 0.0F);
+  for (int64_t i = prefix_; i < tokens_; ++i) {
+    token(i, row);
+    const float weight = weighted ? size[static_cast<size_t>(i)] : 1.0F;
+    total += weight;
+    for (int64_t c = 0; c < config_.dim; ++c) mean[c] += weight * row[c];
+  }
+  for (int64_t c = 0; c < config_.dim; ++c) mean[c] /= total;
+}
+
 void CpuPass::pool(int64_t b, float* pooled, float* second) {
   NormArgs args = norm_args(weights_.norm, config_.norm_eps);
   args.out_stride = work_.x_stride;
@@ -20,21 +36,9 @@ void CpuPass::pool(int64_t b, float* pooled, float* second) {
     }
   };
   if (config_.distilled_head) token(1, second);
-  if (config_.pooling == Pooling::kToken) {
-    token(0, pooled);
-  } else {
-    const bool weighted = config_.weighted_pool;
-    const std::vector<float>& size = work_.samples[static_cast<size_t>(b)].size;
-    auto* row = work_.x_out.at<float>(b * work_.x_stride);
-    float total = 0;
-    std::fill_n(pooled, config_.dim, 0.0F);
-    for (int64_t i = prefix_; i < tokens_; ++i) {
-      token(i, row);
-      const float weight = weighted ? size[static_cast<size_t>(i)] : 1.0F;
-      total += weight;
-      for (int64_t c = 0; c < config_.dim; ++c) pooled[c] += weight * row[c];
-    }
-    for (int64_t c = 0; c < config_.dim; ++c) pooled[c] /= total;
+  if (config_.pooling != Pooling::kMean) token(0, pooled);
+  if (config_.pooling != Pooling::kToken) {
+    pool_patches(b, token, pooled + config_.head_inputs() - config_.dim);
   }
   if (!config_.fc_norm) return;
   args = norm_args(weights_.fc_norm, config_.fc_norm_eps);
@@ -47,13 +51,12 @@ void CpuPass::pool(int64_t b, float* pooled, float* second) {
 void CpuPass::classify() {
   const int64_t batch = run_.batch;
   team_.for_each(batch, [&](int64_t b, int) {
-    auto* pooled = work_.pooled.at<float>(b * work_.x_stride);
-    auto* second = work_.pooled.at<float>((batch + b) * work_.x_stride);
+    auto* pooled = work_.pooled.at<float>(b * work_.pooled_stride);
+    auto* second = work_.pooled.at<float>((batch + b) * work_.pooled_stride);
     pool(b, pooled, second);
-    kernels_.to_elements(pooled, config_.dim, work_.head_rows.at(b * work_.narrow_stride));
+    kernels_.to_elements(pooled, config_.head_inputs(), work_.head_rows.at(b * work_.head_stride));
     if (!config_.distilled_head) return;
-    kernels_.to_elements(second, config_.dim,
-                         work_.head_rows.at((batch + b) * work_.narrow_stride));
+    kernels_.to_elements(second, config_.dim, work_.head_rows.at((batch + b) * work_.head_stride));
   });
   head(weights_.head, 0, run_.logits);
   if (!config_.distilled_head) return;
@@ -65,8 +68,8 @@ void CpuPass::classify() {
 
 void CpuPass::head(const CpuLinear& layer, int64_t first_row, float* logits) {
   ProductArgs args;
-  args.a = work_.head_rows.at(first_row * work_.narrow_stride);
-  args.a_stride = work_.narrow_stride;
+  args.a = work_.head_rows.at(first_row * work_.head_stride);
+  args.a_stride = work_.head_stride;
   args.rows = run_.batch;
   args.b = layer.packed.at();
   args.steps = layer.steps;

@@ -17,7 +17,9 @@ CpuWorkspace::CpuWorkspace(const CpuExtent& wanted, const ViTConfig& config,
                            const CpuKernels& kernels, bool in_bytes)
     : extent(wanted),
       x_stride(spread(config.dim * 4)),
-      narrow_stride(spread(kernels.steps(config.dim) * 4)) {
+      narrow_stride(spread(kernels.steps(config.dim) * 4)),
+      pooled_stride(spread(config.head_inputs() * 4)),
+      head_stride(spread(kernels.steps(config.head_inputs()) * 4)) {
   const int64_t batch = extent.batch;
   const int64_t tokens = extent.tokens;
   const int64_t rows = batch * tokens;
@@ -40,8 +42,8 @@ CpuWorkspace::CpuWorkspace(const CpuExtent& wanted, const ViTConfig& config,
   scratch_stride = spread(std::max(kernels.attend_scratch_bytes(tokens),
                                    kernels.partner_scratch_bytes(tokens, head_dim)));
   scratch = CpuBuffer(extent.threads * scratch_stride);
-  pooled = CpuBuffer(2 * batch * x_stride);
-  head_rows = CpuBuffer(2 * batch * narrow_stride);
+  pooled = CpuBuffer(2 * batch * pooled_stride);
+  head_rows = CpuBuffer(2 * batch * head_stride);
   other_logits = CpuBuffer(batch * config.classes * 4);
 
   padded_tokens = kernels.padded(tokens);

@@ -39,14 +39,15 @@ struct CpuWorkspace {
                bool bytes);
 
   CpuExtent extent;
-  int64_t x_stride, narrow_stride, wide_stride;  ///< bytes between rows
+  /// Bytes between rows; the last two of `pooled` and `head_rows`.
+  int64_t x_stride, narrow_stride, wide_stride, pooled_stride, head_stride;
   CpuBuffer x, x_out;  ///< float32 [rows, dim], the residual stream and where merging writes it
   CpuBuffer narrow;    ///< elements [rows, dim]: normalised tokens, or attention's result
   CpuBuffer wide;      ///< elements [rows, ...]: patches, then q k v, then the MLP's hidden layer
   CpuBuffer bytes;     ///< [rows, ...]: what a product in 8 bits multiplies
   CpuBuffer packed;    ///< keys and values
   CpuBuffer scratch;   ///< of each thread
-  CpuBuffer pooled, head_rows;                ///< float32 and elements [2 * batch, dim]
+  CpuBuffer pooled, head_rows;                ///< float32 and elements [2 * batch, head's inputs]
   CpuBuffer other_logits;                     ///< float32 [batch, classes], of a second head
   std::vector<float> key_bias, key_bias_out;  ///< [batch, padded tokens]
   int64_t packed_stride, scratch_stride, padded_tokens, byte_stride = 0;

@@ -32,7 +32,7 @@ struct PoolRequest {
   const void* x = nullptr;
   const float* size = nullptr;
   void* out = nullptr;
-  int batch = 0, tokens = 0, channels = 0, first = 0, count = 1;
+  int batch = 0, tokens = 0, channels = 0, out_stride = 0, first = 0, count = 1;
 };
 
 /// Each enqueues one launch. Allocates nothing and waits for nothing.

@@ -69,6 +69,7 @@ void run_pool_of(Launcher& launcher, const PoolRequest& q) {
   p.batch = q.batch;
   p.tokens = q.tokens;
   p.channels = q.channels;
+  p.out_stride = q.out_stride;
   p.first = q.first;
   p.count = q.count;
   launch_pool(launcher, p);
@@ -78,9 +79,9 @@ void run_pool_of(Launcher& launcher, const PoolRequest& q) {
 template <class Launcher>
 void run_pool(Launcher& launcher, const PoolRequest& q) {
   if (q.batch < 1 || q.batch > 65535 || q.first < 0 || q.count < 1 ||
-      q.first + q.count > q.tokens || q.channels < 1) {
+      q.first + q.count > q.tokens || q.channels < 1 || q.out_stride < q.channels) {
     refuse_tokens("pooling", q.batch, q.tokens, q.channels,
-                  "1 to 65535 samples and a range of their tokens");
+                  "1 to 65535 samples, a range of their tokens and room for the results");
   }
   with_element_type(q.type,
                     [&](auto tag) { run_pool_of<typename decltype(tag)::Type>(launcher, q); });

@@ -106,7 +106,7 @@ void FusedForward::lay_out() {
     }
     at_.match = take(static_cast<int64_t>(bytes));
   }
-  at_.pooled = take(shape_.batch * config.dim * element);
+  at_.pooled = take(shape_.batch * config.head_inputs() * element);
   at_.pooled_norm = take(shape_.batch * config.dim * element);
   bytes_ = static_cast<size_t>(at);
 }
@@ -362,6 +362,8 @@ void FusedForward::classify(FusedOps& ops, const State& state, float* logits) co
   pool.batch = static_cast<int>(shape_.batch);
   pool.tokens = static_cast<int>(tokens_out());
   pool.channels = static_cast<int>(config.dim);
+  pool.out = pooled;
+  pool.out_stride = static_cast<int>(config.head_inputs());
   const auto head = [&](const FusedLinear& linear, const void* from, bool add) {
     ProductRequest q;
     q.type = weights_.type;
@@ -379,7 +381,6 @@ void FusedForward::classify(FusedOps& ops, const State& state, float* logits) co
   /// Pools x, normalises the result if asked, and gives where it is.
   const auto pooled_tokens = [&](const void* from, const FusedNorm* norm, double eps) {
     pool.x = from;
-    pool.out = pooled;
     ops.pool(pool);
     if (norm == nullptr) return pooled;
     normalise(ops, pooled, 1, *norm, eps, pooled_norm);
@@ -397,6 +398,10 @@ void FusedForward::classify(FusedOps& ops, const State& state, float* logits) co
   if (config.final_norm) {
     normalise(ops, x, tokens_out(), weights_.norm, config.norm_eps, state.base + at_.norm);
     tokens = state.base + at_.norm;
+  }
+  if (config.pooling == Pooling::kTokenAndMean) {
+    pooled_tokens(tokens, nullptr, 0);
+    pool.out = pooled + config.dim * static_cast<int64_t>(cuda::element_bytes(weights_.type));
   }
   pool.first = static_cast<int>(prefix_);
   pool.count = static_cast<int>(tokens_out() - prefix_);

@@ -109,8 +109,8 @@ std::string why_not_fused(const ViTConfig& config, cuda::ElementType type) {
            std::to_string(cuda::kMergeMaxChannels);
   }
   if (config.activation == Activation::kQuickGelu) return "no product ends with QuickGELU";
-  if (config.fc_norm && config.pooling == Pooling::kToken) return "fc_norm after token pooling";
-  if (config.distilled_head && config.pooling == Pooling::kMean) return "two heads that pool";
+  if (config.fc_norm && config.pooling != Pooling::kMean) return "fc_norm after token pooling";
+  if (config.distilled_head && config.pooling != Pooling::kToken) return "two heads that pool";
   return {};
 }
 

@@ -152,14 +152,18 @@ at::Tensor embed(const at::Tensor& patches, const ViTConfig& config, const ViTWe
   return x;
 }
 
+at::Tensor pool(const at::Tensor& x, const TokenState& tokens, const ViTConfig& config) {
+  if (config.pooling == Pooling::kToken) return x.select(1, 0);
+  const at::Tensor mean = tokens.mean_of_patches(x, config.weighted_pool);
+  return config.pooling == Pooling::kMean ? mean : at::cat({x.select(1, 0), mean}, 1);
+}
+
 at::Tensor classify(at::Tensor x, const TokenState& tokens, const ViTConfig& config,
                     const ViTWeights& weights, const Linear& head, const Linear& head_dist) {
   const int64_t prefix = config.prefix_tokens();
   if (config.pooling == Pooling::kToken) x = x.narrow(1, 0, prefix);  // the rest is not looked at
   if (config.final_norm) x = layer_norm(x, weights.norm, config.norm_eps);
-  at::Tensor pooled = config.pooling == Pooling::kToken
-                          ? x.select(1, 0)
-                          : tokens.mean_of_patches(x, config.weighted_pool);
+  at::Tensor pooled = pool(x, tokens, config);
   if (config.fc_norm) pooled = layer_norm(pooled, weights.fc_norm, config.fc_norm_eps);
   at::Tensor logits = head.forward(pooled);
   if (config.distilled_head) logits = (logits + head_dist.forward(x.select(1, 1))) / 2;
@@ -251,7 +255,7 @@ VisionTransformer::VisionTransformer(ViTConfig config, ViTWeights weights, at::D
       impl_(std::make_unique<Impl>()) {
   if (device.is_cpu() && precision == at::kHalf) {
     throw Error(ErrorKind::kSettings,
-                "precision fp16 is not available on the CPU; use fp32 or bf16");
+                "precision fp16 is not available on the CPU; use fp32, bf16 or int8");
   }
   if (!device.is_cpu() && precision == at::kChar) {
     throw Error(ErrorKind::kSettings, "precision int8 is for the CPU; use bf16, fp16 or fp32");

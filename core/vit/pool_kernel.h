@@ -1,5 +1,5 @@
 // What the head sees, on a GPU: one token, or the mean of a range of tokens weighted by their
-// sizes.
+// sizes; two launches put one behind the other.
 #pragma once
 
 #include "cuda/portable.h"
@@ -10,8 +10,8 @@ template <class T>
 struct PoolParams {
   const T* x = nullptr;         ///< [batch, tokens, channels]
   const float* size = nullptr;  ///< [batch, tokens]; null: every token weighs the same
-  T* out = nullptr;             ///< [batch, channels]
-  int batch = 0, tokens = 0, channels = 0;
+  T* out = nullptr;             ///< [batch, channels], samples out_stride elements apart
+  int batch = 0, tokens = 0, channels = 0, out_stride = 0;
   int first = 0, count = 1;  ///< the tokens to average
 };
 
@@ -44,7 +44,7 @@ TOME_KERNEL void pool_kernel(Ctx& ctx, const PoolParams<T>& p) {
     sum += sums[part * kWarpSize + ctx.lane()];
     total += totals[part];
   }
-  p.out[sample * p.channels + channel] = from_float<T>(sum / total);
+  p.out[sample * p.out_stride + channel] = from_float<T>(sum / total);
 }
 
 constexpr int kPoolSharedBytes = 4 * kPoolParts * (kWarpSize + 1);

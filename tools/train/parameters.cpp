@@ -235,7 +235,7 @@ ViTWeights make_weights(const ViTConfig& config, uint64_t seed) {
     block.fc2 = make_linear(config.dim, config.mlp_hidden, random);
     weights.blocks.push_back(block);
   }
-  weights.head = make_linear(config.classes, config.dim, random);
+  weights.head = make_linear(config.classes, config.head_inputs(), random);
   return weights;
 }
 
@@ -289,7 +289,7 @@ ViTWeights inflate(const ViTConfig& image, const ViTWeights& weights, const ViTC
     const bool wanted = head == &out.head || clip.distilled_head;
     const bool fits = head->weight.defined() && head->weight.size(0) == clip.classes;
     if (!wanted) *head = {};
-    if (wanted && !fits) *head = make_linear(clip.classes, clip.dim, random);
+    if (wanted && !fits) *head = make_linear(clip.classes, clip.head_inputs(), random);
   }
   // The result is trained in place: it shares no tensor with what it was made of.
   replace_parameters(out, [](at::Tensor& tensor, const std::string&) { tensor = tensor.clone(); });

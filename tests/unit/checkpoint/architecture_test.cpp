@@ -216,6 +216,36 @@ TEST(TimmArchitecture, SizeComesFromArgumentsThenTrainingThenName) {
   EXPECT_EQ(read(json).config.image_width, 28);
 }
 
+TEST(HfSpec, DefaultsAreTransformers) {
+  const ModelSpec siglip = read({{"model_type", "siglip"}});
+  EXPECT_EQ(siglip.config.image_height, 224);
+  EXPECT_EQ(siglip.config.patch, 16);
+  EXPECT_EQ(siglip.config.activation, Activation::kGeluTanh);
+  EXPECT_EQ(siglip.config.pooling, Pooling::kMean);
+  EXPECT_TRUE(siglip.config.final_norm);
+  EXPECT_FALSE(siglip.config.class_token);
+  EXPECT_FALSE(siglip.config.prop_attn_auto);
+  EXPECT_DOUBLE_EQ(siglip.config.norm_eps, 1e-6);
+  const Json tower{{"hidden_size", 64}, {"num_attention_heads", 4}, {"image_size", 32}};
+  EXPECT_EQ(
+      read({{"model_type", "siglip"}, {"hidden_size", 7}, {"vision_config", tower}}).config.dim,
+      64);
+  const ModelSpec dinov2 = read({{"model_type", "dinov2"}, {"image_size", 518}});
+  EXPECT_EQ(dinov2.config.patch, 14);
+  EXPECT_EQ(dinov2.config.patch_tokens(), 37 * 37);
+  EXPECT_EQ(dinov2.config.mlp_hidden, 3072);
+  EXPECT_EQ(dinov2.config.pooling, Pooling::kTokenAndMean);
+  EXPECT_EQ(dinov2.config.registers, 0);
+  EXPECT_EQ(dinov2.config.activation, Activation::kGelu);
+  EXPECT_TRUE(dinov2.config.prop_attn_auto);
+  EXPECT_TRUE(dinov2.layer_scale);
+  EXPECT_FALSE(dinov2.antialias_positions);
+  const ModelSpec registers = read({{"model_type", "dinov2_with_registers"}});
+  EXPECT_EQ(registers.config.patch, 16);
+  EXPECT_EQ(registers.config.prefix_tokens(), 5);
+  EXPECT_TRUE(registers.antialias_positions);
+}
+
 struct BadConfig {
   Json json;
   std::vector<std::string> words;
@@ -255,7 +285,18 @@ INSTANTIATE_TEST_SUITE_P(
         BadConfig{{{"architecture", "vit_base_r50_s16_224_in21k"}}, {"vit_base_r50"}},
         BadConfig{{{"architecture", "vit_deit3_base_patch16_224"}}, {"vit_deit3"}},
         BadConfig{{{"architecture", ".augreg_in21k"}}, {"is \".augreg_in21k\""}},
-        BadConfig{{{"model_type", "bert"}}, {"bert", "videomae"}},
+        BadConfig{{{"model_type", "bert"}}, {"bert", "videomae", "dinov2_with_registers"}},
+        BadConfig{{{"model_type", "siglip2"}}, {"siglip2", "expected vit, deit, siglip,"}},
+        BadConfig{{{"model_type", "siglip"}, {"vision_config", {{"hidden_act", "swish"}}}},
+                  {"vision_config: hidden_act", "swish"}},
+        BadConfig{{{"model_type", "siglip"},
+                   {"vision_config", {{"image_size", 384}, {"patch_size", 14}}}},
+                  {"384x384", "patches of 14"}},
+        BadConfig{{{"model_type", "dinov2"}, {"use_swiglu_ffn", true}},
+                  {"use_swiglu_ffn is true", "gated MLPs"}},
+        BadConfig{{{"model_type", "dinov2"}, {"image_size", 7}}, {"7x7", "patches of 14"}},
+        BadConfig{{{"model_type", "dinov2_with_registers"}, {"num_register_tokens", -1}},
+                  {"num_register_tokens"}},
         BadConfig{{{"model_type", "vit"}, {"hidden_size", "wide"}}, {"hidden_size", "wide"}},
         BadConfig{{{"model_type", "vit"}, {"num_channels", 1}}, {"num_channels"}},
         BadConfig{{{"model_type", "vit"}, {"hidden_act", "swish"}}, {"hidden_act", "swish"}},
@@ -278,6 +319,10 @@ INSTANTIATE_TEST_SUITE_P(
         BadConfig{timm_with({{"mlp_ratio", 0.01}, {"embed_dim", 32}, {"num_heads", 4}}),
                   {"MLP of width 0"}},
         BadConfig{tome_with({{"distilled_head", true}}), {"head", "distillation token"}},
+        BadConfig{tome_with({{"global_pool", "map"}}), {"global_pool", "cattokenavg"}},
+        BadConfig{tome_with({{"global_pool", "cattokenavg"}, {"class_token", false}}),
+                  {"class token"}},
+        BadConfig{tome_with({{"global_pool", "cattokenavg"}, {"fc_norm", true}}), {"fc_norm"}},
         BadConfig{
             tome_with({{"class_token", false}, {"distill_token", true}, {"global_pool", "avg"}}),
             {"distillation token", "without class token"}},

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <cstdlib>
 #include <filesystem>
@@ -23,6 +24,25 @@ namespace tome::testing {
 inline std::filesystem::path fixtures() {
   const char* dir = std::getenv("TOME_FIXTURES");
   return dir != nullptr ? dir : "../tests/fixtures";
+}
+
+/// The folders of fixtures() / "hf".
+inline constexpr std::array<const char*, 11> kFamilies{"vit",
+                                                       "deit",
+                                                       "deit_distilled",
+                                                       "siglip",
+                                                       "dinov2",
+                                                       "dinov2_with_registers",
+                                                       "videomae",
+                                                       "vivit",
+                                                       "timm_average",
+                                                       "timm_registers",
+                                                       "timm_pre_norm"};
+
+/// Whether a family's files hold a tensor that its classifier does not use.
+inline bool is_unused(const std::string& tensor) {
+  return tensor.rfind("vision_model.head.", 0) == 0 ||
+         tensor.find(".mask_token") != std::string::npos;
 }
 
 /// A folder of its own, removed with everything in it.

@@ -138,7 +138,8 @@ TEST_P(Mutations, OfThePreprocessing) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, Mutations,
-                         ::testing::Values("vit", "deit_distilled", "videomae", "vivit",
+                         ::testing::Values("vit", "deit_distilled", "siglip",
+                                           "dinov2_with_registers", "videomae", "vivit",
                                            "timm_registers"));
 
 // Of the list of files that weights are split into.

@@ -60,10 +60,42 @@ TEST(HfPreprocess, DefaultsAreTransformers) {
   EXPECT_EQ(none("vit").crop_mode, CropMode::kSquash);
   EXPECT_EQ(none("deit").interpolation, Interpolation::kBicubic);
   EXPECT_EQ(none("deit").scale_width, 256);
+  EXPECT_EQ(none("siglip").interpolation, Interpolation::kBicubic);
+  EXPECT_EQ(none("siglip").crop_mode, CropMode::kSquash);
+  EXPECT_EQ(none("siglip").mean[0], 0.5F);
+  EXPECT_EQ(none("dinov2").interpolation, Interpolation::kBicubic);
+  EXPECT_EQ(none("dinov2").resize_short, 224);  // BitImageProcessor's; the hub's files say 256
+  EXPECT_FLOAT_EQ(none("dinov2_with_registers").mean[2], 0.40821073F);  // and ImageNet's
   EXPECT_EQ(none("videomae").resize_short, 224);
   EXPECT_EQ(none("vivit").resize_short, 256);
   EXPECT_FLOAT_EQ(none("vivit").rescale, 1.0F / 127.5F);
   EXPECT_FLOAT_EQ(none("vivit").mean[0], 1.5F);  // offset: pixel / 127.5 - 1 before (x - 0.5) / 0.5
+}
+
+// DINOv2 takes images of any size; that of its positions, 518, is not the images'.
+TEST(HfPreprocess, SizeOfImagesWhereTheModelTakesAny) {
+  const auto size = [](const Json& json) {
+    return hf_input_size(ConfigObject(json, "preprocessor_config.json"), "dinov2", {518, 518});
+  };
+  EXPECT_EQ(hf_input_size(std::nullopt, "dinov2", {518, 518}), kNative);
+  EXPECT_EQ(size({{"size", {{"shortest_edge", 256}}}}), kNative);
+  EXPECT_EQ(size({{"size", 256}, {"crop_size", 240}}), (InputSize{240, 240}));
+  EXPECT_EQ(size({{"crop_size", {{"height", 112}, {"width", 224}}}}), (InputSize{112, 224}));
+  EXPECT_EQ(size({{"do_center_crop", false}, {"size", {{"height", 28}, {"width", 56}}}}),
+            (InputSize{28, 56}));
+  EXPECT_EQ(size({{"do_center_crop", false}, {"do_resize", false}}), (InputSize{518, 518}));
+  const auto hub = hf("dinov2", {{"size", {{"shortest_edge", 256}}},
+                                 {"crop_size", {{"height", 224}, {"width", 224}}},
+                                 {"image_mean", {0.485, 0.456, 0.406}}});
+  EXPECT_EQ(hub.crop_mode, CropMode::kCenter);
+  EXPECT_EQ(hub.resize_short, 256);
+  EXPECT_EQ(hub.mean[0], 0.485F);
+  EXPECT_EQ(hf("dinov2", {{"size", 256}}).crop_mode, CropMode::kCenter);  // the short edge
+  expect_error(
+      [&] {
+        size({{"do_center_crop", false}});
+      },
+      ErrorKind::kFormat, {"preprocessor_config.json", "do_center_crop"});
 }
 
 TEST(HfPreprocess, StepsCanBeSwitchedOff) {
@@ -110,6 +142,7 @@ TEST(Preprocess, RefusesNonsense) {
   refuses_hf("vit", {{"size", {{"height", 224}}}}, "width");
   refuses_hf("videomae", {{"size", {{"shortest_edge", 224}, {"longest_edge", 300}}}}, "size");
   refuses_hf("deit", {{"crop_size", 200}}, "224x224");
+  refuses_hf("siglip", {{"size", {{"height", 256}, {"width", 256}}}}, "224x224");
   refuses_hf("vit", {{"resample", 4}}, "resample");
   refuses_hf("vit", {{"rescale_factor", 0}}, "rescale_factor");
   refuses_hf("vit", {{"do_resize", "yes"}}, "do_resize");

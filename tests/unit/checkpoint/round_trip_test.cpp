@@ -115,9 +115,17 @@ TEST_P(RoundTrip, AnotherSizeIsSavedAsItIs) {
   expect_same(saved.preprocess, loaded.preprocess);
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, RoundTrip,
-                         ::testing::Values("vit", "deit", "deit_distilled", "videomae", "vivit",
-                                           "timm_average", "timm_registers", "timm_pre_norm"));
+INSTANTIATE_TEST_SUITE_P(Families, RoundTrip, ::testing::ValuesIn(testing::kFamilies));
+
+TEST(SaveCheckpoint, SaysWhatTheHeadSees) {
+  const TempFolder folder;
+  for (const auto& [name, pool] : std::map<std::string, std::string>{
+           {"vit", "token"}, {"siglip", "avg"}, {"dinov2", "cattokenavg"}}) {
+    save_checkpoint(load_checkpoint(fixtures() / "hf" / name), folder.path());
+    const auto json = nlohmann::json::parse(testing::read_file(folder.path() / "config.json"));
+    EXPECT_EQ(json["global_pool"], pool);
+  }
+}
 
 TEST(SaveCheckpoint, LeavesTheOldFolderWholeWhenItCannotWrite) {
   const Checkpoint saved = load_checkpoint(fixtures() / "hf" / "vit");

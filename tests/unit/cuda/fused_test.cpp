@@ -126,6 +126,26 @@ TEST_F(Fused, MeanPoolingIsWeightedBySize) {
   expect_same(c);
 }
 
+TEST_F(Fused, HeadSeesTheClassTokenBesideTheMean) {
+  Case c;
+  c.config.pooling = Pooling::kTokenAndMean;
+  c.config.registers = 2;
+  c.batch = 3;
+  expect_same(c);
+  c.r = {4, 4};
+  expect_same(c);
+  c.config.weighted_pool = false;
+  expect_same(c);
+  c.config.weighted_pool = true;
+  c.config.final_norm = false;
+  expect_same(c);
+  c.config.final_norm = true;
+  c.scale = 0.05;
+  for (const ElementType type : {ElementType::kBfloat16, ElementType::kFloat16}) {
+    expect_same(c, type);
+  }
+}
+
 TEST_F(Fused, ClipModelWithTubelets) {
   Case c;
   c.config = on_clips(tiny());
@@ -277,6 +297,11 @@ TEST_F(Fused, SaysWhatItCannotRun) {
   EXPECT_NE(why_not_fused(config, ElementType::kFloat32), "");
   config.activation = Activation::kQuickGelu;
   EXPECT_NE(why_not_fused(config, ElementType::kBfloat16).find("QuickGELU"), std::string::npos);
+  config = tiny();
+  config.pooling = Pooling::kTokenAndMean;
+  EXPECT_EQ(why_not_fused(config, ElementType::kBfloat16), "");
+  config.fc_norm = true;
+  EXPECT_NE(why_not_fused(config, ElementType::kBfloat16).find("fc_norm"), std::string::npos);
   config = tiny();
   config.heads = 4;
   EXPECT_NE(why_not_fused(config, ElementType::kFloat16).find("16 channels"), std::string::npos);

@@ -266,7 +266,8 @@ TEST_P(CpuBytes, GiveTheLogitsOfFloats) {
   odd.dim = 66;  // no multiple of four, nor of any panel
   odd.heads = 3;
   odd.mlp_hidden = 106;
-  for (const ViTConfig& config : {parity_config(), parity_config(Pooling::kMean), odd}) {
+  for (const ViTConfig& config : {parity_config(), parity_config(Pooling::kMean),
+                                  parity_config(Pooling::kTokenAndMean), odd}) {
     const ViTWeights weights = random_weights(config);
     const VisionTransformer model(config, weights);
     const at::Tensor patches = random_patches(config, 3);

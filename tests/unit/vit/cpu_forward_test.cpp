@@ -58,8 +58,8 @@ using testing::random_patches;
 using testing::random_weights;
 
 /// Sizes that are no multiple of any vector, panel or block.
-ViTConfig odd_config() {
-  ViTConfig config = parity_config();
+ViTConfig odd_config(Pooling pooling = Pooling::kToken) {
+  ViTConfig config = parity_config(pooling);
   config.dim = 66;
   config.heads = 3;
   config.mlp_hidden = 106;
@@ -128,8 +128,10 @@ TEST_P(CpuKernelSets, Unmerged) {
   for (const int64_t batch : {1, 3}) {
     expect_same(parity_config(), batch, {});
     expect_same(parity_config(Pooling::kMean), batch, {});
+    expect_same(parity_config(Pooling::kTokenAndMean), batch, {});
     expect_same(parity_config(Pooling::kToken, true), batch, {});
     expect_same(odd_config(), batch, {});
+    expect_same(odd_config(Pooling::kTokenAndMean), batch, {});
   }
 }
 
@@ -137,6 +139,7 @@ TEST_P(CpuKernelSets, Merged) {
   for (const PropAttn prop_attn : {PropAttn::kOn, PropAttn::kOff}) {
     expect_same(parity_config(), 2, {8, 0, 8, 100}, 1, prop_attn);
     expect_same(parity_config(Pooling::kMean), 2, {8, 8, 8, 8}, 1, prop_attn);
+    expect_same(odd_config(Pooling::kTokenAndMean), 2, {8, 8, 8, 8}, 1, prop_attn);
     expect_same(odd_config(), 3, {13, 13, 13, 13}, 1, prop_attn);
     expect_same(parity_config(), 2, {60, 60, 60, 60}, 5, prop_attn);
   }

@@ -113,7 +113,7 @@ inline ViTWeights random_weights(const ViTConfig& config, double scale = 0.05) {
                               {},
                               {}});
   }
-  weights.head = linear(config.classes, config.dim);
+  weights.head = linear(config.classes, config.head_inputs());
   if (config.distilled_head) weights.head_dist = linear(config.classes, config.dim);
   return weights;
 }
