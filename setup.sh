@@ -71,6 +71,7 @@ readonly BUILD_PACKAGES=(
   libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libpango1.0-dev
   nlohmann-json3-dev libcli11-dev libgtest-dev libmosquitto-dev librdkafka-dev
   libopencv-core-dev libopencv-imgproc-dev libopencv-imgcodecs-dev libopencv-videoio-dev
+  libavformat-dev libavcodec-dev libavutil-dev libswscale-dev
   gir1.2-gst-rtsp-server-1.0)
 readonly RUN_PACKAGES=(
   gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-libav

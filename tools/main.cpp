@@ -12,6 +12,7 @@
 
 #include "commands.h"
 #include "error_line.h"
+#include "quiet_decoders.h"
 #include "tome_error.h"
 #include "train/train_command.h"
 
@@ -52,6 +53,7 @@ int fail(std::string text) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  const tome::cli::OwnStderr own_stderr;
   // OpenCV's decoders write to stderr by themselves, where one line of ours is promised.
   setenv("OPENCV_FFMPEG_LOGLEVEL", "-8", 0);
   // It has read this variable already, before main().

@@ -1,21 +1,18 @@
 #include "media_reader.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <fstream>
+#include <iterator>
 #include <memory>
-#include <mutex>
-#include <opencv2/core/utility.hpp>
 #include <opencv2/imgcodecs.hpp>
-#include <opencv2/imgproc.hpp>
-#include <opencv2/videoio.hpp>
-#include <optional>
 #include <string>
+#include <utility>
 
+#include "quiet_decoders.h"
 #include "tome_error.h"
+#include "video_decoder.h"
 
 namespace tome::cli {
 namespace {
@@ -31,67 +28,7 @@ void require_file(const std::filesystem::path& file) {
   }
 }
 
-// Note [Decoders that talk]
-// libpng and libjpeg write what they think of damaged data to stderr, where `tome` promises one
-// line of its own, and OpenCV leaves no way to stop them. While any thread decodes, stderr is
-// closed to them.
-class QuietDecoders {
- public:
-  QuietDecoders() {
-    const std::lock_guard lock(mutex_);
-    if (depth_++ > 0) return;
-    saved_ = dup(STDERR_FILENO);
-    const int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
-    if (saved_ >= 0 && nowhere >= 0) dup2(nowhere, STDERR_FILENO);
-    if (nowhere >= 0) close(nowhere);
-  }
-  ~QuietDecoders() {
-    const std::lock_guard lock(mutex_);
-    if (--depth_ > 0 || saved_ < 0) return;
-    dup2(saved_, STDERR_FILENO);
-    close(saved_);
-    saved_ = -1;
-  }
-  QuietDecoders(const QuietDecoders&) = delete;
-  QuietDecoders& operator=(const QuietDecoders&) = delete;
-
- private:
-  static inline std::mutex mutex_;
-  static inline int depth_ = 0;
-  static inline int saved_ = -1;
-};
-
-// Note [The rotation of videos]
-// Phones record lying frames, and the angle to turn them by. FFmpeg counts it counter-clockwise,
-// and OpenCV 4.6.0 alone forgets that and turns the wrong way
-// (github.com/opencv/opencv/issues/22088): so its turning is off, and done here.
-std::optional<cv::RotateFlags> take_over_rotation(cv::VideoCapture& capture) {
-  const bool reversed = cv::getVersionMajor() == 4 && cv::getVersionMinor() == 6;
-  // One that cannot switch it off turns frames itself, or never does.
-  if (!capture.set(cv::CAP_PROP_ORIENTATION_AUTO, 0)) return std::nullopt;
-  const int angle = static_cast<int>(capture.get(cv::CAP_PROP_ORIENTATION_META));
-  switch (((reversed ? -angle : angle) % 360 + 360) % 360) {
-    case 90:
-      return cv::ROTATE_90_CLOCKWISE;
-    case 180:
-      return cv::ROTATE_180;
-    case 270:
-      return cv::ROTATE_90_COUNTERCLOCKWISE;
-    default:
-      return std::nullopt;
-  }
-}
-
-/// How wide pixels are after `rotation`; 0/0 if the file does not say.
-PixelAspect pixel_aspect(const cv::VideoCapture& capture,
-                         const std::optional<cv::RotateFlags>& rotation) {
-  const auto n = static_cast<int32_t>(capture.get(cv::CAP_PROP_SAR_NUM));
-  const auto d = static_cast<int32_t>(capture.get(cv::CAP_PROP_SAR_DEN));
-  const bool on_its_side = rotation && *rotation != cv::ROTATE_180;
-  return on_its_side ? PixelAspect{d, n} : PixelAspect{n, d};
-}
-
-/// A Frame of BGR pixels that keeps `pixels` alive.
+/// A Frame of BGR pixels that keeps them alive.
 Frame to_frame(cv::Mat pixels) {
   auto kept = std::make_shared<cv::Mat>(std::move(pixels));
   Frame frame;
@@ -104,23 +41,40 @@ Frame to_frame(cv::Mat pixels) {
   return frame;
 }
 
-cv::VideoCapture open_video(const std::filesystem::path& file) {
-  require_file(file);
-  cv::VideoCapture capture;
-  // One decoder only: OpenCV would otherwise try every back end it has, each with its own warnings.
-  // With its folder: FFmpeg takes what stands before a colon in a bare name for a protocol.
-  if (!capture.open(std::filesystem::absolute(file).string(), cv::CAP_FFMPEG)) {
-    throw Error(ErrorKind::kRead,
-                file.string() + ": found neither a picture nor a video that can be decoded");
-  }
-  return capture;
-}
-
 std::string suffix_of(const std::filesystem::path& file) {
   std::string suffix = file.extension().string();
   std::transform(suffix.begin(), suffix.end(), suffix.begin(),
                  [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return suffix;
+}
+
+/// Fewer where the file is shorter, none where it cannot be read.
+std::string first_bytes(const std::filesystem::path& file, std::streamsize count) {
+  std::ifstream stream(file, std::ios::binary);
+  std::string bytes(static_cast<size_t>(count), '\0');
+  stream.read(bytes.data(), count);
+  bytes.resize(static_cast<size_t>(stream.gcount()));
+  return bytes;
+}
+
+/// Whether an end of image follows the first scan. A thumbnail before that has an end of its own.
+bool ends_as_jpeg(const std::string& jpeg) {
+  constexpr unsigned char kMarker = 0xff, kScan = 0xda;
+  const auto byte = [&](size_t at) { return static_cast<unsigned char>(jpeg[at]); };
+  size_t at = 2;
+  while (at + 3 < jpeg.size() && byte(at) == kMarker && byte(at + 1) != kScan) {
+    const bool padding = byte(at + 1) == kMarker;
+    at += padding ? 1 : 2 + (byte(at + 2) << 8U) + byte(at + 3);
+  }
+  return jpeg.find("\xff\xd9", at) != std::string::npos;
+}
+
+bool is_animated_webp(const std::filesystem::path& file) {
+  constexpr size_t kFlags = 20;
+  constexpr unsigned char kAnimated = 2;
+  const std::string head = first_bytes(file, kFlags + 1);
+  return head.size() > kFlags && head.substr(8, 8) == "WEBPVP8X" &&
+         (static_cast<unsigned char>(head[kFlags]) & kAnimated) != 0;
 }
 
 /// What to say of a file that FFmpeg opened, and in which it found nothing.
@@ -133,18 +87,45 @@ std::string suffix_of(const std::filesystem::path& file) {
                                        : ": found no frame in this video"));
 }
 
+/// Whether OpenCV is to read it.
+bool is_still(const std::filesystem::path& file) {
+  // Pictures one after the other begin as one does.
+  const std::string suffix = suffix_of(file);
+  if (suffix == ".mjpg" || suffix == ".mjpeg") return false;
+  // Some versions read the first picture of these, whatever follows.
+  const std::string head = first_bytes(file, 12);
+  if (head.starts_with("GIF8") || head.ends_with("ftypavis")) return false;
+  return cv::haveImageReader(file.string());
+}
+
+/// A JPEG that ends early is no error to libjpeg: what is missing becomes grey.
+void check_whole(const std::filesystem::path& file) {
+  if (!first_bytes(file, 2).starts_with("\xff\xd8")) return;
+  std::ifstream stream(file, std::ios::binary);
+  const std::string jpeg{std::istreambuf_iterator<char>(stream), {}};
+  if (!ends_as_jpeg(jpeg)) {
+    throw Error(ErrorKind::kRead,
+                file.string() + ": found a truncated JPEG, expected a whole picture");
+  }
+}
+
+Frame read_only_frame(const std::filesystem::path& file) {
+  VideoDecoder video(file);
+  if (!video.next()) fail_without_frame(file);
+  return video.frame();
+}
+
 }  // namespace
 
 bool is_picture(const std::filesystem::path& file) {
   require_file(file);
-  // Pictures one after the other begin as one does.
-  const std::string suffix = suffix_of(file);
-  if (suffix == ".mjpg" || suffix == ".mjpeg") return false;
-  return cv::haveImageReader(file.string());
+  return is_still(file) || has_one_frame(file);
 }
 
 Frame read_picture(const std::filesystem::path& file) {
   require_file(file);
+  if (!is_still(file)) return read_only_frame(file);
+  check_whole(file);
   cv::Mat pixels;
   try {
     const QuietDecoders quiet;
@@ -153,45 +134,31 @@ Frame read_picture(const std::filesystem::path& file) {
     throw Error(ErrorKind::kRead, file.string() + ": picture cannot be decoded: " + error.err);
   }
   if (pixels.empty()) {
-    throw Error(ErrorKind::kRead,
-                file.string() + ": found damaged or unknown data, expected a picture");
+    throw Error(ErrorKind::kRead, file.string() +
+                                      (is_animated_webp(file) ? ": found an animated WebP"
+                                                              : ": found damaged or unknown data") +
+                                      ", expected a picture");
   }
   return to_frame(std::move(pixels));
 }
 
 int64_t for_each_frame(const std::filesystem::path& file,
                        const std::function<bool(const Frame&, int64_t, double)>& visit) {
-  cv::VideoCapture capture = open_video(file);
-  const auto rotation = take_over_rotation(capture);
-  const PixelAspect aspect = pixel_aspect(capture, rotation);
-  const double rate = capture.get(cv::CAP_PROP_FPS);
-  double before = -1;
+  require_file(file);
+  VideoDecoder video(file);
   int64_t index = 0;
-  for (;; ++index) {
-    cv::Mat pixels;
-    if (!capture.read(pixels) || pixels.empty()) break;
-    double pts = capture.get(cv::CAP_PROP_POS_MSEC) / 1000.0;
-    // The frames that a decoder holds back until the end come without a time.
-    if (pts <= before) pts = before + (rate > 0 ? 1 / rate : 0);
-    before = pts;
-    cv::Mat upright;
-    if (rotation) {
-      cv::rotate(pixels, upright, *rotation);
-    } else {
-      upright = pixels.clone();
-    }
-    Frame frame = to_frame(std::move(upright));
-    frame.pixel_aspect = aspect;
-    if (!visit(frame, index, pts)) return index + 1;
+  for (; video.next(); ++index) {
+    if (!visit(video.frame(), index, video.time())) return index + 1;
   }
   if (index == 0) fail_without_frame(file);
   return index;
 }
 
 int64_t count_frames(const std::filesystem::path& file) {
-  cv::VideoCapture capture = open_video(file);
+  require_file(file);
+  VideoDecoder video(file);
   int64_t count = 0;
-  while (capture.grab()) ++count;
+  while (video.next()) ++count;
   if (count == 0) fail_without_frame(file);
   return count;
 }

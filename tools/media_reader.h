@@ -1,4 +1,4 @@
-// Pictures and videos as Frames, decoded by OpenCV, without a pipeline.
+// Pictures and videos as Frames, decoded by OpenCV and FFmpeg, without a pipeline.
 #pragma once
 
 #include <cstdint>
@@ -11,17 +11,20 @@
 namespace tome::cli {
 
 /// True if the file's first bytes are those of a picture that OpenCV reads, and its name is not
-/// that of motion JPEG (.mjpg, .mjpeg).
+/// that of motion JPEG (.mjpg, .mjpeg); or if it is a video of a single frame, as GIF and AVIF of
+/// pictures are.
 /// @throws Error kNotFound if there is no such file
 bool is_picture(const std::filesystem::path& file);
 
-/// Decodes a picture: 8 bits, alpha dropped, upright as its orientation tag (EXIF) says.
+/// Decodes a picture: BGR of 8 bits (or what VideoDecoder gives), alpha dropped, upright as its
+/// orientation tag (EXIF) says, which OpenCV reads in JPEG, PNG and TIFF.
 /// @throws Error kNotFound, kRead
 Frame read_picture(const std::filesystem::path& file);
 
 /// Calls `visit(frame, index, pts)` for each frame of a video, pts in seconds, until it returns
-/// false or the video ends (where a damaged one ends is its end). The frame owns its pixels and is
-/// upright, as the container's rotation says; its pixels are as wide as the file says.
+/// false or the video ends. What is damaged is left out. The frame owns its pixels and is upright,
+/// as the container's display matrix says; its pixels are as wide as the file says, and its colours
+/// what the element would take them for; see VideoDecoder for its layouts.
 /// @return frames visited
 /// @throws Error kNotFound, kRead if there is not a single frame
 int64_t for_each_frame(const std::filesystem::path& file,

@@ -1,6 +1,4 @@
 // Precompiled for the core: LibTorch's headers take most of a compilation.
-#pragma once
-
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 

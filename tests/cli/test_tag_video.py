@@ -103,11 +103,43 @@ def test_films_upright():
     needs_build()
     with tempfile.TemporaryDirectory() as folder:
         film = demo_film(folder, 16)
-        for degrees, state in SEEN.items():
-            turned = Path(folder) / f"{degrees}.mp4"
-            turned.write_bytes(turned_film(film, degrees))
+        for turn, state in SEEN.items():
+            if turn == "mirrored-90":
+                continue  # qtdemux of GStreamer 1.22 has no tag for it
+            turned = Path(folder) / f"{turn}.mp4"
+            turned.write_bytes(turned_film(film, turn))
             labels = [line["tags"][0]["label"] for line in tag(turned)]
-            assert labels == [state] * 2, (degrees, labels)
+            assert labels == [state] * 2, (turn, labels)
+
+
+def coloured_film(film, picture, form, colorimetry):
+    """Two frames of a picture, without loss, in those colours."""
+    # From RGB: another range alone would not be converted.
+    line = f"filesrc location={picture} ! jpegdec ! videoconvert ! video/x-raw,format=RGB ! "
+    line += "imagefreeze num-buffers=2 ! videoconvert dither=none ! "
+    line += f"video/x-raw,format={form},colorimetry={colorimetry} ! "
+    line += f"avenc_ffv1 ! matroskamux ! filesink location={film}"
+    subprocess.run(["gst-launch-1.0", "-q", *line.split()], check=True)
+
+
+def test_colours_are_those_of_tome():
+    """In every colorimetry, the scores of frames that GStreamer decodes are those of `tome classify`."""
+    picture = DATA / "images" / "dali-extra" / "swan-3584559_640.jpg"
+    needs(VIT_TINY, picture)
+    options = ["--model", VIT_TINY, "--r", "0", "--top-k", "1000", "--precision", "fp32", "--device", "cpu"]
+    seen = []
+    with tempfile.TemporaryDirectory() as folder:
+        for form, colorimetry in (("I420", "bt601"), ("I420", "bt709"), ("I420", "1:4:5:1"), ("I420", "1:3:5:1"),
+                                  ("I420_10LE", "bt2020"), ("GRAY8", "1:4:5:1")):
+            film = Path(folder) / "film.mkv"
+            coloured_film(film, picture, form, colorimetry)
+            lines = [json.loads(line) for line in tome_ok("classify", "--json", *options, film).splitlines()]
+            both = [{tag["id"]: tag["score"] for tag in row["tags"]} for row in (tag(*options, film)[0], lines[0])]
+            assert both[0].keys() == both[1].keys()
+            worst = max(abs(score - both[1][key]) for key, score in both[0].items())
+            assert worst < 1e-4, (form, colorimetry, worst)
+            seen.append(max(both[0].values()))
+    assert len(set(seen[:4])) == 4, "what is in the file is what it was converted to"
 
 
 def test_options_of_the_model():

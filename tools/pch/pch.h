@@ -1,7 +1,5 @@
-// Precompiled for the tools: these headers take most of a compilation. CLI11's would lengthen it, for
-// its validators are code that every file then compiles.
-#pragma once
-
+// Precompiled for the tools: these headers take most of a compilation. CLI11's would lengthen it,
+// for its validators are code that every file then compiles.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 

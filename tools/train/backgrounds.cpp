@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <iostream>
-#include <opencv2/imgcodecs.hpp>
 #include <opencv2/imgproc.hpp>
-#include <opencv2/videoio.hpp>
 #include <set>
 
+#include "frame_pixels.h"
+#include "media_reader.h"
 #include "tome_error.h"
 #include "train/hash.h"
 
@@ -61,24 +61,22 @@ std::vector<fs::path> list_files(const fs::path& folder, const std::set<std::str
                                       ", none that can be read; expected .jpg, .png, .mp4 …");
 }
 
-cv::Mat reduce(const cv::Mat& bgr, int short_side) {
-  cv::Mat rgb;
-  cv::cvtColor(bgr, rgb, cv::COLOR_BGR2RGB);
-  const double scale = static_cast<double>(short_side) / std::min(rgb.cols, rgb.rows);
-  if (scale >= 1) return rgb;
-  cv::Mat small;
-  cv::resize(rgb, small, {}, scale, scale, cv::INTER_AREA);
-  return small;
+cv::Mat reduce(const Frame& frame, int short_side) {
+  const double scale =
+      std::min(1.0, static_cast<double>(short_side) / std::min(frame.width, frame.height));
+  return cli::rgb_pixels(frame, {cvRound(frame.width * scale), cvRound(frame.height * scale)});
 }
 
 void load_clip(const fs::path& path, const BackgroundOptions& options,
                std::vector<Background>& out) {
-  cv::VideoCapture capture(path.string(), cv::CAP_FFMPEG);
-  if (!capture.isOpened()) capture.open(path.string(), cv::CAP_ANY);
   std::vector<cv::Mat> frames;
-  cv::Mat frame;
-  while (static_cast<int>(frames.size()) < options.max_frames && capture.read(frame)) {
-    frames.push_back(reduce(frame, options.clip_short_side));
+  try {
+    cli::for_each_frame(path, [&](const Frame& frame, int64_t, double) {
+      frames.push_back(reduce(frame, options.clip_short_side));
+      return static_cast<int>(frames.size()) < options.max_frames;
+    });
+  } catch (const Error&) {  // that there is none is said below
+    frames.clear();
   }
   if (frames.size() < 16) {
     std::cerr << "tome: '" << path.string() << "' gave " << frames.size()
@@ -155,12 +153,12 @@ std::vector<Background> load_backgrounds(const BackgroundOptions& options) {
   for (const fs::path& folder : options.pictures) {
     for (const fs::path& path : list_files(folder, kPictureEndings, options.part, others)) {
       ++files;
-      const cv::Mat picture = cv::imread(path.string(), cv::IMREAD_COLOR);
-      if (picture.empty()) {
+      try {
+        backgrounds.push_back(
+            {{reduce(cli::read_picture(path), options.short_side)}, path.filename().string()});
+      } catch (const Error&) {
         std::cerr << "tome: '" << path.string() << "' is no picture; skipped\n";
-        continue;
       }
-      backgrounds.push_back({{reduce(picture, options.short_side)}, path.filename().string()});
     }
   }
   for (const fs::path& folder : options.clips) {

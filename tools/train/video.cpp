@@ -1,8 +1,8 @@
 #include "train/video.h"
 
 #include <algorithm>
-#include <opencv2/imgproc.hpp>
 
+#include "frame_pixels.h"
 #include "media/geometry.h"
 #include "media_reader.h"
 
@@ -21,35 +21,15 @@ constexpr size_t kMostAtStride = 1024;
 constexpr int64_t kMostAspect = 4;
 
 /// The picture as it is shown, of square pixels, reduced until its short side is `short_side`.
-cv::Mat squared(const cv::Mat& picture, PixelAspect aspect, int short_side) {
-  const double width = static_cast<double>(picture.cols) * aspect.n / aspect.d;
-  const double scale = std::min(1.0, short_side / std::min<double>(width, picture.rows));
-  const cv::Size size(std::max(1, cvRound(width * scale)),
-                      std::max(1, cvRound(picture.rows * scale)));
-  // By area first: OpenCV knows that only where neither side grows.
-  const cv::Size reduced(std::min(size.width, picture.cols), std::min(size.height, picture.rows));
-  cv::Mat result;
-  cv::resize(picture, result, reduced, 0, 0, cv::INTER_AREA);
-  if (reduced != size) cv::resize(result, result, size, 0, 0, cv::INTER_LINEAR);
-  return result;
-}
-
 cv::Mat to_rgb(const Frame& frame, int short_side) {
-  cv::Mat bgr(frame.height, frame.width, CV_8UC3, const_cast<uint8_t*>(frame.planes[0].data),
-              static_cast<size_t>(frame.planes[0].stride));
-  const PixelAspect aspect = usable_aspect(frame.pixel_aspect);
+  PixelAspect aspect = usable_aspect(frame.pixel_aspect);
   // What no camera has would make frames of gigabytes, for here they are kept.
   const bool plausible = aspect.n <= kMostAspect * aspect.d && aspect.d <= kMostAspect * aspect.n;
-  if (aspect.n != aspect.d && plausible) bgr = squared(bgr, aspect, short_side);
-  cv::Mat rgb;
-  const double scale = static_cast<double>(short_side) / std::min(bgr.cols, bgr.rows);
-  if (scale < 1) {
-    cv::resize(bgr, rgb, {}, scale, scale, cv::INTER_AREA);
-    cv::cvtColor(rgb, rgb, cv::COLOR_BGR2RGB);
-  } else {
-    cv::cvtColor(bgr, rgb, cv::COLOR_BGR2RGB);
-  }
-  return rgb;
+  if (!plausible) aspect = {1, 1};
+  const double width = static_cast<double>(frame.width) * aspect.n / aspect.d;
+  const double scale = std::min(1.0, short_side / std::min<double>(width, frame.height));
+  return cli::rgb_pixels(
+      frame, {std::max(1, cvRound(width * scale)), std::max(1, cvRound(frame.height * scale))});
 }
 
 /// Leaves every `step`-th frame of what is there.

@@ -1,6 +1,4 @@
 // Precompiled for the tests of elements: these headers take most of a compilation.
-#pragma once
-
 #include <gst/check/gstharness.h>
 #include <gst/video/video.h>
 #include <gtest/gtest.h>

@@ -1,6 +1,4 @@
 // Precompiled for the unit tests: these headers take most of a compilation.
-#pragma once
-
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>

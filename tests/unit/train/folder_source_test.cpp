@@ -177,6 +177,13 @@ TEST_F(FolderTest, AMirroredClipHasTheMirroredLabel) {
   EXPECT_LT(mirrored, 20);
 }
 
+TEST_F(FolderTest, LabelsThatNoSampleTeachesAreToldWithMirroredOnes) {
+  write_labels("file,label,split\na.avi,left,train\nb.avi,x,train\nc.avi,y,val\n");
+  const std::vector<std::string> labels{"left", "right", "x", "y"};
+  EXPECT_EQ(make(true, labels).labels_without_sample(), std::vector<std::string>{"y"});
+  EXPECT_EQ(make(false, labels).labels_without_sample(), (std::vector<std::string>{"right", "y"}));
+}
+
 TEST_F(FolderTest, SameIndexSameBatch) {
   write_video("a.avi", 8, true);
   write_video("b.avi", 8, false);
