@@ -127,7 +127,7 @@ class Bench {
         checkpoint_(load(settings)),
         frames_(frames_per_request(checkpoint_.config, settings.clip_length)),
         geometry_(token_geometry(checkpoint_.config, frames_)) {
-    specs_ = split_specs(settings.r);
+    specs_ = split_specs(settings.r, checkpoint_.default_schedule);
     std::erase(specs_, "0");
     specs_.insert(specs_.begin(), "0");  // what every ratio is to
     for (const auto& spec : specs_) Schedule::parse(spec).resolve(geometry_);
@@ -229,6 +229,7 @@ class Bench {
     nlohmann::ordered_json row;
     row["engine"] = contender.engine;
     row["model"] = checkpoint_.config.name;
+    row["frames"] = frames_;
     row["tokens"] = geometry_.tokens;
     row["tokens_last"] = contender.tokens_last;
     row["batch"] = group.batch;
@@ -242,6 +243,7 @@ class Bench {
     row["precision"] = group.precision;
     row["r"] = contender.spec;
     row["r_per_block"] = contender.effective;
+    row.update(tome::cli::to_json(settings_.forward));
     row["ms_median"] = contender.median();
     row["ms_min"] = contender.ms.front();
     row["ms_max"] = contender.ms.back();
@@ -285,9 +287,10 @@ class Bench {
   }
 
   void print_header() const {
+    const std::string merging = unusual(settings_.forward);
     std::cout << checkpoint_.config.name << ", " << geometry_.tokens << " tokens, " << device_.str()
               << ", " << threads_ << " threads, median of " << settings_.repeats
-              << " interleaved runs\n"
+              << " interleaved runs" << (merging.empty() ? "" : "\nmerging: ") << merging << "\n"
               << "speed-up is over r=0 of the same run; 'of FLOPs' is speed-up over FLOPs saved\n"
               << std::left << std::setw(7) << "engine" << std::setw(6) << "prec" << std::right
               << std::setw(6) << "batch"
@@ -352,7 +355,7 @@ void add_bench_command(CLI::App& app) {
   command
       ->add_option("--r", settings->r,
                    "schedules by commas, by semicolons where one is a per-block list, or one for "
-                   "each --r; 0 is always measured")
+                   "each --r; 'model' is the one it ships with, 0 is always measured")
       ->allow_extra_args(false)
       ->capture_default_str();
   command->add_option("--batch", settings->batch, "inputs of one forward, or several by commas")
@@ -378,7 +381,15 @@ void add_bench_command(CLI::App& app) {
       "also where the time goes, in the CPU's own kernels or in those of a CUDA device");
   command->add_flag("--json", settings->json, "one array of objects");
   add_forward_options(*command, settings->forward);
-  command->callback([settings] { Bench(*settings).run(); });
+  command->get_option("--static")->group("");  // not in --help
+  command->callback([settings] {
+    if (settings->forward.static_threshold >= 0) {
+      throw Error(ErrorKind::kSettings,
+                  "--static: found with bench, expected without: in noise, which it measures on, "
+                  "nothing stays as it is; tome eval measures it on clips");
+    }
+    Bench(*settings).run();
+  });
 }
 
 }  // namespace tome::cli

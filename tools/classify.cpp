@@ -19,6 +19,7 @@
 #include "merging/schedule.h"
 #include "result_line.h"
 #include "tome_error.h"
+#include "vit/clip_batch.h"
 #include "vit/model.h"
 
 namespace tome::cli {
@@ -51,6 +52,7 @@ class Classifier {
         threads_(use_threads(settings.forward.threads)) {
     const std::string spec = settings.r.empty() ? checkpoint_.default_schedule : settings.r;
     frames_ = frames_per_request(checkpoint_.config, settings.clip_length);
+    check_static(settings.forward, frames_);
     options_ = forward_options(settings.forward, checkpoint_.config, checkpoint_.preprocess);
     options_.r = Schedule::parse(spec).resolve(token_geometry(checkpoint_.config, frames_));
     if (settings.activation == "softmax") checkpoint_.activation = ScoreActivation::kSoftmax;
@@ -118,11 +120,6 @@ class Classifier {
     }
   }
 
-  /// False for what would end the next file's turn too.
-  static bool is_of_file(ErrorKind kind) {
-    return kind == ErrorKind::kNotFound || kind == ErrorKind::kRead || kind == ErrorKind::kFormat;
-  }
-
   void classify_file(const std::string& file) {
     if (!is_picture(file)) return classify_video(file);
     // To a clip model a picture is a clip in which nothing moves.
@@ -151,14 +148,24 @@ class Classifier {
         settings_.clip_stride > 0 ? settings_.clip_stride : frames_ * settings_.frame_stride;
     asked.interval = settings_.interval;
     ClipWindows windows(asked);
-    for_each_frame(file, [&](const Frame& frame, int64_t, double pts) {
+    bool any = false;
+    const auto take = [&](const Window& window) {
+      any = true;
+      submit(file, window);
+    };
+    const int64_t frames = for_each_frame(file, [&](const Frame& frame, int64_t, double pts) {
       PatchesPtr rows;
       if (windows.advance()) rows = std::make_shared<const Patches>(Patches{patches(frame)});
       windows.push(std::move(rows), std::llround(pts * kNanoseconds));
-      if (windows.completed() == ClipWindows::Completed::kDue) submit(file, windows.take());
+      if (windows.completed() == ClipWindows::Completed::kDue) take(windows.take());
       return true;
     });
-    if (std::optional<Window> rest = windows.drain()) submit(file, std::move(*rest));
+    if (const std::optional<Window> rest = windows.drain()) take(*rest);
+    if (any) return;
+    const int64_t least = ((frames_ + 1) / 2 - 1) * settings_.frame_stride + 1;
+    throw Error(ErrorKind::kFormat, file + ": found " + std::to_string(frames) +
+                                        " frames, expected at least " + std::to_string(least) +
+                                        " for a window of " + std::to_string(frames_));
   }
 
   void submit(const std::string& file, const Window& window) {
@@ -184,20 +191,20 @@ class Classifier {
     const c10::InferenceMode inference;
     std::vector<at::Tensor> batch;
     for (const Request& request : pending_) batch.push_back(at::stack(request.frames));
-    const ForwardOutput output = model_->forward(at::stack(batch), options_);
-    const at::Tensor scores =
-        to_scores(output.logits.to(at::kCPU, at::kFloat), checkpoint_.activation).contiguous();
+    const ClipBatchOutput output = forward_clips(*model_, at::stack(batch), options_);
+    const at::Tensor scores = to_scores(output.logits, checkpoint_.activation).contiguous();
     for (size_t i = 0; i < pending_.size(); ++i) {
-      print(pending_[i], scores[static_cast<int64_t>(i)], output);
+      print(pending_[i], scores[static_cast<int64_t>(i)], output.tokens_in, output.tokens_out[i]);
     }
     pending_.clear();
   }
 
-  void print(const Request& request, const at::Tensor& scores, const ForwardOutput& output) const {
+  void print(const Request& request, const at::Tensor& scores, int64_t tokens_in,
+             int64_t tokens_out) const {
     const auto tags = top_tags(scores, checkpoint_.labels, settings_.top_k, settings_.threshold);
     if (settings_.json) {
-      std::cout << result_json(request.file, checkpoint_.config.name, request.time, tags,
-                               output.tokens_in, output.tokens_out)
+      std::cout << result_json(request.file, checkpoint_.config.name, request.time, tags, tokens_in,
+                               tokens_out)
                        .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)
                 << std::endl;  // at once, for whoever reads along
       return;

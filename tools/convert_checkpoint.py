@@ -15,11 +15,14 @@ names of the tensors:
   timm     vit and deit (distilled too), also facebookresearch's deit and mae: config.json gets
            `architecture` and every argument in `model_args`
   mae_st   facebookresearch/mae_st: config.json gets the keys of docs/checkpoints.md
-  hf       transformers vit, deit, videomae, vivit: config.json (and preprocessor_config.json) beside
-           the input are copied
+  hf       transformers vit, deit, siglip, dinov2 (with registers too), videomae, vivit: config.json
+           (and preprocessor_config.json) beside the input are copied
 
-Heads cannot be told from the tensors: 64 columns each unless --num-heads says otherwise. Neither can
-the pre-processing: see --mean, --std, --crop-pct, --interpolation.
+One prefix that all names have (module., _orig_mod., model., backbone. and so on) is taken off. Heads
+cannot be told from the tensors: 64 columns each unless --num-heads says otherwise. Neither can the
+pre-processing: with --architecture it is what timm's weights of that name mostly take, and --mean,
+--std, --crop-pct and --interpolation say it. A line on stderr tells what was assumed: predictions of
+a model that sees other colours than it was trained on are bad, and nothing else shows it.
 """
 
 import argparse
@@ -48,6 +51,19 @@ SIZES = {(192, 12): "tiny", (384, 12): "small", (512, 12): "medium", (768, 12): 
          (1024, 24): "large", (1280, 32): "huge", (1408, 40): "giant"}
 # What pre-training leaves behind and a classifier has no use for.
 TRAINING_ONLY = ("decoder", "mask_token")
+# What a checkpoint's tensors may lie under, the best first: averages before what they are averages of.
+WRAPPERS = ("model_ema", "state_dict_ema", "model", "state_dict", "model_state", "module")
+HF_PREFIXES = ("vit", "deit", "vision_model", "dinov2", "dinov2_with_registers", "videomae", "vivit")
+# Where a name begins, whatever modules the model was part of. Timm's may itself be called vit.
+NAME_STARTS = (re.compile(r"(?:^|\.)(?=blocks\.0\.)"),
+               re.compile(rf"(?:^|\.)(?=(?:{'|'.join(HF_PREFIXES)})\.(?:embeddings|encoder)\.)"))
+# A classifier often stands beside the backbone, not in it.
+HEADS = ("head.", "head_dist.", "classifier.", "fc_norm.")
+
+HALF = {"mean": [0.5] * 3, "std": [0.5] * 3}
+IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+CLIP = {"mean": [0.48145466, 0.4578275, 0.40821073], "std": [0.26862954, 0.26130258, 0.27577711]}
+UNIT = {"mean": [0.0] * 3, "std": [1.0] * 3}
 
 
 class ConvertError(Exception):
@@ -72,16 +88,55 @@ def load_state(path):
             raise
         except Exception as error:
             raise ConvertError(f"{path}: {why_not_loaded(error)}") from error
-    for key in ("model_ema", "state_dict_ema", "model", "state_dict", "model_state", "module"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
+    state = unwrapped(state)
     if not isinstance(state, dict):
         raise ConvertError(f"{path}: holds a {type(state).__name__}, expected named tensors")
-    tensors = {k.removeprefix("module."): v for k, v in state.items()
-               if isinstance(v, torch.Tensor) and v.is_floating_point()}
+    tensors = {k: v for k, v in state.items()
+               if isinstance(k, str) and isinstance(v, torch.Tensor) and v.is_floating_point()}
     if not tensors:
         raise ConvertError(f"{path}: holds no named tensors")
-    return tensors
+    return without_prefix(tensors)
+
+
+def say(text):
+    print(f"convert_checkpoint: {text}", file=sys.stderr)
+
+
+def unwrapped(state):
+    """What is innermost, of several things the first of WRAPPERS."""
+    for _ in WRAPPERS:
+        found = [key for key in WRAPPERS if isinstance(state, dict) and isinstance(state.get(key), dict)]
+        if not found:
+            break
+        if len(found) > 1:
+            others = ", ".join(f"'{key}'" for key in found[1:])
+            say(f"took '{found[0]}'; left {others}, which the file holds too")
+        state = state[found[0]]
+    return state
+
+
+def without_prefix(tensors):
+    """The names as the model alone has them, without what it was part of."""
+    for start in NAME_STARTS:
+        prefixes = {name[:found.end()] for name in tensors
+                    if "decoder" not in name and (found := start.search(name))}
+        if len(prefixes) > 1:
+            raise ConvertError("found several models, expected one: their names begin with "
+                               + ", ".join(f"'{prefix}'" for prefix in sorted(prefixes)))
+        if prefixes:
+            break
+    else:
+        return tensors
+    prefix = prefixes.pop()
+    out = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    for name, tensor in tensors.items():
+        if name.startswith(prefix):
+            continue
+        if name.startswith(HEADS) and name not in out:
+            out[name] = tensor
+        else:
+            print(f"left out: {name}", file=sys.stderr)
+    return out
 
 
 def clean(tensors):
@@ -97,7 +152,7 @@ def clean(tensors):
 
 
 def family_of(tensors):
-    if any(name.split(".")[0] in ("vit", "deit", "videomae", "vivit") for name in tensors):
+    if any(name.split(".")[0] in HF_PREFIXES for name in tensors):
         return "hf"
     if "blocks.0.attn.q.weight" in tensors:
         return "mae_st"
@@ -133,11 +188,44 @@ def common_config(tensors, args):
     return {"embed_dim": dim, "depth": depth, "num_heads": heads, "mlp_ratio": ratio}
 
 
+def timm_defaults(name):
+    """Pre-processing of most of the weights that timm has under an architecture's name."""
+    words = re.split("[_.]", name)
+    size = max((int(word) for word in words if word.isdecimal()), default=224)
+    if "miil" in words:
+        return {**UNIT, "crop_pct": 0.875, "interpolation": "bilinear"}
+    if "clip" in words:
+        colours, crop = CLIP, 1.0
+    elif words[0].startswith("deit") or {"dino", "dinov2", "mae"} & set(words):
+        colours, crop = IMAGENET, 1.0 if size >= 336 or "dinov2" in words else 0.9
+    elif "tipsv2" in words:
+        colours, crop = UNIT, 1.0
+    elif "siglip" in words:
+        colours, crop = HALF, 0.9
+    else:
+        colours, crop = HALF, 1.0 if size >= 336 else 0.95 if size in (240, 256) else 0.9
+    return {**colours, "crop_pct": crop, "interpolation": "bicubic"}
+
+
 def pretrained_cfg(args, height, width, defaults):
-    return {"input_size": [3, height, width], "fixed_input_size": True,
-            "interpolation": args.interpolation or defaults["interpolation"],
-            "crop_pct": args.crop_pct or defaults["crop_pct"], "crop_mode": "center",
-            "mean": args.mean or defaults["mean"], "std": args.std or defaults["std"]}
+    chosen = {key: getattr(args, key) or value for key, value in defaults.items()}
+    return {"input_size": [3, height, width], "fixed_input_size": True, "crop_mode": "center", **chosen}
+
+
+def say_assumed(args, config):
+    """One line of what the file does not say and no option said."""
+    look = config["pretrained_cfg"]
+    sizes = config.get("model_args", config)
+    numbers = lambda values: " ".join(f"{value:g}" for value in values)
+    heads = sizes["num_heads"]
+    texts = {"num_heads": f"{heads} heads of {sizes['embed_dim'] // heads}",
+             "mean": f"mean {numbers(look['mean'])}", "std": f"std {numbers(look['std'])}",
+             "crop_pct": f"crop {look['crop_pct']:g}", "interpolation": look["interpolation"]}
+    assumed = [key for key in texts if not getattr(args, key)]
+    if assumed:
+        options = ", ".join("--" + key.replace("_", "-") for key in assumed)
+        say(f"assumed, not in the file: {', '.join(texts[key] for key in assumed)}; {options} "
+            f"{'say' if len(assumed) > 1 else 'says'} otherwise")
 
 
 def timm_grid(tensors, args, patch):
@@ -177,8 +265,8 @@ def timm_config(tensors, args):
     distilled = "_distilled" if "head_dist.weight" in tensors else ""
     clip = "_clip" if "norm_pre.weight" in tensors else ""
     name = args.architecture or f"{kind}_{size}{distilled}_patch{patch}{clip}_{height}"
-    defaults = {"interpolation": "bicubic", "crop_pct": 0.9, "mean": [0.485, 0.456, 0.406],
-                "std": [0.229, 0.224, 0.225]}
+    # The sizes alone do not tell a ViT from a DeiT, of which most .pth files are.
+    defaults = timm_defaults(name if args.architecture or clip else "deit")
     return {"architecture": name, "num_classes": classes, "global_pool": pooled,
             "model_args": model_args, "pretrained_cfg": pretrained_cfg(args, height, width, defaults)}
 
@@ -197,8 +285,7 @@ def mae_st_config(tensors, args):
         cells = rows // (frames // tubelet)
     side = patch * square(cells, "positions in space")
     height, width = (args.image_size[0], args.image_size[-1]) if args.image_size else (side, side)
-    defaults = {"interpolation": "bilinear", "crop_pct": 0.875, "mean": [0.45] * 3,
-                "std": [0.225] * 3}
+    defaults = {"mean": [0.45] * 3, "std": [0.225] * 3, "crop_pct": 0.875, "interpolation": "bilinear"}
     return {"model_type": "mae_st", "architecture": args.architecture or "mae_st",
             "img_size": [height, width], "patch_size": patch, "num_frames": frames,
             "t_patch_size": tubelet, **common_config(tensors, args),
@@ -252,24 +339,45 @@ def write_safetensors(path, tensors):
             out.write(ctypes.string_at(tensor.data_ptr(), size))
 
 
+def check_labels(path, tensors):
+    """Refuses a file of labels for another number of classes."""
+    head = next((tensors[name] for name in ("head.weight", "classifier.weight", "cls_classifier.weight")
+                 if name in tensors), None)
+    lines = path.read_text(encoding="utf-8-sig", errors="replace").rstrip("\r\n").split("\n")
+    if head is not None and len(lines) != head.shape[0]:
+        raise ConvertError(f"{path}: found {len(lines)} labels, expected {head.shape[0]}, one for each "
+                           "row of the head")
+
+
+def copy_configuration(args):
+    """What transformers keeps beside the weights."""
+    beside = args.input.parent
+    if not (beside / "config.json").is_file():
+        raise ConvertError(f"{beside / 'config.json'}: missing; a transformers model is nothing "
+                           "without its configuration")
+    looks = ("preprocessor_config.json", "video_preprocessor_config.json")
+    for name in ("config.json", *looks):
+        target = args.output / name
+        if (beside / name).is_file() and not (target.exists() and target.samefile(beside / name)):
+            shutil.copyfile(beside / name, target)
+    if not any((args.output / name).is_file() for name in looks):
+        say(f"assumed, without a {looks[0]} beside the file: transformers' defaults for the family")
+
+
 def convert(args):
     tensors = clean(load_state(args.input))
     family = family_of(tensors)
     tensors = saved_as(tensors, args.dtype)
+    if args.labels:
+        check_labels(args.labels, tensors)
     args.output.mkdir(parents=True, exist_ok=True)
     if family == "hf":
-        beside = args.input.parent
-        if not (beside / "config.json").is_file():
-            raise ConvertError(f"{beside / 'config.json'}: missing; a transformers model is nothing "
-                               "without its configuration")
-        for name in ("config.json", "preprocessor_config.json", "video_preprocessor_config.json"):
-            target = args.output / name
-            if (beside / name).is_file() and not (target.exists() and target.samefile(beside / name)):
-                shutil.copyfile(beside / name, target)
+        copy_configuration(args)
     else:
         config = (mae_st_config if family == "mae_st" else timm_config)(tensors, args)
         with replaced(args.output / "config.json") as out:
             out.write((json.dumps(config, indent=2) + "\n").encode())
+        say_assumed(args, config)
     if args.labels:
         shutil.copyfile(args.labels, args.output / "labels.txt")
     write_safetensors(args.output / "model.safetensors", tensors)
@@ -304,7 +412,7 @@ def main(argv=None):
             raise ConvertError(f"needs torch ({NO_TORCH}): pip install torch==2.11.0")
         convert(args)
     except (ConvertError, OSError) as error:
-        print(f"convert_checkpoint: {error}", file=sys.stderr)
+        say(error)
         return 2
     return 0
 

@@ -28,6 +28,14 @@ std::vector<fs::path> folders_in(const fs::path& folder) {
   return out;
 }
 
+std::string in_quotes(const std::set<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) {
+    text += (text.empty() ? "'" : ", '") + excerpt(name) + "'";
+  }
+  return text.empty() ? "none" : text;
+}
+
 /// The number in `text`, or -1.
 int64_t parse_index(const std::string& text, int64_t below) {
   int64_t index = -1;
@@ -164,6 +172,13 @@ void Dataset::read_class_folders_of(const fs::path& parent, const std::string& s
   }
 }
 
+std::set<std::string> Dataset::splits() const {
+  std::set<std::string> names;
+  for (const Row& row : rows_) names.insert(row.split);
+  names.erase("");
+  return names;
+}
+
 std::optional<std::string> Dataset::held_out_split() const {
   for (const char* name : {"val", "valid", "validation", "test"}) {
     const auto is_of = [&](const Row& row) {
@@ -172,6 +187,16 @@ std::optional<std::string> Dataset::held_out_split() const {
     if (std::any_of(rows_.begin(), rows_.end(), is_of)) return name;
   }
   return std::nullopt;
+}
+
+std::string Dataset::measured_split() const {
+  if (const auto held_out = held_out_split()) return *held_out;
+  const std::set<std::string> names = splits();
+  if (names.empty()) return "";
+  throw Error(ErrorKind::kSettings,
+              source_ + ": found the split" + (names.size() > 1 ? "s " : " ") + in_quotes(names) +
+                  ", expected samples of val, valid, validation or test; --split names another, "
+                  "--split '' takes all");
 }
 
 std::vector<std::string> Dataset::label_names() const {
@@ -225,14 +250,7 @@ std::vector<Sample> Dataset::samples(const std::vector<std::string>& labels,
 
 void Dataset::fail_empty(const std::string& split) const {
   std::string what = source_ + ": found no sample";
-  if (!split.empty()) {
-    std::set<std::string> splits;
-    for (const Row& row : rows_) splits.insert(row.split);
-    what += " of split '" + split + "', but of";
-    for (const std::string& name : splits) {
-      what += (name == *splits.begin() ? " '" : ", '") + excerpt(name) + "'";
-    }
-  }
+  if (!split.empty()) what += " of split '" + split + "', but of " + in_quotes(splits());
   throw Error(ErrorKind::kFormat, what);
 }
 

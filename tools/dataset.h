@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,12 @@ class Dataset {
 
   /// The split that is not trained on: the first of val, valid, validation and test that is there.
   std::optional<std::string> held_out_split() const;
+
+  /// What is measured on where nobody says: held_out_split(), or "", all, where there are no
+  /// splits.
+  /// @throws Error kSettings naming the splits if there are some and none of them is held out:
+  ///   all would be the samples trained on, too
+  std::string measured_split() const;
 
   /// Names for a model that is to be trained: the distinct labels, sorted; of a labels.csv that has
   /// numbers only, "class 0", "class 1" and so on to the largest, as a model without names has
@@ -59,6 +66,7 @@ class Dataset {
   void read_class_folders();
   void read_class_folders_of(const std::filesystem::path& parent, const std::string& split);
   [[noreturn]] void fail(const Row& row, const std::string& what) const;
+  std::set<std::string> splits() const;  // "" is none
   [[noreturn]] void fail_empty(const std::string& split) const;
 
   std::filesystem::path folder_;

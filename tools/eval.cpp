@@ -5,7 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
-#include <iomanip>
+#include <fstream>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -13,37 +13,28 @@
 
 #include "checkpoint/checkpoint.h"
 #include "commands.h"
+#include "error_line.h"
+#include "eval_run.h"
 #include "eval_source.h"
 #include "forward_settings.h"
 #include "merging/schedule.h"
 #include "plot.h"
 #include "result_line.h"
 #include "tome_error.h"
+#include "vit/clip_batch.h"
 #include "vit/model.h"
 
 namespace tome::cli {
 namespace {
 
 struct EvalSettings {
-  std::string model, data, labels_file, plot, precision = "fp32";
+  std::string model, data, labels_file, plot, predictions, precision = "fp32";
   std::optional<std::string> split;  ///< unset: what is held out, if there are splits
   GeneratedClips generated;
   std::vector<std::string> r{"0"};
   int64_t batch = 16, limit = 0, windows = 4, clip_length = 0, frame_stride = 1;
   bool json = false;
   ForwardSettings forward;
-};
-
-/// One row of the result: a precision and a schedule, and what they did so far.
-struct Run {
-  std::string precision, spec;
-  const VisionTransformer* model = nullptr;
-  ForwardOptions options;
-  std::vector<int64_t> effective;
-  double gflops = 0, seconds = 0;
-  int64_t tokens_in = 0, tokens_out = 0;
-  int64_t images = 0, top1 = 0, top5 = 0;
-  std::vector<int64_t> leading;  ///< best class of each image, to compare runs with
 };
 
 class Evaluation {
@@ -55,8 +46,10 @@ class Evaluation {
     load.clip_length = settings.clip_length;
     checkpoint_ = load_checkpoint(settings.model, load);
     frames_ = frames_per_request(checkpoint_.config, settings.clip_length);
+    check_static(settings.forward, frames_);
     source_ = open_source();
     make_runs();
+    open_predictions();
   }
 
   void run() {
@@ -67,21 +60,31 @@ class Evaluation {
       const int64_t end = std::min(begin + settings_.batch, total);
       // Decoded once for all runs; and all runs take turns, so that a machine that slows down
       // slows all of them.
-      const at::Tensor rows = source_->load(begin, end);
-      for (Run& run : runs_) run_batch(run, rows, begin, end);
+      SampleRows rows = source_->load(begin, end);
+      for (int64_t& place : rows.read) place += begin;
+      note(rows.unreadable, progress);
+      for (EvalRun& run : runs_) run_batch(run, rows);
+      if (predictions_.is_open()) write_predictions(rows.read);
       if (progress) std::cerr << "\r" << end << "/" << total << (end == total ? "\n" : "");
     }
+    if (runs_.front().images == 0) throw *unread_;
   }
 
   void print() const {
     if (settings_.json) {
       auto rows = nlohmann::ordered_json::array();
-      for (const Run& run : runs_) rows.push_back(to_json(run));
-      std::cout << rows.dump(2) << std::endl;
+      for (const EvalRun& run : runs_) rows.push_back(to_json(run));
+      // Names of files may be in any encoding.
+      std::cout << rows.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << std::endl;
     } else {
       print_table();
     }
     if (!settings_.plot.empty()) draw();
+  }
+
+  /// Throws the last of what could not be read. Those before it are printed as main() prints it.
+  void fail_if_unread() const {
+    if (unread_) throw *unread_;
   }
 
  private:
@@ -95,127 +98,145 @@ class Evaluation {
                                    settings_.limit > 0 ? settings_.limit : kClips, checkpoint_);
     }
     const Dataset dataset(settings_.data);
-    split_ = settings_.split.value_or(dataset.held_out_split().value_or(""));
+    split_ = settings_.split ? *settings_.split : dataset.measured_split();
     return folder_eval_source(dataset, split_, settings_.limit,
                               {frames_, settings_.windows, settings_.frame_stride}, checkpoint_,
                               threads_);
   }
 
+  void open_predictions() {
+    if (settings_.predictions.empty()) return;
+    predictions_.open(settings_.predictions);
+    check_predictions();
+  }
+
+  void check_predictions() const {
+    if (predictions_) return;
+    throw Error(ErrorKind::kFailed,
+                "--predictions: '" + settings_.predictions + "' cannot be written");
+  }
+
   void make_runs() {
     const at::Device device = parse_device(settings_.forward.device);
+    device_ = device.str();
     const TokenGeometry geometry = token_geometry(checkpoint_.config, frames_);
-    const auto precisions = split(settings_.precision, ',');
-    for (const std::string& precision : precisions) {
+    for (const std::string& precision : split(settings_.precision, ',')) {
       models_.push_back(std::make_unique<VisionTransformer>(checkpoint_.config, checkpoint_.weights,
                                                             device, parse_precision(precision)));
-      for (const std::string& spec : split_specs(settings_.r)) {
-        Run run;
+      for (const std::string& spec : split_specs(settings_.r, checkpoint_.default_schedule)) {
+        EvalRun run;
         run.precision = precision;
         run.spec = spec;
         run.model = models_.back().get();
         run.options =
             forward_options(settings_.forward, checkpoint_.config, checkpoint_.preprocess);
         run.options.r = Schedule::parse(spec).resolve(geometry);
-        run.effective = effective_r(run.options.r, geometry);
-        run.gflops = forward_gflops(checkpoint_.config, run.effective, frames_);
         runs_.push_back(std::move(run));
       }
     }
   }
 
-  void run_batch(Run& run, const at::Tensor& rows, int64_t begin, int64_t end) {
-    const auto start = std::chrono::steady_clock::now();
-    const ForwardOutput output = run.model->forward(rows, run.options);
-    const at::Tensor logits = output.logits.to(at::kCPU, at::kFloat);
-    run.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  /// Prints what could not be read, all but the last of the whole evaluation.
+  void note(const std::vector<Error>& errors, bool progress) {
+    for (const Error& error : errors) {
+      if (unread_ && progress) std::cerr << "\n";
+      if (unread_) say(unread_->what());
+      unread_ = error;
+      ++unreadable_;
+    }
+  }
 
-    const int64_t images = end - begin;
-    const at::Tensor scores = to_scores(logits, checkpoint_.activation)
+  void run_batch(EvalRun& run, const SampleRows& rows) const {
+    run.tags.clear();
+    if (rows.read.empty()) return;
+    const auto start = std::chrono::steady_clock::now();
+    const ClipBatchOutput output = forward_clips(*run.model, rows.patches, run.options);
+    run.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    run.add_cost(output, checkpoint_.config, frames_);
+
+    const auto images = static_cast<int64_t>(rows.read.size());
+    const at::Tensor scores = to_scores(output.logits, checkpoint_.activation)
                                   .reshape({images, source_->windows(), -1})
                                   .mean(1)
                                   .contiguous();
     for (int64_t i = 0; i < images; ++i) {
-      const auto tags = top_tags(scores[i], checkpoint_.labels, 5, -1e30);
-      const int64_t best = tags.empty() ? -1 : tags.front().id;  // no score is a number: wrong
-      run.leading.push_back(best);
-      const int64_t truth = source_->class_index(begin + i);
-      run.top1 += best == truth ? 1 : 0;
-      const auto is_right = [&](const Tag& tag) { return tag.id == truth; };
-      run.top5 += std::any_of(tags.begin(), tags.end(), is_right) ? 1 : 0;
+      run.add_answer(top_tags(scores[i], checkpoint_.labels, 5, -1e30),
+                     source_->class_index(rows.read[static_cast<size_t>(i)]));
     }
-    run.images += images;
-    run.tokens_in = output.tokens_in;
-    run.tokens_out = output.tokens_out;
+  }
+
+  /// One line for each sample of the batch that all runs have just had.
+  void write_predictions(const std::vector<int64_t>& samples) {
+    for (size_t i = 0; i < samples.size(); ++i) {
+      const std::string file = source_->file(samples[i]);
+      const int64_t truth = source_->class_index(samples[i]);
+      nlohmann::ordered_json line;
+      line["sample"] = samples[i];
+      if (!file.empty()) line["file"] = file;
+      line["truth"] = {{"id", truth}, {"label", checkpoint_.labels.at(static_cast<size_t>(truth))}};
+      for (const EvalRun& run : runs_) {
+        line["runs"].push_back(
+            {{"r", run.spec}, {"precision", run.precision}, {"tags", tags_json(run.tags[i])}});
+      }
+      predictions_ << line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << "\n";
+    }
+    predictions_.flush();
+    check_predictions();
   }
 
   /// Percent of the images whose best class is that of the unmerged run of the same precision.
-  std::optional<double> agreement(const Run& run) const {
-    for (const Run& other : runs_) {
-      if (other.spec != "0" || other.precision != run.precision) continue;
-      int64_t equal = 0;
-      for (size_t i = 0; i < run.leading.size(); ++i) equal += run.leading[i] == other.leading[i];
-      return percent(equal, run.images);
+  std::optional<double> agreement(const EvalRun& run) const {
+    for (const EvalRun& other : runs_) {
+      if (other.spec == "0" && other.precision == run.precision) return run.agreement(other);
     }
     return std::nullopt;
   }
 
-  static double percent(int64_t part, int64_t whole) {
-    return 100.0 * static_cast<double>(part) / static_cast<double>(whole);
-  }
-
-  nlohmann::ordered_json to_json(const Run& run) const {
+  nlohmann::ordered_json to_json(const EvalRun& run) const {
     nlohmann::ordered_json row;
     row["r"] = run.spec;
     row["precision"] = run.precision;
-    if (!settings_.data.empty()) row["split"] = split_;
-    row["images"] = run.images;
-    row["top1"] = percent(run.top1, run.images);
-    row["top5"] = percent(run.top5, run.images);
+    row["model"] = checkpoint_.config.name;
+    row["device"] = device_;
+    row["threads"] = threads_;
+    row["batch"] = settings_.batch;
+    row["frames"] = frames_;
+    if (settings_.data.empty()) {
+      row["generator"] = settings_.generated.generator;
+    } else {
+      row["data"] = settings_.data;
+      row["split"] = split_;
+      row["windows"] = source_->windows();
+      row["frame_stride"] = settings_.frame_stride;
+    }
+    row.update(tome::cli::to_json(settings_.forward));
+    row["unreadable"] = unreadable_;
+    run.write_to(row);
     const auto agreed = agreement(run);
     row["agreement"] = agreed ? nlohmann::ordered_json(*agreed) : nlohmann::ordered_json(nullptr);
-    row["tokens_in"] = run.tokens_in;
-    row["tokens_last"] = run.tokens_out;
-    row["r_per_block"] = run.effective;
-    row["gflops"] = run.gflops;
-    row["images_per_s"] = static_cast<double>(run.images) / run.seconds;
     return row;
   }
 
   void print_table() const {
+    const std::string merging = unusual(settings_.forward);
     std::cout << checkpoint_.config.name << ", " << source_->size() << " samples of "
               << (settings_.data.empty() ? settings_.generated.generator : settings_.data)
               << (split_.empty() ? "" : ", split ") << split_ << ", " << threads_
-              << " threads, batch " << settings_.batch << "\n";
-    std::cout << std::left << std::setw(14) << "r" << std::setw(6) << "prec" << std::right
-              << std::setw(8) << "top-1" << std::setw(8) << "top-5" << std::setw(10) << "as r=0"
-              << std::setw(8) << "tokens" << std::setw(10) << "GFLOPs" << std::setw(11)
-              << "images/s"
-              << "\n"
-              << std::fixed;
-    for (const Run& run : runs_) {
-      const auto agreed = agreement(run);
-      std::cout << std::left << std::setw(14) << run.spec << std::setw(6) << run.precision
-                << std::right << std::setprecision(1) << std::setw(8)
-                << percent(run.top1, run.images) << std::setw(8) << percent(run.top5, run.images)
-                << std::setw(10);
-      if (agreed) {
-        std::cout << *agreed;
-      } else {
-        std::cout << "-";
-      }
-      std::cout << std::setw(8) << run.tokens_out << std::setprecision(2) << std::setw(10)
-                << run.gflops << std::setprecision(1) << std::setw(11)
-                << static_cast<double>(run.images) / run.seconds << "\n";
-    }
+              << " threads, batch " << settings_.batch;
+    if (source_->windows() > 1) std::cout << ", " << source_->windows() << " windows";
+    if (unreadable_ > 0) std::cout << ", " << unreadable_ << " unreadable";
+    if (!merging.empty()) std::cout << "\nmerging: " << merging;
+    std::cout << "\n" << EvalRun::header() << "\n";
+    for (const EvalRun& run : runs_) std::cout << run.line(agreement(run)) << "\n";
     std::cout << std::flush;
   }
 
   void draw() const {
     std::vector<PlotSeries> series;
-    for (const Run& run : runs_) {
+    for (const EvalRun& run : runs_) {
       if (series.empty() || series.back().name != run.precision)
         series.push_back({run.precision, {}});
-      series.back().points.push_back({run.gflops, percent(run.top1, run.images), run.spec});
+      series.back().points.push_back({run.gflops(), run.top1(), run.spec});
     }
     write_plot(settings_.plot, checkpoint_.config.name + ": top-1 over cost, labelled by r",
                "GFLOPs per input", "top-1, percent", series);
@@ -227,8 +248,12 @@ class Evaluation {
   int64_t frames_ = 1;  // of one request
   std::string split_;   // "": all samples
   std::unique_ptr<EvalSource> source_;
+  std::string device_;
   std::vector<std::unique_ptr<VisionTransformer>> models_;
-  std::vector<Run> runs_;
+  std::vector<EvalRun> runs_;
+  std::ofstream predictions_;
+  std::optional<Error> unread_;  // the last file that could not be read
+  int64_t unreadable_ = 0;
 };
 
 /// What is measured on.
@@ -249,7 +274,7 @@ void add_source_options(CLI::App& command, EvalSettings& settings) {
   command
       .add_option("--split", settings.split,
                   "only samples of this split (the first of val, valid, validation and test that "
-                  "is there, else all); empty: all")
+                  "is there; without splits all); empty: all")
       ->excludes(generator);
   add_count(command, "--limit", settings.limit, 0,
             "at most so many samples, evenly spread; 0: all (1200 generated clips)");
@@ -266,7 +291,8 @@ void add_run_options(CLI::App& command, EvalSettings& settings) {
   command
       .add_option("--r", settings.r,
                   "schedules, separated by commas (0,8,16:-1); by semicolons where one of them is "
-                  "a per-block list (0;16,8,4); or one for each --r")
+                  "a per-block list (0;16,8,4); or one for each --r; 'model' is the one it ships "
+                  "with")
       ->allow_extra_args(false)
       ->capture_default_str();
   command
@@ -278,6 +304,9 @@ void add_run_options(CLI::App& command, EvalSettings& settings) {
   add_count(command, "--clip-length", settings.clip_length, 0,
             "frames of a window; 0: the model's own");
   command.add_flag("--json", settings.json, "one array of objects");
+  command.add_option(
+      "--predictions", settings.predictions,
+      "write the five best tags of each sample to this file, one JSON object a line");
   command.add_option("--plot", settings.plot, "draw top-1 over GFLOPs into this PNG file");
 }
 
@@ -295,6 +324,7 @@ void add_eval_command(CLI::App& app) {
     Evaluation evaluation(*settings);
     evaluation.run();
     evaluation.print();
+    evaluation.fail_if_unread();
   });
 }
 

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "error_line.h"
+#include "media_reader.h"
 #include "tome_error.h"
 #include "train/batch.h"
 #include "train/camera_state.h"
@@ -12,14 +14,25 @@
 namespace tome::cli {
 namespace {
 
+/// Whether a sample has frames of its own. What cannot be read has none, and is named when its turn
+/// comes.
+bool is_video(const Sample& sample) {
+  try {
+    if (is_picture(sample.file)) return false;
+    return for_each_frame(sample.file, [](const Frame&, int64_t, double) { return false; }) > 0;
+  } catch (const Error& error) {
+    if (is_of_file(error.kind())) return false;
+    throw;
+  }
+}
+
 class FolderEvalSource : public EvalSource {
  public:
   FolderEvalSource(std::vector<Sample> samples, SamplePlan plan, const Checkpoint& checkpoint,
                    int threads)
       : samples_(std::move(samples)), plan_(plan), checkpoint_(checkpoint), threads_(threads) {
     // A picture has one window; beside videos it fills all of theirs.
-    const auto is_one = [](const Sample& sample) { return is_picture(sample); };
-    if (std::all_of(samples_.begin(), samples_.end(), is_one)) plan_.windows = 1;
+    if (std::none_of(samples_.begin(), samples_.end(), is_video)) plan_.windows = 1;
   }
 
   int64_t size() const override { return static_cast<int64_t>(samples_.size()); }
@@ -27,7 +40,10 @@ class FolderEvalSource : public EvalSource {
   int64_t class_index(int64_t sample) const override {
     return samples_[static_cast<size_t>(sample)].class_index;
   }
-  at::Tensor load(int64_t begin, int64_t end) override {
+  std::string file(int64_t sample) const override {
+    return samples_[static_cast<size_t>(sample)].file.string();
+  }
+  SampleRows load(int64_t begin, int64_t end) override {
     return load_samples({samples_.begin() + begin, samples_.begin() + end}, checkpoint_, plan_,
                         threads_);
   }
@@ -46,8 +62,11 @@ class GeneratedEvalSource : public EvalSource {
 
   int64_t size() const override { return count_; }
   int64_t class_index(int64_t sample) const override { return sample % train::kCameraStates; }
-  at::Tensor load(int64_t begin, int64_t end) override {
-    return source_->clips(begin, end).patches;
+  std::string file(int64_t) const override { return {}; }
+  SampleRows load(int64_t begin, int64_t end) override {
+    SampleRows rows{source_->clips(begin, end).patches, {}, {}};
+    for (int64_t i = 0; i < end - begin; ++i) rows.read.push_back(i);
+    return rows;
   }
 
  private:

@@ -21,8 +21,10 @@ class EvalSource {
   /// Requests of one sample, whose scores are averaged.
   virtual int64_t windows() const { return 1; }
   virtual int64_t class_index(int64_t sample) const = 0;
-  /// Patch rows of samples [begin, end): float32 [(end - begin) * windows(), frames, n, 3 * p * p].
-  virtual at::Tensor load(int64_t begin, int64_t end) = 0;
+  /// Empty where it is made, not read.
+  virtual std::string file(int64_t sample) const = 0;
+  /// Samples [begin, end), windows() requests each.
+  virtual SampleRows load(int64_t begin, int64_t end) = 0;
 };
 
 /// Samples of a folder; `split` "" takes every one. A folder of pictures has one window a sample.

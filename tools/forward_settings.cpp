@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <charconv>
 #include <map>
+#include <sstream>
 
 #include "checkpoint/model_spec.h"
 #include "engine/device.h"
@@ -59,6 +60,34 @@ void add_word_option(CLI::App& command, const std::string& name, std::string& va
       ->capture_default_str();
 }
 
+/// What the other methods, which exist to be compared with, do not look at.
+void check_method(const ForwardSettings& settings, const ViTConfig& config) {
+  const std::string& method = settings.method;
+  const bool prunes = method == "random-prune" || method == "attention-prune";
+  const bool pairs = method == "bipartite";
+  struct Part {
+    const char* option;
+    std::string ForwardSettings::*value;
+    bool used;
+  };
+  const Part parts[] = {{"--metric", &ForwardSettings::metric, !prunes},
+                        {"--similarity", &ForwardSettings::similarity, pairs},
+                        {"--partition", &ForwardSettings::partition, pairs},
+                        {"--combine", &ForwardSettings::combine, !prunes}};
+  const ForwardSettings usual;
+  for (const Part& part : parts) {
+    if (part.used || settings.*part.value == usual.*part.value) continue;
+    throw Error(ErrorKind::kSettings, std::string(part.option) + ": found '" +
+                                          settings.*part.value + "' with --method " + method +
+                                          ", expected without: that method does not use it");
+  }
+  if (method == "attention-prune" && !config.class_token) {
+    throw Error(ErrorKind::kSettings, "--method attention-prune: found with '" + config.name +
+                                          "', expected with a model that has a class token: what "
+                                          "it attends to stays");
+  }
+}
+
 }  // namespace
 
 CLI::Option* add_count(CLI::App& command, const char* name, int64_t& value, int64_t least,
@@ -94,6 +123,7 @@ void add_forward_options(CLI::App& command, ForwardSettings& settings) {
 
 ForwardOptions forward_options(const ForwardSettings& settings, const ViTConfig& config,
                                const PreprocessSpec& preprocess) {
+  check_method(settings, config);
   ForwardOptions options;
   options.prop_attn = kPropAttn.at(settings.prop_attn);
   options.metric = kMetrics.at(settings.metric);
@@ -106,6 +136,42 @@ ForwardOptions forward_options(const ForwardSettings& settings, const ViTConfig&
     options.static_threshold = normalised_levels(settings.static_threshold, preprocess);
   }
   return options;
+}
+
+void check_static(const ForwardSettings& settings, int64_t frames) {
+  if (settings.static_threshold < 0 || frames > 1) return;
+  throw Error(ErrorKind::kSettings,
+              "--static: found with a model of single frames, expected with clips (--clip-length)");
+}
+
+nlohmann::ordered_json to_json(const ForwardSettings& settings) {
+  nlohmann::ordered_json out;
+  out["method"] = settings.method;
+  out["metric"] = settings.metric;
+  out["similarity"] = settings.similarity;
+  out["partition"] = settings.partition;
+  out["combine"] = settings.combine;
+  out["prop_attn"] = settings.prop_attn;
+  out["static"] = nullptr;
+  if (settings.static_threshold >= 0) out["static"] = settings.static_threshold;
+  out["seed"] = settings.seed;
+  return out;
+}
+
+std::string unusual(const ForwardSettings& settings) {
+  const auto usual = to_json(ForwardSettings());
+  const auto found = to_json(settings);
+  std::ostringstream text;
+  for (const auto& [name, value] : found.items()) {
+    if (value == usual.at(name)) continue;
+    text << (text.str().empty() ? "" : ", ") << name << ' ';
+    if (value.is_string()) {
+      text << value.get<std::string>();
+    } else {
+      text << value.get<double>();
+    }
+  }
+  return text.str();
 }
 
 int use_threads(int threads) {
@@ -161,14 +227,16 @@ std::vector<std::string> split(std::string_view text, char separator) {
   return parts;
 }
 
-std::vector<std::string> split_specs(const std::vector<std::string>& values) {
-  if (values.size() != 1) return values;
-  const bool lists = values[0].find(';') != std::string::npos;
-  std::vector<std::string> specs;
-  for (auto& spec : split(values[0], lists ? ';' : ',')) {
+std::vector<std::string> split_specs(const std::vector<std::string>& values,
+                                     const std::string& of_model) {
+  std::vector<std::string> specs = values;
+  if (values.size() == 1) {
+    const bool lists = values[0].find(';') != std::string::npos;
+    specs = split(values[0], lists ? ';' : ',');
     // "16,8,4;" is the way to write a single per-block list: nothing follows its ';'.
-    if (!(lists && spec.empty())) specs.push_back(std::move(spec));
+    if (lists) std::erase(specs, "");
   }
+  std::replace(specs.begin(), specs.end(), std::string("model"), of_model);
   return specs;
 }
 
@@ -197,11 +265,13 @@ TokenGeometry token_geometry(const ViTConfig& config, int64_t frames) {
   return geometry;
 }
 
-double forward_gflops(const ViTConfig& config, const std::vector<int64_t>& r, int64_t frames) {
-  const TokenGeometry geometry = token_geometry(config, frames);
+double forward_gflops(const ViTConfig& config, const std::vector<int64_t>& r, int64_t frames,
+                      int64_t merged_before) {
+  TokenGeometry geometry = token_geometry(config, frames);
   const int64_t patch_row = config.tubelet * config.channels * config.patch * config.patch;
   const int64_t embed = (geometry.tokens - geometry.protected_tokens) * config.dim * patch_row;
-  const int64_t head = config.dim * config.classes * (config.distilled_head ? 2 : 1);
+  const int64_t head = config.head_inputs() * config.classes * (config.distilled_head ? 2 : 1);
+  geometry.tokens -= merged_before;
   return 2e-9 * static_cast<double>(embed + block_macs(r, geometry) + head);
 }
 

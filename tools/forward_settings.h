@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdint>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -39,8 +40,20 @@ void add_forward_options(CLI::App& command, ForwardSettings& settings);
 
 /// Merging options without a schedule. `preprocess` is the checkpoint's, to bring grey levels to
 /// the units of normalised input.
+/// @throws Error kSettings for a setting that the method would ignore, and for a method that the
+///   model is not made for
 ForwardOptions forward_options(const ForwardSettings& settings, const ViTConfig& config,
                                const PreprocessSpec& preprocess);
+
+/// @param frames  of one input
+/// @throws Error kSettings for --static where nothing can repeat
+void check_static(const ForwardSettings& settings, int64_t frames);
+
+/// How tokens merge, as results say it: all of the settings but the device and its threads.
+nlohmann::ordered_json to_json(const ForwardSettings& settings);
+
+/// "method k-means, static 2": those of them that are not the default; empty where all are.
+std::string unusual(const ForwardSettings& settings);
 
 /// Sets the threads of a forward; 0: as many as the process has cores. Returns the number in use.
 int use_threads(int threads);
@@ -60,7 +73,9 @@ at::ScalarType parse_precision(const std::string& text);
 
 /// The specs of one or several --r. A single value is split at ';' where it has one, else at ',';
 /// of repeated ones each is a spec by itself, since a per-block list has commas of its own.
-std::vector<std::string> split_specs(const std::vector<std::string>& values);
+/// @param of_model  the schedule the model ships with, which "model" stands for
+std::vector<std::string> split_specs(const std::vector<std::string>& values,
+                                     const std::string& of_model);
 
 /// "1,8" to {1, 8}; every number is >= 1.
 std::vector<int64_t> parse_counts(const std::string& text, const char* option);
@@ -72,7 +87,10 @@ TokenGeometry token_geometry(const ViTConfig& config, int64_t frames);
 
 /// 2 x multiply-accumulates of one forward: patch embedding, blocks and head, in units of 1e9.
 /// Norms, activations, matching and merging are not counted, as usual.
-double forward_gflops(const ViTConfig& config, const std::vector<int64_t>& r, int64_t frames);
+/// @param r  merged in each block
+/// @param merged_before  static patches, merged before the first block
+double forward_gflops(const ViTConfig& config, const std::vector<int64_t>& r, int64_t frames,
+                      int64_t merged_before = 0);
 
 /// Frames of one request: those that a clip model was loaded for, `clip_length` (or 1) for an image
 /// model.

@@ -33,6 +33,14 @@ std::vector<Tag> top_tags(const at::Tensor& scores, const std::vector<std::strin
   return tags;
 }
 
+nlohmann::ordered_json tags_json(const std::vector<Tag>& tags) {
+  auto out = nlohmann::ordered_json::array();
+  for (const Tag& tag : tags) {
+    out.push_back({{"id", tag.id}, {"label", tag.label}, {"score", rounded(tag.score)}});
+  }
+  return out;
+}
+
 at::Tensor to_scores(const at::Tensor& logits, ScoreActivation activation) {
   switch (activation) {
     case ScoreActivation::kSoftmax:
@@ -65,10 +73,7 @@ nlohmann::ordered_json result_json(const std::string& file, const std::string& m
         {"start", *time.clip_start}, {"end", number(time.clip_end)}, {"frames", time.frames}};
   }
   line["age"] = 0;
-  line["tags"] = nlohmann::ordered_json::array();
-  for (const Tag& tag : tags) {
-    line["tags"].push_back({{"id", tag.id}, {"label", tag.label}, {"score", rounded(tag.score)}});
-  }
+  line["tags"] = tags_json(tags);
   line["tokens_in"] = tokens_in;
   line["tokens_out"] = tokens_out;
   return line;

@@ -25,6 +25,9 @@ struct Tag {
 std::vector<Tag> top_tags(const at::Tensor& scores, const std::vector<std::string>& labels,
                           int64_t count, double threshold);
 
+/// [{"id", "label", "score"}, …], scores in six decimals.
+nlohmann::ordered_json tags_json(const std::vector<Tag>& tags);
+
 /// Logits to scores. @param logits  [B, classes]
 at::Tensor to_scores(const at::Tensor& logits, ScoreActivation activation);
 

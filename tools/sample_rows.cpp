@@ -8,9 +8,11 @@
 #include <exception>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 
+#include "error_line.h"
 #include "media_reader.h"
 #include "tome_error.h"
 
@@ -54,50 +56,46 @@ void load_sample(const Sample& sample, const Checkpoint& checkpoint, const Sampl
   }
 }
 
-/// The exception that is being handled, with the row of labels.csv that named the file.
-std::exception_ptr with_row(int64_t line) {
-  try {
-    throw;
-  } catch (const Error& error) {
-    if (line == 0) return std::current_exception();
-    return std::make_exception_ptr(
-        Error(error.kind(),
-              std::string(error.what()) + " (labels.csv line " + std::to_string(line) + ")"));
-  } catch (...) {
-    return std::current_exception();
-  }
+/// An error with the row of labels.csv that named the file.
+Error with_row(const Error& error, int64_t line) {
+  if (line == 0) return error;
+  return {error.kind(),
+          std::string(error.what()) + " (labels.csv line " + std::to_string(line) + ")"};
+}
+
+/// Of `rows`, `windows` to a sample, those of the samples at `places`.
+at::Tensor rows_of(const at::Tensor& rows, const std::vector<int64_t>& places, int64_t windows) {
+  if (static_cast<int64_t>(places.size()) * windows == rows.size(0)) return rows;
+  return rows.unflatten(0, {-1, windows})
+      .index_select(0, at::tensor(places, at::kLong))
+      .flatten(0, 1);
 }
 
 }  // namespace
 
-bool is_picture(const Sample& sample) {
-  try {
-    return is_picture(sample.file);
-  } catch (...) {
-    std::rethrow_exception(with_row(sample.line));
-  }
-}
-
-at::Tensor load_samples(const std::vector<Sample>& samples, const Checkpoint& checkpoint,
+SampleRows load_samples(const std::vector<Sample>& samples, const Checkpoint& checkpoint,
                         const SamplePlan& plan, int threads) {
   const ViTConfig& config = checkpoint.config;
   const int64_t n = config.grid_rows() * config.grid_cols();
   const int64_t width = config.channels * config.patch * config.patch;
   const auto count = static_cast<int64_t>(samples.size());
-  at::Tensor rows = at::empty({count * plan.windows, plan.frames, n, width}, at::kFloat);
+  const at::Tensor rows = at::empty({count * plan.windows, plan.frames, n, width}, at::kFloat);
   float* data = rows.mutable_data_ptr<float>();
   const int64_t sample_size = plan.windows * plan.frames * n * width;
 
   std::atomic<int64_t> next{0};
+  std::vector<std::optional<Error>> errors(samples.size());  // each is one thread's alone
   std::mutex mutex;
   std::exception_ptr failure;
   const auto work = [&] {
     for (int64_t i = next++; i < count; i = next++) {
       try {
         load_sample(samples[i], checkpoint, plan, n * width, data + i * sample_size);
+      } catch (const Error& error) {
+        errors[i] = with_row(error, samples[i].line);
       } catch (...) {
         const std::lock_guard lock(mutex);
-        if (!failure) failure = with_row(samples[i].line);
+        if (!failure) failure = std::current_exception();
         next = count;
       }
     }
@@ -108,7 +106,18 @@ at::Tensor load_samples(const std::vector<Sample>& samples, const Checkpoint& ch
     work();
   }
   if (failure) std::rethrow_exception(failure);
-  return rows;
+  SampleRows result;
+  for (int64_t i = 0; i < count; ++i) {
+    if (!errors[i]) {
+      result.read.push_back(i);
+    } else if (is_of_file(errors[i]->kind())) {
+      result.unreadable.push_back(*errors[i]);
+    } else {
+      throw *errors[i];
+    }
+  }
+  result.patches = rows_of(rows, result.read, plan.windows);
+  return result;
 }
 
 }  // namespace tome::cli

@@ -8,12 +8,9 @@
 
 #include "checkpoint/checkpoint.h"
 #include "dataset.h"
+#include "tome_error.h"
 
 namespace tome::cli {
-
-/// True if it is a picture that OpenCV reads.
-/// @throws Error naming the file and its row in labels.csv, if there is one
-bool is_picture(const Sample& sample);
 
 /// How a sample becomes requests.
 struct SamplePlan {
@@ -22,11 +19,17 @@ struct SamplePlan {
   int64_t stride = 1;   ///< frames between two frames of a window; 0: spread over the video
 };
 
-/// Decodes and pre-processes `samples`, several at a time. Stops at one that cannot be read: what
-/// is measured on the others would be another number.
-/// @throws Error naming the file and its row in labels.csv, if there is one
-/// @return float32 [samples * plan.windows, plan.frames, n, 3 * p * p], patch rows
-at::Tensor load_samples(const std::vector<Sample>& samples, const Checkpoint& checkpoint,
+/// Those of some samples that can be read, and why the others cannot.
+struct SampleRows {
+  at::Tensor patches;         ///< float32 [read.size() * windows, frames, n, 3 * p * p]
+  std::vector<int64_t> read;  ///< places among the samples asked for, rising
+  /// In the order of the samples, naming the file and its row in labels.csv, if there is one.
+  std::vector<Error> unreadable;
+};
+
+/// Decodes and pre-processes `samples`, several at a time.
+/// @throws what is not one file's own, see is_of_file()
+SampleRows load_samples(const std::vector<Sample>& samples, const Checkpoint& checkpoint,
                         const SamplePlan& plan, int threads);
 
 }  // namespace tome::cli

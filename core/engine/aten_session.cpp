@@ -5,11 +5,9 @@
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
-#include <map>
-#include <numeric>
 #include <utility>
 
-#include "merging/static_runs.h"
+#include "vit/clip_batch.h"
 #include "vit/cpu_team.h"
 
 namespace tome {
@@ -76,22 +74,6 @@ PatchesPtr AtenSession::preprocess_one(const Frame& frame) {
   return std::make_shared<const Patches>(Patches{std::move(rows)});
 }
 
-void AtenSession::run(const at::Tensor& patches, const ForwardOptions& options,
-                      std::span<const int64_t> into, BatchOutput& result) const {
-  const ForwardOutput output = model_->forward(patches.to(model_->device()), options);
-  const at::Tensor logits = output.logits.to(at::kCPU, at::kFloat).contiguous();
-  const int64_t classes = logits.size(1);
-  const float* data = logits.const_data_ptr<float>();
-  result.classes = classes;
-  result.logits.resize(result.tokens_out.size() * static_cast<size_t>(classes));
-  result.tokens_in = output.tokens_in;
-  for (size_t i = 0; i < into.size(); ++i) {
-    std::copy_n(data + static_cast<int64_t>(i) * classes, classes,
-                result.logits.begin() + into[i] * classes);
-    result.tokens_out[static_cast<size_t>(into[i])] = output.tokens_out;
-  }
-}
-
 BatchOutput AtenSession::forward(const BatchInput& input) {
   const at::Tensor patches =
       gather(input.frames).view({input.batch, input.frames_per_request, rows_, columns_});
@@ -99,25 +81,16 @@ BatchOutput AtenSession::forward(const BatchInput& input) {
   options.r = input.r;
   options.prop_attn = input.prop_attn;
   options.partition = input.partition;
+  if (input.static_threshold >= 0) {
+    options.static_threshold = normalised_levels(input.static_threshold, spec_);
+  }
+  ClipBatchOutput output = forward_clips(*model_, patches, options);
   BatchOutput result;
-  result.tokens_out.resize(static_cast<size_t>(input.batch));
-  std::vector<int64_t> all(static_cast<size_t>(input.batch));
-  std::iota(all.begin(), all.end(), 0);
-  if (input.static_threshold < 0 || input.frames_per_request == 1) {
-    run(patches, options, all, result);
-    return result;
-  }
-  options.static_threshold = normalised_levels(input.static_threshold, spec_);
-  // Note [A still clip among moving ones]: clips that can merge equally many static patches run
-  // together, so that none pays for another's motion.
-  const std::vector<int64_t> counts =
-      count_static_runs(tubelets_of(patches, model_->config().tubelet), options.static_threshold);
-  std::map<int64_t, std::vector<int64_t>> groups;
-  for (const int64_t i : all) groups[counts[static_cast<size_t>(i)]].push_back(i);
-  for (const auto& [count, members] : groups) {
-    const bool whole = members.size() == all.size();
-    run(whole ? patches : patches.index_select(0, at::tensor(members)), options, members, result);
-  }
+  result.classes = output.logits.size(1);
+  const float* data = output.logits.const_data_ptr<float>();
+  result.logits.assign(data, data + output.logits.numel());
+  result.tokens_in = output.tokens_in;
+  result.tokens_out = std::move(output.tokens_out);
   return result;
 }
 

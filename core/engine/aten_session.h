@@ -19,10 +19,6 @@ class AtenSession : public DeviceSession {
   BatchOutput forward(const BatchInput& input) override;
 
  private:
-  /// One forward of `patches` [batch, frames, n, k]; results go to requests `into` of `result`.
-  void run(const at::Tensor& patches, const ForwardOptions& options, std::span<const int64_t> into,
-           BatchOutput& result) const;
-
   std::shared_ptr<const VisionTransformer> model_;
   PreprocessSpec spec_;
   ForwardOptions options_;

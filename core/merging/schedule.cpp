@@ -56,10 +56,13 @@ int64_t parse_r(std::string_view spec, std::string_view text) {
   return *r;
 }
 
+/// In four decimals, rounded up: what is printed is a share that can be asked for.
 std::string format_share(double share) {
+  double ten_thousandths = std::ceil(share * 1e4);
+  while (ten_thousandths / 1e4 < share) ++ten_thousandths;
   std::ostringstream text;
   text.precision(4);
-  text << share;
+  text << ten_thousandths / 1e4;
   return text.str();
 }
 

@@ -45,6 +45,24 @@ state["head.weight"] = state["head.weight"].to(torch.float8_e4m3fn)
 torch.save(state, sys.argv[1])
 """
 
+# Runs where torch is: several conversions of one checkpoint, its tensors named and wrapped otherwise
+# each time, in one process, since importing torch is most of the time that one takes. For each a line
+# of JSON: status and stderr.
+VARIANTS = """
+import contextlib, io, json, sys, torch
+tool, source, variants = sys.argv[1:]
+sys.path.insert(0, tool)
+import convert_checkpoint
+state = torch.load(source, weights_only=True)
+for number, (expression, options) in enumerate(json.loads(variants)):
+    path = f"{source}.{number}.pth"
+    torch.save(eval(expression), path)
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+        status = convert_checkpoint.main([path, f"{source}.{number}", *options])
+    print(json.dumps([status, said.getvalue()]))
+"""
+
 EVIL = """
 import sys, torch
 class Evil:
@@ -81,6 +99,16 @@ def convert_ok(*arguments):
     status, out, err = convert(*arguments)
     assert status == 0, err
     return out
+
+
+def convert_variants(folder, fixture, *variants):
+    """Converts a fixture as `variants`, pairs of an expression of its `state` and options, say. Returns
+    status, stderr and folder of each."""
+    path = pickled(folder, FIXTURES / fixture / "model.safetensors", wrapped=False)
+    status, out, err = run(python_with_torch(), "-c", VARIANTS, ROOT / "tools", path, json.dumps(variants))
+    assert status == 0, err
+    lines = [json.loads(line) for line in out.splitlines()]
+    return [(status, said, Path(f"{path}.{number}")) for number, (status, said) in enumerate(lines)]
 
 
 def tensors_of(path):
@@ -187,6 +215,65 @@ def test_transformers_keep_their_configuration():
         convert_ok(path, out)
         image = picture(folder)
         assert scores(out, image) == scores(original, image)
+
+
+def test_what_was_assumed_is_said():
+    """The wrong mean and deviation cost a ViT 35 points of top-1, and nothing else shows it."""
+    heads = ["--num-heads", "4"]
+    look = [str(option) for option in HALF] + ["--interpolation", "bicubic"]
+    name = lambda text: [*heads, "--architecture", text]
+    wider = "{n: t.repeat([2 if size == 32 else 1 for size in t.shape]) for n, t in state.items()}"
+    with tempfile.TemporaryDirectory() as folder:
+        found = convert_variants(
+            folder, "timm_registers", (wider, []), ("state", heads + look),
+            *(("state", name(text)) for text in
+              ("vit_tiny_patch16_224", "deit3_small_patch16_384", "vit_base_patch16_clip_224")))
+        assert all(status == 0 for status, _, _ in found), found
+        said = [[line for line in err.splitlines() if "assumed" in line] for _, err, _ in found]
+        assert said[1] == [] and all(len(lines) == 1 for lines in (said[0], *said[2:])), said
+        for word in ("1 heads of 64", "mean 0.485 0.456 0.406", "std 0.229", "crop 0.9", "bicubic", "--num-heads",
+                     "--mean", "--std", "--crop-pct", "--interpolation"):
+            assert word in said[0][0], (word, said[0])
+        assert "heads" not in said[2][0], said[2]
+        for (_, _, out), lines, mean, crop in zip(found[2:], said[2:], (0.5, 0.485, 0.48145466), (0.9, 1, 1)):
+            about = json.loads((out / "config.json").read_text())["pretrained_cfg"]
+            assert (about["mean"][0], about["crop_pct"]) == (mean, crop), about
+            assert f"mean {mean:g}" in lines[0], (mean, lines)
+
+
+def test_names_of_what_the_model_was_part_of():
+    named = "{'%s' + name: tensor for name, tensor in state.items()}"
+    wrapped = [named % prefix for prefix in ("module.", "_orig_mod.module.", "model.vit.")]
+    wrapped.append("{('' if name.startswith('head') else 'backbone.') + name: t for name, t in state.items()}")
+    wrapped.append(f"{{'state_dict': {named % 'model.'} | {{'loss.weight': state['head.bias']}}}}")
+    several = "{'state_dict': {name: 0 * t for name, t in state.items()}, 'state_dict_ema': state}"
+    students = f"{named % 'student.'} | {named % 'teacher.'}"
+    with tempfile.TemporaryDirectory() as folder:
+        heads = ["--num-heads", "4"]
+        found = convert_variants(folder, "timm_registers", *((text, heads) for text in wrapped), (several, heads),
+                                 (students, heads))
+        *good, (status, err, _) = found
+        expected = tensors_of(FIXTURES / "timm_registers" / "model.safetensors")
+        for status_of_one, said, out in good:
+            assert status_of_one == 0, said
+            assert tensors_of(out / "model.safetensors") == expected, said
+        assert "left out: loss.weight" in good[4][1] and "left out: head" not in good[3][1], good
+        assert "took 'state_dict_ema'; left 'state_dict'" in good[5][1] and "took" not in good[4][1], good
+        assert status == 2 and "several models" in err and "'student.', 'teacher.'" in err, err
+
+
+def test_labels_are_as_many_as_the_classes():
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / f"{count}.txt" for count in (4, 5, 6)]
+        for count, file in zip((4, 5, 6), files):
+            file.write_text("\n".join("abcdef"[:count]) + "\n\n")
+        few, right, many = convert_variants(folder, "timm_average", *(
+            ("state", ["--num-heads", "4", "--image-size", "32", "48", "--labels", str(file)]) for file in files))
+        assert right[0] == 0, right
+        for (status, err, out), count in ((few, 4), (many, 6)):
+            line = err.splitlines()[-1]
+            assert status == 2 and f"{count}.txt: found {count} labels, expected 5" in line, err
+            assert not out.exists()
 
 
 def test_no_code_runs():

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import tap
-from program import DATA, VIT_TINY, assert_one_error_line, needs, needs_eight_bits, tome, tome_ok
+from program import DATA, ROOT, VIT_TINY, assert_one_error_line, needs, needs_eight_bits, tome, tome_ok
 
 IMAGES = DATA / "images" / "imagenet-sample"
 DALI = DATA / "images" / "dali-extra"
@@ -132,20 +132,111 @@ def test_eval_pictures_beside_videos():
         assert scores[0] == scores[1] and scores[0][0] == 2, scores
 
 
-def test_eval_names_the_row_of_a_bad_file():
-    picture = DALI / "swan-3584559_640.jpg"
-    needs(VIT_TINY, picture)
+FIXTURE = ROOT / "tests" / "fixtures" / "hf" / "timm_average"  # five classes
+CAMERA_STATE = ROOT / "models" / "camera-state"
+
+
+def ppm(path, grey=128):
+    """A small grey picture."""
+    Path(path).write_bytes(b"P6 32 32 255\n" + bytes([grey]) * 3072)
+
+
+def test_what_cannot_be_read_is_named_and_left_out():
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        shutil.copy(picture, folder / "a.jpg")
-        (folder / "broken.jpg").write_bytes(picture.read_bytes()[:100])
+        for number in range(3):
+            ppm(folder / f"{number}.ppm", 60 * number)
+        (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0" + bytes(96))
         (folder / "noise.jpg").write_bytes(bytes(range(256)) * 40)
-        command = ["eval", "--model", VIT_TINY, "--data", folder]
-        for name, words in (("broken.jpg", ["picture"]), ("noise.jpg", ["picture"]), ("none.jpg", ["no such file"])):
-            (folder / "labels.csv").write_text(f"file,class_index\na.jpg,1\n\n{name},1\n")
-            assert_one_error_line(tome(*command), name, "labels.csv line 4", *words)
-            (folder / "labels.csv").write_text(f"file,class_index\n{name},1\na.jpg,1\n")
-            assert_one_error_line(tome(*command), name, "labels.csv line 2", *words)
+        command = ["eval", "--model", FIXTURE, "--data", folder, "--batch", 2]
+        names = ["broken.jpg", "0.ppm", "none.jpg", "1.ppm", "noise.jpg", "2.ppm"]
+        labels = folder / "labels.csv"
+        labels.write_text("file,class_index\n\n" + "".join(f"{name},1\n" for name in names))
+        status, out, err = tome(*command, "--json")
+        row = json.loads(out)[0]
+        assert (status, row["unreadable"], row["images"], row["windows"]) == (2, 3, 3, 1), (row, err)
+        lines = err.splitlines()
+        assert len(lines) == 3, err
+        for line, (name, number) in zip(lines, (("broken.jpg", 3), ("none.jpg", 5), ("noise.jpg", 7))):
+            assert name in line and f"labels.csv line {number}" in line, err
+        assert "3 unreadable" in tome(*command)[1]
+        labels.write_text("file,class_index\n" + "".join(f"{name},1\n" for name in names[1::2]))
+        alone = json.loads(tome_ok(*command, "--json"))[0]
+        assert all(row[key] == alone[key] for key in ("top1", "top5", "gflops", "images")), (row, alone)
+        labels.write_text("file,class_index\nnone.jpg,1\n")
+        assert_one_error_line(tome(*command), "none.jpg", "no such file")
+
+
+def test_rows_say_what_was_measured():
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        rows = ["file,class_index"]
+        for number in range(4):
+            ppm(folder / f"{number}.ppm", 60 * number)
+            rows.append(f"{number}.ppm,{number}")
+        (folder / "labels.csv").write_text("\n".join(rows))
+        command = ["eval", "--model", FIXTURE, "--data", folder, "--threads", 1, "--batch", 3, "--r", "0,model"]
+        command += ["--method", "greedy", "--device", "cpu"]
+        predictions = folder / "predictions.jsonl"
+        found = json.loads(tome_ok(*command, "--json", "--predictions", predictions))
+        expected = {"r": "0", "data": str(folder), "split": "", "device": "cpu", "threads": 1, "batch": 3, "frames": 1,
+                    "windows": 1, "frame_stride": 1, "method": "greedy", "metric": "keys", "similarity": "cosine",
+                    "partition": "auto", "combine": "weighted-mean", "prop_attn": "auto", "static": None,
+                    "unreadable": 0, "images": 4}
+        for row in found:
+            assert {key: row[key] for key in expected} == expected, row
+            share = row["top1"] / 100
+            assert abs(row["top1_standard_error"] - 100 * (share * (1 - share) / 4) ** 0.5) < 1e-9, row
+        table = tome_ok(*command)
+        assert "\nmerging: method greedy\n" in table and "+-" in table, table
+        lines = [json.loads(line) for line in predictions.read_text().splitlines()]
+        assert [line["truth"]["id"] for line in lines] == [0, 1, 2, 3]
+        assert [Path(line["file"]).name for line in lines] == [f"{number}.ppm" for number in range(4)]
+        right = 0
+        for line in lines:
+            assert [run["r"] for run in line["runs"]] == ["0", "0"], line
+            scores = [tag["score"] for tag in line["runs"][0]["tags"]]
+            assert len(scores) == 5 and scores == sorted(scores, reverse=True)
+            right += line["runs"][0]["tags"][0]["id"] == line["truth"]["id"]
+        assert found[0]["top1"] == 100 * right / 4
+        nowhere = folder / "no" / "predictions.jsonl"
+        assert_one_error_line(tome(*command, "--predictions", nowhere), "--predictions", nowhere)
+
+
+def test_cost_of_static_patches_is_that_of_each_clip():
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        ppm(folder / "still.ppm")
+        tome_ok("demo-clip", folder / "moving.avi", "--motion", "pan-left", "--frames", 8)
+        command = ["eval", "--model", CAMERA_STATE, "--data", folder, "--windows", 1, "--r", "0,keep=0.5", "--json"]
+
+        def rows(names, *more):
+            (folder / "labels.csv").write_text("file,class_index\n" + "".join(f"{name},0\n" for name in names))
+            return json.loads(tome_ok(*command, *more))
+
+        both = rows(["still.ppm", "moving.avi"], "--static", 0)
+        still, moving = (rows([name], "--static", 0) for name in ("still.ppm", "moving.avi"))
+        off = rows(["moving.avi"])
+        for all_of_it, one, other, unmerged in zip(both, still, moving, off):
+            for key in ("gflops", "tokens_last"):
+                assert abs(all_of_it[key] - (one[key] + other[key]) / 2) < 1e-9, (key, all_of_it, one, other)
+                assert one[key] < 0.7 * other[key], (key, one, other)
+                assert abs(other[key] - unmerged[key]) < 1e-9, (key, other, unmerged)
+            assert sum(all_of_it["r_per_block"]) * 2 == sum(one["r_per_block"]) + sum(other["r_per_block"])
+
+
+def test_samples_trained_on_are_measured_only_if_asked():
+    with tempfile.TemporaryDirectory() as scratch:
+        data = Path(scratch)
+        for split in ("training", "testing"):
+            for name in "01":
+                (data / split / name).mkdir(parents=True)
+                ppm(data / split / name / "a.ppm")
+        command = ["eval", "--model", FIXTURE, "--data", data]
+        assert_one_error_line(tome(*command), data, "'testing', 'training'", "--split", "valid")
+        for split, images in (("testing", 2), ("", 4)):
+            row = json.loads(tome_ok(*command, "--split", split, "--json"))[0]
+            assert (row["split"], row["images"]) == (split, images), row
 
 
 def test_bad_labels():

@@ -109,6 +109,43 @@ def test_classify_windows_are_the_elements():
         assert clips("--clip-stride", 2, demo_clip(folder, 8)) == [8]
 
 
+def ppm(path, grey=128):
+    """A small grey picture."""
+    Path(path).write_bytes(b"P6 32 32 255\n" + bytes([grey]) * 3072)
+    return path
+
+
+def test_films_too_short_for_a_window_are_named():
+    with tempfile.TemporaryDirectory() as folder:
+        short = demo_clip(folder, 3)
+        classify = ["classify", "--model", CAMERA_STATE]
+        assert_one_error_line(tome(*classify, short), short, "found 3 frames", "at least 4", "window of 8")
+        assert_one_error_line(tome(*classify, "--frame-stride", 3, short), "found 3 frames", "at least 10")
+        # One frame is a picture, whatever holds it.
+        status, out, err = tome(*classify, demo_clip(folder, 1))
+        assert (status, out.count("\n")) == (0, 1) and "1.avi: a picture" in err, (out, err)
+
+
+def test_a_still_clip_among_moving_ones_is_cheap():
+    """And each comes down to the tokens that it has alone, as in the element."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = [demo_clip(folder, 8), ppm(Path(folder) / "still.ppm"), demo_clip(folder, 16)]
+        command = ["classify", "--model", CAMERA_STATE, "--json", "--r", "0", "--static", "0", "--batch"]
+        moving, still, *rest = (json.loads(line) for line in tome_ok(*command, 8, *files).splitlines())
+        alone = (json.loads(line) for line in tome_ok(*command, 1, *files).splitlines())
+        lines = [moving, still, *rest]
+        assert [line["tokens_out"] for line in lines] == [line["tokens_out"] for line in alone]
+        assert still["tokens_out"] <= moving["tokens_out"] / 2, (still, moving)
+
+
+def test_ways_to_merge_that_would_be_ignored_are_refused():
+    fixtures = ROOT / "tests" / "fixtures" / "hf"
+    command = ["classify", "/nonexistent.jpg", "--model"]
+    assert_one_error_line(tome(*command, fixtures / "vit", "--method", "k-means", "--similarity", "dot"),
+                          "--similarity", "'dot'", "--method k-means")  # fmt: skip
+    assert_one_error_line(tome(*command, fixtures / "vit", "--static", "2"), "--static", "--clip-length")
+
+
 def test_classify_clip_model_at_another_length():
     with tempfile.TemporaryDirectory() as folder:
         video = demo_clip(folder, 12)
@@ -121,11 +158,11 @@ def test_classify_films_upright():
     with tempfile.TemporaryDirectory() as folder:
         film = Path(folder) / "film.mp4"
         tome_ok("demo-clip", film, "--motion", "pan-left", "--frames", 16)
-        for degrees, state in SEEN.items():
-            turned = Path(folder) / f"{degrees}.mp4"
-            turned.write_bytes(turned_film(film, degrees))
+        for turn, state in SEEN.items():
+            turned = Path(folder) / f"{turn}.mp4"
+            turned.write_bytes(turned_film(film, turn))
             _, tags = leading_tags("--model", CAMERA_STATE, turned)
-            assert tags == [state] * 2, (degrees, tags)
+            assert tags == [state] * 2, (turn, tags)
 
 
 def test_classify_pictures_upright():
@@ -260,6 +297,20 @@ def test_bench_compares_with_torch():
     assert rows[2]["max_logit_difference"] < 1e-4, rows[2]
 
 
+def test_bench_rows_say_how_tokens_merged():
+    usual = {"method": "bipartite", "metric": "keys", "similarity": "cosine", "partition": "auto",
+             "combine": "weighted-mean", "prop_attn": "auto", "static": None, "seed": 0}
+    command = ["bench", "--model", CAMERA_STATE, "--repeats", 1, "--warmup", 0, "--device", "cpu", "--r"]
+    rows = json.loads(tome_ok(*command, "model", "--json"))
+    assert [row["r"] for row in rows] == ["0", json.loads((CAMERA_STATE / "config.json").read_text())["tome_r"]]
+    for row in rows:
+        assert {key: row[key] for key in usual} == usual and row["frames"] == 8, row
+    assert "merging" not in tome_ok(*command, "0")
+    assert "\nmerging: method k-means, combine max\n" in tome_ok(
+        *command, "0", "--method", "k-means", "--combine", "max")
+    assert_one_error_line(tome(*command, "0", "--static", "2"), "--static", "noise")
+
+
 def test_bench_clip_model():
     out = tome_ok("bench", "--arch", "video_vit_base", "--r", "124", "--repeats", "1",
                   "--warmup", "0", "--compare-torch", "--json", timeout=600)  # fmt: skip
@@ -320,9 +371,23 @@ def test_bad_files():
         empty = folder / "empty.png"
         empty.write_bytes(b"")
         assert_one_error_line(tome(*classify, empty), "empty.png")
+        text = folder / "notes.txt"
+        text.write_text("What was to be remembered.\n" * 40)
+        assert_one_error_line(tome(*classify, text), "notes.txt", "neither a picture nor a video")
         cut = folder / "cut.png"
         cut.write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\xff\xff\xff\xff\xff\xff\xff\xff")
         assert_one_error_line(tome(*classify, cut), "cut.png")
+
+
+def test_a_picture_that_ends_early():
+    picture = DALI / "swan-3584559_640.jpg"
+    needs(VIT_TINY, picture)
+    with tempfile.TemporaryDirectory() as scratch:
+        cut = Path(scratch) / "cut.jpg"
+        whole = picture.read_bytes()
+        for size in (len(whole) - 100, len(whole) // 2):
+            cut.write_bytes(whole[:size])
+            assert_one_error_line(tome("classify", "--model", VIT_TINY, cut), "cut.jpg", "truncated JPEG")
 
 
 def test_a_bad_file_does_not_end_the_others():
@@ -337,7 +402,7 @@ def test_a_bad_file_does_not_end_the_others():
     assert [json.loads(line)["file"] for line in out.splitlines()] == [str(picture)] * 3, out
     first, second = err.splitlines()
     assert first == "tome: no.jpg: no such file", err
-    assert second.startswith("tome: ") and "broken.jpg" in second and "expected a picture" in second, err
+    assert second.startswith("tome: ") and "broken.jpg" in second and "expected a whole picture" in second, err
 
 
 if __name__ == "__main__":

@@ -210,7 +210,7 @@ def test_what_is_refused():
         assert_one_error_line(tome(*train(data, out)), "labels.csv")
         (data / "labels.csv").write_text("file,label,split\n")
         assert_one_error_line(tome(*train(data, out)), "labels.csv", "label")
-        (data / "labels.csv").write_text("file,label,split\nnone.avi,a,train\nnone.avi,b,val\n")
+        (data / "labels.csv").write_text("file,label,split\nnone.avi,a,train\nnone.avi,b,train\nnone.avi,b,val\n")
         assert_one_error_line(tome(*train(data, out)), "none.avi", "no such file")
         (data / "none.avi").write_bytes(b"no video at all")
         assert_one_error_line(tome(*train(data, out)), "none.avi")
@@ -244,6 +244,10 @@ def test_what_may_be_meant_otherwise_is_said():
         warm_up, split, mirrored = err.splitlines()
         assert status == 0 and "--warmup 100" in warm_up and "held out" in split, err
         assert "'turn left'" in mirrored and "--no-flip" in mirrored, err
+        (data / "labels.csv").write_text("file,label,split\n0.ppm,a,train\n1.ppm,b,train\n1.ppm,c,val\n")
+        status, _, err = tome(*command, Path(scratch) / "c", "--steps", "3", "--warmup", "1", "--no-flip")
+        assert status == 0 and err.count("\n") == 1 and "no sample of 'c' to train on" in err, err
+        write_pictures(data, ["turn left", "up"])
         clear = ["--steps", "3", "--warmup", "1", "--eval-split", "", "--no-flip"]
         assert tome(*command, Path(scratch) / "b", *clear)[::2] == (0, "")
 
@@ -294,6 +298,37 @@ def test_other_data_or_weights_do_not_go_on():
         assert_one_error_line(tome(*command, other), "state.safetensors", "init-hash")
         write_rows(data, [*rows[:2], *(row.replace("a", "b") for row in rows[2:])])
         assert_one_error_line(tome(*command, first), "state.safetensors", "data-hash")
+
+
+def test_settings_of_the_model_do_not_go_on_otherwise():
+    with tempfile.TemporaryDirectory() as scratch:
+        data, first, out = (Path(scratch) / name for name in ("data", "init", "out"))
+        write_pictures(data, ["a", "b"])
+        plain = ["train", "--data", data, "--steps", "1", "--eval-split", ""]
+        tome_ok(*plain, "--out", first, *IMAGE)
+        assert_one_error_line(tome(*plain, "--out", first, *IMAGE, "--class-token"),
+                              "state.safetensors", "class-token: found 'no', this run has 'yes'")
+        command = [*plain, "--out", out, "--init", first]
+        tome_ok(*command)
+        config = first / "config.json"
+        text = config.read_text()
+        changed = json.loads(text)
+        changed["preprocess"]["mean"] = [0.4, 0.4, 0.4]
+        config.write_text(json.dumps(changed))
+        assert_one_error_line(tome(*command), "state.safetensors", "init-config-hash")
+        config.write_text(text)
+        tome_ok(*command)
+
+
+def test_a_state_past_the_steps_is_said():
+    with tempfile.TemporaryDirectory() as scratch:
+        data, out = Path(scratch) / "data", Path(scratch) / "out"
+        write_pictures(data, ["a", "b"])
+        plain = ["train", "--data", data, "--out", out, *IMAGE, "--eval-split", "", "--warmup", "0"]
+        tome_ok(*plain, "--steps", "4")
+        status, printed, err = tome(*plain, "--steps", "2")
+        assert status == 0 and "4 steps" in printed, printed
+        assert err.count("\n") == 1 and "4 steps before, more than 2" in err and str(out) in err, err
 
 
 def test_a_training_that_diverges_says_so():

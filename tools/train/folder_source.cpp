@@ -138,6 +138,20 @@ RunSettings FolderSource::settings() const {
           {"flip", options_.flip ? "yes" : "no"}};
 }
 
+std::vector<std::string> FolderSource::labels_without_sample() const {
+  std::vector<bool> seen(labels_.size(), false);
+  for (const int64_t label : classes_) {
+    seen[static_cast<size_t>(label)] = true;
+    if (!options_.augment || !options_.flip) continue;
+    seen[static_cast<size_t>(mirrored_[static_cast<size_t>(label)])] = true;
+  }
+  std::vector<std::string> out;
+  for (size_t i = 0; i < labels_.size(); ++i) {
+    if (!seen[i]) out.push_back(labels_[i]);
+  }
+  return out;
+}
+
 /// Of the samples in order: name in the folder, size and class. Reading all of them would take
 /// longer than many a run.
 std::string FolderSource::data_hash() const {

@@ -42,6 +42,8 @@ class FolderSource : public BatchSource {
   Batch batch(int64_t index) const override;
   std::vector<std::string> labels() const override { return labels_; }
   RunSettings settings() const override;
+  /// Those of the labels that no sample has, mirrored or not.
+  std::vector<std::string> labels_without_sample() const;
   int64_t samples() const { return static_cast<int64_t>(files_.size()); }
 
  private:

@@ -34,7 +34,8 @@ using namespace tome::train;
 struct Sources {
   std::unique_ptr<BatchSource> train, eval;
   int64_t eval_batches = 0;
-  int64_t epoch = 0;  ///< samples of one; a generator has none
+  int64_t epoch = 0;                  ///< samples of one; a generator has none
+  std::vector<std::string> untaught;  ///< labels without a sample to train on
 };
 
 /// What could not be trained, or not be read back afterwards, in the words of the options.
@@ -169,6 +170,7 @@ Sources folder_sources(const TrainArguments& a, const Checkpoint& checkpoint,
   auto train = std::make_unique<FolderSource>(options, checkpoint.labels, checkpoint.config,
                                               checkpoint.preprocess, a.batch, a.options.seed);
   sources.epoch = train->samples();
+  sources.untaught = train->labels_without_sample();
   sources.train = std::move(train);
   if (!eval_split.empty()) {
     options.split = eval_split;
@@ -181,6 +183,12 @@ Sources folder_sources(const TrainArguments& a, const Checkpoint& checkpoint,
   return sources;
 }
 
+/// What follows the first of some labels.
+std::string and_more(const std::vector<std::string>& labels) {
+  if (labels.size() == 1) return "";
+  return " (and of " + std::to_string(labels.size() - 1) + " labels more)";
+}
+
 /// What may be meant otherwise, a line each.
 void say_doubts(const TrainArguments& a, const Checkpoint& checkpoint, const Sources& sources) {
   if (a.options.steps > 0 && a.options.warmup_steps >= a.options.steps) {
@@ -190,12 +198,15 @@ void say_doubts(const TrainArguments& a, const Checkpoint& checkpoint, const Sou
   if (!sources.eval && !a.eval_split) {
     std::cerr << "tome: no split is held out, so nothing is evaluated\n";
   }
+  if (!sources.untaught.empty()) {
+    std::cerr << "tome: found no sample of '" << sources.untaught.front() << "'"
+              << and_more(sources.untaught) << " to train on\n";
+  }
   if (!a.generator.empty() || a.no_flip) return;
   const std::vector<std::string> alone = labels_without_partner(checkpoint.labels);
   if (alone.empty()) return;
-  std::cerr << "tome: half of the samples of '" << alone.front() << "'";
-  if (alone.size() > 1) std::cerr << " (and of " << alone.size() - 1 << " labels more)";
-  std::cerr << " are mirrored and keep the label, for none is it with left and right swapped; "
+  std::cerr << "tome: half of the samples of '" << alone.front() << "'" << and_more(alone)
+            << " are mirrored and keep the label, for none is it with left and right swapped; "
                "--no-flip mirrors none\n";
 }
 
@@ -255,6 +266,18 @@ std::string weights_hash(const std::filesystem::path& folder) {
   return hash.text();
 }
 
+/// Of what a model folder says about its weights: the architecture, and how pictures become input.
+std::string config_hash(const std::filesystem::path& folder) {
+  Hash hash;
+  for (const char* name :
+       {"config.json", "preprocessor_config.json", "video_preprocessor_config.json"}) {
+    std::error_code missing;
+    const std::filesystem::path file = folder / name;
+    if (std::filesystem::exists(file, missing)) hash.add_item(name).add_item(file_hash(file));
+  }
+  return hash.text();
+}
+
 /// What the options say together.
 void settle(TrainArguments& a) {
   a.options.device = parse_device(a.options.device).str();
@@ -308,6 +331,7 @@ void run_train(TrainArguments a) {
   }
   if (!a.init.empty()) {
     a.options.init_hash = weights_hash(a.init);
+    a.options.init_config_hash = config_hash(a.init);
   }
   const Checkpoint checkpoint = a.init.empty() ? make_checkpoint(a, labels) : start_from(a, labels);
   const Sources sources =
@@ -319,6 +343,10 @@ void run_train(TrainArguments a) {
   Trainer trainer(checkpoint, a.options, a.out);
   const int64_t reached = train_or_stop(trainer, sources, *stop, a.options.steps);
   stop.reset();  // what follows loses nothing by Ctrl-C
+  if (reached > a.options.steps) {
+    std::cerr << "tome: '" << a.out << "' was trained for " << reached
+              << " steps before, more than " << a.options.steps << ": nothing is left to train\n";
+  }
   save_checkpoint(trainer.result(), a.out, a.dtype == "bf16" ? at::kBFloat16 : at::kFloat);
   if (const int64_t skipped = trainer.skipped_steps(); skipped > 0) {
     std::cerr << "tome: " << skipped << " of " << reached

@@ -34,7 +34,8 @@ std::vector<std::string> lines_up_to(const std::filesystem::path& path, int64_t 
 }  // namespace
 
 TrainLog::TrainLog(const std::filesystem::path& path, int64_t steps, int64_t first, bool progress)
-    : steps_(steps),
+    : path_(path),
+      steps_(steps),
       first_(first),
       last_(first),
       bar_(progress && isatty(STDERR_FILENO) != 0),
@@ -49,7 +50,11 @@ TrainLog::TrainLog(const std::filesystem::path& path, int64_t steps, int64_t fir
     }
   });
   file_.open(path, std::ios::app);
-  if (!file_) throw Error(ErrorKind::kFailed, "'" + path.string() + "' cannot be written");
+  check_file();
+}
+
+void TrainLog::check_file() const {
+  if (!file_) throw Error(ErrorKind::kFailed, "'" + path_.string() + "' cannot be written");
 }
 
 TrainLog::~TrainLog() {
@@ -86,6 +91,7 @@ void TrainLog::add(int64_t step, const TrainRecord& record, bool write) {
                              static_cast<double>(step - last_) / std::max(elapsed, 1e-9)}}
                  .dump()
           << std::endl;
+    check_file();
     loss_ = motion_ = accuracy_ = gradient_ = {};
     last_ = step;
     last_line_ = std::chrono::steady_clock::now();
@@ -96,6 +102,7 @@ void TrainLog::add(int64_t step, const TrainRecord& record, bool write) {
 void TrainLog::evaluation(int64_t step, double unmerged, double merged) {
   file_ << nlohmann::json{{"step", step}, {"eval_top1_r0", unmerged}, {"eval_top1", merged}}.dump()
         << std::endl;
+  check_file();
   last_eval_ = merged;
 }
 

@@ -22,11 +22,15 @@ class TrainLog {
 
   /// Takes one step in; writes the mean since the last line if `write`. Numbers that are not finite
   /// are left out of it; null is the mean of nothing else.
+  /// @throws Error kFailed naming the file if it cannot be written
   void add(int64_t step, const TrainRecord& record, bool write);
+  /// @throws as add
   void evaluation(int64_t step, double unmerged, double merged);
 
  private:
+  void check_file() const;
   void draw_bar(int64_t step);
+  std::filesystem::path path_;
   std::ofstream file_;
   int64_t steps_, first_, last_;
   bool bar_;

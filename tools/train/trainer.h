@@ -35,6 +35,7 @@ struct TrainOptions {
   uint64_t seed = 1;
   std::string init;       ///< name of the model that the weights came from; empty: fresh ones
   std::string init_hash;  ///< of its weights, see file_hash()
+  std::string init_config_hash;  ///< of its config.json and pre-processing
   OptimizerOptions optimizer;
   int64_t save_every = 200, eval_every = 1000, log_every = 20;
   int loader_threads = 1;

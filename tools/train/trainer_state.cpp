@@ -57,6 +57,8 @@ RunSettings Trainer::settings(const BatchSource& source) const {
                         {"seed", std::to_string(o.seed)},
                         {"init", o.init},
                         {"init-hash", o.init_hash},
+                        {"init-config-hash", o.init_config_hash},
+                        {"class-token", c.class_token ? "yes" : "no"},
                         {"weight-decay", exact(o.optimizer.weight_decay)},
                         {"ema", exact(o.optimizer.ema)}});
   const std::pair<const char*, int64_t> shape[] = {

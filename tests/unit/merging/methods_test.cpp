@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <cmath>
 #include <set>
+#include <string>
 
+#include "forward_settings.h"
 #include "merging/partition.h"
 #include "merging/static_runs.h"
 #include "tome_error.h"
@@ -157,6 +159,54 @@ TEST(StaticRuns, ABatchMergesWhatAllCan) {
   const Matching m = match_static_runs(at::cat({still, half}), 1e-6, 0);
   EXPECT_EQ(m.r(), 3 * 32);
   EXPECT_EQ(match_static_runs(still, 1e-6, 0).r(), 3 * 64);
+}
+
+/// The text of the error that `tome`'s options raise for a model; empty if they raise none.
+std::string refusal(const cli::ForwardSettings& settings, bool class_token = true) {
+  ViTConfig config;
+  config.class_token = class_token;
+  try {
+    cli::forward_options(settings, config, PreprocessSpec());
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kSettings);
+    return error.what();
+  }
+  return "";
+}
+
+TEST(Methods, OptionsThatAMethodIgnoresAreRefused) {
+  using Settings = cli::ForwardSettings;
+  struct Part {
+    const char *option, *word;
+    std::string Settings::*value;
+  };
+  const Part parts[] = {{"--metric", "values", &Settings::metric},
+                        {"--combine", "max", &Settings::combine},
+                        {"--similarity", "dot", &Settings::similarity},
+                        {"--partition", "random", &Settings::partition}};
+  // Of these the first so many are used.
+  const std::pair<const char*, int> methods[] = {
+      {"bipartite", 4}, {"k-means", 2}, {"greedy", 2}, {"random-prune", 0}, {"attention-prune", 0}};
+  for (const auto& [method, used] : methods) {
+    Settings settings;
+    settings.method = method;
+    EXPECT_EQ(refusal(settings), "") << method;
+    for (int i = 0; i < 4; ++i) {
+      Settings asked = settings;
+      asked.*parts[i].value = parts[i].word;
+      const std::string text = refusal(asked);
+      EXPECT_EQ(text.empty(), i < used) << method << ' ' << parts[i].option << ": " << text;
+      if (text.empty()) continue;
+      EXPECT_NE(text.find(parts[i].option), std::string::npos) << text;
+      EXPECT_NE(text.find(std::string("--method ") + method), std::string::npos) << text;
+    }
+  }
+}
+
+TEST(Methods, AttentionPruningNeedsAClassToken) {
+  cli::ForwardSettings settings;
+  settings.method = "attention-prune";
+  EXPECT_NE(refusal(settings, false).find("class token"), std::string::npos);
 }
 
 }  // namespace

@@ -94,6 +94,23 @@ TEST(Schedule, ShareThatNothingReachesNamesTheLeast) {
   }
 }
 
+TEST(Schedule, TheLeastShareThatIsNamedCanBeAskedFor) {
+  for (const int64_t dim : {64, 192, 384, 768, 1024}) {
+    for (const int64_t tokens : {17, 65, 197, 577, 1569}) {
+      const TokenGeometry geometry{12, tokens, 1, dim, 4 * dim};
+      std::string text;
+      try {
+        resolve("keep=0.0001", geometry);
+      } catch (const Error& error) {
+        text = error.what();
+      }
+      const size_t share = text.rfind(' ') + 1;
+      ASSERT_NE(share, 0U) << text;
+      EXPECT_NO_THROW(resolve("keep=" + text.substr(share), geometry)) << text;
+    }
+  }
+}
+
 TEST(Schedule, CapsAtHalfOfTheTokensThatMayMerge) {
   // 65 tokens with a class token and r = 100: 65 -> 33 -> 17 -> 9 -> 5 (parity/README.md).
   EXPECT_EQ(effective_r({100, 100, 100, 100}, {4, 65, 1, 64, 256}),

@@ -134,6 +134,21 @@ TEST_F(DatasetTest, WhatIsHeldOutHasSeveralNames) {
   EXPECT_EQ(held_out(), "validation");
 }
 
+TEST_F(DatasetTest, WhatIsMeasuredIsNeverTheTrainingByChance) {
+  const auto measured = [&] { return cli::Dataset(folder_).measured_split(); };
+  write_labels("file,label\na.png,x\n");
+  EXPECT_EQ(measured(), "");
+  write_labels("file,label,split\na.png,x,\n");
+  EXPECT_EQ(measured(), "");
+  write_labels("file,label,split\na.png,x,train\nb.png,x,test\n");
+  EXPECT_EQ(measured(), "test");
+  write_labels("file,label,split\na.png,x,train\nb.png,x,testing\n");
+  const std::string text = error_of(measured);
+  EXPECT_NE(text.find("labels.csv: found the splits 'testing', 'train'"), std::string::npos)
+      << text;
+  EXPECT_NE(text.find("--split"), std::string::npos) << text;
+}
+
 TEST_F(DatasetTest, NumbersAloneTrainClassesNamedByThem) {
   write_labels("file,class_index\na.png,2\nb.png,0\n");
   const std::vector<std::string> names = label_names();

@@ -2,7 +2,9 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -93,6 +95,11 @@ TEST(Trainer, AnotherSettingIsNamedAndAnotherNumberOfStepsIsNone) {
   EXPECT_NE(weights.find("init-hash: found '', this run has 'other weights'"), std::string::npos)
       << weights;
   changed = options;
+  changed.init_config_hash = "other look";
+  const std::string look = resume_error(changed, folder);
+  EXPECT_NE(look.find("init-config-hash: found '', this run has 'other look'"), std::string::npos)
+      << look;
+  changed = options;
   changed.steps = 3;
   changed.loader_threads = 2;
   EXPECT_EQ(resume_error(changed, folder), "no error");
@@ -125,6 +132,48 @@ TEST(Trainer, AStateThatDoesNotSayItsStepIsAnErrorThatNamesIt) {
   EXPECT_NE(resume_error(options, folder).find("found the step ''"), std::string::npos);
   write_safetensors(path, tensors, {{"step", "1"}});
   EXPECT_NE(resume_error(options, folder).find("it names none"), std::string::npos);
+}
+
+/// Files of this process end at `size` bytes, as on a full disk, while it lives.
+class FullDisk {
+ public:
+  explicit FullDisk(rlim_t size) {
+    getrlimit(RLIMIT_FSIZE, &before_);
+    const rlimit small{size, before_.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &small);
+    handler_ = std::signal(SIGXFSZ, SIG_IGN);
+  }
+  ~FullDisk() {
+    setrlimit(RLIMIT_FSIZE, &before_);
+    std::signal(SIGXFSZ, handler_);
+  }
+  FullDisk(const FullDisk&) = delete;
+  FullDisk& operator=(const FullDisk&) = delete;
+
+ private:
+  rlimit before_{};
+  void (*handler_)(int) = nullptr;
+};
+
+TEST(TrainLog, ALineThatCannotBeWrittenIsAnError) {
+  const fs::path folder = fresh_folder("full_disk");
+  fs::create_directories(folder);
+  TrainLog log(folder / "log.jsonl", 100, 0, false);
+  log.add(1, {}, true);
+  const FullDisk full(fs::file_size(folder / "log.jsonl") + 10);
+  log.add(2, {}, false);
+  for (const bool evaluates : {false, true}) {
+    try {
+      if (evaluates) {
+        log.evaluation(3, 0.5, 0.5);
+      } else {
+        log.add(3, {}, true);
+      }
+      ADD_FAILURE() << "no error";
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find("log.jsonl"), std::string::npos) << error.what();
+    }
+  }
 }
 
 TEST(SaveCheckpoint, WhatCannotBeWrittenLeavesNothingBehind) {
