@@ -59,9 +59,12 @@ CurrentDevice::CurrentDevice(int index) {
     throw;
   }
   cudaStreamCaptureMode mode = cudaStreamCaptureModeThreadLocal;
-  if (cudaThreadExchangeStreamCaptureMode(&mode) == cudaSuccess) {
+  if (cudaThreadExchangeStreamCaptureMode(&mode) != cudaSuccess) {
+    cudaGetLastError();
+  } else if (mode != cudaStreamCaptureModeRelaxed) {
     capture_mode_ = mode;
-  } else {
+  } else if (cudaThreadExchangeStreamCaptureMode(&mode) != cudaSuccess) {
+    // An application that permits itself more goes on so.
     cudaGetLastError();
   }
 }

@@ -32,7 +32,7 @@ class CurrentDevice {
  private:
   static constexpr int kUnchanged = -1;
   CUctx_st* before_ = nullptr;
-  int capture_mode_ = kUnchanged;  ///< before, of the thread
+  int capture_mode_ = kUnchanged;  ///< the thread's before, if that permitted less
 };
 
 /// A stream of the current device that does not wait for the default stream.

@@ -6,9 +6,12 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <filesystem>
 #include <memory>
 #include <vector>
 
+#include "checkpoint/checkpoint.h"
+#include "cuda/stream.h"
 #include "engine/aten_session.h"
 #include "engine/cuda_session.h"
 #include "engine/device.h"
@@ -70,13 +73,15 @@ struct Model {
   ViTConfig config;
   ViTWeights weights;
   ElementType type;
+  int device;
   std::shared_ptr<const CudaModel> on_device;
 
-  explicit Model(const ViTConfig& shape, ElementType element_type = ElementType::kBfloat16)
-      : config(shape), type(element_type) {
+  explicit Model(const ViTConfig& shape, ElementType element_type = ElementType::kBfloat16,
+                 int device_index = 0)
+      : config(shape), type(element_type), device(device_index) {
     at::manual_seed(11);
     weights = random_weights(config, 0.05);
-    on_device = upload_model(config, weights, type, 0);
+    on_device = upload_model(config, weights, type, device);
   }
 
   std::unique_ptr<CudaSession> session() const {
@@ -84,11 +89,13 @@ struct Model {
     setup.config = config;
     setup.preprocess = spec_of(config);
     setup.type = type;
+    setup.device = device;
     setup.model = on_device;
     setup.aten = [this] {
-      return std::make_shared<const VisionTransformer>(config, weights, at::Device(at::kCUDA, 0),
-                                                       scalar_type(type));
+      const at::Device there(at::kCUDA, static_cast<at::DeviceIndex>(device));
+      return std::make_shared<const VisionTransformer>(config, weights, there, scalar_type(type));
     };
+    const cuda::CurrentDevice current(device);
     return std::make_unique<CudaSession>(std::move(setup));
   }
 
@@ -98,6 +105,17 @@ struct Model {
         spec_of(config));
   }
 };
+
+/// A folder with the small model, for open_model.
+inline void save_small_model(const std::filesystem::path& folder) {
+  at::manual_seed(12);
+  Checkpoint checkpoint;
+  checkpoint.config = small();
+  checkpoint.weights = random_weights(checkpoint.config, 0.05);
+  checkpoint.preprocess = spec_of(checkpoint.config);
+  checkpoint.labels = {"ant", "bee", "cow", "dog", "eel", "fox", "gnu"};
+  save_checkpoint(checkpoint, folder);
+}
 
 inline BatchOutput run(DeviceSession& session, const std::vector<Frame>& frames,
                        int64_t per_request, const std::vector<int64_t>& r,

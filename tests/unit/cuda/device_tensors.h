@@ -27,6 +27,11 @@ inline cuda::ElementType element_type(at::ScalarType type) {
   return type == at::kHalf ? cuda::ElementType::kFloat16 : cuda::ElementType::kBfloat16;
 }
 
+/// |got - expected| / |expected|
+inline double distance(const at::Tensor& got, const at::Tensor& expected) {
+  return ((got.to(at::kDouble) - expected).norm() / expected.norm()).item<double>();
+}
+
 /// A plan there, and what came back of it.
 struct DeviceMatching {
   KernelMatching plan;

@@ -4,38 +4,17 @@
 #include <gtest/gtest.h>
 
 #include <memory>
-#include <mutex>
 
 #include "checkpoint/checkpoint.h"
+#include "cuda/logged.h"
 #include "engine/cuda_model.h"
 #include "engine/device.h"
-#include "engine/log.h"
 #include "engine/open_model.h"
 #include "engine/tiny_model.h"
 #include "tome_error.h"
 
 namespace tome::testing {
 namespace {
-
-/// What was logged while it lived.
-class Logged {
- public:
-  Logged() {
-    set_log_sink([this](LogLevel level, const std::string& text) {
-      const std::lock_guard lock(mutex_);
-      if (level == LogLevel::kInfo) text_ += text + "\n";
-    });
-  }
-  ~Logged() { set_log_sink({}); }
-  std::string text() {
-    const std::lock_guard lock(mutex_);
-    return text_;
-  }
-
- private:
-  std::mutex mutex_;
-  std::string text_;
-};
 
 #define TOME_NEEDS_NO_DEVICE() \
   if (why_no_cuda_kernels(0).empty()) GTEST_SKIP() << "there is a device"
@@ -64,7 +43,7 @@ TEST(NoDevice, AskingForCudaSaysWhatIsMissing) {
 
 TEST(NoDevice, AutoTakesTheCpuAndSaysSo) {
   TOME_NEEDS_NO_DEVICE();
-  Logged logged;
+  const Logged logged;
   EXPECT_TRUE(choose_device("auto").is_cpu());
   EXPECT_NE(logged.text().find("device=auto: the CPU (CUDA:"), std::string::npos) << logged.text();
 }

@@ -120,14 +120,8 @@ TEST(SessionOnDevice, WarmUpCapturesAndTunesWithoutChangingResults) {
 TEST(SessionOnDevice, OpeningLeavesGraphsOfOneRequestAndOfAFullBatch) {
   TOME_NEEDS_DEVICE();
   const c10::InferenceMode inference;
-  at::manual_seed(12);
-  Checkpoint checkpoint;
-  checkpoint.config = small();
-  checkpoint.weights = random_weights(checkpoint.config, 0.05);
-  checkpoint.preprocess = spec_of(checkpoint.config);
-  checkpoint.labels = {"ant", "bee", "cow", "dog", "eel", "fox", "gnu"};
   const TemporaryFolder folder;
-  save_checkpoint(checkpoint, folder.path);
+  save_small_model(folder.path);
   InstanceConfig config;
   config.model = folder.path.string();
   config.device = "cuda:0";
