@@ -1,6 +1,8 @@
 #include "publish_memory.h"
 
+#include <algorithm>
 #include <bit>
+#include <functional>
 #include <utility>
 
 namespace tome::gst {
@@ -34,10 +36,18 @@ bool PublishMemory::was_missed(const Classification& result) {
   if (!subject || !GST_CLOCK_TIME_IS_VALID(result.clip_end)) return false;
   const auto found = published_.find(*subject);
   if (found == published_.end()) return true;
-  Published& last = found->second;
-  last.buffer = buffer_;
-  if (last.segment == segment_) return result.clip_end > last.clip_end;
-  return result.clip_start != last.clip_start || result.clip_end != last.clip_end;
+  found->second.buffer = buffer_;
+  return !use(found->second, {result.clip_start, result.clip_end});
+}
+
+/// Whether `clip` was published. It is kept longest then: what is held on and on stays, however
+/// many come and go beside it.
+bool PublishMemory::use(Published& published, const Clip& clip) {
+  auto& clips = published.clips;
+  const auto found = std::find(clips.begin(), clips.end(), clip);
+  if (found == clips.end()) return false;
+  std::rotate(clips.begin(), found, found + 1);
+  return true;
 }
 
 void PublishMemory::drop_held(std::vector<Classification>& results, bool in_order) {
@@ -51,13 +61,27 @@ void PublishMemory::remember(const std::vector<Classification>& results) {
   for (const Classification& result : results) {
     const auto subject = subject_of(result);
     if (!subject || !GST_CLOCK_TIME_IS_VALID(result.clip_end)) continue;
-    const Published now{result.clip_start, result.clip_end, segment_, buffer_};
-    Published& last = published_.try_emplace(*subject, now).first->second;
-    last.buffer = buffer_;
-    if (last.segment != segment_ || now.clip_end > last.clip_end) last = now;
+    Published& published = published_[*subject];
+    published.buffer = buffer_;
+    const Clip clip{result.clip_start, result.clip_end};
+    if (use(published, clip)) continue;
+    if (published.clips.size() == kMostClips) published.clips.pop_back();
+    published.clips.insert(published.clips.begin(), clip);
   }
-  if (published_.size() <= kMostSubjects) return;
-  std::erase_if(published_, [&](const auto& entry) { return entry.second.buffer != buffer_; });
+  forget_absent();
+}
+
+void PublishMemory::forget_absent() {
+  if (published_.size() <= kMostAbsent) return;
+  std::vector<uint64_t> absent;
+  for (const auto& [subject, published] : published_) {
+    if (published.buffer != buffer_) absent.push_back(published.buffer);
+  }
+  if (absent.size() <= kMostAbsent) return;
+  const auto nth = absent.begin() + kMostAbsent - 1;
+  std::nth_element(absent.begin(), nth, absent.end(), std::greater<>());
+  const uint64_t first = std::max(*nth, buffer_ - std::min(buffer_, kLongestAbsence));
+  std::erase_if(published_, [&](const auto& entry) { return entry.second.buffer < first; });
 }
 
 void PublishMemory::keep_new(std::vector<Classification>& results, GstClockTime buffer_time,
@@ -70,9 +94,9 @@ void PublishMemory::keep_new(std::vector<Classification>& results, GstClockTime 
     if (!GST_CLOCK_TIME_IS_VALID(told_by)) return false;
     return last_.contains(*now.insert(key_of(result, buffer_time)).first);
   };
+  if (!held_) remember(results);  // copies, too: they show who is still there
   std::erase_if(results, was_there);
   last_ = std::move(now);
-  if (!held_) remember(results);
 }
 
 }  // namespace tome::gst

@@ -30,11 +30,13 @@ namespace tome::gst {
 // Note [A result whose frame was dropped]
 // videorate, a leaky queue and others drop frames, and with one its fresh result. The frames behind
 // it carry the result too, with its age, so the first that brings one that was not published is
-// taken at its word. Which were, the clip's end tells: of one model, or one tracked object (whose
-// region moves meanwhile), a held result is one that was published, unless its clip ends later. In
-// another segment time may go back, so there it is enough that the clip is another one. Behind an
-// encoder that reorders frames a held result may come before the fresh one, until no frame before
-// its own can come any more.
+// taken at its word. Which were, the clip tells: of each model, or each tracked object (whose
+// region moves meanwhile), the clips are kept that came last. Several, because more than one result
+// of one name may be held at a time: of two models, or of streams that take turns on one pad
+// (funnel, input-selector), each of which has times of its own. Nothing is made of their order:
+// time goes back where a stream is played in reverse or begins anew. Behind an encoder that
+// reorders frames a held result may come before the fresh one, until no frame before its own can
+// come any more; and it may come behind a later one.
 class PublishMemory {
  public:
   explicit PublishMemory(bool held = false) : held_(held) {}
@@ -44,10 +46,13 @@ class PublishMemory {
   /// @param in_order  no frame that is shown earlier can come after this one
   void keep_new(std::vector<Classification>& results, GstClockTime buffer_time,
                 bool in_order = true);
-  /// To be called where time starts anew: the same time stamps may come again.
-  void start_anew() {
+  /// To be called where other frames may have the same time stamps: another segment or stream. What
+  /// is held goes on, as it may be one that was here before.
+  void start_anew() { last_.clear(); }
+  /// To be called after a flush, which ends all that is held.
+  void forget() {
     last_.clear();
-    ++segment_;
+    published_.clear();
   }
 
  private:
@@ -63,27 +68,31 @@ class PublishMemory {
     auto operator<=>(const Key&) const = default;
   };
 
-  /// The clip of a model or object that was published last.
+  using Clip = std::pair<GstClockTime, GstClockTime>;  // start, end
+  /// What was published of a model or object.
   struct Published {
-    GstClockTime clip_start, clip_end;
-    uint64_t segment;
-    uint64_t buffer;  // that brought a result of it last
+    std::vector<Clip> clips;  // the one that came last is the first
+    uint64_t buffer;          // that brought a result of it last
   };
   using Subject = std::pair<std::string, std::optional<int64_t>>;  // model, id of an object
 
-  // Tracking ids never end; beyond so many only those are kept that are there now.
-  static constexpr size_t kMostSubjects = 10000;
+  static constexpr size_t kMostClips = 16;
+  // Tracking ids never end. So many are kept of those that are not on this buffer, and where there
+  // are more, none for longer than so many buffers.
+  static constexpr size_t kMostAbsent = 10000;
+  static constexpr uint64_t kLongestAbsence = 600;
 
   Key key_of(const Classification& result, GstClockTime buffer_time) const;
   bool was_missed(const Classification& result);
   void drop_held(std::vector<Classification>& results, bool in_order);
   void remember(const std::vector<Classification>& results);
+  void forget_absent();
+  static bool use(Published& published, const Clip& clip);
 
   bool held_;
   std::set<Key> last_;
   // Without `held` only.
   std::map<Subject, Published> published_;
-  uint64_t segment_ = 0;
   uint64_t buffer_ = 0;
 };
 

@@ -46,8 +46,7 @@ class PublishTimes {
       if (result.age > 0 || !GST_CLOCK_TIME_IS_VALID(result.clip_end)) continue;
       Move& move = moves_[result.model];
       if (move.clip_end == result.clip_end) continue;
-      const GstClockTimeDiff by = GST_CLOCK_DIFF(result.clip_end, pts);
-      move = {result.clip_end, by > -kLeast && by < kLeast ? 0 : by};
+      move = {result.clip_end, move_to(pts, result.clip_end)};
     }
   }
 
@@ -78,6 +77,12 @@ class PublishTimes {
            (!GST_CLOCK_TIME_IS_VALID(segment.stop) || time <= segment.stop);
   }
 
+  /// How far what ended at `clip_end` was moved, if it ends with the frame at `pts`.
+  static GstClockTimeDiff move_to(GstClockTime pts, GstClockTime clip_end) {
+    const GstClockTimeDiff by = GST_CLOCK_DIFF(clip_end, pts);
+    return by > -kLeast && by < kLeast ? 0 : by;
+  }
+
   GstClockTimeDiff move_of(const Classification& result, const GstSegment& segment,
                            GstClockTime pts) const {
     if (const auto found = moves_.find(result.model); found != moves_.end()) {
@@ -88,7 +93,7 @@ class PublishTimes {
     const GstClockTime frame = GST_CLOCK_TIME_IS_VALID(pts) ? pts : latest_;
     const bool moved =
         GST_CLOCK_TIME_IS_VALID(frame) && is_in(segment, frame) && !is_in(segment, result.clip_end);
-    return moved ? GST_CLOCK_DIFF(result.clip_end, frame) : 0;
+    return moved ? move_to(frame, result.clip_end) : 0;
   }
 
   static std::optional<double> moved_seconds(const GstSegment& segment, GstClockTime time,

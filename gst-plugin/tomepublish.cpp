@@ -67,6 +67,7 @@ struct Publisher {
   PublishMemory memory;
   PublishTimes times;
   PublishProgress progress;
+  bool raw = false;  // the caps say that frames are not encoded
 
   std::mutex mutex;
   PublishSettings settings;
@@ -126,6 +127,7 @@ gboolean start(GstBaseTransform* self) {
   }
   impl.memory = PublishMemory(impl.running.held);
   impl.times = PublishTimes();
+  impl.raw = false;
   try {
     auto backend = tome::gst::make_backend(
         impl.running, [self](const std::string& text) { post_warning(self, text); });
@@ -184,13 +186,21 @@ GstFlowReturn publish(GstBaseTransform* self, std::vector<Classification> result
 }
 
 GstFlowReturn transform_ip(GstBaseTransform* self, GstBuffer* buffer) {
+  Publisher& impl = impl_of(self);
   const GstClockTime pts = GST_BUFFER_PTS(buffer);
   const GstClockTime dts = GST_BUFFER_DTS(buffer);
-  // Frames come in the order of their DTS, and none is shown before its own.
-  const bool in_order = !GST_CLOCK_TIME_IS_VALID(dts) || dts >= pts;
+  // Frames come in the order of their DTS, and none is shown before its own. Raw ones come as they
+  // are shown, and a DTS that a source gave them (do-timestamp) does not follow videorate.
+  const bool in_order = impl.raw || !GST_CLOCK_TIME_IS_VALID(dts) || dts >= pts;
   const auto flow = publish(self, tome::gst::results_of(buffer), pts, in_order);
-  impl_of(self).progress.frame();
+  impl.progress.frame();
   return flow;
+}
+
+bool is_raw_video(GstEvent* caps_event) {
+  GstCaps* caps = nullptr;
+  gst_event_parse_caps(caps_event, &caps);
+  return gst_structure_has_name(gst_caps_get_structure(caps, 0), "video/x-raw") != FALSE;
 }
 
 /// Ends what waits for a reader, and lets nothing wait until resume().
@@ -223,6 +233,7 @@ gboolean sink_event(GstBaseTransform* self, GstEvent* event) {
       break;
     case GST_EVENT_FLUSH_STOP:
       resume(impl);
+      impl.memory.forget();
       impl.times = PublishTimes();
       break;
     case GST_EVENT_STREAM_START:
@@ -232,6 +243,9 @@ gboolean sink_event(GstBaseTransform* self, GstEvent* event) {
     case GST_EVENT_SEGMENT:
       impl.memory.start_anew();
       impl.times.forget_frames();
+      break;
+    case GST_EVENT_CAPS:
+      impl.raw = is_raw_video(event);
       break;
     case GST_EVENT_EOS:
       if (const auto backend = backend_of(impl)) backend->finish();

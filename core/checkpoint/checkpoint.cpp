@@ -102,16 +102,29 @@ std::optional<ConfigObject> object_of(const std::optional<ProcessorFile>& file) 
   return ConfigObject(file->json, file->path);
 }
 
-// The model at the size that its own pre-processing gives it.
-ViTConfig shipped_config(const ModelSpec& spec, const std::string& type,
-                         const std::optional<ProcessorFile>& processor) {
-  ViTConfig config = spec.config;
-  if (!spec.size_is_of_positions()) return config;
-  const InputSize size =
-      hf_input_size(object_of(processor), type, {config.image_height, config.image_width});
-  config.image_height = size.height;
-  config.image_width = size.width;
-  return config;
+// The model at the size that its own pre-processing gives it, and the file that gives it.
+struct Shipped {
+  ViTConfig config;
+  std::string sized_by;
+};
+
+Shipped shipped_model(const ModelSpec& spec, const ConfigObject& config,
+                      const std::optional<ProcessorFile>& processor, const fs::path& folder) {
+  Shipped out{spec.config,
+              processor ? processor->path : (folder / "preprocessor_config.json").string()};
+  if (!spec.size_is_of_positions()) return out;
+  InputSize size{out.config.image_height, out.config.image_width};
+  const auto own = config.object("preprocess");
+  if (own && own->has("height") && own->has("width")) {
+    size = {own->integer("height", std::nullopt, 1, kMaxImageSide),
+            own->integer("width", std::nullopt, 1, kMaxImageSide)};
+    out.sized_by = own->what();
+  } else {
+    size = hf_input_size(object_of(processor), config.text("model_type", ""), size);
+  }
+  out.config.image_height = size.height;
+  out.config.image_width = size.width;
+  return out;
 }
 
 PreprocessSpec read_preprocess(const std::optional<ProcessorFile>& processor,
@@ -180,19 +193,16 @@ Checkpoint load_checkpoint(const fs::path& folder, const LoadOptions& options) {
     tensors.finish();
   }
   const auto processor = read_processor_file(folder, spec);
-  const ViTConfig shipped = shipped_config(spec, config.text("model_type", ""), processor);
-  if (!options.image_height) {
-    check_geometry(shipped,
-                   processor ? processor->path : (folder / "preprocessor_config.json").string());
-  }
-  out.config = asked_config(shipped, options);
+  const Shipped shipped = shipped_model(spec, config, processor, folder);
+  if (!options.image_height) check_geometry(shipped.config, shipped.sized_by);
+  out.config = asked_config(shipped.config, options);
   out.weights.pos_embed =
       resample_positions(out.weights.pos_embed, spec.config.prefix_tokens(), grid_of(spec.config),
                          grid_of(out.config), spec.antialias_positions);
-  out.preprocess = read_preprocess(processor, config, spec, shipped, out.config);
+  out.preprocess = read_preprocess(processor, config, spec, shipped.config, out.config);
   out.labels = read_labels(folder, config, options.labels_file, out.config.classes);
   out.activation = read_activation(config);
-  out.default_schedule = read_schedule(config, shipped);
+  out.default_schedule = read_schedule(config, shipped.config);
   return out;
 }
 

@@ -253,6 +253,56 @@ TEST(PublishMemory, ManyIdsPushOutNoneThatIsStillThere) {
   }
 }
 
+/// A result of an object that moves, `age` frames after its clip, which ended with frame `number`.
+Classification seen(int64_t id, unsigned number, unsigned age) {
+  Classification made = result(age);
+  made.clip_start = made.clip_end = number * kFrame;
+  made.region = {0, static_cast<int>(number + age), 9, 9};
+  made.object = {"car", id};
+  return made;
+}
+
+/// How many of `results` are published with frame `number`.
+size_t published(gst::PublishMemory& memory, unsigned number, std::vector<Classification> results) {
+  memory.keep_new(results, number * kFrame);
+  return results.size();
+}
+
+TEST(PublishMemory, ManyIdsPushOutNoneThatIsHiddenForAWhile) {
+  gst::PublishMemory memory;
+  EXPECT_EQ(published(memory, 0, {seen(-1, 0, 0)}), 1U);
+  std::vector<Classification> crowd;
+  for (int64_t id = 0; id < 10001; ++id) crowd.push_back(seen(id, 1, 0));
+  EXPECT_EQ(published(memory, 1, crowd), 10001U);
+  EXPECT_EQ(published(memory, 2, {seen(-1, 0, 2)}), 0U);
+  EXPECT_EQ(published(memory, 3, {seen(-1, 0, 3), seen(20000, 3, 0)}), 1U);
+  for (unsigned frame = 4; frame < 610; ++frame) {
+    EXPECT_EQ(published(memory, frame, {seen(frame + 20000, frame, 0)}), 1U);
+  }
+  // The crowd is forgotten; who was not away for quite so long is not.
+  EXPECT_EQ(published(memory, 610, {seen(-1, 0, 610), seen(20100, 100, 510)}), 0U);
+  EXPECT_EQ(published(memory, 611, {seen(5, 1, 610)}), 1U);
+}
+
+TEST(PublishMemory, OfTooManyIdsThoseUnseenForLongestGo) {
+  gst::PublishMemory memory;
+  constexpr unsigned kPerFrame = 100;
+  for (unsigned frame = 0; frame < 150; ++frame) {
+    std::vector<Classification> passing;
+    for (unsigned i = 0; i < kPerFrame; ++i) passing.push_back(seen(frame * 1000 + i, frame, 0));
+    EXPECT_EQ(published(memory, frame, passing), kPerFrame);
+  }
+  EXPECT_EQ(published(memory, 150, {seen(60 * 1000, 60, 90), seen(10 * 1000, 10, 140)}), 1U);
+}
+
+TEST(PublishMemory, WhatIsHeldOnAndOnStaysKnownBesideManyOthers) {
+  gst::PublishMemory memory;
+  EXPECT_EQ(published(memory, 0, {seen(1, 0, 0)}), 1U);
+  for (unsigned frame = 1; frame < 50; ++frame) {
+    EXPECT_EQ(published(memory, frame, {seen(1, 0, frame), seen(1, frame, 0)}), 1U) << frame;
+  }
+}
+
 TEST_F(Publish, WithoutTimeStampsEverythingIsWritten) {
   Harness h({{"location", file_.c_str()}}, "tomepublish");
   h.set_caps();

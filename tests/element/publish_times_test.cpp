@@ -128,6 +128,14 @@ TEST_F(PublishMoved, WhereTheFreshResultWasDroppedTheClipEndsHere) {
   EXPECT_EQ(times(), (std::vector<Times>{{5, 2, 5}}));
 }
 
+TEST_F(PublishMoved, AClipThatEndsShortlyBeforeTheSegmentWasNotMoved) {
+  Harness h({{"location", file_.c_str()}}, "tomepublish");
+  h.set_caps();
+  begin_segment(h, 4 * kFrame);
+  ASSERT_EQ(h.push(frame_at(5 * kFrame, {clip(0, 3, 2)})), GST_FLOW_OK);
+  EXPECT_EQ(times(), (std::vector<Times>{{1, -4, -1}}));
+}
+
 TEST_F(PublishMoved, TimesThatNoStreamHasAreNull) {
   Harness h({{"location", file_.c_str()}}, "tomepublish");
   h.set_caps();
@@ -221,26 +229,124 @@ TEST_F(PublishDropped, ANewSegmentRepeatsNothingAndMayGoBack) {
   EXPECT_EQ(published(), (std::vector<Line>{{6, 0}, {1, 1}, {6, 0}}));
 }
 
-TEST_F(PublishDropped, AHeldResultThatComesBeforeTheFreshOneWaitsForIt) {
+/// As a funnel or an input-selector does before a frame that comes from another of its pads.
+void take_turn(Harness& h, const std::string& stream) {
+  h.push_event(gst_event_new_stream_start(stream.c_str()));
+  h.set_caps();
+  begin_segment(h, 0);
+}
+
+TEST_F(PublishDropped, StreamsThatTakeTurnsOnOnePadRepeatNothing) {
   Harness h({{"location", file_.c_str()}}, "tomepublish");
   h.set_caps();
-  struct Coded {
-    int pts, dts, fresh;
-  };
-  // The second time the frame with the fresh result, 10, was dropped.
-  for (const auto& [pts, dts, fresh] : {Coded{8, 4, 5},
-                                        {5, 5, 5},
-                                        {4, 6, 0},
-                                        {6, 6, 5},
-                                        {13, 8, 10},
-                                        {9, 9, 5},
-                                        {11, 11, 10},
-                                        {12, 12, 10}}) {
-    GstBuffer* buffer = frame_with({of(fresh, static_cast<unsigned>(pts - fresh))}, pts);
-    GST_BUFFER_DTS(buffer) = static_cast<GstClockTime>(dts) * kFrame;
-    ASSERT_EQ(h.push(buffer), GST_FLOW_OK);
+  for (int number = 0; number < 9; ++number) {
+    const int fresh = number / 4 * 4;
+    // The second stream is a frame behind; its frame 4 with the fresh result was dropped.
+    take_turn(h, "first");
+    push(h, number, {of(fresh, static_cast<unsigned>(number - fresh))});
+    if (number == 4) continue;
+    take_turn(h, "second");
+    Classification late = of(fresh, static_cast<unsigned>(number - fresh));
+    late.clip_start = late.clip_end += kFrame;
+    push(h, number + 1, {late});
   }
-  EXPECT_EQ(published(), (std::vector<Line>{{5, 0}, {11, 1}}));
+  EXPECT_EQ(published(), (std::vector<Line>{{0, 0}, {1, 0}, {4, 0}, {6, 1}, {8, 0}, {9, 0}}));
+}
+
+TEST_F(PublishDropped, TwoModelsOfOneNameAreNotRepeatedInAnotherSegment) {
+  Harness h({{"location", file_.c_str()}}, "tomepublish");
+  h.set_caps();
+  push(h, 3, {of(3, 0), of(2, 1)});
+  push(h, 4, {of(3, 1), of(4, 0)});
+  begin_segment(h, 0);
+  for (const int number : {5, 6}) {
+    const auto now = static_cast<unsigned>(number);
+    push(h, number, {of(3, now - 3), of(4, now - 4)});
+  }
+  EXPECT_EQ(published(), (std::vector<Line>{{3, 0}, {3, 1}, {4, 0}}));
+}
+
+TEST_F(PublishDropped, TimeMayGoBackWithinASegment) {
+  Harness h({{"location", file_.c_str()}}, "tomepublish");
+  h.set_caps();
+  // In reverse, then after a jump; 5 and 12 were dropped.
+  push(h, 9, {of(9, 0)});
+  push(h, 8, {of(9, 1)});
+  push(h, 7, {of(7, 0)});
+  for (const int number : {4, 3}) push(h, number, {of(5, static_cast<unsigned>(5 - number))});
+  push(h, 100, {of(100, 0)});
+  for (const int number : {13, 14}) push(h, number, {of(12, static_cast<unsigned>(number - 12))});
+  EXPECT_EQ(published(), (std::vector<Line>{{9, 0}, {7, 0}, {4, 1}, {100, 0}, {13, 1}}));
+}
+
+TEST_F(PublishDropped, AfterAFlushTheSameTimesAreOtherFrames) {
+  Harness h({{"location", file_.c_str()}}, "tomepublish");
+  h.set_caps();
+  push(h, 0, {of(0, 0)});
+  h.push_event(gst_event_new_flush_start());
+  h.push_event(gst_event_new_flush_stop(TRUE));
+  begin_segment(h, 0);
+  // Its first frame was dropped.
+  for (const int number : {1, 2}) push(h, number, {of(0, static_cast<unsigned>(number))});
+  EXPECT_EQ(published(), (std::vector<Line>{{0, 0}, {1, 1}}));
+}
+
+/// A frame and the one whose result it carries.
+struct Coded {
+  int pts, dts, fresh;
+};
+
+void push_coded(Harness& h, const Coded& coded) {
+  const auto age = static_cast<unsigned>(coded.pts - coded.fresh);
+  GstBuffer* buffer = frame_with({of(coded.fresh, age)}, coded.pts);
+  GST_BUFFER_DTS(buffer) = static_cast<GstClockTime>(coded.dts) * kFrame;
+  ASSERT_EQ(h.push(buffer), GST_FLOW_OK);
+}
+
+constexpr const char* kCodedCaps = "video/x-h264,width=16,height=8,framerate=10/1";
+
+TEST_F(PublishDropped, AHeldResultThatComesBeforeTheFreshOneWaitsForIt) {
+  Harness h({{"location", file_.c_str()}}, "tomepublish");
+  h.set_caps(kCodedCaps);
+  // The second time the frame with the fresh result, 10, was dropped.
+  for (const Coded coded : {Coded{0, 0, 0},
+                            {8, 2, 5},
+                            {5, 3, 5},
+                            {4, 4, 0},
+                            {6, 6, 5},
+                            {13, 8, 10},
+                            {9, 9, 5},
+                            {11, 11, 10},
+                            {12, 12, 10}}) {
+    push_coded(h, coded);
+  }
+  EXPECT_EQ(published(), (std::vector<Line>{{0, 0}, {5, 0}, {11, 1}}));
+}
+
+TEST_F(PublishDropped, OneThatComesBehindALaterFreshOneIsNotLost) {
+  Harness h({{"location", file_.c_str()}}, "tomepublish");
+  h.set_caps(kCodedCaps);
+  // 5 was dropped, or came before there was a publisher.
+  for (const Coded coded : {Coded{10, 6, 10}, {8, 7, 5}, {7, 7, 5}, {9, 9, 5}, {11, 11, 10}}) {
+    push_coded(h, coded);
+  }
+  EXPECT_EQ(published(), (std::vector<Line>{{10, 0}, {7, 2}}));
+}
+
+TEST_F(PublishDropped, OfRawFramesADtsSaysNothing) {
+  Harness h({{"location", file_.c_str()}}, "tomepublish");
+  for (const char* caps : {kGrayCaps,
+                           "video/x-raw(memory:Other),format=GRAY8,width=16,height=8,"
+                           "framerate=10/1"}) {
+    h.set_caps(caps);
+    begin_segment(h, 0);
+    h.push_event(gst_event_new_flush_start());
+    h.push_event(gst_event_new_flush_stop(TRUE));
+    begin_segment(h, 0);
+    // As behind videorate, of a source with do-timestamp.
+    for (const Coded coded : {Coded{3, 2, 2}, {4, 3, 2}}) push_coded(h, coded);
+  }
+  EXPECT_EQ(published(), (std::vector<Line>{{3, 1}, {3, 1}}));
 }
 
 TEST_F(PublishDropped, VideorateLosesNoResultThatAFrameStillCarries) {

@@ -289,6 +289,20 @@ TEST(LoadCheckpoint, Dinov2ComesAsLargeAsItsPreprocessingMakesImages) {
   }
 }
 
+TEST(LoadCheckpoint, Dinov2WithAPreprocessingOfOursComesAsLargeAsThatSays) {
+  ModelFolder model("dinov2");
+  model.config["preprocess"] = {{"width", 48}, {"height", 24}, {"resize_short", 30}};
+  const auto loaded = load_checkpoint(model.write());
+  EXPECT_EQ(loaded.config.image_height, 24);
+  EXPECT_EQ(loaded.config.image_width, 48);
+  EXPECT_EQ(loaded.preprocess.width, 48);
+  EXPECT_EQ(loaded.preprocess.resize_short, 30);
+  model.config["preprocess"]["width"] = 36;
+  refuses(model.write(), ErrorKind::kFormat, {"config.json: preprocess", "24x36", "patches of 8"});
+  model.config["preprocess"].erase("width");  // as the other file says
+  EXPECT_EQ(load_checkpoint(model.write()).config.image_width, 32);
+}
+
 TEST(LoadCheckpoint, ScheduleIsForDinov2AsItsImagesAre) {
   ModelFolder model("dinov2_with_registers");
   model.config["tome_r"] = "keep=0.64";
