@@ -57,8 +57,8 @@ HF_PREFIXES = ("vit", "deit", "vision_model", "dinov2", "dinov2_with_registers",
 # Where a name begins, whatever modules the model was part of. Timm's may itself be called vit.
 NAME_STARTS = (re.compile(r"(?:^|\.)(?=blocks\.0\.)"),
                re.compile(rf"(?:^|\.)(?=(?:{'|'.join(HF_PREFIXES)})\.(?:embeddings|encoder)\.)"))
-# A classifier often stands beside the backbone, not in it.
-HEADS = ("head.", "head_dist.", "classifier.", "fc_norm.")
+# A classifier often stands beside the backbone, not in it, and so does the last norm.
+HEADS = ("head.", "head_dist.", "classifier.", "fc_norm.", "norm.")
 
 HALF = {"mean": [0.5] * 3, "std": [0.5] * 3}
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
@@ -249,6 +249,8 @@ def timm_config(tensors, args):
     patch = shape_of(tensors, "patch_embed.proj.weight", 4)[-1]
     height, width, embed_prefix = timm_grid(tensors, args, patch)
     classes = shape_of(tensors, "head.weight", 2)[0]
+    if not {"norm.weight", "fc_norm.weight"} & set(tensors):
+        raise ConvertError("found neither norm.weight nor fc_norm.weight, expected the norm before the head")
     pooled = args.global_pool or ("avg" if "fc_norm.weight" in tensors else "token")
     model_args = {"img_size": [height, width], "patch_size": patch, **common_config(tensors, args),
                   "qkv_bias": "blocks.0.attn.qkv.bias" in tensors,
@@ -258,7 +260,7 @@ def timm_config(tensors, args):
                   "no_embed_class": not embed_prefix,
                   "pre_norm": "norm_pre.weight" in tensors,
                   "fc_norm": "fc_norm.weight" in tensors,
-                  "final_norm": "fc_norm.weight" in tensors or "norm.weight" in tensors,
+                  "final_norm": True,
                   "global_pool": pooled}
     size = SIZES.get((model_args["embed_dim"], model_args["depth"]), "base")
     kind = "deit" if "dist_token" in tensors else "vit"
@@ -266,7 +268,7 @@ def timm_config(tensors, args):
     clip = "_clip" if "norm_pre.weight" in tensors else ""
     name = args.architecture or f"{kind}_{size}{distilled}_patch{patch}{clip}_{height}"
     # The sizes alone do not tell a ViT from a DeiT, of which most .pth files are.
-    defaults = timm_defaults(name if args.architecture or clip else "deit")
+    defaults = timm_defaults(name if args.architecture or clip else f"deit_{height}")
     return {"architecture": name, "num_classes": classes, "global_pool": pooled,
             "model_args": model_args, "pretrained_cfg": pretrained_cfg(args, height, width, defaults)}
 
@@ -349,6 +351,12 @@ def check_labels(path, tensors):
                            "row of the head")
 
 
+def copy(source, target):
+    """Unless that is where it is already."""
+    if not (target.exists() and target.samefile(source)):
+        shutil.copyfile(source, target)
+
+
 def copy_configuration(args):
     """What transformers keeps beside the weights."""
     beside = args.input.parent
@@ -357,9 +365,8 @@ def copy_configuration(args):
                            "without its configuration")
     looks = ("preprocessor_config.json", "video_preprocessor_config.json")
     for name in ("config.json", *looks):
-        target = args.output / name
-        if (beside / name).is_file() and not (target.exists() and target.samefile(beside / name)):
-            shutil.copyfile(beside / name, target)
+        if (beside / name).is_file():
+            copy(beside / name, args.output / name)
     if not any((args.output / name).is_file() for name in looks):
         say(f"assumed, without a {looks[0]} beside the file: transformers' defaults for the family")
 
@@ -379,7 +386,7 @@ def convert(args):
             out.write((json.dumps(config, indent=2) + "\n").encode())
         say_assumed(args, config)
     if args.labels:
-        shutil.copyfile(args.labels, args.output / "labels.txt")
+        copy(args.labels, args.output / "labels.txt")
     write_safetensors(args.output / "model.safetensors", tensors)
     total = sum(tensor.numel() for tensor in tensors.values())
     print(f"{args.output}: {family}, {len(tensors)} tensors, {total / 1e6:.1f} M parameters")

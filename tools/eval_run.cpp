@@ -55,7 +55,9 @@ double EvalRun::gflops() const { return gflops_ / static_cast<double>(requests_)
 
 double EvalRun::agreement(const EvalRun& other) const {
   int64_t equal = 0;
-  for (size_t i = 0; i < leading_.size(); ++i) equal += leading_[i] == other.leading_[i] ? 1 : 0;
+  for (size_t i = 0; i < leading_.size(); ++i) {
+    equal += leading_[i] >= 0 && leading_[i] == other.leading_[i] ? 1 : 0;
+  }
   return percent(equal);
 }
 

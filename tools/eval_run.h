@@ -30,7 +30,8 @@ struct EvalRun {
 
   double top1() const { return percent(top1_); }
   double gflops() const;  ///< of one request, the mean
-  /// Percent of the images whose best class is that of another run over the same ones.
+  /// Percent of the images whose best class is that of another run over the same ones. Where no
+  /// score is a number there is none.
   double agreement(const EvalRun& other) const;
 
   /// Adds the numbers to a row of JSON.
@@ -45,7 +46,7 @@ struct EvalRun {
   double top1_error() const;
 
   int64_t top1_ = 0, top5_ = 0;
-  std::vector<int64_t> leading_;  // best class of each image
+  std::vector<int64_t> leading_;  // best class of each image, or -1
   // Sums over requests, which differ where static patches merge.
   int64_t requests_ = 0, tokens_in_ = 0, tokens_last_ = 0;
   std::vector<int64_t> r_;

@@ -235,6 +235,10 @@ std::vector<std::string> split_specs(const std::vector<std::string>& values,
     specs = split(values[0], lists ? ';' : ',');
     // "16,8,4;" is the way to write a single per-block list: nothing follows its ';'.
     if (lists) std::erase(specs, "");
+    if (specs.empty()) {
+      throw Error(ErrorKind::kSettings,
+                  "--r: found '" + values[0] + "', expected at least one schedule");
+    }
   }
   std::replace(specs.begin(), specs.end(), std::string("model"), of_model);
   return specs;

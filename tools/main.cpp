@@ -53,6 +53,7 @@ int fail(std::string text) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  tome::cli::open_standard_files();
   const tome::cli::OwnStderr own_stderr;
   // OpenCV's decoders write to stderr by themselves, where one line of ours is promised.
   setenv("OPENCV_FFMPEG_LOGLEVEL", "-8", 0);

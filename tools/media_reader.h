@@ -23,8 +23,8 @@ Frame read_picture(const std::filesystem::path& file);
 
 /// Calls `visit(frame, index, pts)` for each frame of a video, pts in seconds, until it returns
 /// false or the video ends. What is damaged is left out. The frame owns its pixels and is upright,
-/// as the container's display matrix says; its pixels are as wide as the file says, and its colours
-/// what the element would take them for; see VideoDecoder for its layouts.
+/// as the container's display matrix says; its colours are what the element would take them for;
+/// see VideoDecoder for its layouts, times and width.
 /// @return frames visited
 /// @throws Error kNotFound, kRead if there is not a single frame
 int64_t for_each_frame(const std::filesystem::path& file,

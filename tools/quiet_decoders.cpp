@@ -24,6 +24,14 @@ Silence& silence() {
 
 }  // namespace
 
+void open_standard_files() {
+  for (const int file : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    // The lowest that is free is the one asked for. To read alone: results that nobody would get
+    // stay an error.
+    if (fcntl(file, F_GETFD) < 0) open("/dev/null", O_RDONLY);
+  }
+}
+
 QuietDecoders::QuietDecoders() {
   Silence& shared = silence();
   const std::lock_guard lock(shared.mutex);

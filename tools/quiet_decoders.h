@@ -11,6 +11,10 @@ namespace tome::cli {
 // 2 leads nowhere. What the program itself says at that time, of other files and of its progress,
 // goes through std::cerr, and OwnStderr gives that a descriptor of its own.
 
+/// Opens what is closed of file descriptors 0 to 2, so that no file of ours becomes one of them: 2
+/// is led elsewhere while decoders run, and written to by libraries. First thing in main().
+void open_standard_files();
+
 /// While there is one, nothing that is written to file descriptor 2 arrives. Thread-safe.
 class QuietDecoders {
  public:

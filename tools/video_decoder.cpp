@@ -10,51 +10,21 @@ extern "C" {
 
 #include <algorithm>
 #include <array>
-#include <cstdarg>
-#include <new>
 #include <opencv2/core.hpp>
 #include <string>
-#include <thread>
 #include <utility>
 
 #include "tome_error.h"
+#include "vit/usable_cores.h"
 
 namespace tome::cli {
-
-void AvDeleter::operator()(AVCodecContext* codec) const { avcodec_free_context(&codec); }
-void AvDeleter::operator()(AVFormatContext* format) const { avformat_close_input(&format); }
-void AvDeleter::operator()(AVFrame* frame) const { av_frame_free(&frame); }
-void AvDeleter::operator()(AVPacket* packet) const { av_packet_free(&packet); }
-void AvDeleter::operator()(SwsContext* converter) const { sws_freeContext(converter); }
-
 namespace {
 
 constexpr int kMostThreads = 16;  // beyond which libavcodec warns and gains nothing
 
-template <typename T>
-T* allocated(T* pointer) {
-  if (pointer == nullptr) throw std::bad_alloc();
-  return pointer;
-}
-
 [[noreturn]] void fail_no_video(const std::filesystem::path& file) {
   throw Error(ErrorKind::kRead,
               file.string() + ": found neither a picture nor a video that can be decoded");
-}
-
-/// Opens the file without looking at its streams; null if FFmpeg does not know what it is.
-AvPointer<AVFormatContext> open_format(const std::filesystem::path& file) {
-  // It would write to stderr what it thinks of damaged data, where `tome` promises one line.
-  static const bool quiet = [] {
-    av_log_set_callback([](void*, int, const char*, va_list) {});
-    return true;
-  }();
-  static_cast<void>(quiet);
-  AVFormatContext* format = nullptr;
-  // With its folder: what stands before a colon in a bare name would be taken for a protocol.
-  const std::string name = std::filesystem::absolute(file).string();
-  if (avformat_open_input(&format, name.c_str(), nullptr, nullptr) < 0) return nullptr;
-  return AvPointer<AVFormatContext>(format);
 }
 
 /// FFmpeg draws text as the terminals of old did, and takes any file for text that is called so.
@@ -227,13 +197,18 @@ void check_convertible(const AVFrame& frame, const std::filesystem::path& file) 
 
 /// The frame's pixels in another format, by its own matrix and range. They must be of a format that
 /// swscale reads.
-Planes convert(const AVFrame& frame, const Layout& layout, AvPointer<SwsContext>& kept) {
+Planes convert(const AVFrame& frame, const Layout& layout, const std::filesystem::path& file,
+               AvPointer<SwsContext>& kept) {
   // Otherwise it truncates, which darkens by a level, and repeats chroma.
   constexpr int kExactly = SWS_BILINEAR | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT;
   kept.reset(sws_getCachedContext(
       kept.release(), frame.width, frame.height, static_cast<AVPixelFormat>(frame.format),
       frame.width, frame.height, layout.av_format, kExactly, nullptr, nullptr, nullptr));
-  if (kept == nullptr) throw std::bad_alloc();
+  if (kept == nullptr) {
+    throw Error(ErrorKind::kRead, file.string() + ": found frames of " +
+                                      std::to_string(frame.width) + " x " +
+                                      std::to_string(frame.height) + ", which cannot be converted");
+  }
   const int* matrix = sws_getCoefficients(sws_matrix(matrix_of(frame)));
   const int full = range_of(frame) == ColorRange::kFull ? 1 : 0;
   constexpr int kOne = 1 << 16;
@@ -249,10 +224,24 @@ Planes convert(const AVFrame& frame, const Layout& layout, AvPointer<SwsContext>
   return planes;
 }
 
+// Note [Where a video begins]
+// Where its stream does, even if the frames there cannot be decoded: the others keep their times.
+// But a container that knows the order of decoding alone (AVI) gives every frame the time at which
+// it leaves the decoder, later than the stream's start by what the decoder holds back; there the
+// first frame is the beginning. And where the file's first packet is not the first to be shown, the
+// frame that is.
+double origin_of(const AVFrame& first, const AVStream& stream) {
+  const int64_t stamp = first.best_effort_timestamp;
+  const int64_t start = stream.start_time;
+  if (stamp == AV_NOPTS_VALUE) return start == AV_NOPTS_VALUE ? 0 : static_cast<double>(start);
+  const bool for_showing = first.pts != AV_NOPTS_VALUE && start != AV_NOPTS_VALUE;
+  return static_cast<double>(for_showing ? std::min(start, stamp) : stamp);
+}
+
 }  // namespace
 
 VideoDecoder::VideoDecoder(const std::filesystem::path& file)
-    : file_(file), format_(open_format(file)) {
+    : file_(file), format_(open_input(file)) {
   if (format_ == nullptr || avformat_find_stream_info(format_.get(), nullptr) < 0) {
     fail_no_video(file);
   }
@@ -264,8 +253,7 @@ VideoDecoder::VideoDecoder(const std::filesystem::path& file)
     if (static_cast<int>(i) != index) format_->streams[i]->discard = AVDISCARD_ALL;
   }
   codec_.reset(allocated(avcodec_alloc_context3(decoder)));
-  codec_->thread_count =
-      std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, kMostThreads);
+  codec_->thread_count = std::min(usable_cores(), kMostThreads);
   codec_->pkt_timebase = stream_->time_base;
   if (avcodec_parameters_to_context(codec_.get(), stream_->codecpar) < 0 ||
       avcodec_open2(codec_.get(), decoder, nullptr) < 0) {
@@ -301,10 +289,10 @@ void VideoDecoder::feed() {
 
 void VideoDecoder::take_time() {
   const int64_t stamp = frame_->best_effort_timestamp;
-  const int64_t start = stream_->start_time == AV_NOPTS_VALUE ? 0 : stream_->start_time;
+  if (!time_) origin_ = origin_of(*frame_, *stream_);
   if (stamp != AV_NOPTS_VALUE) {
     // As doubles: of a damaged file their difference may be none of 64 bits.
-    const double ticks = static_cast<double>(stamp) - static_cast<double>(start);
+    const double ticks = static_cast<double>(stamp) - origin_;
     const double time = ticks * av_q2d(stream_->time_base);
     if (!time_ || time > *time_) {
       time_ = time;
@@ -328,7 +316,7 @@ Frame VideoDecoder::frame() {
     kept->decoded.reset(allocated(av_frame_clone(frame_.get())));
     kept->planes = planes_of(*kept->decoded, layout);
   } else {
-    kept->planes = convert(*frame_, layout, converter_);
+    kept->planes = convert(*frame_, layout, file_, converter_);
   }
   Frame frame;
   frame.format = layout.format;
@@ -351,7 +339,7 @@ Frame VideoDecoder::frame() {
 }
 
 bool has_one_frame(const std::filesystem::path& file) {
-  const AvPointer<AVFormatContext> format = open_format(file);
+  const AvPointer<AVFormatContext> format = open_input(file);
   if (format == nullptr) return false;
   // Streams of some formats show only with their first packet.
   const bool all_known = (format->ctx_flags & AVFMTCTX_NOHEADER) == 0;

@@ -3,29 +3,14 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <memory>
 #include <optional>
 
 #include "media/frame.h"
+#include "video_input.h"
 
-struct AVCodecContext;
-struct AVFormatContext;
-struct AVFrame;
-struct AVPacket;
 struct AVStream;
-struct SwsContext;
 
 namespace tome::cli {
-
-struct AvDeleter {
-  void operator()(AVCodecContext* codec) const;
-  void operator()(AVFormatContext* format) const;
-  void operator()(AVFrame* frame) const;
-  void operator()(AVPacket* packet) const;
-  void operator()(SwsContext* converter) const;
-};
-template <typename T>
-using AvPointer = std::unique_ptr<T, AvDeleter>;
 
 /// How a file says that its frames are to be shown: transposed first, then mirrored.
 struct Orientation {
@@ -42,12 +27,14 @@ class VideoDecoder {
   /// Decodes the next frame; false after the last one.
   bool next();
 
-  /// Of the frame that next() decoded, in seconds since the video's first. Where the file has no
-  /// time for a frame, or one that goes back, it is that of the frame before and one of the rate.
+  /// Of the frame that next() decoded, in seconds since the video's beginning, see Note [Where a
+  /// video begins]. Where the file has no time for a frame, or one that goes back, it is that of
+  /// the frame before and one of the rate.
   double time() const { return time_.value_or(0); }
 
-  /// The frame that next() decoded, upright, as wide as the file says. It owns its pixels: I420,
-  /// NV12, P010 and GRAY8 as they were decoded, BGR where they were anything else.
+  /// The frame that next() decoded, upright, as wide as the file says; but the decoder may leave of
+  /// a crop on the left what its alignment does not allow, as the element's does. It owns its
+  /// pixels: I420, NV12, P010 and GRAY8 as they were decoded, BGR where they were anything else.
   /// @throws Error kRead if they are of a format that cannot be converted
   Frame frame();
 
@@ -63,6 +50,7 @@ class VideoDecoder {
   AvPointer<SwsContext> converter_;
   AVStream* stream_ = nullptr;
   Orientation orientation_;
+  double origin_ = 0;  // ticks of the stream's time base
   std::optional<double> time_;
 };
 

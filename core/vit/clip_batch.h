@@ -19,8 +19,9 @@ struct ClipBatchOutput {
 };
 
 /// Note [A still clip among moving ones]: clips that can merge equally many static patches run
-/// together, so that none pays for another's motion and each gives what it gives alone. Without
-/// `static_threshold`, and of single frames, that is the whole batch.
+/// together, so that none pays for another's motion and each gives what it gives alone (but for
+/// random pruning, whose seed takes in the place in the batch). Without `static_threshold`, and of
+/// single frames, that is the whole batch.
 /// @param patches  as VisionTransformer::forward takes them, on the CPU
 /// @throws as VisionTransformer::forward
 ClipBatchOutput forward_clips(const VisionTransformer& model, const at::Tensor& patches,

@@ -223,11 +223,14 @@ def test_what_was_assumed_is_said():
     look = [str(option) for option in HALF] + ["--interpolation", "bicubic"]
     name = lambda text: [*heads, "--architecture", text]
     wider = "{n: t.repeat([2 if size == 32 else 1 for size in t.shape]) for n, t in state.items()}"
+    cells = "(384 // state['patch_embed.proj.weight'].shape[-1]) ** 2"
+    larger = f"state | {{'pos_embed': state['pos_embed'][:, :1].repeat(1, {cells}, 1)}}"
     with tempfile.TemporaryDirectory() as folder:
         found = convert_variants(
             folder, "timm_registers", (wider, []), ("state", heads + look),
             *(("state", name(text)) for text in
-              ("vit_tiny_patch16_224", "deit3_small_patch16_384", "vit_base_patch16_clip_224")))
+              ("vit_tiny_patch16_224", "deit3_small_patch16_384", "vit_base_patch16_clip_224")),
+            (larger, heads))
         assert all(status == 0 for status, _, _ in found), found
         said = [[line for line in err.splitlines() if "assumed" in line] for _, err, _ in found]
         assert said[1] == [] and all(len(lines) == 1 for lines in (said[0], *said[2:])), said
@@ -235,7 +238,7 @@ def test_what_was_assumed_is_said():
                      "--mean", "--std", "--crop-pct", "--interpolation"):
             assert word in said[0][0], (word, said[0])
         assert "heads" not in said[2][0], said[2]
-        for (_, _, out), lines, mean, crop in zip(found[2:], said[2:], (0.5, 0.485, 0.48145466), (0.9, 1, 1)):
+        for (_, _, out), lines, mean, crop in zip(found[2:], said[2:], (0.5, 0.485, 0.48145466, 0.485), (0.9, 1, 1, 1)):
             about = json.loads((out / "config.json").read_text())["pretrained_cfg"]
             assert (about["mean"][0], about["crop_pct"]) == (mean, crop), about
             assert f"mean {mean:g}" in lines[0], (mean, lines)
@@ -244,22 +247,25 @@ def test_what_was_assumed_is_said():
 def test_names_of_what_the_model_was_part_of():
     named = "{'%s' + name: tensor for name, tensor in state.items()}"
     wrapped = [named % prefix for prefix in ("module.", "_orig_mod.module.", "model.vit.")]
-    wrapped.append("{('' if name.startswith('head') else 'backbone.') + name: t for name, t in state.items()}")
+    beside = "{('' if name.startswith(%r) else 'backbone.') + name: t for name, t in state.items()}"
+    wrapped += [beside % (("head",),), beside % (("head", "norm."),)]
     wrapped.append(f"{{'state_dict': {named % 'model.'} | {{'loss.weight': state['head.bias']}}}}")
     several = "{'state_dict': {name: 0 * t for name, t in state.items()}, 'state_dict_ema': state}"
+    bare = "{name: t for name, t in state.items() if not name.startswith('norm.')}"
     students = f"{named % 'student.'} | {named % 'teacher.'}"
     with tempfile.TemporaryDirectory() as folder:
         heads = ["--num-heads", "4"]
         found = convert_variants(folder, "timm_registers", *((text, heads) for text in wrapped), (several, heads),
-                                 (students, heads))
-        *good, (status, err, _) = found
+                                 (students, heads), (bare, heads))
+        *good, (status, err, _), without_norm = found
         expected = tensors_of(FIXTURES / "timm_registers" / "model.safetensors")
         for status_of_one, said, out in good:
             assert status_of_one == 0, said
             assert tensors_of(out / "model.safetensors") == expected, said
-        assert "left out: loss.weight" in good[4][1] and "left out: head" not in good[3][1], good
-        assert "took 'state_dict_ema'; left 'state_dict'" in good[5][1] and "took" not in good[4][1], good
+        assert "left out: loss.weight" in good[5][1] and "left out: head" not in good[3][1], good
+        assert "took 'state_dict_ema'; left 'state_dict'" in good[6][1] and "took" not in good[5][1], good
         assert status == 2 and "several models" in err and "'student.', 'teacher.'" in err, err
+        assert without_norm[0] == 2 and "neither norm.weight nor fc_norm.weight" in without_norm[1], without_norm
 
 
 def test_labels_are_as_many_as_the_classes():
@@ -267,9 +273,14 @@ def test_labels_are_as_many_as_the_classes():
         files = [Path(folder) / f"{count}.txt" for count in (4, 5, 6)]
         for count, file in zip((4, 5, 6), files):
             file.write_text("\n".join("abcdef"[:count]) + "\n\n")
-        few, right, many = convert_variants(folder, "timm_average", *(
-            ("state", ["--num-heads", "4", "--image-size", "32", "48", "--labels", str(file)]) for file in files))
-        assert right[0] == 0, right
+        again = Path(folder) / "checkpoint.pth.3" / "labels.txt"  # where it is written to
+        again.parent.mkdir()
+        again.write_text(files[1].read_text())
+        few, right, many, same = convert_variants(folder, "timm_average", *(
+            ("state", ["--num-heads", "4", "--image-size", "32", "48", "--labels", str(file)])
+            for file in (*files, again)))
+        assert right[0] == same[0] == 0, (right, same)
+        assert again.read_text() == (right[2] / "labels.txt").read_text() and same[2] == again.parent
         for (status, err, out), count in ((few, 4), (many, 6)):
             line = err.splitlines()[-1]
             assert status == 2 and f"{count}.txt: found {count} labels, expected 5" in line, err

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import tap
-from program import DATA, ROOT, VIT_TINY, assert_one_error_line, needs, needs_eight_bits, tome, tome_ok
+from program import DATA, ROOT, TOME, VIT_TINY, assert_one_error_line, needs, needs_eight_bits, run, tome, tome_ok
 
 IMAGES = DATA / "images" / "imagenet-sample"
 DALI = DATA / "images" / "dali-extra"
@@ -223,6 +223,34 @@ def test_cost_of_static_patches_is_that_of_each_clip():
                 assert one[key] < 0.7 * other[key], (key, one, other)
                 assert abs(other[key] - unmerged[key]) < 1e-9, (key, other, unmerged)
             assert sum(all_of_it["r_per_block"]) * 2 == sum(one["r_per_block"]) + sum(other["r_per_block"])
+
+
+def test_no_schedule_is_an_error():
+    with tempfile.TemporaryDirectory() as scratch:
+        (Path(scratch) / "0").mkdir()
+        ppm(Path(scratch) / "0" / "a.ppm")
+        command = ["eval", "--model", FIXTURE, "--data", scratch]
+        for text in (";", ";;"):
+            assert_one_error_line(tome(*command, "--r", text), f"--r: found '{text}', expected at least one schedule")
+
+
+def test_files_take_no_standard_descriptor():
+    """Started without stderr, what decoders would write there, and what becomes of it, is nobody's file."""
+    with tempfile.TemporaryDirectory() as scratch:
+        data, written = Path(scratch) / "data", Path(scratch) / "predictions.jsonl"
+        (data / "0").mkdir(parents=True)
+        for name in ("a.ppm", "b.ppm"):
+            ppm(data / "0" / name)
+        for name in ("c.ppm", "d.ppm"):
+            (data / "0" / name).write_text("no picture")
+        command = [TOME, "eval", "--model", FIXTURE, "--data", data, "--batch", "1", "--predictions", written]
+        status, _, _ = run("sh", "-c", 'exec "$@" 2>&-', "sh", *command)
+        lines = written.read_text().splitlines()
+        assert status == 2 and [json.loads(line)["sample"] for line in lines] == [0, 1], (status, lines)
+        for name in ("c.ppm", "d.ppm"):
+            (data / "0" / name).unlink()
+        status, _, err = run("sh", "-c", 'exec "$@" >&-', "sh", *command)
+        assert status == 2 and "standard output: cannot be written" in err, err
 
 
 def test_samples_trained_on_are_measured_only_if_asked():

@@ -72,7 +72,9 @@ void load_clip(const fs::path& path, const BackgroundOptions& options,
   std::vector<cv::Mat> frames;
   try {
     cli::for_each_frame(path, [&](const Frame& frame, int64_t, double) {
-      frames.push_back(reduce(frame, options.clip_short_side));
+      // A stream may change to another size on the way.
+      frames.push_back(frames.empty() ? reduce(frame, options.clip_short_side)
+                                      : cli::rgb_pixels(frame, frames.front().size()));
       return static_cast<int>(frames.size()) < options.max_frames;
     });
   } catch (const Error&) {  // that there is none is said below

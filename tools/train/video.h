@@ -16,7 +16,7 @@ struct VideoOptions {
   int64_t clip_frames = 1;  ///< of one clip
 };
 
-/// RGB, 8 bits. Frame i is number i * step of the file.
+/// RGB, 8 bits, all as large as the first. Frame i is number i * step of the file.
 struct Video {
   std::vector<cv::Mat> frames;
   int64_t step = 1;

@@ -64,7 +64,7 @@ class FilmWriter {
     codec_->width = spec.width;
     codec_->height = spec.height;
     codec_->pix_fmt = spec.format;
-    codec_->time_base = {1, 1000};
+    codec_->time_base = spec.time_base;
     codec_->colorspace = spec.matrix;
     codec_->color_range = spec.range;
     codec_->max_b_frames = spec.held_back;

@@ -21,9 +21,10 @@ struct FilmSpec {
   AVColorSpace matrix = AVCOL_SPC_UNSPECIFIED;
   AVColorRange range = AVCOL_RANGE_UNSPECIFIED;
   int held_back = 0;  ///< B-frames between two others
+  AVRational time_base = {1, 1000};
 };
 
-/// One frame for each of the times (milliseconds), painted by `paint(frame, index)`.
+/// One frame for each of the times (in units of the time base), painted by `paint(frame, index)`.
 /// @throws std::runtime_error where FFmpeg cannot write it
 void write_film(const FilmSpec& spec, const std::vector<int64_t>& times,
                 const std::function<void(AVFrame&, int)>& paint);

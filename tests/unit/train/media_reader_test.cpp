@@ -210,6 +210,11 @@ TEST_F(MediaReaderTest, GreyIsFullRange) {
   EXPECT_EQ(rgb_at(first_frame(spec.file), 5, 5), cv::Vec3b(200, 200, 200));
 }
 
+void paint_grey(AVFrame& frame, int index) {
+  fill(frame, 0, 40 + 20 * index);
+  for (const int plane : {1, 2}) fill(frame, plane, 128);
+}
+
 TEST_F(MediaReaderTest, TimesAreThoseOfTheFile) {
   const std::vector<int64_t> written = {0, 40, 100, 333, 900, 1000, 1700, 1733, 2800};
   for (const auto& [codec, held_back] :
@@ -218,10 +223,7 @@ TEST_F(MediaReaderTest, TimesAreThoseOfTheFile) {
     spec.file = folder_ / "uneven.mkv";
     spec.codec = codec;
     spec.held_back = held_back;
-    write_film(spec, written, [](AVFrame& frame, int index) {
-      fill(frame, 0, 40 + 20 * index);
-      for (const int plane : {1, 2}) fill(frame, plane, 128);
-    });
+    write_film(spec, written, paint_grey);
     const std::vector<double> times = times_of(spec.file);
     ASSERT_EQ(times.size(), written.size()) << held_back;
     for (size_t i = 0; i < times.size(); ++i) {
@@ -229,6 +231,56 @@ TEST_F(MediaReaderTest, TimesAreThoseOfTheFile) {
     }
     EXPECT_EQ(cli::count_frames(spec.file), static_cast<int64_t>(written.size()));
   }
+}
+
+TEST_F(MediaReaderTest, TimesBeginWithTheVideo) {
+  FilmSpec spec;  // in which nothing but the order of decoding is told
+  spec.file = folder_ / "late.avi";
+  spec.codec = AV_CODEC_ID_MPEG4;
+  spec.held_back = 1;
+  spec.time_base = {1, 10};
+  write_film(spec, {0, 1, 2, 3, 4, 5, 6}, paint_grey);
+  std::vector<double> times = times_of(spec.file);
+  ASSERT_EQ(times.size(), 7U);
+  for (size_t i = 0; i < times.size(); ++i) {
+    EXPECT_NEAR(times[i], 0.1 * static_cast<double>(i), 1e-6) << i;
+  }
+
+  FilmSpec damaged;
+  damaged.file = folder_ / "damaged.mkv";
+  damaged.codec = AV_CODEC_ID_MJPEG;
+  damaged.format = AV_PIX_FMT_YUVJ420P;
+  write_film(damaged, {1000, 1040, 1100}, paint_grey);
+  std::string film = read_bytes(damaged.file);
+  const size_t begin = film.find("\xff\xd8\xff");
+  const size_t size = film.find("\xff\xd9", begin) - begin;
+  film.replace(begin, size, size, '\0');
+  write_bytes(damaged.file, film);
+  times = times_of(damaged.file);
+  ASSERT_EQ(times.size(), 2U);
+  EXPECT_NEAR(times[0], 0.04, 1e-6) << "the first was lost, and the others moved";
+  EXPECT_NEAR(times[1], 0.1, 1e-6);
+}
+
+TEST_F(MediaReaderTest, NamesAreNoPatterns) {
+  FilmSpec spec;
+  spec.file = folder_ / "film.gif";
+  spec.codec = AV_CODEC_ID_GIF;
+  spec.format = AV_PIX_FMT_GRAY8;
+  write_film(spec, {0, 100, 200}, [](AVFrame& frame, int index) { fill(frame, 0, 40 * index); });
+  for (const char* name : {"img%03d.gif", "50%discount.gif", "what?.gif", "%*.gif", "{1}[a].gif"}) {
+    fs::copy_file(spec.file, folder_ / name);
+    EXPECT_FALSE(cli::is_picture(folder_ / name)) << name;
+    EXPECT_EQ(cli::count_frames(folder_ / name), 3) << name;
+  }
+  for (const char* name : {"img001.jpg", "img002.jpg"}) {
+    cv::imwrite((folder_ / name).string(), cv::Mat(16, 16, CV_8UC3, cv::Scalar::all(200)));
+  }
+  const fs::path damaged = folder_ / "img%03d.jpg";
+  write_bytes(damaged, std::string(500, 'x'));
+  EXPECT_TRUE(cli::is_picture(damaged));
+  const std::string said = error_of([&] { cli::read_picture(damaged); });
+  EXPECT_NE(said.find("img%03d.jpg: found damaged or unknown data"), std::string::npos) << said;
 }
 
 TEST_F(MediaReaderTest, DisplayMatricesTurnAndMirror) {

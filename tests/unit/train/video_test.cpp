@@ -142,6 +142,27 @@ TEST_F(VideoTest, PixelsComeOutSquare) {
   }
 }
 
+TEST_F(VideoTest, AllFramesAreAsLargeAsTheFirst) {
+  const fs::path file = folder_ / "changes.mjpg";
+  std::ofstream film(file, std::ios::binary);
+  for (const auto& [width, height, grey] :
+       {std::tuple{32, 24, 100}, std::tuple{16, 12, 150}, std::tuple{24, 32, 200}}) {
+    for (int i = 0; i < 3; ++i) {
+      std::vector<uint8_t> jpeg;
+      cv::imencode(".jpg", cv::Mat(height, width, CV_8UC3, cv::Scalar::all(grey)), jpeg);
+      film.write(reinterpret_cast<const char*>(jpeg.data()),
+                 static_cast<std::streamsize>(jpeg.size()));
+    }
+  }
+  film.close();
+  const Video video = read_video(file, {256, 0, 1});
+  ASSERT_EQ(video.frames.size(), 9U);
+  for (size_t i = 0; i < 9; ++i) {
+    EXPECT_EQ(video.frames[i].size(), cv::Size(32, 24)) << i;
+    EXPECT_NEAR(cv::mean(video.frames[i])[0], 100 + 50 * static_cast<double>(i / 3), 2) << i;
+  }
+}
+
 Video of_bytes(int bytes) { return {{cv::Mat(1, bytes, CV_8UC1)}}; }
 
 TEST(VideoCache, WhatWasUsedLongestAgoGoesFirst) {
