@@ -16,26 +16,23 @@ struct Names {
 };
 
 Names timm_names() {
-  return {"patch_embed.proj",
-          "cls_token",
-          "dist_token",
-          "pos_embed",
-          "norm",
-          "head",
-          "head_dist",
-          "blocks.",
-          ".norm1",
-          ".norm2",
-          ".attn.qkv",
-          "",
-          "",
-          "",
-          ".attn.proj",
-          ".mlp.fc1",
-          ".mlp.fc2",
-          "reg_token",
-          ".ls1.gamma",
-          ".ls2.gamma"};
+  return {.patch = "patch_embed.proj",
+          .class_token = "cls_token",
+          .distill_token = "dist_token",
+          .positions = "pos_embed",
+          .final_norm = "norm",
+          .head = "head",
+          .head_dist = "head_dist",
+          .blocks = "blocks.",
+          .norm1 = ".norm1",
+          .norm2 = ".norm2",
+          .qkv = ".attn.qkv",
+          .proj = ".attn.proj",
+          .fc1 = ".mlp.fc1",
+          .fc2 = ".mlp.fc2",
+          .registers = "reg_token",
+          .scale1 = ".ls1.gamma",
+          .scale2 = ".ls2.gamma"};
 }
 
 Names mae_st_names() {
@@ -47,26 +44,21 @@ Names mae_st_names() {
 }
 
 Names hf_names(const std::string& base) {
-  return {base + ".embeddings.patch_embeddings.projection",
-          base + ".embeddings.cls_token",
-          base + ".embeddings.distillation_token",
-          base + ".embeddings.position_embeddings",
-          base + ".layernorm",
-          "classifier",
-          "",
-          base + ".encoder.layer.",
-          ".layernorm_before",
-          ".layernorm_after",
-          "",
-          ".attention.attention.query",
-          ".attention.attention.key",
-          ".attention.attention.value",
-          ".attention.output.dense",
-          ".intermediate.dense",
-          ".output.dense",
-          "",
-          "",
-          ""};
+  return {.patch = base + ".embeddings.patch_embeddings.projection",
+          .class_token = base + ".embeddings.cls_token",
+          .distill_token = base + ".embeddings.distillation_token",
+          .positions = base + ".embeddings.position_embeddings",
+          .final_norm = base + ".layernorm",
+          .head = "classifier",
+          .blocks = base + ".encoder.layer.",
+          .norm1 = ".layernorm_before",
+          .norm2 = ".layernorm_after",
+          .query = ".attention.attention.query",
+          .key = ".attention.attention.key",
+          .value = ".attention.attention.value",
+          .proj = ".attention.output.dense",
+          .fc1 = ".intermediate.dense",
+          .fc2 = ".output.dense"};
 }
 
 Names dinov2_names(const std::string& base) {
@@ -82,21 +74,19 @@ Names dinov2_names(const std::string& base) {
 }
 
 Names siglip_names() {
-  Names names;
-  names.patch = "vision_model.embeddings.patch_embedding";
-  names.positions = "vision_model.embeddings.position_embedding.weight";
-  names.final_norm = "vision_model.post_layernorm";
-  names.head = "classifier";
-  names.blocks = "vision_model.encoder.layers.";
-  names.norm1 = ".layer_norm1";
-  names.norm2 = ".layer_norm2";
-  names.query = ".self_attn.q_proj";
-  names.key = ".self_attn.k_proj";
-  names.value = ".self_attn.v_proj";
-  names.proj = ".self_attn.out_proj";
-  names.fc1 = ".mlp.fc1";
-  names.fc2 = ".mlp.fc2";
-  return names;
+  return {.patch = "vision_model.embeddings.patch_embedding",
+          .positions = "vision_model.embeddings.position_embedding.weight",
+          .final_norm = "vision_model.post_layernorm",
+          .head = "classifier",
+          .blocks = "vision_model.encoder.layers.",
+          .norm1 = ".layer_norm1",
+          .norm2 = ".layer_norm2",
+          .query = ".self_attn.q_proj",
+          .key = ".self_attn.k_proj",
+          .value = ".self_attn.v_proj",
+          .proj = ".self_attn.out_proj",
+          .fc1 = ".mlp.fc1",
+          .fc2 = ".mlp.fc2"};
 }
 
 // An HF deit with two heads names them otherwise than one with a single head.

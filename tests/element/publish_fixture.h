@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
@@ -90,8 +91,10 @@ class Publish : public ::testing::Test {
  protected:
   void SetUp() override {
     const auto* test = ::testing::UnitTest::GetInstance()->current_test_info();
+    std::string name = test->name();
+    std::replace(name.begin(), name.end(), '/', '-');  // before a parameter
     file_ = std::filesystem::temp_directory_path() /
-            ("tomepublish-" + std::to_string(getpid()) + "-" + test->name());
+            ("tomepublish-" + std::to_string(getpid()) + "-" + name);
   }
   void TearDown() override { std::filesystem::remove(file_); }
 

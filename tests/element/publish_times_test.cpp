@@ -363,37 +363,35 @@ TEST_F(PublishDropped, VideorateLosesNoResultThatAFrameStillCarries) {
 }
 
 class PublishBehindAnEncoder : public PublishMoved,
-                               public ::testing::WithParamInterface<const char*> {};
+                               public ::testing::WithParamInterface<const char*> {
+ protected:
+  void SetUp() override {
+    if (gst_registry_check_feature_version(gst_registry_get(), GetParam(), 1, 0, 0) == FALSE) {
+      GTEST_SKIP() << "no " << GetParam() << " here";
+    }
+    PublishMoved::SetUp();
+    FakeCore::instance().reset();
+  }
+
+  /// Publishes what tomeclassify, with these properties, says of so many frames.
+  void publish(int frames, const std::string& properties) {
+    const std::string line = "videotestsrc num-buffers=" + std::to_string(frames) +
+                             " ! video/x-raw,width=160,height=120,framerate=10/1 ! videoconvert ! "
+                             "tomeclassify model=m " +
+                             properties + " ! videoconvert ! " + GetParam() +
+                             " ! tomepublish location=" + file_.string();
+    EXPECT_EQ(play(line, [](GstBuffer*) {}), "");
+  }
+};
 
 TEST_P(PublishBehindAnEncoder, ClipsAreWhereTheyWereBeforeIt) {
-  if (gst_registry_check_feature_version(gst_registry_get(), GetParam(), 1, 0, 0) == FALSE) {
-    GTEST_SKIP() << "no " << GetParam() << " here";
-  }
-  // The test's own name has a slash.
-  file_ = std::filesystem::temp_directory_path() /
-          ("tomepublish-" + std::to_string(getpid()) + "-" + GetParam());
-  FakeCore::instance().reset();
   FakeCore::instance().set({.clip_length = 4});
-  const std::string line = std::string("videotestsrc num-buffers=10 ! ") +
-                           "video/x-raw,width=160,height=120,framerate=10/1 ! videoconvert ! "
-                           "tomeclassify model=m ! videoconvert ! " +
-                           GetParam() + " ! tomepublish location=" + file_.string();
-  EXPECT_EQ(play(line, [](GstBuffer*) {}), "");
+  publish(10, "");
   EXPECT_EQ(times(), (std::vector<Times>{{3, 0, 3}, {7, 4, 7}, {9, 8, 9}}));
 }
 
 TEST_P(PublishBehindAnEncoder, WhatItReordersIsPublishedOnceAndFresh) {
-  if (gst_registry_check_feature_version(gst_registry_get(), GetParam(), 1, 0, 0) == FALSE) {
-    GTEST_SKIP() << "no " << GetParam() << " here";
-  }
-  file_ = std::filesystem::temp_directory_path() /
-          ("tomepublish-" + std::to_string(getpid()) + "-order-" + GetParam());
-  FakeCore::instance().reset();
-  const std::string line = std::string("videotestsrc num-buffers=40 ! ") +
-                           "video/x-raw,width=160,height=120,framerate=10/1 ! videoconvert ! "
-                           "tomeclassify model=m inference-interval=3 ! videoconvert ! " +
-                           GetParam() + " ! tomepublish location=" + file_.string();
-  EXPECT_EQ(play(line, [](GstBuffer*) {}), "");
+  publish(40, "inference-interval=3");
   EXPECT_EQ(lines().size(), 14U);
   for (const Json& one : lines()) EXPECT_EQ(one["age"], 0) << one;
 }

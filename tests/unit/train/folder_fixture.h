@@ -12,20 +12,17 @@
 #include <utility>
 #include <vector>
 
+#include "scratch_folder.h"
 #include "train/folder_source.h"
 
 namespace tome::train {
 
 namespace fs = std::filesystem;
 
-class FolderTest : public ::testing::Test {
+class FolderTest : public ScratchFolderTest {
  protected:
   void SetUp() override {
-    const auto* info = ::testing::UnitTest::GetInstance()->current_test_info();
-    folder_ =
-        fs::temp_directory_path() / ("tome_folder_" + std::to_string(getpid()) + info->name());
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
+    ScratchFolderTest::SetUp();
     config_.image_height = config_.image_width = 16;
     config_.patch = 8;
     config_.frames = 4;
@@ -33,7 +30,6 @@ class FolderTest : public ::testing::Test {
     preprocess_.width = preprocess_.height = preprocess_.resize_short = 16;
     preprocess_.crop_mode = CropMode::kSquash;
   }
-  void TearDown() override { fs::remove_all(folder_); }
 
   void write_labels(const std::string& text) { std::ofstream(folder_ / "labels.csv") << text; }
 
@@ -69,7 +65,6 @@ class FolderTest : public ::testing::Test {
     return {options, std::move(labels), config_, preprocess_, 2, 3};
   }
 
-  fs::path folder_;
   ViTConfig config_;
   PreprocessSpec preprocess_;
 };

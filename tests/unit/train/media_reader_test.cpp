@@ -21,6 +21,7 @@
 #include "film_writer.h"
 #include "frame_pixels.h"
 #include "quiet_decoders.h"
+#include "scratch_folder.h"
 #include "tome_error.h"
 
 namespace tome::train {
@@ -61,15 +62,8 @@ std::array<int, 3> to_yuv(const std::array<int, 3>& rgb, const Colours& colours)
           static_cast<int>(std::lround(v * c_scale + 128))};
 }
 
-class MediaReaderTest : public ::testing::Test {
+class MediaReaderTest : public ScratchFolderTest {
  protected:
-  void SetUp() override {
-    const auto* info = ::testing::UnitTest::GetInstance()->current_test_info();
-    folder_ = fs::temp_directory_path() / ("tome_media_" + std::to_string(getpid()) + info->name());
-    fs::create_directories(folder_);
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   /// A film of the bars in that matrix and range, tagged so if `tagged`.
   FilmSpec bars(const Colours& colours, AVColorSpace tag, AVPixelFormat format = AV_PIX_FMT_YUV420P,
                 int height = 48) {
@@ -132,8 +126,6 @@ class MediaReaderTest : public ::testing::Test {
     });
     return times;
   }
-
-  fs::path folder_;
 };
 
 std::string error_of(const std::function<void()>& work) {

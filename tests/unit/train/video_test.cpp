@@ -17,6 +17,7 @@
 #include <tuple>
 #include <vector>
 
+#include "scratch_folder.h"
 #include "train/video_cache.h"
 
 namespace tome::train {
@@ -27,15 +28,8 @@ namespace fs = std::filesystem;
 /// A grey level for each frame number that tells it from those near it.
 double level(int64_t number) { return 20 + 3 * static_cast<double>(number % 64); }
 
-class VideoTest : public ::testing::Test {
+class VideoTest : public ScratchFolderTest {
  protected:
-  void SetUp() override {
-    const auto* info = ::testing::UnitTest::GetInstance()->current_test_info();
-    folder_ = fs::temp_directory_path() / ("tome_video_" + std::to_string(getpid()) + info->name());
-    fs::create_directories(folder_);
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   Video read(int frames, int64_t stride, int64_t clip_frames = 4) {
     const std::string file = (folder_ / (std::to_string(frames) + ".avi")).string();
     if (!fs::exists(file)) {
@@ -55,8 +49,6 @@ class VideoTest : public ::testing::Test {
       ASSERT_NEAR(cv::mean(video.frames[i])[0], level(number), 1.4) << i << " x " << video.step;
     }
   }
-
-  fs::path folder_;
 };
 
 TEST_F(VideoTest, AShortOneIsKeptWhole) {
