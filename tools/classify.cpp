@@ -18,6 +18,7 @@
 #include "media_reader.h"
 #include "merging/schedule.h"
 #include "result_line.h"
+#include "sample_rows.h"
 #include "tome_error.h"
 #include "vit/clip_batch.h"
 #include "vit/model.h"
@@ -123,20 +124,11 @@ class Classifier {
   void classify_file(const std::string& file) {
     if (!is_picture(file)) return classify_video(file);
     // To a clip model a picture is a clip in which nothing moves.
-    const at::Tensor rows = patches(read_picture(file));
+    const at::Tensor rows = patch_rows(read_picture(file), checkpoint_);
     if (frames_ > 1) {
       say(file + ": a picture, shown to the clip model " + std::to_string(frames_) + " times");
     }
     submit({file, std::vector<at::Tensor>(frames_, rows), {}});
-  }
-
-  at::Tensor patches(const Frame& frame) const {
-    const ViTConfig& config = checkpoint_.config;
-    at::Tensor rows = at::empty(
-        {config.grid_rows() * config.grid_cols(), config.channels * config.patch * config.patch});
-    preprocess_to_patches(frame, checkpoint_.preprocess, static_cast<int32_t>(config.patch),
-                          rows.mutable_data_ptr<float>());
-    return rows;
   }
 
   /// Windows as the element forms them, see Note [Windows] in clip_window.h.
@@ -155,7 +147,8 @@ class Classifier {
     };
     const int64_t frames = for_each_frame(file, [&](const Frame& frame, int64_t, double pts) {
       PatchesPtr rows;
-      if (windows.advance()) rows = std::make_shared<const Patches>(Patches{patches(frame)});
+      if (windows.advance())
+        rows = std::make_shared<const Patches>(Patches{patch_rows(frame, checkpoint_)});
       windows.push(std::move(rows), std::llround(pts * kNanoseconds));
       if (windows.completed() == ClipWindows::Completed::kDue) take(windows.take());
       return true;

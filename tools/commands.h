@@ -8,5 +8,6 @@ namespace tome::cli {
 void add_classify_command(CLI::App& app);
 void add_eval_command(CLI::App& app);
 void add_bench_command(CLI::App& app);
+void add_show_command(CLI::App& app);
 
 }  // namespace tome::cli

@@ -320,7 +320,7 @@ void add_eval_command(CLI::App& app) {
   add_source_options(*command, *settings);
   add_forward_options(*command, settings->forward);
   command->callback([settings] {
-    if (!settings->plot.empty()) check_plot_file(settings->plot);  // not after an hour's work
+    if (!settings->plot.empty()) check_png_file("--plot", settings->plot);  // not after an hour
     Evaluation evaluation(*settings);
     evaluation.run();
     evaluation.print();

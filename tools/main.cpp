@@ -68,6 +68,7 @@ int main(int argc, char** argv) {
   tome::cli::add_classify_command(app);
   tome::cli::add_eval_command(app);
   tome::cli::add_bench_command(app);
+  tome::cli::add_show_command(app);
   tome::cli::add_train_command(app);
   tome::cli::add_demo_clip_command(app);
 

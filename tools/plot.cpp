@@ -63,13 +63,26 @@ void draw_axes(cv::Mat& picture, const Axis& x, const Axis& y) {
 
 }  // namespace
 
-void check_plot_file(const std::filesystem::path& file) {
+void check_png_file(const std::string& option, const std::filesystem::path& file) {
   std::error_code ignored;  // what cannot be asked for is not there
   const std::filesystem::path folder = file.has_parent_path() ? file.parent_path() : ".";
   if (file.extension() != ".png" || !std::filesystem::is_directory(folder, ignored)) {
-    throw Error(ErrorKind::kSettings, "--plot: cannot write '" + file.string() +
+    throw Error(ErrorKind::kSettings, option + ": cannot write '" + file.string() +
                                           "'; expected a folder that is there and a name ending in "
                                           ".png");
+  }
+}
+
+void write_png(const std::string& option, const std::filesystem::path& file,
+               const cv::Mat& picture) {
+  bool written = false;
+  try {
+    written = cv::imwrite(file.string(), picture);
+  } catch (const cv::Exception&) {  // an unknown ending
+  }
+  if (!written) {
+    throw Error(ErrorKind::kFailed, option + ": cannot write '" + file.string() +
+                                        "'; expected a writable place and a name ending in .png");
   }
 }
 
@@ -104,15 +117,7 @@ void write_plot(const std::filesystem::path& file, const std::string& title,
     cv::circle(picture, legend, 4, colour, cv::FILLED, cv::LINE_AA);
     write_text(picture, series[i].name, legend + cv::Point(10, 5));
   }
-  bool written = false;
-  try {
-    written = cv::imwrite(file.string(), picture);
-  } catch (const cv::Exception&) {  // an unknown ending
-  }
-  if (!written) {
-    throw Error(ErrorKind::kFailed, "--plot: cannot write '" + file.string() +
-                                        "'; expected a writable place and a name ending in .png");
-  }
+  write_png("--plot", file, picture);
 }
 
 }  // namespace tome::cli

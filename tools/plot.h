@@ -1,7 +1,8 @@
-// Line charts as PNG, with nothing but OpenCV.
+// Line charts, and pictures as PNG files, with nothing but OpenCV.
 #pragma once
 
 #include <filesystem>
+#include <opencv2/core/mat.hpp>
 #include <string>
 #include <vector>
 
@@ -17,11 +18,16 @@ struct PlotSeries {
   std::vector<PlotPoint> points;
 };
 
-/// Before the work that is to be drawn: can write_plot() write there?
+/// Before the work that is to be drawn: can a picture be written there?
+/// @param option  the one that names it
 /// @throws Error kSettings for a name that does not end in .png, or a folder that is not there
-void check_plot_file(const std::filesystem::path& file);
+void check_png_file(const std::string& option, const std::filesystem::path& file);
 
-/// Draws the series as labelled points joined by lines, axes fitted to the data.
+/// @throws Error kFailed if the file cannot be written
+void write_png(const std::string& option, const std::filesystem::path& file,
+               const cv::Mat& picture);
+
+/// Draws the series as labelled points joined by lines, axes fitted to the data, for --plot.
 /// @throws Error kFailed if the file cannot be written
 void write_plot(const std::filesystem::path& file, const std::string& title,
                 const std::string& x_title, const std::string& y_title,

@@ -73,6 +73,16 @@ at::Tensor rows_of(const at::Tensor& rows, const std::vector<int64_t>& places, i
 
 }  // namespace
 
+at::Tensor patch_rows(const Frame& frame, const Checkpoint& checkpoint) {
+  const ViTConfig& config = checkpoint.config;
+  at::Tensor rows = at::empty(
+      {config.grid_rows() * config.grid_cols(), config.channels * config.patch * config.patch},
+      at::kFloat);
+  preprocess_to_patches(frame, checkpoint.preprocess, static_cast<int32_t>(config.patch),
+                        rows.mutable_data_ptr<float>());
+  return rows;
+}
+
 SampleRows load_samples(const std::vector<Sample>& samples, const Checkpoint& checkpoint,
                         const SamplePlan& plan, int threads) {
   const ViTConfig& config = checkpoint.config;

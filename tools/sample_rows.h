@@ -1,4 +1,4 @@
-// Labelled samples' way into patch rows.
+// The way of frames, and of labelled samples, into patch rows.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -8,9 +8,14 @@
 
 #include "checkpoint/checkpoint.h"
 #include "dataset.h"
+#include "media/frame.h"
 #include "tome_error.h"
 
 namespace tome::cli {
+
+/// One frame as the model's patch rows: float32 [n, 3 * p * p].
+/// @throws Error as preprocess_to_patches
+at::Tensor patch_rows(const Frame& frame, const Checkpoint& checkpoint);
 
 /// How a sample becomes requests.
 struct SamplePlan {

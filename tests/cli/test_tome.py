@@ -321,7 +321,7 @@ def test_bench_clip_model():
 
 
 def test_help_and_version():
-    for arguments in (["--help"], ["classify", "--help"], ["eval", "--help"], ["bench", "--help"]):
+    for arguments in (["--help"], ["classify", "--help"], ["eval", "--help"], ["bench", "--help"], ["show", "--help"]):
         assert "--help" in tome_ok(*arguments)
     assert tome_ok("--version").strip()
 

@@ -1,0 +1,205 @@
+// `tome show`: which patches of a picture or of a clip become one token, as a picture.
+#include <ATen/ATen.h>
+#include <c10/core/InferenceMode.h>
+
+#include <algorithm>
+#include <iostream>
+#include <memory>
+#include <opencv2/imgcodecs.hpp>
+#include <opencv2/imgproc.hpp>
+
+#include "checkpoint/checkpoint.h"
+#include "commands.h"
+#include "error_line.h"
+#include "forward_settings.h"
+#include "media_reader.h"
+#include "merging/schedule.h"
+#include "plot.h"
+#include "sample_rows.h"
+#include "token_picture.h"
+#include "tome_error.h"
+#include "vit/model.h"
+
+namespace tome::cli {
+namespace {
+
+struct ShowSettings {
+  std::string model, file, out = "tokens.png", r, precision = "fp32";
+  std::vector<int64_t> after;  ///< blocks, counted from 1; empty: the last
+  int64_t clip_length = 0, frame_stride = 1;
+  double from = 0;  ///< seconds
+  ForwardSettings forward;
+};
+
+/// The tokens behind one block.
+struct Stage {
+  std::string caption;
+  TokenMap map;
+};
+
+class Show {
+ public:
+  explicit Show(const ShowSettings& settings) : settings_(settings) {
+    use_threads(settings.forward.threads);
+    LoadOptions load;
+    load.clip_length = settings.clip_length;
+    checkpoint_ = load_checkpoint(settings.model, load);
+    frames_ = frames_per_request(checkpoint_.config, settings.clip_length);
+    check_static(settings.forward, frames_);
+    options_ = forward_options(settings.forward, checkpoint_.config, checkpoint_.preprocess);
+    if (options_.method == MergeMethod::kRandomPrune ||
+        options_.method == MergeMethod::kAttentionPrune) {
+      throw Error(ErrorKind::kSettings, "--method: found " + settings.forward.method +
+                                            ", which drops tokens; expected one that merges them");
+    }
+    options_.r = Schedule::parse(settings.r.empty() ? checkpoint_.default_schedule : settings.r)
+                     .resolve(token_geometry(checkpoint_.config, frames_));
+    options_.track_source = true;
+    check_blocks();
+    model_ = std::make_unique<VisionTransformer>(checkpoint_.config, std::move(checkpoint_.weights),
+                                                 parse_device(settings.forward.device),
+                                                 parse_precision(settings.precision));
+  }
+
+  void run() {
+    const c10::InferenceMode inference;
+    const at::Tensor patches = read_patches();
+    const at::Tensor seen = seen_pixels(patches, checkpoint_.config, checkpoint_.preprocess);
+    std::vector<at::Tensor> pictures{captioned("as the model sees it", enlarged(seen))};
+    for (const int64_t block : blocks()) {
+      const Stage stage = tokens_after(patches, block);
+      std::cout << stage.caption << ", the largest of " << largest_token(stage.map) << " patches\n";
+      pictures.push_back(captioned(stage.caption, draw_tokens(seen, stage.map, zoom())));
+    }
+    write(pictures);
+  }
+
+ private:
+  std::vector<int64_t> blocks() const {
+    return settings_.after.empty() ? std::vector<int64_t>{checkpoint_.config.depth}
+                                   : settings_.after;
+  }
+
+  void check_blocks() const {
+    for (const int64_t block : settings_.after) {
+      if (block <= checkpoint_.config.depth) continue;
+      throw Error(ErrorKind::kSettings, "--after: found " + std::to_string(block) +
+                                            ", expected at most the model's " +
+                                            std::to_string(checkpoint_.config.depth) + " blocks");
+    }
+  }
+
+  /// float32 [T, n, 3 * p * p]; where a film ends early its last frame is repeated, as the element
+  /// does.
+  at::Tensor read_patches() const {
+    std::vector<at::Tensor> rows;
+    if (is_picture(settings_.file)) {
+      rows.push_back(patch_rows(read_picture(settings_.file), checkpoint_));
+    } else {
+      int64_t since = 0;
+      for_each_frame(settings_.file, [&](const Frame& frame, int64_t, double pts) {
+        if (pts < settings_.from) return true;
+        if (since++ % settings_.frame_stride == 0) rows.push_back(patch_rows(frame, checkpoint_));
+        return static_cast<int64_t>(rows.size()) < frames_;
+      });
+    }
+    if (rows.empty()) {
+      throw Error(ErrorKind::kSettings, "--from: " + settings_.file + " ends before");
+    }
+    rows.resize(static_cast<size_t>(frames_), rows.back());
+    return at::stack(rows);
+  }
+
+  /// The rest of the schedule does not matter to what happened up to `block`.
+  Stage tokens_after(const at::Tensor& patches, int64_t block) const {
+    ForwardOptions options = options_;
+    if (static_cast<int64_t>(options.r.size()) > block) options.r.resize(block);
+    const ForwardOutput output =
+        model_->forward(patches.unsqueeze(0).to(model_->device()), options);
+    const ViTConfig& config = checkpoint_.config;
+    const int64_t prefix = config.prefix_tokens();
+    const at::Tensor source = output.source[0].to(at::kCPU);
+    Stage stage;
+    stage.map.tubelet = config.tubelet;
+    stage.map.patch = config.patch;
+    stage.map.token =
+        source.narrow(0, prefix, source.size(0) - prefix)
+            .reshape({frames_ / config.tubelet, config.grid_rows(), config.grid_cols()});
+    stage.caption = "block " + std::to_string(block) + ": " + std::to_string(output.tokens_out) +
+                    " of " + std::to_string(output.tokens_in) + " tokens";
+    return stage;
+  }
+
+  /// Small inputs, such as one picture of 224 pixels, are enlarged.
+  int64_t zoom() const {
+    constexpr int64_t kWidth = 448;
+    const int64_t width = frames_ * checkpoint_.config.grid_cols() * checkpoint_.config.patch;
+    return std::clamp<int64_t>(kWidth / width, 1, 4);
+  }
+
+  at::Tensor enlarged(const at::Tensor& frames) const {
+    return frames.repeat_interleave(zoom(), 1).repeat_interleave(zoom(), 2);
+  }
+
+  /// Frames [T, H, W, 3] from left to right under a line of text: bytes [H + line, T * W, 3].
+  static at::Tensor captioned(const std::string& caption, const at::Tensor& frames) {
+    constexpr int kLine = 24;
+    const at::Tensor strip =
+        frames.permute({1, 0, 2, 3}).reshape({frames.size(1), -1, frames.size(3)});
+    at::Tensor line = at::full({kLine, strip.size(1), 3}, 255, at::kByte);
+    cv::Mat canvas(kLine, static_cast<int>(line.size(1)), CV_8UC3, line.mutable_data_ptr());
+    cv::putText(canvas, caption, {4, kLine - 8}, cv::FONT_HERSHEY_SIMPLEX, 0.5, {40, 40, 40}, 1,
+                cv::LINE_AA);
+    return at::cat({line, strip}, 0);
+  }
+
+  /// Pictures beside each other, clips below each other.
+  void write(const std::vector<at::Tensor>& pictures) const {
+    const at::Tensor all = at::cat(pictures, frames_ > 1 ? 0 : 1).contiguous();
+    const cv::Mat picture(static_cast<int>(all.size(0)), static_cast<int>(all.size(1)), CV_8UC3,
+                          const_cast<void*>(all.const_data_ptr()));
+    write_png("--out", settings_.out, picture);
+  }
+
+  const ShowSettings& settings_;
+  Checkpoint checkpoint_;
+  int64_t frames_ = 1;
+  ForwardOptions options_;
+  std::unique_ptr<VisionTransformer> model_;
+};
+
+}  // namespace
+
+void add_show_command(CLI::App& app) {
+  auto settings = std::make_shared<ShowSettings>();
+  CLI::App* command =
+      app.add_subcommand("show", "Draw which patches of a picture or clip become one token");
+  command->add_option("--model", settings->model, "model folder in Hugging Face layout")
+      ->required();
+  command->add_option("file", settings->file, "a picture or video")->required();
+  command->add_option("--out", settings->out, "the picture to write, a PNG file")
+      ->capture_default_str();
+  command->add_option("--r", settings->r,
+                      "tokens to merge in each block: 0, 13, 16:-1, 16,8,4, keep=0.5; "
+                      "default: what the model ships with");
+  command
+      ->add_option("--after", settings->after,
+                   "blocks behind which to look, counted from 1, by commas; default: the last")
+      ->delimiter(',')
+      ->check(CLI::PositiveNumber);
+  command->add_option("--from", settings->from, "videos: where the clip begins, seconds")
+      ->capture_default_str();
+  add_count(*command, "--clip-length", settings->clip_length, 0,
+            "frames of the clip; 0: the model's own");
+  add_count(*command, "--frame-stride", settings->frame_stride, 1,
+            "every n-th frame enters the clip");
+  command->add_option("--precision", settings->precision, "fp32, bf16, fp16 (GPUs) or int8 (CPUs)")
+      ->capture_default_str();
+  add_forward_options(*command, settings->forward);
+  command->callback([settings] {
+    check_png_file("--out", settings->out);
+    Show(*settings).run();
+  });
+}
+
+}  // namespace tome::cli
