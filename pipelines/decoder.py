@@ -1,4 +1,6 @@
 """Opens a source: its first video, upright, whatever else it holds."""
+import re
+
 import gi
 gi.require_version("Gst", "1.0")
 from gi.repository import Gst
@@ -31,7 +33,8 @@ class Decoder:
         pipeline.add(self.element)
 
     def on_type(self, _element, _pad, caps):
-        self.found.append(caps.get_structure(0).get_name())
+        # From the text: what get_structure() gives has no name from GStreamer 1.26 on.
+        self.found.append(re.split("[,(]", caps.to_string(), maxsplit=1)[0])
         return GIF not in self.found
 
     def set_up_rtsp(self, _element, source):

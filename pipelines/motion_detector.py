@@ -35,8 +35,8 @@ class MotionDetector:
         identity.get_static_pad("sink").add_probe(Gst.PadProbeType.BUFFER, self.on_buffer)
 
     def on_buffer(self, pad, info):
-        caps = pad.get_current_caps().get_structure(0)
-        width, height = caps.get_value("width"), caps.get_value("height")
+        video = GstVideo.VideoInfo.new_from_caps(pad.get_current_caps())
+        width, height = video.width, video.height
         copy = info.get_buffer().copy_region(COPY_ALL, 0, TO_THE_END)
         samples = sample_luma(copy, width, height)
         same_size = self.before is not None and len(self.before) == len(samples) and \
