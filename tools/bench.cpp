@@ -12,18 +12,21 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <sstream>
 
 #include "architectures.h"
 #include "checkpoint/checkpoint.h"
 #include "commands.h"
 #include "device_forward.h"
 #include "engine/device.h"
+#include "forward_cost.h"
 #include "forward_settings.h"
 #include "merging/schedule.h"
 #include "plain_vit.h"
 #include "tome_error.h"
 #include "vit/cpu_profile.h"
 #include "vit/model.h"
+#include "vit/token_geometry.h"
 
 namespace tome::cli {
 namespace {

@@ -22,6 +22,7 @@
 #include "tome_error.h"
 #include "vit/clip_batch.h"
 #include "vit/model.h"
+#include "vit/token_geometry.h"
 
 namespace tome::cli {
 namespace {
@@ -48,9 +49,8 @@ struct Request {
 class Classifier {
  public:
   explicit Classifier(const ClassifySettings& settings)
-      : settings_(settings),
-        checkpoint_(load(settings)),
-        threads_(use_threads(settings.forward.threads)) {
+      : settings_(settings), checkpoint_(load(settings)) {
+    use_threads(settings.forward.threads);
     const std::string spec = settings.r.empty() ? checkpoint_.default_schedule : settings.r;
     frames_ = frames_per_request(checkpoint_.config, settings.clip_length);
     check_static(settings.forward, frames_);
@@ -196,21 +196,19 @@ class Classifier {
              int64_t tokens_out) const {
     const auto tags = top_tags(scores, checkpoint_.labels, settings_.top_k, settings_.threshold);
     if (settings_.json) {
-      std::cout << result_json(request.file, checkpoint_.config.name, request.time, tags, tokens_in,
-                               tokens_out)
-                       .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)
+      std::cout << result_text(result_record(request.file, checkpoint_.config.name, request.time,
+                                             tags, tokens_in, tokens_out))
                 << std::endl;  // at once, for whoever reads along
       return;
     }
     std::cout << request.file << std::fixed << std::setprecision(3);
     if (request.time.pts) std::cout << "  " << *request.time.pts << " s";
-    for (const Tag& tag : tags) std::cout << "  " << tag.label << ' ' << tag.score;
+    for (const ResultTag& tag : tags) std::cout << "  " << tag.label << ' ' << tag.score;
     std::cout << std::endl;
   }
 
   const ClassifySettings& settings_;
   Checkpoint checkpoint_;
-  int threads_;
   int64_t frames_ = 1;
   ForwardOptions options_;
   std::unique_ptr<VisionTransformer> model_;
@@ -246,7 +244,7 @@ void add_classify_command(CLI::App& app) {
   count("--clip-length", settings->clip_length, 0, "frames of a window; 0: the model's own");
   count("--clip-stride", settings->clip_stride, 0, "frames between two windows; 0: no overlap");
   count("--frame-stride", settings->frame_stride, 1, "every n-th frame enters a window");
-  command->add_option("--threshold", settings->threshold, "leave out scores below")
+  command->add_option("--threshold", settings->threshold, "leave out scores below; 0: none")
       ->capture_default_str();
   command->add_flag("--json", settings->json, "one JSON object a line, as tomepublish writes it");
   add_forward_options(*command, settings->forward);

@@ -7,7 +7,7 @@
 #include <set>
 #include <system_error>
 
-#include "checkpoint/excerpt.h"
+#include "excerpt.h"
 #include "folder_entries.h"
 #include "labels_file.h"
 #include "tome_error.h"

@@ -19,10 +19,12 @@
 #include "forward_settings.h"
 #include "merging/schedule.h"
 #include "plot.h"
+#include "png_file.h"
 #include "result_line.h"
 #include "tome_error.h"
 #include "vit/clip_batch.h"
 #include "vit/model.h"
+#include "vit/token_geometry.h"
 
 namespace tome::cli {
 namespace {
@@ -160,7 +162,7 @@ class Evaluation {
                                   .mean(1)
                                   .contiguous();
     for (int64_t i = 0; i < images; ++i) {
-      run.add_answer(top_tags(scores[i], checkpoint_.labels, 5, -1e30),
+      run.add_answer(top_tags(scores[i], checkpoint_.labels, 5, 0),
                      source_->class_index(rows.read[static_cast<size_t>(i)]));
     }
   }

@@ -7,6 +7,7 @@
 #include <sstream>
 #include <utility>
 
+#include "forward_cost.h"
 #include "forward_settings.h"
 
 namespace tome::cli {
@@ -34,8 +35,8 @@ void EvalRun::add_cost(const ClipBatchOutput& output, const ViTConfig& config, i
   requests_ += static_cast<int64_t>(output.r.size());
 }
 
-void EvalRun::add_answer(std::vector<Tag> best, int64_t truth) {
-  const auto is_right = [&](const Tag& tag) { return tag.id == truth; };
+void EvalRun::add_answer(std::vector<ResultTag> best, int64_t truth) {
+  const auto is_right = [&](const ResultTag& tag) { return tag.id == truth; };
   leading_.push_back(best.empty() ? -1 : best.front().id);
   top1_ += leading_.back() == truth ? 1 : 0;
   top5_ += std::any_of(best.begin(), best.end(), is_right) ? 1 : 0;

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "result_line.h"
+#include "engine/result_json.h"
 #include "vit/clip_batch.h"
 #include "vit/model.h"
 
@@ -20,13 +20,13 @@ struct EvalRun {
   ForwardOptions options;
   double seconds = 0;
   int64_t images = 0;
-  std::vector<std::vector<Tag>> tags;  ///< of the last batch, the best first
+  std::vector<std::vector<ResultTag>> tags;  ///< of the last batch, the best first
 
   /// Takes in what a batch of requests of `frames` frames cost.
   void add_cost(const ClipBatchOutput& output, const ViTConfig& config, int64_t frames);
   /// Takes in the best tags of one image, and adds them to `tags`. No tag, where no score is a
   /// number, is wrong.
-  void add_answer(std::vector<Tag> best, int64_t truth);
+  void add_answer(std::vector<ResultTag> best, int64_t truth);
 
   double top1() const { return percent(top1_); }
   double gflops() const;  ///< of one request, the mean

@@ -1,7 +1,7 @@
 #include "folder_entries.h"
 
 #include <algorithm>
-#include <string>
+#include <cctype>
 #include <system_error>
 
 #include "tome_error.h"
@@ -25,6 +25,13 @@ std::vector<fs::path> visible_entries(const fs::path& folder) {
 bool is_inner_folder(const fs::path& entry) {
   std::error_code broken;  // a link to nothing is no folder
   return fs::is_directory(entry, broken) && !fs::is_symlink(entry, broken);
+}
+
+std::string lower_ending(const fs::path& file) {
+  std::string ending = file.extension().string();
+  std::transform(ending.begin(), ending.end(), ending.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return ending;
 }
 
 }  // namespace tome::cli

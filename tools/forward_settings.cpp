@@ -8,8 +8,9 @@
 #include <map>
 #include <sstream>
 
-#include "checkpoint/model_spec.h"
+#include "engine/clip_frames.h"
 #include "engine/device.h"
+#include "merging/partition_names.h"
 #include "tome_error.h"
 #include "vit/usable_cores.h"
 
@@ -30,11 +31,14 @@ const Words<Metric> kMetrics{{"keys", Metric::kKeys},
 const Words<Similarity> kSimilarities{{"cosine", Similarity::kCosine},
                                       {"dot", Similarity::kDot},
                                       {"euclidean", Similarity::kEuclidean}};
-const Words<Partition> kPartitions{{"alternating", Partition::kAlternating},
-                                   {"sequential", Partition::kSequential},
-                                   {"random", Partition::kRandom},
-                                   {"by-frame", Partition::kByFrame},
-                                   {"checkerboard", Partition::kCheckerboard}};
+const Words<Partition> kPartitions = [] {
+  Words<Partition> words;
+  for (const Partition each : {Partition::kAlternating, Partition::kSequential, Partition::kRandom,
+                               Partition::kByFrame, Partition::kCheckerboard}) {
+    words[name_of(each)] = each;
+  }
+  return words;
+}();
 const Words<MergeMethod> kMethods{{"bipartite", MergeMethod::kBipartite},
                                   {"random-prune", MergeMethod::kRandomPrune},
                                   {"attention-prune", MergeMethod::kAttentionPrune},
@@ -258,38 +262,13 @@ std::vector<int64_t> parse_counts(const std::string& text, const char* option) {
   return counts;
 }
 
-TokenGeometry token_geometry(const ViTConfig& config, int64_t frames) {
-  TokenGeometry geometry;
-  geometry.depth = config.depth;
-  geometry.tokens =
-      config.prefix_tokens() + config.patch_tokens() * (config.frames == 1 ? frames : 1);
-  geometry.protected_tokens = config.prefix_tokens();
-  geometry.dim = config.dim;
-  geometry.mlp_hidden = config.mlp_hidden;
-  return geometry;
-}
-
-double forward_gflops(const ViTConfig& config, const std::vector<int64_t>& r, int64_t frames,
-                      int64_t merged_before) {
-  TokenGeometry geometry = token_geometry(config, frames);
-  const int64_t patch_row = config.tubelet * config.channels * config.patch * config.patch;
-  const int64_t embed = (geometry.tokens - geometry.protected_tokens) * config.dim * patch_row;
-  const int64_t head = config.head_inputs() * config.classes * (config.distilled_head ? 2 : 1);
-  geometry.tokens -= merged_before;
-  return 2e-9 * static_cast<double>(embed + block_macs(r, geometry) + head);
-}
-
 int64_t frames_per_request(const ViTConfig& config, int64_t clip_length) {
-  if (config.frames > 1) return config.frames;
-  const int64_t frames = std::max<int64_t>(1, clip_length);
-  const int64_t most =
-      std::min(kMaxFrames, std::max<int64_t>(kMaxTokens / config.patch_tokens(), 1));
-  if (frames > most) {
-    throw Error(ErrorKind::kSettings, "--clip-length: found " + std::to_string(frames) +
-                                          ", expected at most " + std::to_string(most) +
-                                          " for this model");
+  try {
+    return clip_frames(config, clip_length);
+  } catch (const Error& error) {
+    // "clip-length: …" is the property.
+    throw Error(error.kind(), "--" + std::string(error.what()));
   }
-  return frames;
 }
 
 }  // namespace tome::cli

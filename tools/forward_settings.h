@@ -11,7 +11,6 @@
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
-#include "merging/schedule.h"
 #include "vit/model.h"
 
 namespace tome::cli {
@@ -82,19 +81,7 @@ std::vector<int64_t> parse_counts(const std::string& text, const char* option);
 
 std::vector<std::string> split(std::string_view text, char separator);
 
-/// What a schedule must know of `config` run on `frames` frames (an image model takes any number).
-TokenGeometry token_geometry(const ViTConfig& config, int64_t frames);
-
-/// 2 x multiply-accumulates of one forward: patch embedding, blocks and head, in units of 1e9.
-/// Norms, activations, matching and merging are not counted, as usual.
-/// @param r  merged in each block
-/// @param merged_before  static patches, merged before the first block
-double forward_gflops(const ViTConfig& config, const std::vector<int64_t>& r, int64_t frames,
-                      int64_t merged_before = 0);
-
-/// Frames of one request: those that a clip model was loaded for, `clip_length` (or 1) for an image
-/// model.
-/// @throws Error kSettings where such a clip has more frames or tokens than a model may have
+/// clip_frames() of the core, whose errors name --clip-length.
 int64_t frames_per_request(const ViTConfig& config, int64_t clip_length);
 
 }  // namespace tome::cli

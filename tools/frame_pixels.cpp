@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "media/colour.h"
+#include "media/geometry.h"
 #include "media/pixel_layout.h"
 #include "media/row_kernels.h"
 #include "tome_error.h"
@@ -27,9 +28,10 @@ cv::Mat resized(const cv::Mat& picture, cv::Size size) {
 
 /// One plane, which holds samples of the OpenCV type `type`, at another size and in 8 bits.
 cv::Mat plane(const Frame& frame, int index, int type, cv::Size size) {
-  const cv::Size stored = index == 0 ? cv::Size(frame.width, frame.height)
-                                     : cv::Size((frame.width + 1) / 2, (frame.height + 1) / 2);
-  const cv::Mat samples(stored, type, const_cast<uint8_t*>(frame.planes[index].data),
+  const PlaneSize stored =
+      plane_samples(layout_of(frame.format).kind, index, frame.width, frame.height);
+  const cv::Mat samples(static_cast<int>(stored.rows), static_cast<int>(stored.columns), type,
+                        const_cast<uint8_t*>(frame.planes[index].data),
                         static_cast<size_t>(frame.planes[index].stride));
   cv::Mat result = resized(samples, size);
   if (result.depth() == CV_16U) result.convertTo(result, CV_8U, 1.0 / 256);
@@ -56,6 +58,17 @@ cv::Mat yuv_to_rgb(const std::vector<cv::Mat>& planes, const Frame& frame) {
 }
 
 }  // namespace
+
+cv::Size reduced_size(const Frame& frame, int short_side) {
+  // What no camera has would make frames of gigabytes, which training keeps.
+  constexpr int64_t kMostAspect = 4;
+  PixelAspect aspect = usable_aspect(frame.pixel_aspect);
+  const bool plausible = aspect.n <= kMostAspect * aspect.d && aspect.d <= kMostAspect * aspect.n;
+  if (!plausible) aspect = {1, 1};
+  const double width = static_cast<double>(frame.width) * aspect.n / aspect.d;
+  const double scale = std::min(1.0, short_side / std::min<double>(width, frame.height));
+  return {std::max(1, cvRound(width * scale)), std::max(1, cvRound(frame.height * scale))};
+}
 
 cv::Mat rgb_pixels(const Frame& frame, cv::Size size) {
   cv::Mat rgb;

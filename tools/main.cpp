@@ -55,9 +55,10 @@ int fail(std::string text) {
 int main(int argc, char** argv) {
   tome::cli::open_standard_files();
   const tome::cli::OwnStderr own_stderr;
-  // OpenCV's decoders write to stderr by themselves, where one line of ours is promised.
+  // OpenCV writes to stderr by itself, where one line of ours is promised. This is for the encoders
+  // of demo-clip, behind cv::VideoWriter.
   setenv("OPENCV_FFMPEG_LOGLEVEL", "-8", 0);
-  // It has read this variable already, before main().
+  // And this for the rest of it; the variable it has read already, before main().
   if (std::getenv("OPENCV_LOG_LEVEL") == nullptr) {
     cv::utils::logging::setLogLevel(cv::utils::logging::LOG_LEVEL_SILENT);
   }

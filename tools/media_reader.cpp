@@ -2,14 +2,14 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
+#include <climits>
 #include <fstream>
-#include <iterator>
 #include <memory>
 #include <opencv2/imgcodecs.hpp>
 #include <string>
 #include <utility>
 
+#include "folder_entries.h"
 #include "quiet_decoders.h"
 #include "tome_error.h"
 #include "video_decoder.h"
@@ -41,13 +41,6 @@ Frame to_frame(cv::Mat pixels) {
   return frame;
 }
 
-std::string suffix_of(const std::filesystem::path& file) {
-  std::string suffix = file.extension().string();
-  std::transform(suffix.begin(), suffix.end(), suffix.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return suffix;
-}
-
 /// Fewer where the file is shorter, none where it cannot be read.
 std::string first_bytes(const std::filesystem::path& file, std::streamsize count) {
   std::ifstream stream(file, std::ios::binary);
@@ -55,6 +48,19 @@ std::string first_bytes(const std::filesystem::path& file, std::streamsize count
   stream.read(bytes.data(), count);
   bytes.resize(static_cast<size_t>(stream.gcount()));
   return bytes;
+}
+
+/// @throws Error kRead for more than OpenCV counts
+std::string all_bytes(const std::filesystem::path& file) {
+  std::error_code unknown;
+  const uintmax_t size = std::filesystem::file_size(file, unknown);
+  if (unknown || size > INT_MAX) {
+    throw Error(ErrorKind::kRead, file.string() + ": found " +
+                                      (unknown ? "no size" : std::to_string(size) + " bytes") +
+                                      ", expected a picture of at most " + std::to_string(INT_MAX) +
+                                      " bytes");
+  }
+  return first_bytes(file, static_cast<std::streamsize>(size));
 }
 
 /// Whether an end of image follows the first scan. A thumbnail before that has an end of its own.
@@ -69,17 +75,16 @@ bool ends_as_jpeg(const std::string& jpeg) {
   return jpeg.find("\xff\xd9", at) != std::string::npos;
 }
 
-bool is_animated_webp(const std::filesystem::path& file) {
+bool is_animated_webp(const std::string& bytes) {
   constexpr size_t kFlags = 20;
   constexpr unsigned char kAnimated = 2;
-  const std::string head = first_bytes(file, kFlags + 1);
-  return head.size() > kFlags && head.substr(8, 8) == "WEBPVP8X" &&
-         (static_cast<unsigned char>(head[kFlags]) & kAnimated) != 0;
+  return bytes.size() > kFlags && bytes.compare(8, 8, "WEBPVP8X") == 0 &&
+         (static_cast<unsigned char>(bytes[kFlags]) & kAnimated) != 0;
 }
 
 /// What to say of a file that FFmpeg opened, and in which it found nothing.
 [[noreturn]] void fail_without_frame(const std::filesystem::path& file) {
-  const std::string suffix = suffix_of(file);
+  const std::string suffix = lower_ending(file);
   constexpr std::array kPictures = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"};
   const bool picture = std::find(kPictures.begin(), kPictures.end(), suffix) != kPictures.end();
   throw Error(ErrorKind::kRead,
@@ -90,7 +95,7 @@ bool is_animated_webp(const std::filesystem::path& file) {
 /// Whether OpenCV is to read it.
 bool is_still(const std::filesystem::path& file) {
   // Pictures one after the other begin as one does.
-  const std::string suffix = suffix_of(file);
+  const std::string suffix = lower_ending(file);
   if (suffix == ".mjpg" || suffix == ".mjpeg") return false;
   // Some versions read the first picture of these, whatever follows.
   const std::string head = first_bytes(file, 12);
@@ -98,15 +103,29 @@ bool is_still(const std::filesystem::path& file) {
   return cv::haveImageReader(file.string());
 }
 
-/// A JPEG that ends early is no error to libjpeg: what is missing becomes grey.
-void check_whole(const std::filesystem::path& file) {
-  if (!first_bytes(file, 2).starts_with("\xff\xd8")) return;
-  std::ifstream stream(file, std::ios::binary);
-  const std::string jpeg{std::istreambuf_iterator<char>(stream), {}};
-  if (!ends_as_jpeg(jpeg)) {
+/// Upright, as the picture's orientation tag says.
+Frame decode(std::string bytes, const std::filesystem::path& file) {
+  // A JPEG that ends early is no error to libjpeg: what is missing becomes grey.
+  if (bytes.starts_with("\xff\xd8") && !ends_as_jpeg(bytes)) {
     throw Error(ErrorKind::kRead,
                 file.string() + ": found a truncated JPEG, expected a whole picture");
   }
+  cv::Mat pixels;
+  try {
+    const QuietDecoders quiet;
+    const cv::Mat encoded(1, static_cast<int>(bytes.size()), CV_8UC1, bytes.data());
+    pixels = cv::imdecode(encoded, cv::IMREAD_COLOR);
+  } catch (const cv::Exception& error) {  // sizes beyond OpenCV's own limits
+    throw Error(ErrorKind::kRead, file.string() + ": picture cannot be decoded: " + error.err);
+  }
+  if (pixels.empty()) {
+    throw Error(ErrorKind::kRead,
+                file.string() +
+                    (is_animated_webp(bytes) ? ": found an animated WebP"
+                                             : ": found damaged or unknown data") +
+                    ", expected a picture");
+  }
+  return to_frame(std::move(pixels));
 }
 
 Frame read_only_frame(const std::filesystem::path& file) {
@@ -124,22 +143,7 @@ bool is_picture(const std::filesystem::path& file) {
 
 Frame read_picture(const std::filesystem::path& file) {
   require_file(file);
-  if (!is_still(file)) return read_only_frame(file);
-  check_whole(file);
-  cv::Mat pixels;
-  try {
-    const QuietDecoders quiet;
-    pixels = cv::imread(file.string(), cv::IMREAD_COLOR);
-  } catch (const cv::Exception& error) {  // sizes beyond OpenCV's own limits
-    throw Error(ErrorKind::kRead, file.string() + ": picture cannot be decoded: " + error.err);
-  }
-  if (pixels.empty()) {
-    throw Error(ErrorKind::kRead, file.string() +
-                                      (is_animated_webp(file) ? ": found an animated WebP"
-                                                              : ": found damaged or unknown data") +
-                                      ", expected a picture");
-  }
-  return to_frame(std::move(pixels));
+  return is_still(file) ? decode(all_bytes(file), file) : read_only_frame(file);
 }
 
 int64_t for_each_frame(const std::filesystem::path& file,

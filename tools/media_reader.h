@@ -31,6 +31,7 @@ int64_t for_each_frame(const std::filesystem::path& file,
                        const std::function<bool(const Frame&, int64_t index, double pts)>& visit);
 
 /// Frames that can be decoded: counted, since containers lie.
+/// @throws Error kNotFound, kRead if there is not a single frame
 int64_t count_frames(const std::filesystem::path& file);
 
 /// The frames of `windows` windows of `length` frames, `stride` apart, spread evenly over a video

@@ -2,36 +2,12 @@
 
 #include <ATen/ATen.h>
 
+#include <optional>
+
+#include "vit/linear.h"
+
 namespace tome::cli {
 namespace {
-
-/// Applies `convert` to every tensor of the weights.
-template <typename Convert>
-void convert_weights(ViTWeights& weights, const Convert& convert) {
-  const auto linear = [&](LinearWeights& l) {
-    convert(l.weight);
-    convert(l.bias);
-  };
-  const auto norm = [&](NormWeights& n) {
-    convert(n.weight);
-    convert(n.bias);
-  };
-  linear(weights.patch_embed);
-  convert(weights.prefix);
-  convert(weights.pos_embed);
-  norm(weights.pre_norm);
-  norm(weights.norm);
-  norm(weights.fc_norm);
-  for (BlockWeights& block : weights.blocks) {
-    norm(block.norm1);
-    norm(block.norm2);
-    for (LinearWeights* l : {&block.qkv, &block.proj, &block.fc1, &block.fc2}) linear(*l);
-    convert(block.scale1);
-    convert(block.scale2);
-  }
-  linear(weights.head);
-  linear(weights.head_dist);
-}
 
 at::Tensor apply(const at::Tensor& x, const LinearWeights& linear) {
   return at::linear(x, linear.weight,
@@ -43,7 +19,7 @@ at::Tensor apply(const at::Tensor& x, const LinearWeights& linear) {
 PlainViT::PlainViT(ViTConfig config, const ViTWeights& weights, at::Device device,
                    at::ScalarType precision)
     : config_(std::move(config)), weights_(weights), device_(device), precision_(precision) {
-  convert_weights(weights_, [&](at::Tensor& t) {
+  for_each_tensor(weights_, [&](at::Tensor& t, const WeightPlace&) {
     if (t.defined()) t = t.to(device_, precision_);
   });
 }
@@ -81,7 +57,8 @@ at::Tensor PlainViT::run_block(const at::Tensor& x, const BlockWeights& block) c
   if (block.scale1.defined()) attended = attended * block.scale1;
   const at::Tensor y = x + attended;
   at::Tensor mlp =
-      apply(activate(apply(norm(y, block.norm2, config_.norm_eps), block.fc1)), block.fc2);
+      apply(activate(apply(norm(y, block.norm2, config_.norm_eps), block.fc1), config_.activation),
+            block.fc2);
   if (block.scale2.defined()) mlp = mlp * block.scale2;
   return y + mlp;
 }
@@ -99,20 +76,6 @@ at::Tensor PlainViT::head(const at::Tensor& tokens) const {
 
 at::Tensor PlainViT::norm(const at::Tensor& x, const NormWeights& weights, double eps) const {
   return at::layer_norm(x, {config_.dim}, weights.weight, weights.bias, eps);
-}
-
-at::Tensor PlainViT::activate(const at::Tensor& x) const {
-  switch (config_.activation) {
-    case Activation::kGelu:
-      return at::gelu(x);
-    case Activation::kGeluTanh:
-      return at::gelu(x, "tanh");
-    case Activation::kQuickGelu:
-      return x * at::sigmoid(1.702 * x);
-    case Activation::kRelu:
-      break;
-  }
-  return at::relu(x);
 }
 
 }  // namespace tome::cli

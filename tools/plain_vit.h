@@ -25,7 +25,6 @@ class PlainViT {
   at::Tensor run_block(const at::Tensor& x, const BlockWeights& block) const;
   at::Tensor head(const at::Tensor& x) const;
   at::Tensor norm(const at::Tensor& x, const NormWeights& weights, double eps) const;
-  at::Tensor activate(const at::Tensor& x) const;
 
   ViTConfig config_;
   ViTWeights weights_;

@@ -4,10 +4,9 @@
 #include <array>
 #include <cmath>
 #include <cstdio>
-#include <opencv2/imgcodecs.hpp>
 #include <opencv2/imgproc.hpp>
 
-#include "tome_error.h"
+#include "png_file.h"
 
 namespace tome::cli {
 namespace {
@@ -62,29 +61,6 @@ void draw_axes(cv::Mat& picture, const Axis& x, const Axis& y) {
 }
 
 }  // namespace
-
-void check_png_file(const std::string& option, const std::filesystem::path& file) {
-  std::error_code ignored;  // what cannot be asked for is not there
-  const std::filesystem::path folder = file.has_parent_path() ? file.parent_path() : ".";
-  if (file.extension() != ".png" || !std::filesystem::is_directory(folder, ignored)) {
-    throw Error(ErrorKind::kSettings, option + ": cannot write '" + file.string() +
-                                          "'; expected a folder that is there and a name ending in "
-                                          ".png");
-  }
-}
-
-void write_png(const std::string& option, const std::filesystem::path& file,
-               const cv::Mat& picture) {
-  bool written = false;
-  try {
-    written = cv::imwrite(file.string(), picture);
-  } catch (const cv::Exception&) {  // an unknown ending
-  }
-  if (!written) {
-    throw Error(ErrorKind::kFailed, option + ": cannot write '" + file.string() +
-                                        "'; expected a writable place and a name ending in .png");
-  }
-}
 
 void write_plot(const std::filesystem::path& file, const std::string& title,
                 const std::string& x_title, const std::string& y_title,

@@ -4,29 +4,20 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
+#include "engine/result_json.h"
 
 namespace tome::cli {
 
-struct Tag {
-  int64_t id = 0;
-  std::string label;
-  float score = 0;
-};
-
 /// The `count` best tags of one sample, best first; equal scores go to the lower class,
-/// and what is not a number is left out.
+/// and what is not a number is left out, as are scores below a `threshold` that is not 0.
 /// @param scores  float32 [classes], CPU
-std::vector<Tag> top_tags(const at::Tensor& scores, const std::vector<std::string>& labels,
-                          int64_t count, double threshold);
-
-/// [{"id", "label", "score"}, …], scores in six decimals.
-nlohmann::ordered_json tags_json(const std::vector<Tag>& tags);
+std::vector<ResultTag> top_tags(const at::Tensor& scores, const std::vector<std::string>& labels,
+                                int64_t count, double threshold);
 
 /// Logits to scores. @param logits  [B, classes]
 at::Tensor to_scores(const at::Tensor& logits, ScoreActivation activation);
@@ -34,15 +25,12 @@ at::Tensor to_scores(const at::Tensor& logits, ScoreActivation activation);
 /// Where a result comes from, in seconds of the file; nothing for a picture.
 struct ResultTime {
   std::optional<double> pts, clip_start, clip_end;
-  int64_t frames = 1;
+  int64_t frames = 1;  ///< of the file, padding not counted
 };
 
-/// The object that tomepublish prints, with the key `file` added.
-nlohmann::ordered_json result_json(const std::string& file, const std::string& model,
-                                   const ResultTime& time, const std::vector<Tag>& tags,
-                                   int64_t tokens_in, int64_t tokens_out);
-
-/// Now, UTC, RFC 3339 with milliseconds.
-std::string wall_clock();
+/// A fresh result as it is now: the object that tomepublish prints, with the key `file` before it.
+ResultRecord result_record(const std::string& file, const std::string& model,
+                           const ResultTime& time, std::vector<ResultTag> tags, int64_t tokens_in,
+                           int64_t tokens_out);
 
 }  // namespace tome::cli

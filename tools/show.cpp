@@ -3,9 +3,9 @@
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <iostream>
 #include <memory>
-#include <opencv2/imgcodecs.hpp>
 #include <opencv2/imgproc.hpp>
 
 #include "checkpoint/checkpoint.h"
@@ -14,18 +14,19 @@
 #include "forward_settings.h"
 #include "media_reader.h"
 #include "merging/schedule.h"
-#include "plot.h"
+#include "png_file.h"
 #include "sample_rows.h"
 #include "token_picture.h"
 #include "tome_error.h"
 #include "vit/model.h"
+#include "vit/token_geometry.h"
 
 namespace tome::cli {
 namespace {
 
 struct ShowSettings {
   std::string model, file, out = "tokens.png", r, precision = "fp32";
-  std::vector<int64_t> after;  ///< blocks, counted from 1; empty: the last
+  std::string after;  ///< blocks, counted from 1; empty: the last
   int64_t clip_length = 0, frame_stride = 1;
   double from = 0;  ///< seconds
   ForwardSettings forward;
@@ -55,7 +56,7 @@ class Show {
     options_.r = Schedule::parse(settings.r.empty() ? checkpoint_.default_schedule : settings.r)
                      .resolve(token_geometry(checkpoint_.config, frames_));
     options_.track_source = true;
-    check_blocks();
+    read_blocks();
     model_ = std::make_unique<VisionTransformer>(checkpoint_.config, std::move(checkpoint_.weights),
                                                  parse_device(settings.forward.device),
                                                  parse_precision(settings.precision));
@@ -66,7 +67,7 @@ class Show {
     const at::Tensor patches = read_patches();
     const at::Tensor seen = seen_pixels(patches, checkpoint_.config, checkpoint_.preprocess);
     std::vector<at::Tensor> pictures{captioned("as the model sees it", enlarged(seen))};
-    for (const int64_t block : blocks()) {
+    for (const int64_t block : blocks_) {
       const Stage stage = tokens_after(patches, block);
       std::cout << stage.caption << ", the largest of " << largest_token(stage.map) << " patches\n";
       pictures.push_back(captioned(stage.caption, draw_tokens(seen, stage.map, zoom())));
@@ -75,22 +76,20 @@ class Show {
   }
 
  private:
-  std::vector<int64_t> blocks() const {
-    return settings_.after.empty() ? std::vector<int64_t>{checkpoint_.config.depth}
-                                   : settings_.after;
-  }
-
-  void check_blocks() const {
-    for (const int64_t block : settings_.after) {
-      if (block <= checkpoint_.config.depth) continue;
+  void read_blocks() {
+    const int64_t depth = checkpoint_.config.depth;
+    blocks_ =
+        settings_.after.empty() ? std::vector{depth} : parse_counts(settings_.after, "--after");
+    for (const int64_t block : blocks_) {
+      if (block <= depth) continue;
       throw Error(ErrorKind::kSettings, "--after: found " + std::to_string(block) +
                                             ", expected at most the model's " +
-                                            std::to_string(checkpoint_.config.depth) + " blocks");
+                                            std::to_string(depth) + " blocks");
     }
   }
 
-  /// float32 [T, n, 3 * p * p]; where a film ends early its last frame is repeated, as the element
-  /// does.
+  /// float32 [T, n, 3 * p * p]. A clip that the video's end cuts short is drawn with its last frame
+  /// repeated, whatever is left of it.
   at::Tensor read_patches() const {
     std::vector<at::Tensor> rows;
     if (is_picture(settings_.file)) {
@@ -106,7 +105,11 @@ class Show {
     if (rows.empty()) {
       throw Error(ErrorKind::kSettings, "--from: " + settings_.file + " ends before");
     }
-    rows.resize(static_cast<size_t>(frames_), rows.back());
+    if (static_cast<int64_t>(rows.size()) < frames_) {
+      say(settings_.file + ": " + std::to_string(rows.size()) + " of the clip's " +
+          std::to_string(frames_) + " frames are there, the last one is repeated");
+      rows.resize(static_cast<size_t>(frames_), rows.back());
+    }
     return at::stack(rows);
   }
 
@@ -141,32 +144,59 @@ class Show {
     return frames.repeat_interleave(zoom(), 1).repeat_interleave(zoom(), 2);
   }
 
-  /// Frames [T, H, W, 3] from left to right under a line of text: bytes [H + line, T * W, 3].
+  /// Frames [T, H, W, 3] from left to right under a line of text: bytes [H + line, W', 3], where W'
+  /// is T * W, or the text's width where that is more.
   static at::Tensor captioned(const std::string& caption, const at::Tensor& frames) {
-    constexpr int kLine = 24;
-    const at::Tensor strip =
-        frames.permute({1, 0, 2, 3}).reshape({frames.size(1), -1, frames.size(3)});
+    constexpr int kLine = 24, kMargin = 4, kFont = cv::FONT_HERSHEY_SIMPLEX;
+    constexpr double kSize = 0.5;
+    const int needed = cv::getTextSize(caption, kFont, kSize, 1, nullptr).width + 2 * kMargin;
+    at::Tensor strip = frames.permute({1, 0, 2, 3}).reshape({frames.size(1), -1, frames.size(3)});
+    const int64_t missing = std::max<int64_t>(0, needed - strip.size(1));
+    strip = at::constant_pad_nd(strip, {0, 0, 0, missing}, 255);
     at::Tensor line = at::full({kLine, strip.size(1), 3}, 255, at::kByte);
     cv::Mat canvas(kLine, static_cast<int>(line.size(1)), CV_8UC3, line.mutable_data_ptr());
-    cv::putText(canvas, caption, {4, kLine - 8}, cv::FONT_HERSHEY_SIMPLEX, 0.5, {40, 40, 40}, 1,
+    cv::putText(canvas, caption, {kMargin, kLine - 2 * kMargin}, kFont, kSize, {40, 40, 40}, 1,
                 cv::LINE_AA);
     return at::cat({line, strip}, 0);
   }
 
   /// Pictures beside each other, clips below each other.
-  void write(const std::vector<at::Tensor>& pictures) const {
+  void write(std::vector<at::Tensor>& pictures) const {
+    if (frames_ > 1) widen(pictures);
     const at::Tensor all = at::cat(pictures, frames_ > 1 ? 0 : 1).contiguous();
     const cv::Mat picture(static_cast<int>(all.size(0)), static_cast<int>(all.size(1)), CV_8UC3,
                           const_cast<void*>(all.const_data_ptr()));
     write_png("--out", settings_.out, picture);
   }
 
+  /// To the widest of them, which a caption can make.
+  static void widen(std::vector<at::Tensor>& pictures) {
+    int64_t width = 0;
+    for (const at::Tensor& each : pictures) width = std::max(width, each.size(1));
+    for (at::Tensor& each : pictures) {
+      each = at::constant_pad_nd(each, {0, 0, 0, width - each.size(1)}, 255);
+    }
+  }
+
   const ShowSettings& settings_;
   Checkpoint checkpoint_;
   int64_t frames_ = 1;
+  std::vector<int64_t> blocks_;
   ForwardOptions options_;
   std::unique_ptr<VisionTransformer> model_;
 };
+
+void check(const ShowSettings& settings) {
+  if (!(settings.from >= 0)) {
+    throw Error(ErrorKind::kSettings, "--from: found " + std::to_string(settings.from) +
+                                          ", expected seconds from the video's beginning");
+  }
+  check_png_file("--out", settings.out);
+  std::error_code missing;  // reading says so
+  if (std::filesystem::equivalent(settings.file, settings.out, missing)) {
+    throw Error(ErrorKind::kSettings, "--out: '" + settings.out + "' is what shall be drawn");
+  }
+}
 
 }  // namespace
 
@@ -182,22 +212,19 @@ void add_show_command(CLI::App& app) {
   command->add_option("--r", settings->r,
                       "tokens to merge in each block: 0, 13, 16:-1, 16,8,4, keep=0.5; "
                       "default: what the model ships with");
-  command
-      ->add_option("--after", settings->after,
-                   "blocks behind which to look, counted from 1, by commas; default: the last")
-      ->delimiter(',')
-      ->check(CLI::PositiveNumber);
+  command->add_option("--after", settings->after,
+                      "blocks behind which to look, counted from 1, by commas; default: the last");
   command->add_option("--from", settings->from, "videos: where the clip begins, seconds")
       ->capture_default_str();
   add_count(*command, "--clip-length", settings->clip_length, 0,
             "frames of the clip; 0: the model's own");
   add_count(*command, "--frame-stride", settings->frame_stride, 1,
-            "every n-th frame enters the clip");
+            "videos: every n-th frame enters the clip");
   command->add_option("--precision", settings->precision, "fp32, bf16, fp16 (GPUs) or int8 (CPUs)")
       ->capture_default_str();
   add_forward_options(*command, settings->forward);
   command->callback([settings] {
-    check_png_file("--out", settings->out);
+    check(*settings);
     Show(*settings).run();
   });
 }

@@ -14,6 +14,7 @@ extern "C" {
 #include <string>
 #include <utility>
 
+#include "media/pixel_layout.h"
 #include "tome_error.h"
 #include "vit/usable_cores.h"
 
@@ -149,9 +150,10 @@ const Layout& layout_for(const AVFrame& frame) {
 
 using Planes = std::array<cv::Mat, 3>;
 
-cv::Size plane_size(const AVFrame& frame, int plane) {
-  if (plane == 0) return {frame.width, frame.height};
-  return {(frame.width + 1) / 2, (frame.height + 1) / 2};
+cv::Size plane_size(const AVFrame& frame, const Layout& layout, int plane) {
+  const PlaneSize size =
+      plane_samples(layout_of(layout.format).kind, plane, frame.width, frame.height);
+  return {static_cast<int>(size.columns), static_cast<int>(size.rows)};
 }
 
 /// YUVJ420P is YUV420P whose range is known.
@@ -165,7 +167,7 @@ bool is_laid_out(const AVFrame& frame, const Layout& layout) {
 Planes planes_of(AVFrame& frame, const Layout& layout) {
   Planes planes;
   for (int i = 0; i < layout.planes; ++i) {
-    planes[i] = cv::Mat(plane_size(frame, i), layout.types[i], frame.data[i],
+    planes[i] = cv::Mat(plane_size(frame, layout, i), layout.types[i], frame.data[i],
                         static_cast<size_t>(frame.linesize[i]));
   }
   return planes;
@@ -175,7 +177,7 @@ Planes empty_planes(const AVFrame& frame, const Layout& layout) {
   constexpr int kAlignment = 32;  // the converter writes whole vectors, beyond the end of rows
   Planes planes;
   for (int i = 0; i < layout.planes; ++i) {
-    const cv::Size size = plane_size(frame, i);
+    const cv::Size size = plane_size(frame, layout, i);
     const int columns = (size.width + kAlignment - 1) / kAlignment * kAlignment;
     planes[i] = cv::Mat(size.height, columns, layout.types[i]).colRange(0, size.width);
   }

@@ -1,6 +1,5 @@
 #include "checkpoint/checkpoint.h"
 
-#include "checkpoint/excerpt.h"
 #include "checkpoint/json_text.h"
 #include "checkpoint/labels.h"
 #include "checkpoint/model_spec.h"
@@ -9,8 +8,10 @@
 #include "checkpoint/tensor_reader.h"
 #include "checkpoint/weight_files.h"
 #include "checkpoint/weight_reader.h"
+#include "excerpt.h"
 #include "merging/schedule.h"
 #include "tome_error.h"
+#include "vit/token_geometry.h"
 
 namespace tome {
 namespace {
@@ -165,8 +166,7 @@ std::string read_schedule(const ConfigObject& config, const ViTConfig& native) {
   std::string spec = value->is_string() ? value->get<std::string>() : value->dump();
   try {
     // For the model as it is shipped, so that it is the folder that is refused, not a setting.
-    Schedule::parse(spec).resolve(
-        {native.depth, native.tokens(), native.prefix_tokens(), native.dim, native.mlp_hidden});
+    Schedule::parse(spec).resolve(token_geometry(native, native.frames));
   } catch (const Error& error) {
     throw Error(ErrorKind::kFormat, config.what() + ": tome_r: " + excerpt(error.what(), 500));
   }

@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "checkpoint/excerpt.h"
+#include "excerpt.h"
 #include "tome_error.h"
 
 namespace tome {

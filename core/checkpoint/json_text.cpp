@@ -4,7 +4,7 @@
 #include <set>
 #include <vector>
 
-#include "checkpoint/excerpt.h"
+#include "excerpt.h"
 #include "tome_error.h"
 
 namespace tome {

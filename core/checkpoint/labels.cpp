@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <charconv>
 
-#include "checkpoint/excerpt.h"
 #include "checkpoint/json_text.h"
+#include "excerpt.h"
 #include "tome_error.h"
 
 namespace tome {

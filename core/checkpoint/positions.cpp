@@ -29,7 +29,7 @@ at::Tensor resample_positions(const at::Tensor& table, int64_t prefix, const Tok
                               const TokenGrid& to, bool antialias) {
   if (from == to) return table;
   const int64_t dim = table.size(1);
-  const int64_t cells = to[1] * to[2];
+  const int64_t frame_patches = to[1] * to[2];
   at::Tensor grid = table.slice(0, prefix).reshape({from[0], from[1], from[2], dim});
   if (from[1] != to[1] || from[2] != to[2]) {
     const at::Tensor planes = grid.permute({0, 3, 1, 2}).contiguous();
@@ -39,11 +39,11 @@ at::Tensor resample_positions(const at::Tensor& table, int64_t prefix, const Tok
                .permute({0, 2, 3, 1});
   }
   if (from[0] != to[0]) {
-    // One line in time for each cell and channel.
-    grid = grid.reshape({1, from[0], cells * dim}).transpose(1, 2).contiguous();
+    // One line in time for each patch of a frame and channel.
+    grid = grid.reshape({1, from[0], frame_patches * dim}).transpose(1, 2).contiguous();
     grid = at::upsample_linear1d(grid, {to[0]}, /*align_corners=*/false).transpose(1, 2);
   }
-  grid = grid.reshape({to[0] * cells, dim});
+  grid = grid.reshape({to[0] * frame_patches, dim});
   return prefix > 0 ? at::cat({table.slice(0, 0, prefix), grid}) : grid.contiguous();
 }
 

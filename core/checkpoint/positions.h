@@ -20,9 +20,9 @@ at::Tensor sinusoid_positions(int64_t count, int64_t dim);
 /// float32 [frames * rows * columns, dim].
 at::Tensor separable_positions(const at::Tensor& spatial, const at::Tensor& temporal);
 
-/// `table` [prefix + from cells, dim] for a grid of another size. Rows of prefix tokens stay. In
-/// space as timm's resample_abs_pos_embed (bicubic, antialiased, float32), in time linearly, both
-/// with half-pixel centres. The same grid gives the same table.
+/// `table` [prefix + tokens of `from`, dim] for a grid of another size. Rows of prefix tokens stay.
+/// In space as timm's resample_abs_pos_embed (bicubic, antialiased, float32), in time linearly,
+/// both with half-pixel centres. The same grid gives the same table.
 /// @param antialias  false: in space as transformers' dinov2, which has a bicubic kernel of its own
 ///   (a = -0.75) that does not widen where the grid becomes smaller
 at::Tensor resample_positions(const at::Tensor& table, int64_t prefix, const TokenGrid& from,

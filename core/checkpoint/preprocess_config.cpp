@@ -283,18 +283,21 @@ PreprocessSpec read_tome_preprocess(const ConfigObject& json, const InputSize& i
   return spec;
 }
 
+const char* name_of(CropMode mode) {
+  for (const auto& each : kCrops) {
+    if (each.value == mode) return each.name;
+  }
+  return kCrops.front().name;
+}
+
 nlohmann::ordered_json preprocess_json(const PreprocessSpec& spec) {
   const char* interpolation = "bicubic";
   for (const auto& each : kInterpolations) {
     if (each.value == spec.interpolation) interpolation = each.name;
   }
-  const char* crop = "center";
-  for (const auto& each : kCrops) {
-    if (each.value == spec.crop_mode) crop = each.name;
-  }
   return {{"width", spec.width},
           {"height", spec.height},
-          {"crop_mode", crop},
+          {"crop_mode", name_of(spec.crop_mode)},
           {"crop_rounds_down", spec.crop_rounds_down},
           {"resize_short", spec.resize_short},
           {"scale_width", spec.scale_width},

@@ -33,6 +33,9 @@ PreprocessSpec read_hf_preprocess(const std::optional<ConfigObject>& file,
                                   const std::string& model_type, const InputSize& native,
                                   const InputSize& input);
 
+/// "center", "squash" or "border".
+const char* name_of(CropMode mode);
+
 /// PreprocessSpec by its own keys, as save_checkpoint writes it; scaled to `input` as above.
 PreprocessSpec read_tome_preprocess(const ConfigObject& json, const InputSize& input);
 nlohmann::ordered_json preprocess_json(const PreprocessSpec& spec);

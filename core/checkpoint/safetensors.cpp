@@ -12,9 +12,9 @@
 #include <cstring>
 #include <utility>
 
-#include "checkpoint/excerpt.h"
 #include "checkpoint/json_text.h"
 #include "checkpoint/replace_file.h"
+#include "excerpt.h"
 #include "tome_error.h"
 
 namespace tome {

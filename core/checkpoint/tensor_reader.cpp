@@ -8,7 +8,7 @@
 #include <cstring>
 #include <sstream>
 
-#include "checkpoint/excerpt.h"
+#include "excerpt.h"
 #include "tome_error.h"
 
 namespace tome {

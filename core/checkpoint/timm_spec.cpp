@@ -3,8 +3,8 @@
 #include <array>
 #include <string_view>
 
-#include "checkpoint/excerpt.h"
 #include "checkpoint/model_spec.h"
+#include "excerpt.h"
 #include "tome_error.h"
 
 namespace tome {

@@ -1,8 +1,8 @@
 #include "checkpoint/weight_files.h"
 
 #include "checkpoint/config_object.h"
-#include "checkpoint/excerpt.h"
 #include "checkpoint/json_text.h"
+#include "excerpt.h"
 #include "tome_error.h"
 
 namespace tome {

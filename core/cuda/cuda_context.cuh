@@ -1,5 +1,5 @@
 // The execution context of the GPU: each operation is an instruction or a few. See
-// Note [One kernel body, two machines] in portable.h, and host_executor.h for what each means.
+// Note [One kernel body, two machines] in portable.h; the tests' context means the same by each.
 #pragma once
 
 #include <type_traits>
@@ -22,6 +22,7 @@ class CudaContext {
   __device__ int block_z() const { return static_cast<int>(blockIdx.z); }
   __device__ int grid_x() const { return static_cast<int>(gridDim.x); }
 
+  /// Dynamic shared memory of the block, 1024-byte aligned.
   template <class T>
   __device__ T* shared(int byte_offset = 0) const {
     return reinterpret_cast<T*>(dynamic_shared_memory + byte_offset);
@@ -30,6 +31,7 @@ class CudaContext {
   __device__ void sync_block() const { __syncthreads(); }
   __device__ void sync_warp() const { __syncwarp(); }
 
+  /// Value of the lane whose number differs by `mask`, or of one lane. All 32 take part.
   template <class T>
   __device__ T shuffle_xor(T value, int mask) const {
     return __shfl_xor_sync(0xffffffffU, value, mask);
@@ -39,6 +41,7 @@ class CudaContext {
     return __shfl_sync(0xffffffffU, value, source_lane);
   }
 
+  /// Note [A kernel beside the one before it] (types.h).
   __device__ void launch_dependents() const {
 #if __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
@@ -50,11 +53,17 @@ class CudaContext {
 #endif
   }
 
+  /// Whether it is true in any lane of the warp.
   __device__ bool any(bool value) const { return __any_sync(0xffffffffU, value) != 0; }
 
+  /// A value that all lanes of a warp have in common, so that the compiler knows it, too.
   __device__ int warp_wide(int value) const { return __shfl_sync(0xffffffffU, value, 0); }
 
-  /// See Note [Last block done] in host_executor.h.
+  /// Note [Last block done]
+  /// Each of `expected` blocks calls this once, all threads together, after its writes; true in
+  /// all threads of the block that comes last, which may then read the others' writes with
+  /// load_fresh. The counter must be 0 before the first launch and is 0 again after, so nothing
+  /// needs to be cleared between replays of a CUDA graph. No block ever waits for another.
   __device__ bool arrive_last(unsigned* counter, unsigned expected) const {
     __syncthreads();
     int last = 0;
@@ -75,6 +84,7 @@ class CudaContext {
     return __ldcg(p);
   }
 
+  /// Adds to an integer in shared memory, atomically. @return what it was before
   __device__ int fetch_add(int* counter, int value) const { return atomicAdd(counter, value); }
 
   __device__ float exp2(float x) const {
@@ -89,9 +99,16 @@ class CudaContext {
     return y;
   }
 
+  /// d[16x8] += a[16x16] b[16x8] over the warp, T = Bf16 or Half, sums in float32. Lane layouts are
+  /// those of mma.m16n8k16 (g = lane / 4, t = lane % 4): a = {(g,2t) (g+8,2t) (g,2t+8) (g+8,2t+8)}
+  /// and the next column each; b = {(2t,g) (2t+8,g)} and the next row each;
+  /// d = {(g,2t) (g,2t+1) (g+8,2t) (g+8,2t+1)}.
   template <class T>
   __device__ void tile_mma(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) const;
 
+  /// ldmatrix: four 8x8 matrices of 16-bit elements in shared memory; lane i passes the address of
+  /// row i % 8 of matrix i / 8 (16-byte aligned). Register m of a lane holds row g, columns 2t and
+  /// 2t+1 of matrix m; transposed: column g, rows 2t and 2t+1.
   __device__ void load_matrix_x4(uint32_t (&r)[4], const void* row) const {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
@@ -105,6 +122,8 @@ class CudaContext {
                  : "memory");
   }
 
+  /// Copies 16 aligned bytes (zeros unless valid) to shared memory; there after copy_wait<n>, which
+  /// waits for all committed groups but the last n, and a barrier.
   __device__ void copy_async16(void* to_shared, const void* from_global) const {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(to_shared)),
                  "l"(from_global)
@@ -129,6 +148,14 @@ class CudaContext {
     return (shared_address(rows) & 0x3ffffU) >> 4 | (uint64_t{1024 >> 4} << 16) |
            (uint64_t{1024 >> 4} << 32) | (uint64_t{1} << 62);
   }
+  /// d[64x64] (+)= a[64x16] b[16x64] over four warps, in the background (wgmma): each warp has 16
+  /// rows, d as eight results of tile_mma side by side. b lies in a tile in shared memory, in rows
+  /// of 128 bytes, 16-byte vector v of row i in the place of v ^ i % 8, the first row 1024-byte
+  /// aligned. Rows are b's columns, from `offset` elements on (K-major, within the row); with
+  /// kColumns they are b's rows (whole groups of 8).
+  /// Neither d nor a is to be touched before group_wait<n>, which waits for all committed groups
+  /// but the last n, and gives back the d that it names. group_fence comes between other use of d
+  /// (and a) and the next product: before the first, and after each group_wait; it names d.
   template <class T, bool kColumns>
   __device__ void group_mma(float (&d)[32], const uint32_t (&a)[4], uint64_t tile, int offset,
                             bool add) const;
@@ -145,6 +172,8 @@ class CudaContext {
     hold(d);
     asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
   }
+  /// Between writes to shared memory by this thread, copies that it has waited for among them, and
+  /// products that read them; before a barrier.
   __device__ void fence_shared() const {
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
   }

@@ -73,8 +73,7 @@ DeviceInfo open_device(int index) {
   }
   cudaDeviceProp properties{};
   check(cudaGetDeviceProperties(&properties, index), "reading the device's properties");
-  DeviceInfo info{index, properties.name, properties.major, properties.minor,
-                  properties.totalGlobalMem};
+  DeviceInfo info{index, properties.name, properties.major, properties.minor};
   if (info.major < kOldestMajor) {
     throw Error(ErrorKind::kDevice, "CUDA: device " + std::to_string(index) + " (" + info.name +
                                         ") has compute capability " + std::to_string(info.major) +

@@ -14,7 +14,6 @@ struct DeviceInfo {
   int index = 0;
   std::string name;
   int major = 0, minor = 0;  ///< compute capability
-  size_t total_bytes = 0;
 };
 
 /// The device with this index, if kernels of this build run on it (compute capability 8.0 or

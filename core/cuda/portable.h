@@ -4,11 +4,12 @@
 // Note [One kernel body, two machines]
 // Every kernel is a template over an execution context: `template <class Ctx> TOME_KERNEL void
 // foo_kernel(Ctx& ctx, const FooParams& p)`. CudaContext (cuda_context.cuh) maps its operations to
-// instructions; HostContext (host_executor.h) emulates grid, blocks, shared memory, barriers, warp
-// shuffles, asynchronous copies and the tensor-core tile product with the lane layouts of the PTX
-// manual. What the tests run on the host is the text that ships, so indexing, ties, barriers and
-// edge cases are tested where there is no GPU. What they cannot show: speed, the tensor cores' own
-// rounding, and orderings of memory accesses that only real hardware has.
+// instructions, and says what each means; HostContext (tests/unit/cuda/executor) emulates grid,
+// blocks, shared memory, barriers, warp shuffles, asynchronous copies and the tensor-core tile
+// product with the lane layouts of the PTX manual. What the tests run on the host is the text that
+// ships, so indexing, ties, barriers and edge cases are tested where there is no GPU. What they
+// cannot show: speed, the tensor cores' own rounding, and orderings of memory accesses that only
+// real hardware has.
 #pragma once
 
 #include <cmath>

@@ -116,6 +116,7 @@ size_t BatchPolicy::batches_for(size_t requests) const {
 size_t BatchPolicy::round_length() const {
   std::vector<std::pair<const BatchKey*, size_t>> streams;  // of each key
   for (const auto& stream : streams_) {
+    if (stream->ended && stream->tasks.empty()) continue;
     const BatchKey* key = stream->key.get();
     auto found = std::find_if(streams.begin(), streams.end(),
                               [key](const auto& entry) { return same_key(entry.first, key); });

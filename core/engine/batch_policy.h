@@ -68,7 +68,8 @@ class BatchPolicy {
   /// room for. See Note [Overload].
   std::vector<std::shared_ptr<Task>> take_surplus(const BatchKey& key);
 
-  /// Batches that it takes to serve each stream once: Note [Fairness].
+  /// Batches that it takes to serve each stream once, those aside that have ended and have nothing
+  /// queued: Note [Fairness].
   size_t round_length() const;
 
   /// Removes and returns the tasks, not yet begun, whose deadline is not after `when`.

@@ -150,7 +150,8 @@ void Batcher::keep_results(const BatchOutput& output, size_t begin, size_t end,
     Task& task = *running_[i].task;
     Classification& result = task.results[running_[i].index];
     const std::span<const float> logits(output.logits.data() + (i - begin) * classes, classes);
-    result.scores = task.stream->scorer.score(logits, task.generation, task.full_frame);
+    result.scores =
+        task.stream->scorer.score(logits, task.generation, task.full_frame, task.limits);
     result.tokens_in = output.tokens_in;
     result.tokens_out = output.tokens_out[i - begin];
     result.batch = static_cast<uint32_t>(end - begin);

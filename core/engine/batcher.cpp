@@ -134,10 +134,10 @@ void Batcher::wait_stopped(Clock::duration most) {
   stopped_changed_.wait_for(lock, most, [this] { return stopped_ && visitors_ == 0; });
 }
 
-std::shared_ptr<StreamQueue> Batcher::open_stream(const std::string& name, size_t max_pending,
-                                                  const ScoreOptions& scoring, BatchKey key) {
+std::shared_ptr<StreamQueue> Batcher::open_stream(size_t max_pending, const ScoreOptions& scoring,
+                                                  BatchKey key) {
   warm_up_for(key);
-  auto stream = std::make_shared<StreamQueue>(name, max_pending, scoring);
+  auto stream = std::make_shared<StreamQueue>(max_pending, scoring);
   stream->key = std::make_shared<const BatchKey>(std::move(key));
   const std::lock_guard lock(mutex_);
   if (stopping_) throw Error(ErrorKind::kFailed, "the process is ending");
@@ -200,6 +200,7 @@ void Batcher::flush(StreamQueue& stream) {
   {
     const std::lock_guard lock(mutex_);
     cancel_pending(stream, list);
+    count_round();
   }
   wake_.notify_one();
   carry_out(list);
@@ -236,6 +237,7 @@ void Batcher::end(StreamQueue& stream) {
   {
     const std::lock_guard lock(mutex_);
     stream.ended = true;
+    count_round();
   }
   wake_.notify_one();
 }
@@ -255,6 +257,7 @@ uint64_t Batcher::epoch(const StreamQueue& stream) const {
 
 std::optional<uint64_t> Batcher::wait_for_room(StreamQueue& stream) {
   std::unique_lock lock(mutex_);
+  if (std::exchange(stream.ended, false)) count_round();
   const uint64_t epoch = stream.epoch;
   stream.changed.wait(lock, [&] { return stream.has_room() || stream.epoch != epoch; });
   if (stream.epoch != epoch || !stream.open) return std::nullopt;
@@ -271,7 +274,7 @@ void Batcher::submit(const std::shared_ptr<Task>& task, uint64_t epoch) {
       settle(task, Outcome::kCancelled, nullptr, list);
     } else {
       task->enqueued = Clock::now();
-      stream.ended = stream.hurried = false;
+      stream.hurried = false;
       stream.last_active = batch_number_;
       stream.tasks.push_back(task);
     }
@@ -378,6 +381,7 @@ std::vector<std::shared_ptr<Task>> Batcher::form_batch(const BatchKey& key, Time
 
 void Batcher::skip(std::unique_lock<std::mutex>& lock,
                    const std::vector<std::shared_ptr<Task>>& tasks) {
+  count_round();  // of streams that have ended the last requests may be gone
   SettledList list;
   for (const auto& task : tasks) settle(task, Outcome::kSkipped, nullptr, list);
   if (list.empty()) return;

@@ -63,8 +63,13 @@ class Batcher {
   Batcher(const Batcher&) = delete;
   Batcher& operator=(const Batcher&) = delete;
 
-  std::shared_ptr<StreamQueue> open_stream(const std::string& name, size_t max_pending,
-                                           const ScoreOptions& scoring, BatchKey key);
+  /// A stream whose requests run with `key`. Blocks while the worker does what is done once for
+  /// that key, unless other streams' batches run: Note [Warm-up by schedule]. If that fails, the
+  /// log says so and the stream opens all the same.
+  /// @param max_pending  tickets pending when wait_for_room blocks, >= 1
+  /// @throws Error kFailed once the process ends
+  std::shared_ptr<StreamQueue> open_stream(size_t max_pending, const ScoreOptions& scoring,
+                                           BatchKey key);
   /// Cancels what is pending, and waits until the batch that runs reads none of the stream's pixels
   /// and computes none of its results any more. What another thread was settling at that moment is
   /// not waited for: its frame may be released, and its ticket become ready, after this returns.
@@ -74,7 +79,8 @@ class Batcher {
   void flush(StreamQueue& stream);
   /// From the next batch on, for requests that wait already, too.
   void set_key(StreamQueue& stream, BatchKey key);
-  /// Nothing more comes for now: batches need not wait for this stream.
+  /// Nothing more comes until the next wait_for_room: batches need not wait for this stream, nor
+  /// does it count for longest_wait() once what it has queued has run.
   void end(StreamQueue& stream);
 
   /// What is queued runs as soon as the worker is free. Until the next submit.
@@ -97,7 +103,7 @@ class Batcher {
   PatchesPtr preprocess_one(const Frame& frame);
   const BatchLimits& limits() const { return policy_.limits(); }
   /// That a request of a stream with nothing else queued waits at most for its forward to begin,
-  /// with the streams that are open now.
+  /// with the streams that are open now and have not ended.
   Clock::duration longest_wait() const { return batch_duration() * round_length_.load(); }
   /// An average over the last full batches, pre-processing included.
   Clock::duration batch_duration() const { return batch_duration_.average(); }

@@ -9,13 +9,17 @@
 #include <mutex>
 #include <numeric>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "engine/c_api_frame.h"
+#include "engine/c_api_values.h"
 #include "engine/failure.h"
 #include "engine/log.h"
 #include "engine/model_instance.h"
 #include "engine/open_model.h"
 #include "engine/stream.h"
+#include "excerpt.h"
 #include "tome_error.h"
 
 struct TomeModel {
@@ -37,8 +41,11 @@ struct TomeTicket {
 
 namespace {
 
+using tome::enumerator;
 using tome::Error;
 using tome::ErrorKind;
+using tome::need;
+using tome::text;
 
 TomeStatus status_of(ErrorKind kind) {
   switch (kind) {
@@ -63,11 +70,9 @@ TomeStatus status_of(ErrorKind kind) {
 TomeStatus report(TomeStatus status, const char* text, TomeError* error) {
   if (error == nullptr) return status;
   error->status = status;
-  size_t length = std::min(std::strlen(text), sizeof(error->message) - 1);
-  const auto continues = [&](size_t at) { return (static_cast<uint8_t>(text[at]) & 0xC0) == 0x80; };
-  while (length > 0 && continues(length)) --length;  // no part of a character
-  std::memcpy(error->message, text, length);
-  error->message[length] = '\0';
+  const std::string_view fits = tome::whole_characters(text, sizeof(error->message) - 1);
+  std::memcpy(error->message, fits.data(), fits.size());
+  error->message[fits.size()] = '\0';
   return status;
 }
 
@@ -88,27 +93,6 @@ TomeStatus guarded(TomeError* error, Body&& body) noexcept {
     }
   }
 }
-
-template <class T>
-T& need(T* pointer, const char* what) {
-  if (pointer == nullptr) {
-    throw Error(ErrorKind::kSettings, std::string(what) + ": found NULL, expected a pointer");
-  }
-  return *pointer;
-}
-
-/// An enumerator of C as one of C++ with the same order.
-template <class To, class From>
-To enumerator(From value, int count, const char* what) {
-  const auto number = static_cast<long long>(value);
-  if (number < 0 || number >= count) {
-    throw Error(ErrorKind::kSettings, std::string(what) + ": found " + std::to_string(number) +
-                                          ", expected 0 to " + std::to_string(count - 1));
-  }
-  return static_cast<To>(number);
-}
-
-std::string text(const char* string) { return string != nullptr ? string : ""; }
 
 void set_log(TomeLogFunction function, void* user_data) {
   guarded(nullptr, [&] {
@@ -222,6 +206,13 @@ TomeStatus stream_set_schedule(TomeStream* stream, const char* schedule, TomeErr
   return guarded(error, [&] { need(stream, "stream").stream->set_schedule(text(schedule)); });
 }
 
+TomeStatus stream_adjust(TomeStream* stream, uint32_t top_k, double threshold,
+                         uint32_t inference_interval, TomeError* error) {
+  return guarded(error, [&] {
+    need(stream, "stream").stream->adjust({top_k, threshold, inference_interval});
+  });
+}
+
 int64_t model_effective_r(TomeModel* model, const char* schedule, int64_t* r, uint32_t n,
                           TomeError* error) {
   int64_t sum = -1;
@@ -237,51 +228,6 @@ int64_t model_effective_r(TomeModel* model, const char* schedule, int64_t* r, ui
   return sum;
 }
 
-/// Who keeps the pixels alive: the last copy of the frame calls release.
-std::shared_ptr<const void> keep_alive(const TomeFrame& frame) {
-  const auto release = frame.release;
-  void* const data = frame.release_data;
-  if (release == nullptr) return nullptr;
-  // A pointer that is never followed; its deleter runs also if there is no memory for the count.
-  return std::shared_ptr<const void>(&frame, [release, data](const void*) { release(data); });
-}
-
-tome::Frame frame_of(const TomeFrame& in) {
-  tome::Frame frame;
-  frame.format = enumerator<tome::PixelFormat>(in.format, 12, "frame format");
-  frame.width = in.width;
-  frame.height = in.height;
-  frame.pixel_aspect = {in.pixel_aspect_n, in.pixel_aspect_d};
-  for (size_t i = 0; i < 3; ++i) {
-    frame.planes[i] = {in.plane[i], in.stride[i], static_cast<size_t>(in.plane_size[i])};
-  }
-  frame.matrix = enumerator<tome::ColorMatrix>(in.matrix, 3, "frame matrix");
-  frame.range = enumerator<tome::ColorRange>(in.range, 3, "frame range");
-  frame.memory = enumerator<tome::MemoryKind>(in.memory, 2, "frame memory");
-  frame.device = in.device;
-  frame.producer_stream = in.producer_stream;
-  return frame;
-}
-
-tome::FrameOptions options_of(const TomeFrame& in) {
-  tome::FrameOptions options;
-  options.pts = in.pts;
-  options.discont = in.discont != 0;
-  options.no_inference = in.no_inference != 0;
-  if (in.deadline != 0) options.deadline = tome::TimePoint(std::chrono::nanoseconds(in.deadline));
-  if (in.n_regions > 0) need(in.regions, "regions");
-  if (in.regions != nullptr) {
-    std::vector<tome::Region> regions;
-    regions.reserve(in.n_regions);
-    for (uint32_t i = 0; i < in.n_regions; ++i) {
-      const TomeRegion& region = in.regions[i];
-      regions.push_back({region.x, region.y, region.width, region.height});
-    }
-    options.regions = std::move(regions);
-  }
-  return options;
-}
-
 std::unique_ptr<TomeTicket> wrap(std::shared_ptr<tome::Ticket> ticket, const TomeStream& stream) {
   auto handle = std::make_unique<TomeTicket>();
   handle->ticket = std::move(ticket);
@@ -293,13 +239,13 @@ TomeStatus submit(TomeStream* stream, const TomeFrame* frame, TomeTicket** ticke
                   TomeError* error) {
   return guarded(error, [&] {
     const TomeFrame& in = need(frame, "frame");
-    std::shared_ptr<const void> alive = keep_alive(in);
+    std::shared_ptr<const void> alive = tome::keep_alive(in);
     need(ticket, "ticket") = nullptr;
     TomeStream& to = need(stream, "stream");
-    tome::Frame translated = frame_of(in);
+    tome::Frame translated = tome::frame_of(in);
     translated.keep_alive = std::move(alive);
     auto handle = wrap(nullptr, to);
-    handle->ticket = to.stream->submit(std::move(translated), options_of(in));
+    handle->ticket = to.stream->submit(std::move(translated), tome::frame_options_of(in));
     *ticket = handle.release();
   });
 }
@@ -388,6 +334,7 @@ constexpr TomeCoreApi kApi{TOME_CORE_API_VERSION,
                            stream_open,
                            stream_close,
                            stream_set_schedule,
+                           stream_adjust,
                            model_effective_r,
                            submit,
                            drain,

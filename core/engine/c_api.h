@@ -15,7 +15,9 @@
 extern "C" {
 #endif
 
-#define TOME_CORE_API_VERSION 5u
+/* Of this table. A new one leaves the library's soname at 0: tome_core_api() knows one version
+ * only. */
+#define TOME_CORE_API_VERSION 6u
 
 typedef enum {
   TOME_OK = 0,
@@ -34,6 +36,8 @@ typedef struct {
 } TomeError;
 
 typedef enum { TOME_LOG_ERROR, TOME_LOG_WARNING, TOME_LOG_INFO, TOME_LOG_DEBUG } TomeLogLevel;
+/* Called from any thread, by one at a time, with the log locked and maybe more: nothing of this
+ * table may be called from it, for whatever logs would wait for itself. */
 typedef void (*TomeLogFunction)(TomeLogLevel level, const char* text, void* user_data);
 
 /* ---- models ---------------------------------------------------------------------------------- */
@@ -117,7 +121,10 @@ typedef struct {
   int32_t no_inference; /* 1: the caller asks to skip this frame (QoS); it still counts for
                            intervals and windows */
   /* Called exactly once, from any thread, as soon as the pixels have been read or the frame was
-   * discarded, and always before its ticket is ready. */
+   * discarded, and always before its ticket is ready. Nothing of this table may be called from it:
+   * it may run on the model's worker or inside submit, flush or stream_close, and what waits for
+   * these (submit, ticket_wait, stream_close, the last model_release) would wait for itself.
+   * NULL: nobody is told; the pixels must stay until the ticket is ready, or submit has failed. */
   void (*release)(void* release_data);
   void* release_data;
 } TomeFrame;
@@ -140,12 +147,14 @@ typedef struct {
   const char* schedule; /* r spec; NULL or "": the model's default */
   TomePropAttn prop_attn;
   uint32_t top_k;   /* >= 1 */
-  double threshold; /* scores below are left out */
+  double threshold; /* scores below are left out; 0: none is, negative logits neither */
   TomeActivation activation;
   uint32_t clip_stride;        /* frames between windows' starts; 0: clip length x frame stride */
   uint32_t frame_stride;       /* every n-th frame enters the window, >= 1 */
   uint32_t inference_interval; /* every n-th frame (or window, for clips) is classified, >= 1 */
-  double smoothing;            /* exponential over results: weight of the past, [0, 1); 0: none */
+  double smoothing;            /* exponential over results: weight of the past, [0, 1); 0: none.
+                                  Of full frames and clips; each region stands alone, for the core
+                                  does not know which object it shows */
   double static_threshold;     /* clips: merge patches that change by at most so many grey levels
                                   before the first block; negative: off */
   uint32_t max_pending; /* tickets not ready when submit blocks; 0: 2 x batch size + clip length */
@@ -180,7 +189,8 @@ typedef struct {
   uint32_t version;     /* TOME_CORE_API_VERSION */
   uint32_t struct_size; /* sizeof(TomeCoreApi) */
 
-  /* Messages of the core; NULL silences them. Process-wide. */
+  /* Messages of the core; NULL silences them. Process-wide: the last caller's function has those of
+   * all models and streams. When this returns the one before is not called any more. */
   void (*set_log)(TomeLogFunction function, void* user_data);
 
   /* Opens or shares a model (blocking: reads the weights). The same instance_id with another
@@ -192,7 +202,8 @@ typedef struct {
    */
   int64_t (*model_batch_duration)(TomeModel* model);
   /* Nanoseconds that a request of a stream with nothing else queued waits at most for its forward
-   * to begin, with the streams that are open now: as many full batches as serve each of them once.
+   * to begin, with the streams that are open now and have not ended (drain): as many full batches
+   * as serve each of them once.
    */
   int64_t (*model_longest_wait)(TomeModel* model);
 
@@ -207,6 +218,14 @@ typedef struct {
   void (*stream_close)(TomeStream* stream);
   /* New r spec, from the next batch on. A bad spec changes nothing. */
   TomeStatus (*stream_set_schedule)(TomeStream* stream, const char* schedule, TomeError* error);
+  /* New values of what TomeStreamConfig calls so, from the next frame that is submitted on; frames
+   * submitted before keep theirs, and so does, maybe, one whose submit is in progress. The interval
+   * counts from the last frame that was due: 1 to 5 leaves out four frames after it, 1000 to 2
+   * makes the next frame due if two or more have come since. Of clips it counts windows in the same
+   * way; one that has begun stays due or not. A value out of range is TOME_ERROR_SETTINGS, and
+   * nothing changes. From any thread, also while submit blocks. */
+  TomeStatus (*stream_adjust)(TomeStream* stream, uint32_t top_k, double threshold,
+                              uint32_t inference_interval, TomeError* error);
   /* Effective r of each block for `schedule`, n <= depth values written, their sum returned; -1 on
    * error. */
   int64_t (*model_effective_r)(TomeModel* model, const char* schedule, int64_t* r, uint32_t n,
@@ -217,7 +236,8 @@ typedef struct {
   TomeStatus (*submit)(TomeStream* stream, const TomeFrame* frame, TomeTicket** ticket,
                        TomeError* error);
   /* End of stream: pads and classifies a window that has at least half its frames. *ticket is NULL
-   * if there is none. */
+   * if there is none. Until the next submit no batch waits for the stream, and
+   * model_longest_wait leaves it out once what it has queued has run. */
   TomeStatus (*drain)(TomeStream* stream, TomeTicket** ticket, TomeError* error);
   /* The caller has nothing more to submit until a ticket is ready, such as when upstream's buffers
    * are all in flight: what is queued does not wait for its batch to fill. Until the next submit.
@@ -233,7 +253,8 @@ typedef struct {
   void (*ticket_free)(TomeTicket* ticket);
 } TomeCoreApi;
 
-/* The only symbol the plugin looks up. NULL if the library cannot serve `version`. */
+/* The only symbol the plugin looks up. NULL for any version but the library's own: ask with
+ * TOME_CORE_API_VERSION of the header that you were built with, and check for NULL. */
 const TomeCoreApi* tome_core_api(uint32_t version);
 typedef const TomeCoreApi* (*TomeCoreApiFunction)(uint32_t version);
 

@@ -13,7 +13,8 @@ bool ClipWindows::advance() {
   if (next_frame_ % options_.stride == 0) {
     Open window;
     window.first = next_frame_;
-    window.due = windows_++ % options_.interval == 0;
+    window.counted_before = due_windows_;
+    window.due = due_windows_.next(options_.interval);
     open_.push_back(std::move(window));
   }
   return std::any_of(open_.begin(), open_.end(),
@@ -59,7 +60,7 @@ std::optional<Window> ClipWindows::drain() {
     if (newest > last_classified_) {
       last = close(*oldest);
       // It was classified, so it counts for the interval; the younger ones do not.
-      windows_ += 1 + (oldest - open_.begin());
+      open_.erase(open_.begin(), oldest + 1);
     }
   }
   reset();
@@ -67,7 +68,7 @@ std::optional<Window> ClipWindows::drain() {
 }
 
 void ClipWindows::reset() {
-  windows_ -= static_cast<int64_t>(open_.size());
+  if (!open_.empty()) due_windows_ = open_.front().counted_before;
   open_.clear();
   next_frame_ = 0;
   last_classified_ = -1;

@@ -10,6 +10,21 @@
 
 namespace tome {
 
+/// Which of many are due: the first, and then each that comes `interval` after the last due one, by
+/// the interval of that moment.
+class EveryNth {
+ public:
+  /// Whether the next one is due.
+  bool next(int64_t interval) {
+    const bool due = since_due_ == 0 || since_due_ >= interval;
+    since_due_ = due ? 1 : since_due_ + 1;
+    return due;
+  }
+
+ private:
+  int64_t since_due_ = 0;  // counted from the last due one, which is the first of them; 0: none yet
+};
+
 struct WindowOptions {
   int64_t length = 1;        ///< frames of a clip
   int64_t stride = 1;        ///< frames of the stream between the starts of two windows
@@ -50,10 +65,14 @@ class ClipWindows {
   /// Drops the open windows and starts a new one at the next frame.
   void reset();
 
+  /// For windows that have not begun.
+  void set_interval(int64_t interval) { options_.interval = interval; }
+
  private:
   struct Open {
     int64_t first = 0;
     bool due = false;
+    EveryNth counted_before;  // as if it had never begun
     std::vector<PatchesPtr> frames;
     int64_t sampled = 0;
     int64_t start_pts = -1, end_pts = -1;
@@ -63,7 +82,7 @@ class ClipWindows {
 
   WindowOptions options_;
   int64_t next_frame_ = 0;        // frames since the reset
-  int64_t windows_ = 0;           // windows started, those dropped by a reset not counted
+  EveryNth due_windows_;          // those dropped by a reset not counted
   int64_t last_classified_ = -1;  // last frame of the last window that was classified
   std::deque<Open> open_;
   Completed completed_ = Completed::kNothing;

@@ -10,6 +10,7 @@
 #include "engine/batcher.h"
 #include "engine/log.h"
 #include "tome_error.h"
+#include "vit/first_tokens.h"
 
 namespace tome {
 namespace {
@@ -108,7 +109,7 @@ FusedShape CudaSession::shape_of(const BatchInput& input) const {
   const ViTConfig& config = setup_.config;
   FusedShape shape;
   shape.batch = input.batch;
-  shape.joint_frames = config.frames == 1 ? input.frames_per_request : 1;
+  shape.joint_frames = FirstTokens(config, input.frames_per_request).joint_frames;
   shape.r = input.r;
   shape.proportional = is_proportional(input.prop_attn, config);
   shape.partition = input.partition.value_or(default_partition(input.frames_per_request));

@@ -3,19 +3,21 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
-#include <algorithm>
 #include <mutex>
 #include <utility>
 
 #include "engine/aten_session.h"
+#include "engine/clip_frames.h"
+#include "engine/cpu_precision.h"
 #include "engine/cuda_model.h"
 #include "engine/device.h"
-#include "engine/failure.h"
 #include "engine/log.h"
 #include "engine/shared_cache.h"
+#include "engine/warm_up.h"
 #include "never_destroyed.h"
 #include "tome_error.h"
 #include "vit/model.h"
+#include "vit/token_geometry.h"
 #include "vit/usable_cores.h"
 
 namespace tome {
@@ -26,6 +28,7 @@ struct LoadedModel {
   at::Device device = at::kCPU;
   at::ScalarType precision = at::kFloat;
   Checkpoint checkpoint;     // its weights moved out
+  int64_t clip_length = 1;   ///< frames of one request
   bool own_kernels = false;  ///< on a CUDA device that our kernels run on
   /// With own kernels; null where the fused forward cannot run the model.
   std::shared_ptr<const CudaModel> cuda;
@@ -47,60 +50,10 @@ Checkpoint load(const InstanceConfig& config) {
   return load_checkpoint(config.model, options);
 }
 
-int64_t clip_length_of(const InstanceConfig& config, const ViTConfig& model) {
-  if (model.frames > 1) return model.frames;
-  return std::max(config.clip_length, 1);
-}
-
-/// Milliseconds of a forward of one request.
-double time_forward(const VisionTransformer& transformer, const at::Tensor& patches) {
-  const TimePoint started = Clock::now();
-  transformer.forward(patches);
-  return milliseconds(Clock::now() - started);
-}
-
-/// The shortest of some forwards of two forms of a model, in turn, after one of each to warm up:
-/// two of each, or up to nine where they take little time and are much alike.
-std::pair<double, double> time_in_turn(const VisionTransformer& one, const VisionTransformer& other,
-                                       int64_t frames) {
-  const ViTConfig& config = one.config();
-  const at::Tensor patches = at::zeros(
-      {1, frames, config.grid_rows() * config.grid_cols(), 3 * config.patch * config.patch});
-  const TimePoint started = Clock::now();
-  time_forward(one, patches);
-  time_forward(other, patches);
-  std::pair best{time_forward(one, patches), time_forward(other, patches)};
-  const auto alike = [&] {
-    return best.first < 1.5 * best.second && best.second < 1.5 * best.first;
-  };
-  for (int run = 1; run < 9; ++run) {
-    const bool long_enough = Clock::now() - started > std::chrono::seconds(1);
-    if (run > 1 && (long_enough || !alike())) break;
-    best.first = std::min(best.first, time_forward(one, patches));
-    best.second = std::min(best.second, time_forward(other, patches));
-  }
-  return best;
-}
-
 std::shared_ptr<const VisionTransformer> build(const Checkpoint& checkpoint, at::Device device,
                                                at::ScalarType precision) {
   return std::make_shared<const VisionTransformer>(checkpoint.config, checkpoint.weights, device,
                                                    precision);
-}
-
-constexpr double kWorthRounding = 0.9;
-
-std::shared_ptr<const VisionTransformer> build_fastest_on_cpu(const Checkpoint& checkpoint,
-                                                              int64_t frames) {
-  auto fp32 = build(checkpoint, at::kCPU, at::kFloat);
-  if (!cpu_has_native_bf16()) return fp32;
-  auto bf16 = build(checkpoint, at::kCPU, at::kBFloat16);
-  const auto [fp32_ms, bf16_ms] = time_in_turn(*fp32, *bf16, frames);
-  log(LogLevel::kInfo, "precision=auto: one forward of " + checkpoint.config.name + " takes " +
-                           std::to_string(fp32_ms) + " ms in fp32, " + std::to_string(bf16_ms) +
-                           " ms in bf16");
-  // Where it gains little, its rounding is not worth it, nor that noise decides from run to run.
-  return bf16_ms < kWorthRounding * fp32_ms ? bf16 : fp32;
 }
 
 /// @throws Error kDevice where LibTorch's CUDA half is missing
@@ -141,6 +94,8 @@ std::shared_ptr<LoadedModel> make_loaded(const InstanceConfig& config, at::Devic
                                          at::ScalarType precision) {
   auto loaded = std::make_shared<LoadedModel>();
   loaded->checkpoint = load(config);
+  // Before any forward: one of far too many tokens would take hours.
+  loaded->clip_length = clip_frames(loaded->checkpoint.config, config.clip_length);
   loaded->device = device;
   loaded->own_kernels = device.is_cuda() && built_with_cuda();
   if (loaded->own_kernels) {
@@ -150,8 +105,7 @@ std::shared_ptr<LoadedModel> make_loaded(const InstanceConfig& config, at::Devic
   }
   const Checkpoint& checkpoint = loaded->checkpoint;
   if (precision == at::ScalarType::Undefined) {
-    loaded->transformer =
-        build_fastest_on_cpu(checkpoint, clip_length_of(config, checkpoint.config));
+    loaded->transformer = build_fastest_on_cpu(checkpoint, loaded->clip_length);
   } else {
     if (precision == at::kBFloat16 && device.is_cpu() && !cpu_has_native_bf16()) {
       log(LogLevel::kWarning,
@@ -179,7 +133,7 @@ std::shared_ptr<LoadedModel> share_loaded(const InstanceConfig& config) {
       key, key, [&] { return make_loaded(config, device, precision); }, [](const std::string&) {});
 }
 
-ModelDescription describe_model(const InstanceConfig& config, const LoadedModel& loaded) {
+ModelDescription describe_model(const LoadedModel& loaded) {
   const Checkpoint& checkpoint = loaded.checkpoint;
   const ViTConfig& vit = checkpoint.config;
   ModelDescription model;
@@ -192,100 +146,15 @@ ModelDescription describe_model(const InstanceConfig& config, const LoadedModel&
   model.activation = checkpoint.activation;
   model.width = vit.image_width;
   model.height = vit.image_height;
-  model.clip_length = clip_length_of(config, vit);
+  model.clip_length = loaded.clip_length;
   model.tubelet = vit.tubelet;
   model.is_clip_model = vit.frames > 1;
-  const int64_t images = model.is_clip_model ? 1 : model.clip_length;
-  model.geometry = {vit.depth, vit.prefix_tokens() + images * vit.patch_tokens(),
-                    vit.prefix_tokens(), vit.dim, vit.mlp_hidden};
+  model.geometry = token_geometry(vit, loaded.clip_length);
   return model;
-}
-
-/// A picture of the size that cameras send, for warm-up: its content does not matter.
-Frame warm_up_frame() {
-  constexpr int32_t kWidth = 1280, kHeight = 720;
-  auto pixels = std::make_shared<std::vector<uint8_t>>(size_t{3} * kWidth * kHeight);
-  for (size_t i = 0; i < pixels->size(); ++i)
-    (*pixels)[i] = static_cast<uint8_t>(i * 2654435761U >> 24);
-  Frame frame;
-  frame.format = PixelFormat::kRgb;
-  frame.width = kWidth;
-  frame.height = kHeight;
-  frame.planes[0] = {pixels->data(), int64_t{3} * kWidth, pixels->size()};
-  frame.keep_alive = std::move(pixels);
-  return frame;
-}
-
-BatchInput batch_of(DeviceSession& session, const BatchInput& model, const Frame& frame,
-                    int64_t batch) {
-  BatchInput input = model;
-  input.batch = batch;
-  if (model.frames_per_request > 1) {  // as a stream of clips does: each frame when it comes
-    input.frames.assign(static_cast<size_t>(batch * model.frames_per_request),
-                        session.preprocess_one(frame));
-    return input;
-  }
-  std::vector<PreprocessJob> jobs(static_cast<size_t>(batch), PreprocessJob{&frame, {}, {}});
-  session.preprocess(jobs);
-  for (const PreprocessJob& job : jobs) {
-    if (job.error) std::rethrow_exception(job.error);
-    input.frames.push_back(job.patches);
-  }
-  return input;
 }
 
 std::vector<int64_t> default_r(const ModelDescription& model) {
   return Schedule::parse(model.default_schedule).resolve(model.geometry);
-}
-
-struct WarmedUp {
-  Clock::duration full_batch{};
-  int64_t fits = 0;  ///< requests that there was memory for
-};
-
-/// Runs the model as it will be used, so that the first frames of a stream do not pay for what is
-/// done once, and measures a full batch, or one half as large where that does not fit, and so on.
-/// @param captures  the session has graphs, which a larger batch makes it drop
-/// @throws Error kOutOfMemory if one request does not
-WarmedUp warm_up(DeviceSession& session, int64_t clip_length, const BatchKey& key,
-                 int64_t batch_size, bool captures) {
-  BatchInput input;
-  input.frames_per_request = clip_length;
-  input.r = key.r;
-  input.prop_attn = key.prop_attn;
-  const Frame frame = warm_up_frame();
-  const auto time_warm = [&](int64_t batch) {
-    session.warm_up(batch_of(session, input, frame, batch));
-    const TimePoint started = Clock::now();
-    session.forward(batch_of(session, input, frame, batch));
-    return Clock::now() - started;
-  };
-  const Clock::duration one = time_warm(1);
-  // A batch that would take seconds is not worth the wait: its duration is learnt from real ones.
-  if (batch_size == 1 || one * batch_size > std::chrono::seconds(2)) {
-    return {one * batch_size, batch_size};
-  }
-  const auto fits_memory = [](int64_t batch, const auto& run) {
-    try {
-      run(batch);
-      return true;
-    } catch (...) {
-      const Failure failure = describe_failure(std::current_exception());
-      if (failure.kind != ErrorKind::kOutOfMemory) throw;
-      log(LogLevel::kWarning,
-          "a forward of " + std::to_string(batch) + " requests has no memory: " + failure.text);
-      return false;
-    }
-  };
-  WarmedUp warm{one * batch_size, 1};
-  for (int64_t batch = batch_size; batch > 1; batch = (batch + 1) / 2) {
-    const auto measure = [&](int64_t n) { warm = {time_warm(n) * batch_size / n, n}; };
-    if (fits_memory(batch, measure)) break;
-  }
-  if (captures) {  // the graph of one request again, where it stays
-    fits_memory(1, [&](int64_t n) { session.forward(batch_of(session, input, frame, n)); });
-  }
-  return warm;
 }
 
 /// LibTorch keeps the number of threads by calling thread, so it is set on the worker. 0 means the
@@ -331,7 +200,7 @@ OpenedModel open_model(const InstanceConfig& config) {
   set_threads(config.threads);
   std::shared_ptr<LoadedModel> loaded = share_loaded(config);
   OpenedModel opened;
-  opened.description = describe_model(config, *loaded);
+  opened.description = describe_model(*loaded);
   opened.session.session = make_session(loaded, config);
   const BatchKey defaults{default_r(opened.description), PropAttn::kAuto, -1};
   DeviceSession& session = *opened.session.session;

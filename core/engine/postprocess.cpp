@@ -33,8 +33,9 @@ std::vector<float> activate(std::span<const float> logits, ScoreActivation activ
 std::vector<LabelScore> top_scores(std::span<const float> scores, size_t k, double threshold) {
   std::vector<LabelScore> kept;
   for (size_t i = 0; i < scores.size(); ++i) {
-    // The comparison is false for NaN, which must not reach the sort: it has no place in an order.
-    if (scores[i] >= threshold) kept.push_back({static_cast<int64_t>(i), scores[i]});
+    // NaN must not reach the sort: it has no place in an order.
+    const bool told = threshold == 0 ? !std::isnan(scores[i]) : scores[i] >= threshold;
+    if (told) kept.push_back({static_cast<int64_t>(i), scores[i]});
   }
   const size_t n = std::min(k, kept.size());
   std::partial_sort(kept.begin(), kept.begin() + static_cast<std::ptrdiff_t>(n), kept.end(),
@@ -46,7 +47,7 @@ std::vector<LabelScore> top_scores(std::span<const float> scores, size_t k, doub
 }
 
 std::vector<LabelScore> Scorer::score(std::span<const float> logits, uint64_t generation,
-                                      bool smooth) {
+                                      bool smooth, const ScoreLimits& limits) {
   std::vector<float> scores = activate(logits, options_.activation);
   if (smooth && options_.smoothing > 0) {
     if (generation == generation_ && past_.size() == scores.size()) {
@@ -60,7 +61,7 @@ std::vector<LabelScore> Scorer::score(std::span<const float> logits, uint64_t ge
     past_ = scores;
     generation_ = generation;
   }
-  return top_scores(scores, options_.top_k, options_.threshold);
+  return top_scores(scores, limits.top_k, limits.threshold);
 }
 
 }  // namespace tome

@@ -13,13 +13,18 @@ namespace tome {
 /// Scores from logits; softmax subtracts the maximum first, so large logits do not overflow.
 std::vector<float> activate(std::span<const float> logits, ScoreActivation activation);
 
-/// At most k scores of at least `threshold`, best first, equal ones by lower id. NaN is left out.
+/// At most k scores of at least `threshold`, best first, equal ones by lower id; 0 leaves none out,
+/// negative ones (raw logits, a regression) neither. NaN is always left out.
 std::vector<LabelScore> top_scores(std::span<const float> scores, size_t k, double threshold);
+
+/// Which scores of a result are told, as top_scores takes them.
+struct ScoreLimits {
+  size_t top_k = 5;
+  double threshold = 0;
+};
 
 struct ScoreOptions {
   ScoreActivation activation = ScoreActivation::kSoftmax;
-  size_t top_k = 5;
-  double threshold = 0;
   double smoothing = 0;  ///< weight of the past, [0, 1)
 };
 
@@ -31,7 +36,8 @@ class Scorer {
 
   /// @param generation  results of another generation (after a flush or a discontinuity) start anew
   /// @param smooth  false for a result that is not a continuation of the one before (a region)
-  std::vector<LabelScore> score(std::span<const float> logits, uint64_t generation, bool smooth);
+  std::vector<LabelScore> score(std::span<const float> logits, uint64_t generation, bool smooth,
+                                const ScoreLimits& limits);
 
  private:
   ScoreOptions options_;

@@ -1,10 +1,11 @@
 #include "engine/stream.h"
 
-#include <algorithm>
 #include <cmath>
 #include <utility>
 
+#include "engine/log.h"
 #include "media/pixel_layout.h"
+#include "media/region_clip.h"
 #include "tome_error.h"
 
 namespace tome {
@@ -15,15 +16,19 @@ namespace {
   throw Error(ErrorKind::kSettings, setting + ": found " + found + ", expected " + expected);
 }
 
-void check(const StreamConfig& config) {
-  if (config.top_k == 0) refuse("top-k", "0", "at least 1");
+void check(const StreamAdjustment& wanted) {
+  if (wanted.top_k == 0) refuse("top-k", "0", "at least 1");
+  if (wanted.inference_interval == 0) refuse("inference-interval", "0", "at least 1");
+  if (std::isnan(wanted.threshold)) refuse("threshold", "NaN", "a number");
+}
+
+void check_config(const StreamConfig& config) {
+  check(config);
   if (config.frame_stride == 0) refuse("frame-stride", "0", "at least 1");
-  if (config.inference_interval == 0) refuse("inference-interval", "0", "at least 1");
   if (!(config.smoothing >= 0 && config.smoothing < 1)) {
     refuse("smoothing", std::to_string(config.smoothing), "at least 0 and less than 1");
   }
   if (std::isnan(config.static_threshold)) refuse("tome-static", "NaN", "grey levels");
-  if (std::isnan(config.threshold)) refuse("threshold", "NaN", "a number");
 }
 
 std::shared_ptr<Ticket> settled_ticket(Outcome outcome) {
@@ -36,30 +41,20 @@ bool is_late(const FrameOptions& options) {
   return options.no_inference || (options.deadline && *options.deadline <= Clock::now());
 }
 
-ScoreOptions score_options(const StreamConfig& config, const ModelDescription& model) {
-  return {config.activation.value_or(model.activation), config.top_k, config.threshold,
-          config.smoothing};
-}
-
 }  // namespace
 
-// Agrees with clip() in gst-plugin/region_tracker.cpp, which counts on a result for each region
-// that it leaves.
 std::optional<Region> cut_region(const Region& region, int32_t width, int32_t height) {
   if (region.x == 0 && region.y == 0 && region.width == 0 && region.height == 0) return region;
-  // 64 bits: a region near the end of the 32-bit range must not wrap around into the frame.
-  const int64_t left = std::max<int64_t>(region.x, 0);
-  const int64_t top = std::max<int64_t>(region.y, 0);
-  const int64_t right = std::min<int64_t>(int64_t{region.x} + region.width, width);
-  const int64_t bottom = std::min<int64_t>(int64_t{region.y} + region.height, height);
-  if (right <= left || bottom <= top) return std::nullopt;
-  return Region{static_cast<int32_t>(left), static_cast<int32_t>(top),
-                static_cast<int32_t>(right - left), static_cast<int32_t>(bottom - top)};
+  const auto inside =
+      clip_to_frame({region.x, region.y, region.width, region.height}, width, height);
+  if (!inside) return std::nullopt;
+  return Region{static_cast<int32_t>(inside->x), static_cast<int32_t>(inside->y),
+                static_cast<int32_t>(inside->width), static_cast<int32_t>(inside->height)};
 }
 
 Stream::Stream(std::shared_ptr<ModelInstance> model, const StreamConfig& config)
-    : model_(std::move(model)), config_(config) {
-  check(config_);
+    : model_(std::move(model)), config_(config), asked_(config), now_(config) {
+  check_config(config_);
   const ModelDescription& description = model_->description();
   BatchKey key{model_->resolve(config_.schedule), config_.prop_attn, config_.static_threshold};
   if (description.clip_length > 1) {
@@ -74,8 +69,14 @@ Stream::Stream(std::shared_ptr<ModelInstance> model, const StreamConfig& config)
   const size_t bound = config_.max_pending != 0 ? config_.max_pending
                                                 : 2 * model_->batcher().limits().batch_size +
                                                       static_cast<size_t>(description.clip_length);
-  queue_ = model_->batcher().open_stream(config_.name, bound, score_options(config_, description),
-                                         std::move(key));
+  // Before it opens, which may take seconds and have the log say more.
+  log(LogLevel::kInfo,
+      "opening stream " + (config_.name.empty() ? "without a name" : config_.name) + " of " +
+          description.name + ": schedule " +
+          (config_.schedule.empty() ? description.default_schedule : config_.schedule));
+  const ScoreOptions scoring{config_.activation.value_or(description.activation),
+                             config_.smoothing};
+  queue_ = model_->batcher().open_stream(bound, scoring, std::move(key));
 }
 
 Stream::~Stream() { model_->batcher().close_stream(queue_); }
@@ -92,6 +93,7 @@ std::shared_ptr<Ticket> Stream::submit(Frame frame, const FrameOptions& options)
     return settled_ticket(Outcome::kCancelled);
   }
   enter_epoch(*epoch);
+  take_adjustment();
   return is_clip() ? submit_to_window(std::move(frame), options, *epoch)
                    : submit_frame(std::move(frame), options, *epoch);
 }
@@ -100,14 +102,14 @@ void Stream::enter_epoch(uint64_t epoch) {
   if (epoch == epoch_) return;
   epoch_ = epoch;
   ++generation_;
-  frames_ = 0;
+  due_frames_ = {};
   if (windows_) windows_->reset();
 }
 
 std::shared_ptr<Ticket> Stream::submit_frame(Frame frame, const FrameOptions& options,
                                              uint64_t epoch) {
   if (options.discont) ++generation_;
-  const bool due = frames_++ % config_.inference_interval == 0;
+  const bool due = due_frames_.next(now_.inference_interval);
   if (!due || is_late(options)) {
     frame = Frame{};
     return settled_ticket(due ? Outcome::kSkipped : Outcome::kNone);
@@ -182,6 +184,7 @@ std::shared_ptr<Task> Stream::new_task(const FrameOptions& options) const {
   task->ticket = std::make_shared<Ticket>();
   task->deadline = options.deadline;
   task->generation = generation_;
+  task->limits = {now_.top_k, now_.threshold};
   return task;
 }
 
@@ -195,6 +198,7 @@ std::shared_ptr<Ticket> Stream::drain() {
   std::shared_ptr<Ticket> ticket;
   const uint64_t epoch = model_->batcher().epoch(*queue_);
   enter_epoch(epoch);
+  take_adjustment();
   if (windows_) {
     std::optional<Window> window = windows_->drain();
     if (window) ticket = submit_window(std::move(*window), FrameOptions{}, epoch, 0);
@@ -211,6 +215,18 @@ void Stream::flush() { model_->batcher().flush(*queue_); }
 void Stream::set_schedule(const std::string& spec) {
   model_->batcher().set_key(
       *queue_, BatchKey{model_->resolve(spec), config_.prop_attn, config_.static_threshold});
+}
+
+void Stream::adjust(const StreamAdjustment& adjustment) {
+  check(adjustment);
+  const std::lock_guard lock(adjusting_);
+  asked_ = adjustment;
+}
+
+void Stream::take_adjustment() {
+  const std::lock_guard lock(adjusting_);
+  now_ = asked_;
+  if (windows_) windows_->set_interval(now_.inference_interval);
 }
 
 }  // namespace tome

@@ -7,7 +7,6 @@
 #include <deque>
 #include <memory>
 #include <optional>
-#include <string>
 #include <vector>
 
 #include "engine/classification.h"
@@ -48,6 +47,7 @@ struct Task {
   std::optional<TimePoint> deadline;
   TimePoint enqueued;
   uint64_t generation = 0;              ///< of smoothing
+  ScoreLimits limits;                   ///< of its results
   std::vector<Classification> results;  ///< one for each region; filled by the worker alone
 
   // Guarded by the batcher's mutex while queued; then its last owner's.
@@ -64,10 +64,8 @@ struct Task {
 /// The batcher's view of one stream; everything but the constants is guarded by the batcher's
 /// mutex.
 struct StreamQueue {
-  StreamQueue(std::string stream_name, size_t bound, ScoreOptions options)
-      : name(std::move(stream_name)), max_pending(bound), scorer(options) {}
+  StreamQueue(size_t bound, ScoreOptions options) : max_pending(bound), scorer(options) {}
 
-  const std::string name;
   const size_t max_pending;
   Scorer scorer;  ///< used by the worker alone
 
@@ -77,7 +75,7 @@ struct StreamQueue {
   size_t running = 0;  ///< requests in the batch that runs
   uint64_t epoch = 0;  ///< flushes so far
   bool open = true;
-  bool ended = false;                   ///< nothing more is to come for now (drained)
+  bool ended = false;                   ///< nothing more is to come until the next frame (drained)
   bool hurried = false;                 ///< nothing can come before what is queued has run
   std::optional<uint64_t> last_active;  ///< number of the batch that was next at the last submit
   uint64_t served = 0;                  ///< number of the last request taken, over all streams

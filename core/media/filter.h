@@ -53,7 +53,15 @@ struct WideTaps : Taps {
   std::vector<int16_t> weights;  ///< [count, length]
 };
 
+/// Which samples each of the axis's wanted outputs is made of, and by which weights.
+///
+/// With `antialias` those of PIL (a kernel as wide as the reduction; bicubic a = -0.5; weights of
+/// samples beyond the border left out), without it those of torch's interpolate() (a kernel of its
+/// own width; a = -0.75; the samples at the border stand for all beyond). kNearest picks the
+/// samples of nearest_samples(), whatever `antialias` says.
+/// @param axis  of one sample and one wanted output at least, `first` + `count` within `resized`
 ExactTaps exact_taps(const FilterAxis& axis, Interpolation interpolation, bool antialias);
+/// The same in WideTaps' precision; each output's weights sum to exactly one.
 WideTaps wide_taps(const FilterAxis& axis, Interpolation interpolation, bool antialias);
 
 /// One tap for each output, all of its weight on the sample indices[i].

@@ -54,18 +54,18 @@ void check_plane(const Frame& frame, int index, int64_t row_bytes, int64_t rows)
   }
 }
 
-int64_t row_bytes_of(const PixelLayout& layout, int plane, int64_t width) {
-  const int64_t pairs = (width + 1) / 2;
-  if (layout.kind == LayoutKind::kMacropixel) return pairs * 4;
-  if (plane == 0) return width * layout.bytes;
-  return pairs * layout.bytes * (layout.kind == LayoutKind::kSemiPlanar ? 2 : 1);
+/// Of one of plane_samples().
+int64_t sample_bytes(const PixelLayout& layout, int plane) {
+  if (layout.kind == LayoutKind::kMacropixel) return 4;
+  const bool pair = layout.kind == LayoutKind::kSemiPlanar && plane > 0;
+  return int64_t{layout.bytes} * (pair ? 2 : 1);
 }
 
 void check_planes(const Frame& frame) {
   const PixelLayout& layout = layout_of(frame.format);
   for (int i = 0; i < plane_count(layout.kind); ++i) {
-    const int64_t rows = i == 0 ? frame.height : (int64_t{frame.height} + 1) / 2;
-    check_plane(frame, i, row_bytes_of(layout, i, frame.width), rows);
+    const PlaneSize size = plane_samples(layout.kind, i, frame.width, frame.height);
+    check_plane(frame, i, size.columns * sample_bytes(layout, i), size.rows);
   }
 }
 

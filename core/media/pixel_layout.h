@@ -29,6 +29,19 @@ const PixelLayout& layout_of(PixelFormat format);
 /// 1 to 3. Planes after the first hold the chroma of 4:2:0, half as many rows.
 int plane_count(LayoutKind kind);
 
+struct PlaneSize {
+  int64_t columns = 0, rows = 0;
+};
+
+/// What a plane of a `width` x `height` frame holds: pixels (kPacked), macropixels (kMacropixel),
+/// samples of luma or of one chroma channel, pairs of chroma samples (kSemiPlanar). Of 4:2:0 and
+/// 4:2:2 an odd side has a sample of chroma for its last pixel.
+constexpr PlaneSize plane_samples(LayoutKind kind, int plane, int64_t width, int64_t height) {
+  const int64_t half_width = (width + 1) / 2;
+  if (kind == LayoutKind::kMacropixel) return {half_width, height};
+  return plane == 0 ? PlaneSize{width, height} : PlaneSize{half_width, (height + 1) / 2};
+}
+
 /// Whether there is anything to look at; not how much, nor where.
 /// @throws Error kSettings for an empty frame, kFormat for one of an unknown format or without the
 ///   planes of its format

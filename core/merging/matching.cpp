@@ -76,6 +76,23 @@ Matching no_merge(int64_t batch, int64_t tokens, at::Device device) {
 
 }  // namespace
 
+Matching new_matching(int64_t batch, int64_t tokens, int64_t r) {
+  Matching matching;
+  matching.tokens_in = tokens;
+  matching.tokens_out = tokens - r;
+  matching.target = at::empty({batch, tokens}, at::kLong);
+  matching.source = at::empty({batch, r}, at::kLong);
+  matching.destination = at::empty({batch, r}, at::kLong);
+  return matching;
+}
+
+Matching to_device(Matching matching, at::Device device) {
+  for (at::Tensor* tensor : {&matching.target, &matching.source, &matching.destination}) {
+    *tensor = tensor->to(device);
+  }
+  return matching;
+}
+
 Matching bipartite_soft_matching(const at::Tensor& metric, const MatchOptions& options) {
   const c10::AutoGradMode no_grad(false);  // the choice of edges has no gradient
   const int64_t batch = metric.size(0);
@@ -98,12 +115,7 @@ Matching bipartite_soft_matching(const at::Tensor& metric, const MatchOptions& o
           .to(at::kCPU)
           .contiguous();  // [B, Na, Nb]
 
-  Matching matching;
-  matching.tokens_in = tokens;
-  matching.tokens_out = tokens - r;
-  matching.target = at::empty({batch, tokens}, at::kLong);
-  matching.source = at::empty({batch, r}, at::kLong);
-  matching.destination = at::empty({batch, r}, at::kLong);
+  const Matching matching = new_matching(batch, tokens, r);
   const auto row_of = [](const at::Tensor& rows, int64_t sample) {
     return rows.data_ptr<int64_t>() + (rows.size(0) == 1 ? 0 : sample) * rows.size(1);
   };
@@ -123,12 +135,7 @@ Matching bipartite_soft_matching(const at::Tensor& metric, const MatchOptions& o
       match_sample(scores.data_ptr<float>() + sample * na * nb, view);
     }
   });
-  if (device != at::kCPU) {
-    matching.target = matching.target.to(device);
-    matching.source = matching.source.to(device);
-    matching.destination = matching.destination.to(device);
-  }
-  return matching;
+  return to_device(matching, device);
 }
 
 }  // namespace tome

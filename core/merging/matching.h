@@ -55,6 +55,13 @@ struct Matching {
   int64_t r() const { return tokens_in - tokens_out; }
 };
 
+/// A plan to be filled in: on the CPU, its tensors not yet written.
+/// @param tokens  of each sample; `r` of them go, 0 <= r <= tokens
+Matching new_matching(int64_t batch, int64_t tokens, int64_t r);
+
+/// The same plan with target [B, tokens_in], source and destination [B, r] on `device`.
+Matching to_device(Matching matching, at::Device device);
+
 /// Draws one edge from each A token to its most similar B token, keeps the r most similar edges.
 ///
 /// Scores are computed in float32 whatever the metric's type. A key of zero norm has cosine 0 with

@@ -8,7 +8,6 @@
 #include <functional>
 #include <limits>
 #include <numeric>
-#include <random>
 #include <tuple>
 
 #include "merging/keys.h"
@@ -52,24 +51,12 @@ Matching plan(int64_t batch, int64_t tokens, const MatchOptions& options,
               const std::function<Roots(int64_t, int64_t)>& find) {
   const int64_t r =
       capped_r(options.r, tokens, static_cast<int64_t>(options.protected_tokens.size()));
-  Matching matching;
-  matching.tokens_in = tokens;
-  matching.tokens_out = tokens - r;
-  matching.target = at::empty({batch, tokens}, at::kLong);
-  matching.source = at::empty({batch, r}, at::kLong);
-  matching.destination = at::empty({batch, r}, at::kLong);
+  Matching matching = new_matching(batch, tokens, r);
   at::parallel_for(0, batch, 1, [&](int64_t begin, int64_t end) {
     for (int64_t sample = begin; sample < end; ++sample) {
       write_sample(find(sample, r), options, sample, matching);
     }
   });
-  return matching;
-}
-
-Matching on_device(Matching matching, at::Device device) {
-  matching.target = matching.target.to(device);
-  matching.source = matching.source.to(device);
-  matching.destination = matching.destination.to(device);
   return matching;
 }
 
@@ -95,9 +82,8 @@ Roots prune(int64_t tokens, const Places& free, Places pruned) {
 Matching random_pruning(int64_t batch, int64_t tokens, const MatchOptions& options) {
   const Places free = free_tokens(tokens, options);
   return plan(batch, tokens, options, [&](int64_t sample, int64_t r) {
-    std::mt19937_64 random(options.seed * 1'000'003 + static_cast<uint64_t>(sample));
     Places order = free;
-    for (size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[random() % i]);
+    shuffle(order, options.seed * 1'000'003 + static_cast<uint64_t>(sample));
     order.resize(static_cast<size_t>(r));
     return prune(tokens, free, std::move(order));
   });
@@ -118,7 +104,7 @@ Matching attention_pruning(const at::Tensor& importance, const MatchOptions& opt
     order.resize(static_cast<size_t>(r));
     return prune(tokens, free, std::move(order));
   });
-  return on_device(std::move(matching), importance.device());
+  return to_device(std::move(matching), importance.device());
 }
 
 namespace {
@@ -195,7 +181,7 @@ Matching kmeans_matching(const at::Tensor& metric, const MatchOptions& options,
   Matching matching = plan(keys.size(0), tokens, options, [&](int64_t sample, int64_t r) {
     return cluster(keys[sample], tokens, free, static_cast<int64_t>(free.size()) - r, iterations);
   });
-  return on_device(std::move(matching), metric.device());
+  return to_device(std::move(matching), metric.device());
 }
 
 Matching greedy_matching(const at::Tensor& metric, const MatchOptions& options) {
@@ -208,7 +194,7 @@ Matching greedy_matching(const at::Tensor& metric, const MatchOptions& options) 
     const at::Tensor rows = keys[sample].index_select(0, places);
     return merge_greedily(rows.matmul(rows.t()), free, tokens, r);
   });
-  return on_device(std::move(matching), metric.device());
+  return to_device(std::move(matching), metric.device());
 }
 
 }  // namespace tome

@@ -49,13 +49,6 @@ Halves split_by_parity(int64_t batch, const Places& free, const MatchOptions& op
   return {at::cat(a), at::cat(b)};
 }
 
-/// Fisher-Yates with a generator whose output the standard fixes, so that a seed means the same
-/// everywhere.
-void shuffle(Places& places, uint64_t seed) {
-  std::mt19937_64 random(seed);
-  for (size_t i = places.size(); i > 1; --i) std::swap(places[i - 1], places[random() % i]);
-}
-
 }  // namespace
 
 std::vector<int64_t> unprotected_tokens(int64_t tokens,
@@ -76,6 +69,11 @@ std::vector<int64_t> unprotected_tokens(int64_t tokens,
                                           std::to_string(tokens - 1) + ", ascending");
   }
   return free;
+}
+
+void shuffle(std::vector<int64_t>& places, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  for (size_t i = places.size(); i > 1; --i) std::swap(places[i - 1], places[random() % i]);
 }
 
 Halves split_tokens(int64_t batch, int64_t tokens, const MatchOptions& options) {

@@ -24,6 +24,10 @@ struct Halves {
 std::vector<int64_t> unprotected_tokens(int64_t tokens,
                                         const std::vector<int64_t>& protected_tokens);
 
+/// Puts the places in an order that `seed` draws: Fisher-Yates with a generator whose output the
+/// standard fixes, so that a seed means the same everywhere.
+void shuffle(std::vector<int64_t>& places, uint64_t seed);
+
 /// Splits `tokens` tokens but the protected ones.
 ///
 /// kAlternating is by absolute place, so with one class token A is 2, 4, ... and B is 1, 3, ...

@@ -6,6 +6,7 @@
 #include <optional>
 #include <sstream>
 
+#include "excerpt.h"
 #include "tome_error.h"
 
 namespace tome {
@@ -15,14 +16,8 @@ constexpr int64_t kMaxR = 1'000'000;  // far beyond any sequence; keeps the arit
 
 /// A spec may come from a file, and be of any length.
 std::string in_quotes(std::string_view spec) {
-  static constexpr size_t kMost = 64;
-  size_t end = std::min(spec.size(), kMost);
-  if (end < spec.size()) {  // not within a character of UTF-8
-    while (end > kMost - 4 && (static_cast<uint8_t>(spec[end]) & 0xC0U) == 0x80) --end;
-  }
-  std::string text = "'";
-  text.append(spec.substr(0, end)).append(end < spec.size() ? "…'" : "'");
-  return text;
+  const std::string_view start = whole_characters(spec, 64);
+  return "'" + std::string(start) + (start.size() < spec.size() ? "…'" : "'");
 }
 
 [[noreturn]] void bad_spec(std::string_view spec, const std::string& why) {

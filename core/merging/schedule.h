@@ -34,9 +34,6 @@ class Schedule {
   ///   names the least share that can be reached
   std::vector<int64_t> resolve(const TokenGeometry& geometry) const;
 
-  /// The spec string as given.
-  const std::string& spec() const { return spec_; }
-
  private:
   struct Linear {
     int64_t r = 0;

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <numeric>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 namespace tome {
@@ -95,19 +96,9 @@ Matching match_static_runs(const at::Tensor& tubelets, double threshold, int64_t
   for (const auto& sample : repeats) r = std::min(r, static_cast<int64_t>(sample.size()));
   r -= r % kStaticBucket;
 
-  Matching matching;
-  matching.tokens_in = prefix + cells;
-  matching.tokens_out = matching.tokens_in - r;
-  matching.target = at::empty({batch, matching.tokens_in}, at::kLong);
-  matching.source = at::empty({batch, r}, at::kLong);
-  matching.destination = at::empty({batch, r}, at::kLong);
+  Matching matching = new_matching(batch, prefix + cells, r);
   for (int64_t b = 0; b < batch; ++b) write_sample(repeats[b], b, prefix, matching);
-  if (tubelets.device() != at::kCPU) {
-    matching.target = matching.target.to(tubelets.device());
-    matching.source = matching.source.to(tubelets.device());
-    matching.destination = matching.destination.to(tubelets.device());
-  }
-  return matching;
+  return to_device(std::move(matching), tubelets.device());
 }
 
 }  // namespace tome

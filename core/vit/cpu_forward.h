@@ -20,7 +20,7 @@ struct CpuWorkspace;
 
 /// One forward. Outputs are the caller's memory.
 struct CpuRun {
-  const float* patches = nullptr;  ///< [batch, frames, cells, 3 * p * p]
+  const float* patches = nullptr;  ///< [batch, frames, patches of a frame, 3 * p * p]
   int64_t batch = 1, frames = 1;
   std::span<const int64_t> r;  ///< effective, of each block
   bool proportional = true;

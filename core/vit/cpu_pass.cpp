@@ -93,7 +93,7 @@ void CpuPass::byte_product(const CpuLinear& layer, ProductArgs args) {
 
 void CpuPass::start_tokens() {
   const int64_t numbers = config_.channels * config_.patch * config_.patch;
-  const int64_t cells = config_.grid_rows() * config_.grid_cols();
+  const int64_t frame_patches = config_.grid_rows() * config_.grid_cols();
   const int64_t row_bytes = weights_.patch_embed.steps * 4;
   for_rows(rows(), [&](int64_t first, int64_t last, int) {
     for (int64_t row = first; row < last; ++row) {
@@ -107,9 +107,11 @@ void CpuPass::start_tokens() {
         continue;
       }
       for (int64_t t = 0; t < config_.tubelet; ++t) {
-        const int64_t frame = row / tokens_ * run_.frames + patch / cells * config_.tubelet + t;
-        kernels_.to_elements(run_.patches + (frame * cells + patch % cells) * numbers, numbers,
-                             elements + t * numbers * kernels_.element_bytes);
+        const int64_t frame =
+            row / tokens_ * run_.frames + patch / frame_patches * config_.tubelet + t;
+        kernels_.to_elements(
+            run_.patches + (frame * frame_patches + patch % frame_patches) * numbers, numbers,
+            elements + t * numbers * kernels_.element_bytes);
       }
     }
   });

@@ -5,10 +5,8 @@
 #include <utility>
 
 #include "cuda/element_type.h"
-#include "merging/match_launch.h"
 #include "merging/partition.h"
 #include "merging/schedule.h"
-#include "vit/first_tokens.h"
 
 namespace tome {
 namespace {
@@ -38,7 +36,7 @@ FusedForward::FusedForward(const FusedWeights& weights, FusedShape shape)
     r_.push_back(std::min<int64_t>(capped_r(asked, tokens, prefix_), n_a));
     tokens_.push_back(tokens - r_.back());
   }
-  lay_out();
+  at_ = lay_out(weights_, shape_, tokens_, r_);
 }
 
 bool FusedForward::by_grid() const {
@@ -52,77 +50,25 @@ int FusedForward::qkv_columns(size_t block) const {
   return static_cast<int>(columns);
 }
 
-void FusedForward::lay_out() {
-  const ViTConfig& config = weights_.config;
-  const auto element = static_cast<int64_t>(cuda::element_bytes(weights_.type));
-  const int64_t rows = shape_.batch * tokens_.front();
-  int64_t at = 0;
-  const auto take = [&at](int64_t bytes) {
-    const int64_t begin = at;
-    at += (bytes + 255) / 256 * 256;
-    return static_cast<size_t>(begin);
-  };
-  for (size_t& x : at_.x) x = take(rows * config.dim * element);
-  at_.norm = take(rows * config.dim * element);
-  // Attention's tensors are done with when the MLP's begin, and the patches before both.
-  const int64_t shared = at;
-  at_.qkv = take(rows * (3 * config.dim + weights_.head_dim()) * element);
-  at_.attention = take(rows * config.dim * element);
-  const int64_t attention_end = std::exchange(at, shared);
-  at_.hidden = take(rows * config.mlp_hidden * element);
-  const int64_t hidden_end = std::exchange(at, shared);
-  at_.embedded = take(rows * config.dim * element);
-  at = std::max({at, attention_end, hidden_end});
-
-  const int64_t r = r_.empty() ? 0 : *std::max_element(r_.begin(), r_.end());
-  if (shape_.proportional && shape_.joint_frames > 1) at_.first_size = take(rows * 4);
-  const FirstTokens first(config, shape_.joint_frames);
-  key_weights_.resize(r_.size());
-  for (size_t i = 0; i < r_.size() && !shape_.proportional && prefix_ > 0; ++i) {
-    const auto prefix = static_cast<float>(first.prefix_weight(tokens_[i], false));
-    const bool as_before = i > 0 && tokens_[i] == tokens_[i - 1];
-    if (as_before) key_weights_[i] = key_weights_[i - 1];
-    if (!as_before && prefix != 1) key_weights_[i] = {prefix, take(tokens_[i] * 4)};
-  }
-  if (r > 0) {
-    for (size_t& size : at_.size) size = take(rows * 4);
-    if (by_grid()) {
-      for (size_t& parity : at_.parity) parity = take(rows);
-      at_.a = take(rows * 8);
-      at_.b = take(rows * 8);
-    }
-    at_.target = take(rows * 8);
-    at_.from = take(shape_.batch * r * 8);
-    at_.to = take(shape_.batch * r * 8);
-    at_.member_begin = take((rows + shape_.batch) * 4);
-    at_.members = take(rows * 4);
-    size_t bytes = 0;
-    for (size_t i = 0; i < r_.size(); ++i) {
-      if (r_[i] == 0) continue;
-      cuda::MatchScratch scratch;
-      const int n_a = halves_view(shape_.partition, prefix_, tokens_[i]).n_a;
-      bytes = std::max(bytes, cuda::lay_out_match_scratch(nullptr, static_cast<int>(shape_.batch),
-                                                          n_a, static_cast<int>(r_[i]), &scratch));
-    }
-    at_.match = take(static_cast<int64_t>(bytes));
-  }
-  at_.pooled = take(shape_.batch * config.head_inputs() * element);
-  at_.pooled_norm = take(shape_.batch * config.dim * element);
-  bytes_ = static_cast<size_t>(at);
-}
-
-void FusedForward::linear(FusedOps& ops, const FusedLinear& linear, const void* a, int64_t rows,
-                          const void* residual, void* out, ProductActivation activation) const {
+ProductRequest FusedForward::product_of(const FusedLinear& linear, const void* a,
+                                        int64_t rows) const {
   ProductRequest q;
-  q.type = q.out_type = weights_.type;
+  q.type = weights_.type;
   q.a = a;
   q.a_stride = q.depth = linear.in;
   q.weight = linear.weight;
   q.bias = linear.bias;
-  q.residual = residual;
-  q.out = out;
   q.out_stride = q.columns = linear.out;
   q.rows = rows;
+  return q;
+}
+
+void FusedForward::linear(FusedOps& ops, const FusedLinear& linear, const void* a, int64_t rows,
+                          const void* residual, void* out, ProductActivation activation) const {
+  ProductRequest q = product_of(linear, a, rows);
+  q.out_type = weights_.type;
+  q.residual = residual;
+  q.out = out;
   q.activation = activation;
   ops.product(q);
 }
@@ -144,9 +90,9 @@ void FusedForward::normalise(FusedOps& ops, const void* x, int64_t tokens, const
 }
 
 void FusedForward::write_key_weights(FusedOps& ops, const State& state, const void* patches) const {
-  for (size_t i = 0; i < key_weights_.size(); ++i) {
-    const KeyWeights& row = key_weights_[i];
-    if (row.prefix == 1 || (i > 0 && row.at == key_weights_[i - 1].at)) continue;
+  for (size_t i = 0; i < at_.key_weights.size(); ++i) {
+    const FusedLayout::KeyWeights& row = at_.key_weights[i];
+    if (row.prefix == 1 || (i > 0 && row.at == at_.key_weights[i - 1].at)) continue;
     // An embedding writes such rows. What else it makes, of one channel, goes where the first
     // LayerNorm will be.
     cuda::EmbedRequest q;
@@ -265,8 +211,8 @@ void FusedForward::attend(FusedOps& ops, const State& state, size_t block) const
   if (shape_.proportional && state.size != nullptr) {
     q.key_weight = state.size;
     q.weight_sample_stride = tokens_[block];
-  } else if (key_weights_[block].prefix != 1) {
-    q.key_weight = reinterpret_cast<const float*>(state.base + key_weights_[block].at);
+  } else if (at_.key_weights[block].prefix != 1) {
+    q.key_weight = reinterpret_cast<const float*>(state.base + at_.key_weights[block].at);
   }
   q.out = state.base + at_.attention;
   q.batch = static_cast<int>(shape_.batch);
@@ -352,62 +298,60 @@ void FusedForward::run_block(FusedOps& ops, State& state, size_t block) const {
   }
 }
 
+cuda::PoolRequest FusedForward::pool_request(const State& state) const {
+  cuda::PoolRequest q;
+  q.type = weights_.type;
+  q.x = state.base + at_.x[state.x];
+  q.out = state.base + at_.pooled;
+  q.batch = static_cast<int>(shape_.batch);
+  q.tokens = static_cast<int>(tokens_out());
+  q.channels = static_cast<int>(weights_.config.dim);
+  q.out_stride = static_cast<int>(weights_.config.head_inputs());
+  return q;
+}
+
+const void* FusedForward::pool(FusedOps& ops, const State& state, const cuda::PoolRequest& request,
+                               const FusedNorm* norm, double eps) const {
+  ops.pool(request);
+  if (norm == nullptr) return state.base + at_.pooled;
+  normalise(ops, state.base + at_.pooled, 1, *norm, eps, state.base + at_.pooled_norm);
+  return state.base + at_.pooled_norm;
+}
+
+void FusedForward::head(FusedOps& ops, const FusedLinear& linear, const void* pooled, float* logits,
+                        bool add) const {
+  ProductRequest q = product_of(linear, pooled, shape_.batch);
+  q.out_type = cuda::ElementType::kFloat32;
+  q.residual = add ? logits : nullptr;
+  q.out = logits;
+  ops.product(q);
+}
+
 void FusedForward::classify(FusedOps& ops, const State& state, float* logits) const {
   const ViTConfig& config = weights_.config;
-  unsigned char* x = state.base + at_.x[state.x];
-  unsigned char* pooled = state.base + at_.pooled;
-  unsigned char* pooled_norm = state.base + at_.pooled_norm;
-  cuda::PoolRequest pool;
-  pool.type = weights_.type;
-  pool.batch = static_cast<int>(shape_.batch);
-  pool.tokens = static_cast<int>(tokens_out());
-  pool.channels = static_cast<int>(config.dim);
-  pool.out = pooled;
-  pool.out_stride = static_cast<int>(config.head_inputs());
-  const auto head = [&](const FusedLinear& linear, const void* from, bool add) {
-    ProductRequest q;
-    q.type = weights_.type;
-    q.out_type = cuda::ElementType::kFloat32;
-    q.a = from;
-    q.a_stride = q.depth = linear.in;
-    q.weight = linear.weight;
-    q.bias = linear.bias;
-    q.residual = add ? logits : nullptr;
-    q.out = logits;
-    q.out_stride = q.columns = linear.out;
-    q.rows = shape_.batch;
-    ops.product(q);
-  };
-  /// Pools x, normalises the result if asked, and gives where it is.
-  const auto pooled_tokens = [&](const void* from, const FusedNorm* norm, double eps) {
-    pool.x = from;
-    ops.pool(pool);
-    if (norm == nullptr) return pooled;
-    normalise(ops, pooled, 1, *norm, eps, pooled_norm);
-    return pooled_norm;
-  };
+  cuda::PoolRequest q = pool_request(state);
   if (config.pooling == Pooling::kToken) {
     const FusedNorm* norm = config.final_norm ? &weights_.norm : nullptr;
-    head(weights_.head, pooled_tokens(x, norm, config.norm_eps), false);
+    head(ops, weights_.head, pool(ops, state, q, norm, config.norm_eps), logits, false);
     if (!config.distilled_head) return;
-    pool.first = 1;
-    head(weights_.head_dist, pooled_tokens(x, norm, config.norm_eps), true);
+    q.first = 1;
+    head(ops, weights_.head_dist, pool(ops, state, q, norm, config.norm_eps), logits, true);
     return;
   }
-  const void* tokens = x;
   if (config.final_norm) {
-    normalise(ops, x, tokens_out(), weights_.norm, config.norm_eps, state.base + at_.norm);
-    tokens = state.base + at_.norm;
+    normalise(ops, q.x, tokens_out(), weights_.norm, config.norm_eps, state.base + at_.norm);
+    q.x = state.base + at_.norm;
   }
   if (config.pooling == Pooling::kTokenAndMean) {
-    pooled_tokens(tokens, nullptr, 0);
-    pool.out = pooled + config.dim * static_cast<int64_t>(cuda::element_bytes(weights_.type));
+    ops.pool(q);
+    q.out = state.base + at_.pooled +
+            config.dim * static_cast<int64_t>(cuda::element_bytes(weights_.type));
   }
-  pool.first = static_cast<int>(prefix_);
-  pool.count = static_cast<int>(tokens_out() - prefix_);
-  pool.size = config.weighted_pool ? state.size : nullptr;
+  q.first = static_cast<int>(prefix_);
+  q.count = static_cast<int>(tokens_out() - prefix_);
+  q.size = config.weighted_pool ? state.size : nullptr;
   const FusedNorm* norm = config.fc_norm ? &weights_.fc_norm : nullptr;
-  head(weights_.head, pooled_tokens(tokens, norm, config.fc_norm_eps), false);
+  head(ops, weights_.head, pool(ops, state, q, norm, config.fc_norm_eps), logits, false);
 }
 
 void FusedForward::run(FusedOps& ops, const void* patches, void* workspace, float* logits,

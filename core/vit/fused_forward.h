@@ -5,22 +5,11 @@
 #include <cstdint>
 #include <vector>
 
-#include "merging/matching.h"
+#include "vit/fused_layout.h"
 #include "vit/fused_ops.h"
 #include "vit/fused_weights.h"
 
 namespace tome {
-
-/// What decides the sequence: requests with equal shapes share a plan, and on a GPU its graph.
-struct FusedShape {
-  int64_t batch = 1;
-  int64_t joint_frames = 1;  ///< T of an image model run on a clip, else 1
-  std::vector<int64_t> r;    ///< asked of each block; short lists end in zeros
-  bool proportional = false;
-  Partition partition = Partition::kAlternating;  ///< any but kRandom
-
-  auto operator<=>(const FusedShape&) const = default;
-};
 
 /// Note [The fused forward]
 /// A block that merges is eight launches: the QKV product with the metric's columns; matching,
@@ -38,7 +27,7 @@ class FusedForward {
   FusedForward(const FusedWeights& weights, FusedShape shape);
 
   /// Scratch memory of a run, 256-byte aligned; its content before and after does not matter.
-  size_t workspace_bytes() const { return bytes_; }
+  size_t workspace_bytes() const { return at_.bytes; }
   int64_t tokens_in() const { return tokens_.front(); }
   int64_t tokens_out() const { return tokens_.back(); }
   /// Merged in each block.
@@ -56,29 +45,17 @@ class FusedForward {
            int64_t* source = nullptr) const;
 
  private:
-  struct Layout {
-    size_t x[2], norm, qkv, attention, hidden, embedded;
-    size_t first_size, size[2], parity[2], a, b, target, from, to, member_begin, members, match;
-    size_t pooled, pooled_norm;
-  };
   /// Where the tokens are between two blocks.
   struct State {
     unsigned char* base;
     int64_t* source;
-    int x = 0;                    // which of Layout::x
+    int x = 0;                    // which of FusedLayout::x
     const float* size = nullptr;  // null: ones
-    int next_size = 0;            // which of Layout::size is free
-    int parity = 0;               // which of Layout::parity
+    int next_size = 0;            // which of FusedLayout::size is free
+    int parity = 0;               // which of FusedLayout::parity
     bool tracked = false;
   };
 
-  /// A row of keys' weights where sizes do not count: Note [Image models on clips].
-  struct KeyWeights {
-    float prefix = 1;  // 1: there is no row
-    size_t at = 0;
-  };
-
-  void lay_out();
   int qkv_columns(size_t block) const;
   void write_key_weights(FusedOps& ops, const State& state, const void* patches) const;
   void embed(FusedOps& ops, State& state, const void* patches) const;
@@ -91,8 +68,16 @@ class FusedForward {
   bool splits(size_t block) const;  ///< whether its halves are listed
   void merge(FusedOps& ops, State& state, size_t block) const;
   void classify(FusedOps& ops, const State& state, float* logits) const;
+  cuda::PoolRequest pool_request(const State& state) const;
+  /// Pools, normalises the result if asked, and gives where it is.
+  const void* pool(FusedOps& ops, const State& state, const cuda::PoolRequest& request,
+                   const FusedNorm* norm, double eps) const;
+  /// @param add  to what `logits` holds
+  void head(FusedOps& ops, const FusedLinear& linear, const void* pooled, float* logits,
+            bool add) const;
   void normalise(FusedOps& ops, const void* x, int64_t tokens, const FusedNorm& norm, double eps,
                  void* out, bool split_follows = false) const;
+  ProductRequest product_of(const FusedLinear& linear, const void* a, int64_t rows) const;
   void linear(FusedOps& ops, const FusedLinear& linear, const void* a, int64_t rows,
               const void* residual, void* out,
               ProductActivation activation = ProductActivation::kNone) const;
@@ -103,9 +88,7 @@ class FusedForward {
   FusedShape shape_;
   int64_t prefix_;
   std::vector<int64_t> r_, tokens_;  // tokens before each block, and after the last
-  Layout at_{};
-  std::vector<KeyWeights> key_weights_;  // of each block
-  size_t bytes_ = 0;
+  FusedLayout at_;
 };
 
 }  // namespace tome

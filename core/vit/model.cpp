@@ -30,37 +30,6 @@ at::Tensor layer_norm(const at::Tensor& x, const NormWeights& norm, double eps) 
   return at::layer_norm(x, {x.size(-1)}, norm.weight, norm.bias, eps);
 }
 
-/// Calls f on every tensor of the weights.
-template <class F>
-void for_each_tensor(ViTWeights& weights, F&& f) {
-  const auto norm = [&](NormWeights& n) {
-    f(n.weight);
-    f(n.bias);
-  };
-  const auto linear = [&](LinearWeights& l) {
-    f(l.weight);
-    f(l.bias);
-  };
-  linear(weights.patch_embed);
-  f(weights.prefix);
-  f(weights.pos_embed);
-  norm(weights.pre_norm);
-  norm(weights.norm);
-  norm(weights.fc_norm);
-  for (BlockWeights& block : weights.blocks) {
-    norm(block.norm1);
-    norm(block.norm2);
-    linear(block.qkv);
-    linear(block.proj);
-    linear(block.fc1);
-    linear(block.fc2);
-    f(block.scale1);
-    f(block.scale2);
-  }
-  linear(weights.head);
-  linear(weights.head_dist);
-}
-
 /// Stochastic depth (Huang et al. 2016): drops residual branches of whole samples with probability
 /// `rate` and scales the others up. Every forward draws from a generator of its own: forwards that
 /// run side by side would take from LibTorch's global one in whatever order they come.
@@ -101,19 +70,19 @@ at::Tensor add_branch(const at::Tensor& x, const at::Tensor& branch, const Linea
 at::Tensor tubelet_rows(const at::Tensor& patches, int64_t tubelet) {
   const int64_t batch = patches.size(0);
   const int64_t frames = patches.size(1);
-  const int64_t cells = patches.size(2);
+  const int64_t frame_patches = patches.size(2);
   const int64_t row = patches.size(3);
-  if (tubelet == 1) return patches.reshape({batch, frames * cells, row});
-  return patches.view({batch, frames / tubelet, tubelet, cells, row})
+  if (tubelet == 1) return patches.reshape({batch, frames * frame_patches, row});
+  return patches.view({batch, frames / tubelet, tubelet, frame_patches, row})
       .permute({0, 1, 3, 2, 4})
-      .reshape({batch, frames / tubelet * cells, tubelet * row});
+      .reshape({batch, frames / tubelet * frame_patches, tubelet * row});
 }
 
 void check_patches(const at::Tensor& patches, const ViTConfig& config) {
-  const int64_t cells = config.grid_rows() * config.grid_cols();
+  const int64_t frame_patches = config.grid_rows() * config.grid_cols();
   const int64_t row = config.channels * config.patch * config.patch;
-  const bool fits = patches.dim() == 4 && patches.size(2) == cells && patches.size(3) == row &&
-                    patches.size(1) >= 1 &&
+  const bool fits = patches.dim() == 4 && patches.size(2) == frame_patches &&
+                    patches.size(3) == row && patches.size(1) >= 1 &&
                     (config.frames == 1 || patches.size(1) == config.frames);
   if (fits) return;
   std::string found;
@@ -121,8 +90,8 @@ void check_patches(const at::Tensor& patches, const ViTConfig& config) {
     found += (found.empty() ? "" : ", ") + std::to_string(size);
   throw Error(ErrorKind::kSettings, "patches of shape [" + found + "], expected [batch, " +
                                         (config.frames == 1 ? "T" : std::to_string(config.frames)) +
-                                        ", " + std::to_string(cells) + ", " + std::to_string(row) +
-                                        "]");
+                                        ", " + std::to_string(frame_patches) + ", " +
+                                        std::to_string(row) + "]");
 }
 
 void check_r(const ForwardOptions& options, const ViTConfig& config) {
@@ -132,7 +101,7 @@ void check_r(const ForwardOptions& options, const ViTConfig& config) {
                                         std::to_string(config.depth) + " blocks");
 }
 
-/// Tokens before block 0: [B, prefix + cells, dim].
+/// Tokens before block 0: [B, prefix + patch tokens, dim].
 at::Tensor embed(const at::Tensor& patches, const ViTConfig& config, const ViTWeights& weights,
                  const Linear& patch_embed) {
   const int64_t batch = patches.size(0);
@@ -203,7 +172,7 @@ struct VisionTransformer::Impl {
   const CpuForward* cpu_forward(const ViTConfig& config) {
     const std::lock_guard lock(packing);
     bool trained = false;
-    for_each_tensor(weights, [&](const at::Tensor& tensor) {
+    for_each_tensor(weights, [&](const at::Tensor& tensor, const WeightPlace&) {
       trained = trained || (tensor.defined() && tensor.requires_grad());
     });
     if (trained) return nullptr;
@@ -266,7 +235,7 @@ VisionTransformer::VisionTransformer(ViTConfig config, ViTWeights weights, at::D
     return;
   }
   if (device.is_cpu() && precision == at::kBFloat16) impl_->unrounded = weights;
-  for_each_tensor(weights, [&](at::Tensor& tensor) {
+  for_each_tensor(weights, [&](at::Tensor& tensor, const WeightPlace&) {
     if (tensor.defined()) tensor = tensor.to(device, precision).contiguous();
   });
   impl_->weights = std::move(weights);

@@ -3,6 +3,9 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
+#include <string>
+#include <string_view>
 #include <vector>
 
 namespace tome {
@@ -37,5 +40,57 @@ struct ViTWeights {
   std::vector<BlockWeights> blocks;
   LinearWeights head, head_dist;
 };
+
+/// Which of a model's tensors one is.
+struct WeightPlace {
+  std::string_view part;   ///< member of ViTWeights or BlockWeights: "qkv", "pos_embed"
+  std::string_view field;  ///< "weight" or "bias"; empty where the part is one tensor
+  int64_t block = -1;      ///< -1: of no block
+  bool matrix = false;     ///< the weight of a linear layer
+
+  /// "blocks.3.qkv.weight", "pos_embed"
+  std::string name() const {
+    std::string out = block < 0 ? "" : "blocks." + std::to_string(block) + ".";
+    out += part;
+    if (!field.empty()) out.append(".").append(field);
+    return out;
+  }
+};
+
+/// Calls visit(tensor, place) on each tensor of the weights, undefined ones too, always in the same
+/// order. What treats all tensors alike goes by it; reading, saving, packing and making them know
+/// each by itself.
+/// @param weights  ViTWeights, const or not; so are the tensors
+template <class Weights, class Visit>
+void for_each_tensor(Weights& weights, Visit&& visit) {
+  const auto linear = [&](auto& layer, std::string_view part, int64_t block = -1) {
+    visit(layer.weight, WeightPlace{part, "weight", block, /*matrix=*/true});
+    visit(layer.bias, WeightPlace{part, "bias", block});
+  };
+  const auto norm = [&](auto& layer, std::string_view part, int64_t block = -1) {
+    visit(layer.weight, WeightPlace{part, "weight", block});
+    visit(layer.bias, WeightPlace{part, "bias", block});
+  };
+  linear(weights.patch_embed, "patch_embed");
+  visit(weights.prefix, WeightPlace{"prefix"});
+  visit(weights.pos_embed, WeightPlace{"pos_embed"});
+  norm(weights.pre_norm, "pre_norm");
+  norm(weights.norm, "norm");
+  norm(weights.fc_norm, "fc_norm");
+  int64_t i = 0;
+  for (auto& block : weights.blocks) {
+    norm(block.norm1, "norm1", i);
+    norm(block.norm2, "norm2", i);
+    linear(block.qkv, "qkv", i);
+    linear(block.proj, "proj", i);
+    linear(block.fc1, "fc1", i);
+    linear(block.fc2, "fc2", i);
+    visit(block.scale1, WeightPlace{"scale1", "", i});
+    visit(block.scale2, WeightPlace{"scale2", "", i});
+    ++i;
+  }
+  linear(weights.head, "head");
+  linear(weights.head_dist, "head_dist");
+}
 
 }  // namespace tome

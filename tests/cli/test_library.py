@@ -1,4 +1,5 @@
-"""What `meson install` gives to programs that use the library: its headers, and README's example."""
+"""What `meson install` gives to programs that use the library: its headers, and the examples of README and
+docs/applications.md."""
 
 import os
 import re
@@ -8,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import tap
-from program import ROOT
+from program import ROOT, assert_one_error_line, run
 
 BUILD = Path(os.environ["TOME_BUILD"])
 
@@ -48,14 +49,40 @@ def readme_example():
     return "\n".join([*includes, "int main() {", *(line for line in lines if line not in includes), "}", ""])
 
 
+def compile_flags(pkgconfig, prefix):
+    done = subprocess.run(["pkg-config", f"--define-variable=prefix={prefix}", "--cflags", "tomevit"],
+                          env=os.environ | {"PKG_CONFIG_PATH": str(pkgconfig)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
 def test_readmes_example_compiles():
     with installed() as (_, pkgconfig, prefix):
-        flags = subprocess.run(["pkg-config", f"--define-variable=prefix={prefix}", "--cflags", "tomevit"],
-                               env=os.environ | {"PKG_CONFIG_PATH": str(pkgconfig)}, capture_output=True, text=True)
-        assert flags.returncode == 0, flags.stderr
-        done = subprocess.run(["g++", "-std=c++20", "-fsyntax-only", "-x", "c++", *flags.stdout.split(), "-"],
+        flags = compile_flags(pkgconfig, prefix)
+        done = subprocess.run(["g++", "-std=c++20", "-fsyntax-only", "-x", "c++", *flags, "-"],
                               input=readme_example(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[:2000]
+
+
+def c_example():
+    text = (ROOT / "docs" / "applications.md").read_text()
+    return next(block for block in re.findall(r"```c\n(.*?)```", text, re.DOTALL) if "tome_core_api" in block)
+
+
+def test_the_example_in_c_compiles_and_runs():
+    core = BUILD / "core"
+    with installed() as (_, pkgconfig, prefix):
+        program = prefix / "example"
+        flags = ["-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror", *compile_flags(pkgconfig, prefix)]
+        done = subprocess.run(["gcc", *flags, "-o", program, "-x", "c", "-", f"-L{core}", "-ltomevit",
+                               f"-Wl,-rpath,{core}"], input=c_example(), capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[:2000]
+        status, out, err = run(program, ROOT / "models" / "camera-state")
+        assert status == 0 and err == "", err
+        # A black picture, and r=13 as the example asks for: top_k = 3 lines.
+        assert re.fullmatch(r"(\S+ [01]\.\d{3}\n){3}", out), out
+        assert out.startswith("covered "), out
+        assert_one_error_line(run(program, "/no/such/model"), "/no/such/model")
 
 
 tap.main(globals())

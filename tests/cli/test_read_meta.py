@@ -22,9 +22,9 @@ def reading(folder):
     return ["env", f"GST_PLUGIN_PATH={ELEMENTS}", f"GST_REGISTRY={folder}/registry.bin", PYTHON, SCRIPT]
 
 
-def demo_film(folder, frames):
+def demo_film(folder, frames, *size):
     film = Path(folder) / "film.mp4"
-    tome_ok("demo-clip", film, "--motion", "pan-left", "--frames", frames)
+    tome_ok("demo-clip", film, "--motion", "pan-left", "--frames", frames, *size)
     return film
 
 
@@ -46,12 +46,14 @@ def test_what_it_reads():
 
 def test_a_reader_that_goes_ends_it_quietly():
     with tempfile.TemporaryDirectory() as folder:
-        ends_quietly_without_its_reader(*reading(folder), demo_film(folder, 200))
+        ends_quietly_without_its_reader(*reading(folder), demo_film(folder, 200, "--width", 160, "--height", 120))
 
 
 def test_an_interrupt_ends_it():
     with tempfile.TemporaryDirectory() as folder:
-        with Running(*reading(folder), demo_film(folder, 1500)) as process:
+        # Small, for it is soon written, and long, so that it does not end before the signal comes.
+        film = demo_film(folder, 4000, "--width", 64, "--height", 48)
+        with Running(*reading(folder), film) as process:
             process.results.get(timeout=60)
             assert process.stop() == -signal.SIGINT, process.said()
             assert process.said() == ""

@@ -1,6 +1,7 @@
 """`tome show`: pictures of which patches became one token."""
 
 import re
+import shutil
 import struct
 import tempfile
 from pathlib import Path
@@ -69,16 +70,52 @@ def test_an_image_model_on_a_clip():
     assert size == (4 * 224, 2 * (LINE + 224)), size
 
 
+def test_options_may_stand_around_the_file():
+    needs(VIT_TINY, SWAN)
+    rows, _ = shown("--model", VIT_TINY, "--after", "3,6", SWAN, "--r", "8")
+    assert [row[:2] for row in rows] == [(3, 173), (6, 149)], rows
+
+
+def test_a_clip_that_ends_early_says_so():
+    needs(SKIING)
+    with tempfile.TemporaryDirectory() as scratch:
+        status, out, err = tome("show", "--model", CAMERA_STATE, "--out", Path(scratch) / "x.png", "--from", "3.1", SKIING)
+        assert status == 0 and out, err
+        assert re.fullmatch(r"tome: .*skiing\.mp4: \d of the clip's 8 frames are there, the last one is repeated\n", err), err
+
+
+def test_captions_are_whole():
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        tome_ok("demo-clip", "--frames", "1", "--width", "64", "--height", "64", folder / "frames")
+        frame = next((folder / "frames").rglob("*.png"))
+        rows, size = shown("--model", ROOT / "tests" / "fixtures" / "hf" / "vit", "--r", "2", frame)
+        assert size[0] > 2 * 128, size  # wider than its pictures of 32 pixels, four times enlarged
+
+
 def test_errors():
     needs(VIT_TINY, SWAN, SKIING)
-    show = ["show", "--model", VIT_TINY]
-    assert_one_error_line(tome(*show, "--out", "tokens.jpg", SWAN), "--out", "tokens.jpg", ".png")
-    assert_one_error_line(tome(*show, "--out", "/nonexistent/tokens.png", SWAN), "--out", "/nonexistent")
-    assert_one_error_line(tome(*show, "--out", "/tmp/x.png", "no.jpg"), "no.jpg", "no such file")
-    assert_one_error_line(tome(*show, "--out", "/tmp/x.png", "--after", "13", SWAN), "--after", "13", "12 blocks")
-    assert_one_error_line(tome(*show, "--out", "/tmp/x.png", "--after", "0", SWAN), "--after")
-    assert_one_error_line(tome(*show, "--out", "/tmp/x.png", "--from", "1000", SKIING), "--from", "skiing.mp4")
-    assert_one_error_line(tome(*show, "--out", "/tmp/x.png", "--method", "random-prune", SWAN), "--method", "drops tokens")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        show = ["show", "--model", VIT_TINY]
+        assert_one_error_line(tome(*show, "--out", "tokens.jpg", SWAN), "--out", "tokens.jpg", ".png")
+        assert_one_error_line(tome(*show, "--out", "/nonexistent/tokens.png", SWAN), "--out", "/nonexistent")
+        (folder / "folder.png").mkdir()
+        assert_one_error_line(tome(*show, "--out", folder / "folder.png", SWAN), "--out", "folder.png")
+        copy = folder / "copy.png"
+        shutil.copy(SWAN, copy)
+        assert_one_error_line(tome(*show, "--out", copy, copy), "--out", "copy.png", "drawn")
+        assert copy.read_bytes() == SWAN.read_bytes()
+        show += ["--out", folder / "x.png"]
+        assert_one_error_line(tome(*show, "no.jpg"), "no.jpg", "no such file")
+        assert_one_error_line(tome(*show, "--after", "13", SWAN), "--after", "13", "12 blocks")
+        for after in ("0", "x", "3,"):
+            assert_one_error_line(tome(*show, "--after", after, SWAN), "--after", after)
+        assert_one_error_line(tome(*show, "--from", "1000", SKIING), "--from", "skiing.mp4")
+        for start in ("nan", "-1"):
+            assert_one_error_line(tome(*show, "--from", start, SKIING), "--from", start)
+        assert_one_error_line(tome(*show, "--method", "random-prune", SWAN), "--method", "drops tokens")
+        assert not (folder / "x.png").exists()
 
 
 if __name__ == "__main__":

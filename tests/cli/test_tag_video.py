@@ -27,7 +27,7 @@ CMYK_JPEG = base64.b64decode(
     "/////////////////8AAFAgACAAIBEMRAE0RAFkRAEsRAP/EABUAAQEAAAAAAAAAAAAAAAAAAAID/8QAFBABAAAAAAAAAAAAAAAAA"
     "AAAAP/aAA4EQwBNAFkASwAAPwChmb//2Q==")
 GIF = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///ywAAAAAAQABAAACAkQBADs=")
-KEYS = "time pts stream model region clip age tags tokens_in tokens_out".split()
+KEYS = "time captured pts stream model element region clip age tags tokens_in tokens_out".split()
 
 
 def tag(*arguments, **options):
@@ -93,9 +93,9 @@ def test_without_file():
     assert labels == DEMO_STATES, labels
 
 
-def demo_film(folder, frames):
+def demo_film(folder, frames, *size):
     film = Path(folder) / "film.mp4"
-    tome_ok("demo-clip", film, "--motion", "pan-left", "--frames", frames)
+    tome_ok("demo-clip", film, "--motion", "pan-left", "--frames", frames, *size)
     return film
 
 
@@ -163,15 +163,16 @@ def test_a_file_without_a_result():
 def test_a_reader_that_goes_ends_it_quietly():
     needs_build()
     with tempfile.TemporaryDirectory() as folder:
-        ends_quietly_without_its_reader(SCRIPT, demo_film(folder, 200))
+        ends_quietly_without_its_reader(SCRIPT, demo_film(folder, 200, "--width", 160, "--height", 120))
 
 
 def test_an_interrupted_film_is_no_success():
     needs_build()
     with tempfile.TemporaryDirectory() as folder:
-        film = demo_film(folder, 1500)
+        # Small, for it is soon written.
+        film = demo_film(folder, 4000, "--width", 64, "--height", 48)
         for number in (signal.SIGINT, signal.SIGTERM):
-            # Slow, so that the film does not end before the signal comes.
+            # Long and slow, so that the film does not end before the signal comes.
             with Running(SCRIPT, "--device", "cpu", "--precision", "fp32", film) as tagging:
                 tagging.next_result()
                 assert tagging.stop(number) == -number, tagging.said()

@@ -61,9 +61,11 @@ def test_classify_json_keys():
     lines, tags = leading_tags("--model", VIT_TINY, "--top-k", "3", picture)
     assert tags == ["black swan"] or "swan" in tags[0], tags
     line = lines[0]
-    expected = "file time pts stream model region object clip age tags tokens_in tokens_out".split()
+    expected = ("file time captured pts stream model element region object clip age tags tokens_in "
+                "tokens_out").split()
     assert list(line) == expected, list(line)
     assert line["file"] == str(picture) and line["pts"] is None and line["clip"] is None
+    assert line["captured"] is None and line["element"] is None
     assert len(line["tags"]) == 3
     scores = [tag["score"] for tag in line["tags"]]
     assert scores == sorted(scores, reverse=True) and 0 < scores[0] <= 1
@@ -107,6 +109,18 @@ def test_classify_windows_are_the_elements():
         assert clips(demo_clip(folder, 12)) == [8, 4], "the last is padded, and says so"
         # Starts at 0, 2, 4: the window at 2 has no frame of its own when the film ends at 8.
         assert clips("--clip-stride", 2, demo_clip(folder, 8)) == [8]
+
+
+def test_a_window_padded_from_one_frame_is_a_single_frame():
+    """As tomepublish says it: it had one frame, whatever the model takes."""
+    with tempfile.TemporaryDirectory() as folder:
+        model = Path(folder) / "model"
+        shape = ["--frames", 2, "--tubelet", 1, "--size", 16, "--dim", 8, "--depth", 1, "--heads", 1]
+        tome_ok("train", "--out", model, "--generator", "camera-state", *shape, "--steps", 0, "--eval-clips", 1)
+        lines, _ = leading_tags("--model", model, demo_clip(folder, 3))
+        assert len(lines) == 2, lines
+        assert lines[0]["clip"]["frames"] == 2, lines[0]
+        assert lines[1]["clip"] is None and abs(lines[1]["pts"] - 2 / 30) < 1e-3, lines[1]
 
 
 def ppm(path, grey=128):

@@ -30,6 +30,7 @@ void FakeCore::reset() {
   s.model_config.clear();
   s.stream_config.clear();
   s.schedule.clear();
+  s.adjustment.clear();
   s.misuses = s.hurries = 0;
   s.changed.notify_all();
 }
@@ -104,6 +105,11 @@ std::string FakeCore::stream_config() const {
 std::string FakeCore::schedule() const {
   const std::scoped_lock lock(state_->mutex);
   return state_->schedule;
+}
+
+std::string FakeCore::adjustment() const {
+  const std::scoped_lock lock(state_->mutex);
+  return state_->adjustment;
 }
 
 int FakeCore::models() const {

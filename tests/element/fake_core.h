@@ -76,6 +76,8 @@ class FakeCore {
   std::string model_config() const;
   std::string stream_config() const;
   std::string schedule() const;
+  /// What was last asked of stream_adjust, "k=3 threshold=0.5 interval=5"; empty: nothing yet.
+  std::string adjustment() const;
 
   /// Things handed out and not given back.
   int models() const;

@@ -38,7 +38,7 @@ struct TomeModel {
 struct TomeStream {
   TomeModel* model = nullptr;
   uint32_t interval = 1, clip_stride = 0, frame_stride = 1, max_pending = 0;
-  uint64_t frames = 0, dues = 0, forwards = 0;
+  uint64_t frames = 0, since_due = 0, forwards = 0;
   std::deque<int64_t> window;  // timestamps
   uint8_t last_value = 0;
   std::deque<TomeTicket*> queue;  // waiting for the worker
@@ -64,7 +64,7 @@ struct FakeCore::State {
   std::optional<Planned> acquire_failure, open_failure, submit_failure, ticket_failure;
   std::function<void()> at_stream_open, at_submit;  // once
   std::vector<SeenFrame> frames;
-  std::string model_config, stream_config, schedule;
+  std::string model_config, stream_config, schedule, adjustment;
   int models = 0, streams = 0, tickets = 0, mapped = 0, misuses = 0, hurries = 0;
 };
 

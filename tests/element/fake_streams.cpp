@@ -1,5 +1,6 @@
 // Models, streams and tickets of the fake core: c_api.h's contract without any arithmetic.
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <sstream>
 #include <utility>
@@ -266,6 +267,19 @@ TomeStatus stream_set_schedule(TomeStream*, const char* schedule, TomeError* err
   return TOME_OK;
 }
 
+TomeStatus stream_adjust(TomeStream* stream, uint32_t top_k, double threshold, uint32_t interval,
+                         TomeError* error) {
+  const std::scoped_lock lock(state().mutex);
+  std::ostringstream seen;
+  seen << "k=" << top_k << " threshold=" << threshold << " interval=" << interval;
+  state().adjustment = seen.str();
+  if (top_k == 0 || interval == 0 || std::isnan(threshold)) {
+    return fill(error, TOME_ERROR_SETTINGS, seen.str());
+  }
+  stream->interval = interval;
+  return TOME_OK;
+}
+
 SeenFrame describe(const TomeFrame& frame) {
   SeenFrame seen{frame.format,
                  frame.width,
@@ -312,7 +326,9 @@ bool is_due(TomeStream& stream, TomeTicket& ticket) {
         stream.clip_stride > 0 ? std::max(1U, stream.clip_stride / stream.frame_stride) : length;
     for (uint32_t i = 0; i < step && !stream.window.empty(); ++i) stream.window.pop_front();
   }
-  return stream.dues++ % stream.interval == 0;
+  const bool due = stream.since_due == 0 || stream.since_due >= stream.interval;
+  stream.since_due = due ? 1 : stream.since_due + 1;
+  return due;
 }
 
 TomeStatus submit(TomeStream* stream, const TomeFrame* frame, TomeTicket** ticket,
@@ -411,6 +427,7 @@ const TomeCoreApi kFakeApi = {
     .stream_open = stream_open,
     .stream_close = stream_close,
     .stream_set_schedule = stream_set_schedule,
+    .stream_adjust = stream_adjust,
     .model_effective_r = model_effective_r,
     .submit = submit,
     .drain = drain,

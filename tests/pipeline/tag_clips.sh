@@ -39,7 +39,7 @@ leading_tag_is() {
 import json
 import sys
 lines = [json.loads(line) for line in open(sys.argv[2])]
-keys = ["time", "pts", "stream", "model", "region", "object", "clip", "age", "tags", "tokens_in", "tokens_out"]
+keys = "time captured pts stream model element region object clip age tags tokens_in tokens_out".split()
 right = sum(line["tags"][0]["label"] == sys.argv[1] for line in lines)
 print(f"{right} of {len(lines)} frames: {sys.argv[1]}")
 sys.exit(0 if lines and 2 * right > len(lines) and all(list(l) == keys for l in lines) else 1)

@@ -6,6 +6,7 @@
 #include <opencv2/imgproc.hpp>
 #include <set>
 
+#include "folder_entries.h"
 #include "frame_pixels.h"
 #include "media_reader.h"
 #include "tome_error.h"
@@ -18,13 +19,6 @@ namespace {
 const std::set<std::string> kPictureEndings{".jpg", ".jpeg", ".png", ".bmp", ".webp"};
 const std::set<std::string> kClipEndings{".mp4", ".avi", ".mkv", ".mov", ".webm"};
 
-std::string lower_ending(const fs::path& path) {
-  std::string ending = path.extension().string();
-  std::transform(ending.begin(), ending.end(), ending.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return ending;
-}
-
 /// All files of these kinds below a folder that are on one side of the split, sorted, so that runs
 /// repeat. @param others  counts the files of the other side
 std::vector<fs::path> list_files(const fs::path& folder, const std::set<std::string>& endings,
@@ -34,7 +28,7 @@ std::vector<fs::path> list_files(const fs::path& folder, const std::set<std::str
   }
   std::vector<fs::path> files;
   for (const auto& entry : fs::recursive_directory_iterator(folder)) {
-    if (!entry.is_regular_file() || !endings.contains(lower_ending(entry.path()))) continue;
+    if (!entry.is_regular_file() || !endings.contains(cli::lower_ending(entry.path()))) continue;
     const bool held_out = is_held_out(entry.path().filename().string());
     if (held_out == (part == Part::kHeldOut)) {
       files.push_back(entry.path());
@@ -61,20 +55,14 @@ std::vector<fs::path> list_files(const fs::path& folder, const std::set<std::str
                                       ", none that can be read; expected .jpg, .png, .mp4 …");
 }
 
-cv::Mat reduce(const Frame& frame, int short_side) {
-  const double scale =
-      std::min(1.0, static_cast<double>(short_side) / std::min(frame.width, frame.height));
-  return cli::rgb_pixels(frame, {cvRound(frame.width * scale), cvRound(frame.height * scale)});
-}
-
 void load_clip(const fs::path& path, const BackgroundOptions& options,
                std::vector<Background>& out) {
   std::vector<cv::Mat> frames;
   try {
+    cv::Size size;  // of the first frame: a stream may change to another on the way
     cli::for_each_frame(path, [&](const Frame& frame, int64_t, double) {
-      // A stream may change to another size on the way.
-      frames.push_back(frames.empty() ? reduce(frame, options.clip_short_side)
-                                      : cli::rgb_pixels(frame, frames.front().size()));
+      if (size.empty()) size = cli::reduced_size(frame, options.clip_short_side);
+      frames.push_back(cli::rgb_pixels(frame, size));
       return static_cast<int>(frames.size()) < options.max_frames;
     });
   } catch (const Error&) {  // that there is none is said below
@@ -156,8 +144,9 @@ std::vector<Background> load_backgrounds(const BackgroundOptions& options) {
     for (const fs::path& path : list_files(folder, kPictureEndings, options.part, others)) {
       ++files;
       try {
-        backgrounds.push_back(
-            {{reduce(cli::read_picture(path), options.short_side)}, path.filename().string()});
+        const Frame picture = cli::read_picture(path);
+        const cv::Size size = cli::reduced_size(picture, options.short_side);
+        backgrounds.push_back({{cli::rgb_pixels(picture, size)}, path.filename().string()});
       } catch (const Error&) {
         std::cerr << "tome: '" << path.string() << "' is no picture; skipped\n";
       }

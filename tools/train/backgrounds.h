@@ -10,8 +10,8 @@
 
 namespace tome::train {
 
-/// A still picture is one frame; a clip whose own camera stands still is several. RGB, 8 bits, the
-/// shorter side reduced to BackgroundOptions::short_side.
+/// A still picture is one frame; a clip whose own camera stands still is several. RGB, 8 bits, of
+/// square pixels, see cli::reduced_size().
 struct Background {
   std::vector<cv::Mat> frames;
   std::string name;
@@ -25,9 +25,9 @@ enum class Part { kTrain, kHeldOut };
 struct BackgroundOptions {
   std::vector<std::filesystem::path> pictures, clips;  ///< folders, read recursively
   Part part = Part::kTrain;
-  int short_side = 288;
-  int clip_short_side = 216;
-  int max_frames = 40;  ///< of one clip
+  int short_side = 288;       ///< of pictures, pixels; larger ones are reduced to it
+  int clip_short_side = 216;  ///< of clips
+  int max_frames = 40;        ///< of one clip
 };
 
 /// True for one file name in eight.

@@ -131,7 +131,7 @@ class FrameWriter {
     // Motion JPEG is in every OpenCV; other codecs depend on how it was built.
     const int codec = ending == ".mp4" ? cv::VideoWriter::fourcc('m', 'p', '4', 'v')
                                        : cv::VideoWriter::fourcc('M', 'J', 'P', 'G');
-    // One back end, as in reading: OpenCV would otherwise try every one that it has.
+    // One back end: OpenCV would otherwise try every one that it has.
     video_.open(out_, cv::CAP_FFMPEG, codec, a.rate, {a.width, a.height});
     if (!video_.isOpened()) {
       throw Error(ErrorKind::kFailed,

@@ -10,6 +10,7 @@
 #include <opencv2/imgproc.hpp>
 #include <system_error>
 
+#include "checkpoint/preprocess_config.h"
 #include "dataset.h"
 #include "media/colour.h"
 #include "media/geometry.h"
@@ -134,7 +135,7 @@ RunSettings FolderSource::settings() const {
           {"batch", std::to_string(batch_size_)},
           {"frame-stride", std::to_string(options_.frame_stride)},
           {"jitter", exact(options_.jitter)},
-          {"crop", std::to_string(static_cast<int>(preprocess_.crop_mode))},
+          {"crop", name_of(preprocess_.crop_mode)},
           {"flip", options_.flip ? "yes" : "no"}};
 }
 

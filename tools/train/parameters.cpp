@@ -55,51 +55,12 @@ at::Tensor grid_positions(const ViTConfig& config) {
   return out;
 }
 
-using Visit = std::function<void(at::Tensor&, const std::string&, bool decay)>;
-
-void visit_plain(at::Tensor& tensor, const std::string& name, const Visit& visit) {
-  if (tensor.defined()) visit(tensor, name, false);
-}
-
-void visit_linear(LinearWeights& linear, const std::string& name, const Visit& visit) {
-  if (linear.weight.defined()) visit(linear.weight, name + ".weight", true);
-  visit_plain(linear.bias, name + ".bias", visit);
-}
-
-void visit_norm(NormWeights& norm, const std::string& name, const Visit& visit) {
-  visit_plain(norm.weight, name + ".weight", visit);
-  visit_plain(norm.bias, name + ".bias", visit);
-}
-
-void visit_all(ViTWeights& weights, const Visit& visit) {
-  visit_linear(weights.patch_embed, "patch_embed", visit);
-  visit_plain(weights.prefix, "prefix", visit);
-  visit_plain(weights.pos_embed, "pos_embed", visit);
-  visit_norm(weights.pre_norm, "pre_norm", visit);
-  visit_norm(weights.norm, "norm", visit);
-  visit_norm(weights.fc_norm, "fc_norm", visit);
-  for (size_t i = 0; i < weights.blocks.size(); ++i) {
-    BlockWeights& block = weights.blocks[i];
-    const std::string name = "blocks." + std::to_string(i) + ".";
-    visit_norm(block.norm1, name + "norm1", visit);
-    visit_norm(block.norm2, name + "norm2", visit);
-    visit_linear(block.qkv, name + "qkv", visit);
-    visit_linear(block.proj, name + "proj", visit);
-    visit_linear(block.fc1, name + "fc1", visit);
-    visit_linear(block.fc2, name + "fc2", visit);
-    visit_plain(block.scale1, name + "scale1", visit);
-    visit_plain(block.scale2, name + "scale2", visit);
-  }
-  visit_linear(weights.head, "head", visit);
-  visit_linear(weights.head_dist, "head_dist", visit);
-}
-
 }  // namespace
 
 std::vector<Parameter> list_parameters(ViTWeights& weights) {
   std::vector<Parameter> out;
-  visit_all(weights, [&](at::Tensor& tensor, const std::string& name, bool decay) {
-    out.push_back({name, tensor, decay});
+  for_each_tensor(weights, [&](const at::Tensor& tensor, const WeightPlace& place) {
+    if (tensor.defined()) out.push_back({place.name(), tensor, place.matrix});
   });
   return out;
 }
@@ -122,8 +83,9 @@ void decay_rates_by_layer(std::vector<Parameter>& parameters, int64_t depth, dou
 
 void replace_parameters(ViTWeights& weights,
                         const std::function<void(at::Tensor&, const std::string&)>& replace) {
-  visit_all(weights,
-            [&](at::Tensor& tensor, const std::string& name, bool) { replace(tensor, name); });
+  for_each_tensor(weights, [&](at::Tensor& tensor, const WeightPlace& place) {
+    if (tensor.defined()) replace(tensor, place.name());
+  });
 }
 
 // Note [Filters that see motion]

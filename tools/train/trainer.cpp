@@ -14,6 +14,7 @@
 #include "media/colour.h"
 #include "merging/schedule.h"
 #include "tome_error.h"
+#include "vit/token_geometry.h"
 
 namespace tome::train {
 namespace {
@@ -164,13 +165,7 @@ double learning_rate_at(int64_t step, const TrainOptions& options) {
 }
 
 std::vector<int64_t> resolve_r(const std::string& spec, const ViTConfig& config) {
-  TokenGeometry geometry;
-  geometry.depth = config.depth;
-  geometry.tokens = config.tokens();
-  geometry.protected_tokens = config.prefix_tokens();
-  geometry.dim = config.dim;
-  geometry.mlp_hidden = config.mlp_hidden;
-  return Schedule::parse(spec).resolve(geometry);
+  return Schedule::parse(spec).resolve(token_geometry(config, config.frames));
 }
 
 EvalResult evaluate(const VisionTransformer& model, const BatchSource& source, int64_t batches,

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "checkpoint/safetensors.h"
+#include "merging/partition_names.h"
 #include "tome_error.h"
 #include "train/trainer.h"
 
@@ -38,7 +39,7 @@ std::string differences(const RunSettings& found, const RunSettings& expected) {
 RunSettings Trainer::settings(const BatchSource& source) const {
   const ViTConfig& c = checkpoint_.config;
   const TrainOptions& o = options_;
-  const auto partition = o.partition ? std::to_string(static_cast<int>(*o.partition)) : "auto";
+  const std::string partition = o.partition ? name_of(*o.partition) : "auto";
   RunSettings out = source.settings();
   out.merge(RunSettings{{"r", o.r},
                         {"lr", exact(o.learning_rate)},

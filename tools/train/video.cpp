@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "frame_pixels.h"
-#include "media/geometry.h"
 #include "media_reader.h"
 
 namespace tome::train {
@@ -18,18 +17,6 @@ namespace {
 //     too, and there the video is cut: what comes after it is not trained on.
 constexpr size_t kWholeFrames = 256;
 constexpr size_t kMostAtStride = 1024;
-constexpr int64_t kMostAspect = 4;
-
-/// Of the picture as it is shown, of square pixels, reduced until its short side is `short_side`.
-cv::Size reduced_size(const Frame& frame, int short_side) {
-  PixelAspect aspect = usable_aspect(frame.pixel_aspect);
-  // What no camera has would make frames of gigabytes, for here they are kept.
-  const bool plausible = aspect.n <= kMostAspect * aspect.d && aspect.d <= kMostAspect * aspect.n;
-  if (!plausible) aspect = {1, 1};
-  const double width = static_cast<double>(frame.width) * aspect.n / aspect.d;
-  const double scale = std::min(1.0, short_side / std::min<double>(width, frame.height));
-  return {std::max(1, cvRound(width * scale)), std::max(1, cvRound(frame.height * scale))};
-}
 
 /// Leaves every `step`-th frame of what is there.
 void thin(std::vector<cv::Mat>& frames, int64_t step) {
@@ -54,7 +41,7 @@ class FrameKeeper {
         return false;
       }
     }
-    if (size_.empty()) size_ = reduced_size(frame, options_.short_side);
+    if (size_.empty()) size_ = cli::reduced_size(frame, options_.short_side);
     if (index % video_.step == 0) video_.frames.push_back(cli::rgb_pixels(frame, size_));
     return true;
   }

@@ -17,37 +17,16 @@ void expect_same(const at::Tensor& a, const at::Tensor& b, const std::string& wh
   }
 }
 
-void expect_same(const LinearWeights& a, const LinearWeights& b, const std::string& what) {
-  expect_same(a.weight, b.weight, what + ".weight");
-  expect_same(a.bias, b.bias, what + ".bias");
-}
-
-void expect_same(const NormWeights& a, const NormWeights& b, const std::string& what) {
-  expect_same(a.weight, b.weight, what + ".weight");
-  expect_same(a.bias, b.bias, what + ".bias");
-}
-
 void expect_same(const ViTWeights& a, const ViTWeights& b) {
-  expect_same(a.patch_embed, b.patch_embed, "patch_embed");
-  expect_same(a.prefix, b.prefix, "prefix");
-  expect_same(a.pos_embed, b.pos_embed, "pos_embed");
-  expect_same(a.pre_norm, b.pre_norm, "pre_norm");
-  expect_same(a.norm, b.norm, "norm");
-  expect_same(a.fc_norm, b.fc_norm, "fc_norm");
-  expect_same(a.head, b.head, "head");
-  expect_same(a.head_dist, b.head_dist, "head_dist");
+  std::map<std::string, at::Tensor> of_b;
+  for_each_tensor(
+      b, [&](const at::Tensor& tensor, const WeightPlace& place) { of_b[place.name()] = tensor; });
   ASSERT_EQ(a.blocks.size(), b.blocks.size());
-  for (size_t i = 0; i < a.blocks.size(); ++i) {
-    const std::string block = "block " + std::to_string(i);
-    expect_same(a.blocks[i].norm1, b.blocks[i].norm1, block + " norm1");
-    expect_same(a.blocks[i].norm2, b.blocks[i].norm2, block + " norm2");
-    expect_same(a.blocks[i].qkv, b.blocks[i].qkv, block + " qkv");
-    expect_same(a.blocks[i].proj, b.blocks[i].proj, block + " proj");
-    expect_same(a.blocks[i].fc1, b.blocks[i].fc1, block + " fc1");
-    expect_same(a.blocks[i].fc2, b.blocks[i].fc2, block + " fc2");
-    expect_same(a.blocks[i].scale1, b.blocks[i].scale1, block + " scale1");
-    expect_same(a.blocks[i].scale2, b.blocks[i].scale2, block + " scale2");
-  }
+  // Each by a name of its own, and none that ViTWeights has but the walk has not.
+  ASSERT_EQ(of_b.size(), 14 + 14 * b.blocks.size());
+  for_each_tensor(a, [&](const at::Tensor& tensor, const WeightPlace& place) {
+    expect_same(tensor, of_b[place.name()], place.name());
+  });
 }
 
 void expect_same(const ViTConfig& a, const ViTConfig& b) {

@@ -1,7 +1,7 @@
 // Text from untrusted files: what becomes of it in messages, and what labels and names may hold.
 #include "checkpoint/checkpoint.h"
-#include "checkpoint/excerpt.h"
 #include "checkpoint_test_util.h"
+#include "excerpt.h"
 
 namespace tome {
 namespace {
@@ -55,6 +55,21 @@ TEST(Excerpt, EscapesWhatIsNoUtf8) {
                            "\xF0\x90\x80\x80", "\xF4\x8F\xBF\xBF", "a\tb"}) {
     EXPECT_TRUE(is_one_line(good)) << excerpt(good);
   }
+}
+
+TEST(WholeCharacters, CutsBetweenCharactersAlone) {
+  EXPECT_EQ(whole_characters("", 0), "");
+  EXPECT_EQ(whole_characters("abc", 3), "abc");
+  EXPECT_EQ(whole_characters("abc", 2), "ab");
+  const std::string text = "aä猫🐈";  // of 1, 2, 3 and 4 bytes
+  const std::vector<size_t> ends = {0, 1, 1, 3, 3, 3, 6, 6, 6, 6, 10, 10};
+  for (size_t most = 0; most < ends.size(); ++most) {
+    EXPECT_EQ(whole_characters(text, most), text.substr(0, ends[most])) << most;
+  }
+  // What is no UTF-8 is cut all the same, and little of it is lost.
+  const size_t kept = whole_characters(std::string(100, '\x80'), 50).size();
+  EXPECT_LE(kept, 50U);
+  EXPECT_GE(kept, 46U);
 }
 
 TEST(Messages, RepeatLittleOfASafetensorsHeader) {

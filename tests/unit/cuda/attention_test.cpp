@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "cuda/host_executor.h"
+#include "cuda/executor/host_executor.h"
 #include "vit/attention_group_kernel.h"
 #include "vit/attention_kernel.h"
 

@@ -1,5 +1,5 @@
 // The host executor itself: operations mean what the PTX manual says, and wrong programs are found.
-#include "cuda/host_executor.h"
+#include "cuda/executor/host_executor.h"
 
 #include <gtest/gtest.h>
 

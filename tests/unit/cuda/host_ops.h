@@ -5,7 +5,7 @@
 #include <functional>
 #include <vector>
 
-#include "cuda/host_executor.h"
+#include "cuda/executor/host_executor.h"
 #include "vit/fused_forward.h"
 
 namespace tome::testing {

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "cuda/host_executor.h"
+#include "cuda/executor/host_executor.h"
 
 namespace tome::cuda {
 namespace {

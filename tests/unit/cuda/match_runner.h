@@ -3,7 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "cuda/host_executor.h"
+#include "cuda/executor/host_executor.h"
 #include "merging/matching.h"
 
 namespace tome::testing {

@@ -2,7 +2,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include "cuda/host_executor.h"
+#include "cuda/executor/host_executor.h"
 #include "merging/partition.h"
 #include "merging/partition_kernel.h"
 #include "tome_error.h"

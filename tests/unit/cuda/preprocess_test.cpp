@@ -5,7 +5,7 @@
 #include <random>
 #include <vector>
 
-#include "cuda/host_executor.h"
+#include "cuda/executor/host_executor.h"
 #include "media/colour.h"
 #include "media/frame_staging.h"
 #include "media/pixel_layout.h"

@@ -188,6 +188,37 @@ TEST_F(CApi, EffectiveRAndSchedules) {
   EXPECT_EQ(wait(ticket)[0].tokens_out, 11U);
 }
 
+TEST_F(CApi, AStreamIsAdjustedWhileItRuns) {
+  const ModelPtr model = open(model_config(tiny()));
+  const StreamPtr to = stream(model, stream_config());
+  Picture picture(32, 32);
+  EXPECT_EQ(wait(submit(to, picture.frame())).at(0).n_scores, 5U);
+  ASSERT_EQ(api().stream_adjust(to.get(), 2, 0, 2, &error), TOME_OK);
+  wait(submit(to, picture.frame()), TOME_TICKET_NONE);
+  const TicketPtr two = submit(to, picture.frame());
+  EXPECT_EQ(wait(two).at(0).n_scores, 2U);
+  status = api().stream_adjust(to.get(), 0, 0, 1, &error);
+  expect_error(TOME_ERROR_SETTINGS, "top-k");
+  status = api().stream_adjust(to.get(), 1, 0, 0, &error);
+  expect_error(TOME_ERROR_SETTINGS, "inference-interval");
+  status = api().stream_adjust(to.get(), 1, std::nan(""), 1, &error);
+  expect_error(TOME_ERROR_SETTINGS, "threshold");
+  EXPECT_EQ(api().stream_adjust(nullptr, 1, 0, 1, &error), TOME_ERROR_SETTINGS);
+  wait(submit(to, picture.frame()), TOME_TICKET_NONE);
+  EXPECT_EQ(wait(submit(to, picture.frame())).at(0).n_scores, 2U)
+      << "what is refused changes nothing";
+}
+
+TEST_F(CApi, AFrameNeedsNoRelease) {
+  const ModelPtr model = open(model_config(tiny()));
+  const StreamPtr to = stream(model, stream_config());
+  Picture picture(32, 32);
+  TomeFrame frame = picture.frame();
+  frame.release = nullptr;
+  const TicketPtr ticket = submit(to, frame);
+  expect_scores(wait(ticket).at(0), expected_scores({&picture}, 0));
+}
+
 TEST_F(CApi, ThresholdActivationAndTopK) {
   const ModelPtr model = open(model_config(tiny()));
   TomeStreamConfig config = stream_config();

@@ -15,7 +15,7 @@ const std::vector<int64_t> kNoMerging{0, 0};
 
 struct PolicyTest : ::testing::Test {
   std::shared_ptr<StreamQueue> add(size_t max_pending = 100, std::vector<int64_t> r = kNoMerging) {
-    auto stream = std::make_shared<StreamQueue>("s", max_pending, ScoreOptions{});
+    auto stream = std::make_shared<StreamQueue>(max_pending, ScoreOptions{});
     stream->key = std::make_shared<const BatchKey>(BatchKey{std::move(r), PropAttn::kAuto});
     policy.add(stream);
     return stream;
@@ -319,6 +319,11 @@ TEST_F(PolicyTest, ARoundServesEachStreamOnce) {
   EXPECT_EQ(policy.round_length(), 2U);
   add(100, {4, 4});
   EXPECT_EQ(policy.round_length(), 3U) << "schedules share no batch";
+  fifth->ended = true;
+  EXPECT_EQ(policy.round_length(), 2U) << "one at its end has no turn";
+  queue(fifth);
+  EXPECT_EQ(policy.round_length(), 3U) << "but for what it has queued";
+  fifth->ended = false;
   policy.remove(fifth);
   EXPECT_EQ(policy.round_length(), 2U);
 }

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <functional>
 
+#include "media/pixel_layout.h"
 #include "media/row_kernels.h"
 #include "media_test_util.h"
 #include "tome_error.h"
@@ -88,6 +89,21 @@ TEST(BadFrame, PlanesTooSmallForTheLayout) {
       expect_error(owned.frame, small_spec(), ErrorKind::kFormat, {name, "missing"});
     }
   }
+}
+
+TEST(Planes, OddSidesHaveASampleOfChromaForTheLastPixel) {
+  const auto size = [](LayoutKind kind, int plane) {
+    const PlaneSize samples = plane_samples(kind, plane, 21, 11);
+    return std::pair{samples.columns, samples.rows};
+  };
+  using Sides = std::pair<int64_t, int64_t>;
+  EXPECT_EQ(size(LayoutKind::kPacked, 0), (Sides{21, 11}));
+  EXPECT_EQ(size(LayoutKind::kMacropixel, 0), (Sides{11, 11}));
+  for (const LayoutKind kind : {LayoutKind::kSemiPlanar, LayoutKind::kPlanar}) {
+    EXPECT_EQ(size(kind, 0), (Sides{21, 11}));
+    EXPECT_EQ(size(kind, 1), (Sides{11, 6}));
+  }
+  EXPECT_EQ(size(LayoutKind::kPlanar, 2), (Sides{11, 6}));
 }
 
 TEST(BadFrame, StridesThatMakeNoSense) {

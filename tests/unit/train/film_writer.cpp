@@ -36,6 +36,7 @@ class FilmWriter {
     open_encoder(spec);
     stream_ = avformat_new_stream(raw, nullptr);
     stream_->time_base = codec_->time_base;
+    stream_->sample_aspect_ratio = spec.pixel_aspect;
     check(avcodec_parameters_from_context(stream_->codecpar, codec_.get()), "parameters");
     check(avio_open(&raw->pb, spec.file.c_str(), AVIO_FLAG_WRITE), "file");
     check(avformat_write_header(raw, nullptr), "header");
@@ -65,6 +66,7 @@ class FilmWriter {
     codec_->height = spec.height;
     codec_->pix_fmt = spec.format;
     codec_->time_base = spec.time_base;
+    codec_->sample_aspect_ratio = spec.pixel_aspect;
     codec_->colorspace = spec.matrix;
     codec_->color_range = spec.range;
     codec_->max_b_frames = spec.held_back;

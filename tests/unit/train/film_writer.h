@@ -22,6 +22,7 @@ struct FilmSpec {
   AVColorRange range = AVCOL_RANGE_UNSPECIFIED;
   int held_back = 0;  ///< B-frames between two others
   AVRational time_base = {1, 1000};
+  AVRational pixel_aspect = {0, 1};  ///< 0: the file says none
 };
 
 /// One frame for each of the times (in units of the time base), painted by `paint(frame, index)`.

@@ -241,6 +241,17 @@ TEST_F(FolderTest, AFolderWithoutClipsIsAnError) {
   EXPECT_THROW(make(true, {"x"}), Error);
 }
 
+TEST_F(FolderTest, SettingsSayTheCropByItsName) {
+  write_video("a.avi", 4, true);
+  write_labels("file,label,split\na.avi,x,train\n");
+  for (const auto& [mode, name] : {std::pair{CropMode::kCenter, "center"},
+                                   {CropMode::kSquash, "squash"},
+                                   {CropMode::kBorder, "border"}}) {
+    preprocess_.crop_mode = mode;
+    EXPECT_EQ(make(true, {"x"}).settings().at("crop"), name);
+  }
+}
+
 TEST_F(FolderTest, OtherFilesOrClassesAreOtherSettings) {
   const auto hash = [&] { return make(true, {"x", "y"}).settings().at("data-hash"); };
   write_video("a.avi", 8, true);

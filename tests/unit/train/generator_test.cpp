@@ -3,14 +3,9 @@
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cmath>
-#include <filesystem>
-#include <fstream>
-#include <opencv2/imgcodecs.hpp>
 #include <opencv2/imgproc.hpp>
-#include <string>
 #include <vector>
 
 #include "train/batch.h"
@@ -19,8 +14,6 @@
 
 namespace tome::train {
 namespace {
-
-namespace fs = std::filesystem;
 
 cv::Mat gray(const cv::Mat& rgb) {
   cv::Mat out;
@@ -272,59 +265,6 @@ TEST(Generator, CoveredHidesTheScene) {
   const auto clip = made.clip_of(CameraState::kCovered, 3, 1);
   EXPECT_FALSE(clip.motion_valid);
   EXPECT_TRUE(made.clip_of(CameraState::kPanLeft, 3, 1).motion_valid);
-}
-
-TEST(Backgrounds, FilesOfOneSideOnlyAreNotCalledUnreadable) {
-  const fs::path folder =
-      fs::temp_directory_path() / ("tome_backgrounds" + std::to_string(getpid()));
-  fs::remove_all(folder);
-  fs::create_directories(folder);
-  int written = 0;
-  for (int i = 0; written < 2; ++i) {
-    const std::string name = std::to_string(i) + ".png";
-    if (is_held_out(name)) continue;
-    cv::imwrite((folder / name).string(), cv::Mat(20, 20, CV_8UC3, cv::Scalar(9, 99, 199)));
-    ++written;
-  }
-  BackgroundOptions options;
-  options.pictures = {folder};
-  EXPECT_EQ(load_backgrounds(options).size(), 2U);
-  options.part = Part::kHeldOut;
-  try {
-    load_backgrounds(options);
-    ADD_FAILURE() << "no error";
-  } catch (const Error& error) {
-    const std::string text = error.what();
-    EXPECT_NE(text.find("found 2 file(s), none of them for evaluation"), std::string::npos) << text;
-  }
-  fs::remove_all(folder);
-}
-
-TEST(Backgrounds, ABrokenPictureIsNamedWhateverTheCommand) {
-  const fs::path folder =
-      fs::temp_directory_path() / ("tome_broken_backgrounds" + std::to_string(getpid()));
-  fs::remove_all(folder);
-  fs::create_directories(folder);
-  std::ofstream(folder / "b.png") << "no picture";
-  BackgroundOptions options;
-  options.pictures = {folder};
-  options.part = is_held_out("b.png") ? Part::kHeldOut : Part::kTrain;
-  testing::internal::CaptureStderr();
-  EXPECT_THROW(load_backgrounds(options), Error);
-  const std::string said = testing::internal::GetCapturedStderr();
-  EXPECT_TRUE(said.starts_with("tome: '")) << said;
-  EXPECT_NE(said.find("b.png"), std::string::npos) << said;
-  fs::remove_all(folder);
-}
-
-TEST(Backgrounds, SplitDependsOnTheNameAlone) {
-  int held_out = 0;
-  for (int i = 0; i < 800; ++i) {
-    const std::string name = "n0" + std::to_string(i) + ".jpg";
-    EXPECT_EQ(is_held_out(name), is_held_out(name));
-    held_out += is_held_out(name) ? 1 : 0;
-  }
-  EXPECT_NEAR(held_out, 100, 35);
 }
 
 TEST(CameraState, NamesParseBackAndUnknownOnesAreErrors) {

@@ -105,6 +105,24 @@ TEST(Trainer, AnotherSettingIsNamedAndAnotherNumberOfStepsIsNone) {
   EXPECT_EQ(resume_error(changed, folder), "no error");
 }
 
+TEST(Trainer, AStateSaysPartitionsByTheirNames) {
+  at::set_num_threads(1);
+  const fs::path folder = fresh_folder("names");
+  TrainOptions options = tiny_options();
+  options.steps = 1;
+  options.mixed_partitions = false;
+  options.partition = Partition::kCheckerboard;
+  ASSERT_EQ(resume_error(options, folder), "no error");
+  const fs::path path = folder / "state.safetensors";
+  EXPECT_EQ(SafetensorsFile::open(path).metadata().at("run.partition"), "checkerboard");
+  TrainOptions changed = options;
+  changed.partition = Partition::kByFrame;
+  const std::string text = resume_error(changed, folder);
+  EXPECT_NE(text.find("partition: found 'checkerboard', this run has 'by-frame'"),
+            std::string::npos)
+      << text;
+}
+
 TEST(Trainer, AStateThatDoesNotSayItsStepIsAnErrorThatNamesIt) {
   at::set_num_threads(1);
   const fs::path folder = fresh_folder("stepless");

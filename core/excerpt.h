@@ -1,4 +1,4 @@
-// Text from untrusted files, checked as UTF-8 and made fit for a message.
+// Text from outside, as of untrusted files: checked as UTF-8, cut, and made fit for a message.
 #pragma once
 
 #include <cstddef>
@@ -17,5 +17,8 @@ bool is_one_line(std::string_view text);
 /// The first `most` characters of `text` and an ellipsis where there are more. Control characters
 /// and bytes that are no UTF-8 appear as escapes (\n, \x1b), so that the result is one line.
 std::string excerpt(std::string_view text, size_t most = 64);
+
+/// The first bytes of `text`, at most `most`, and of UTF-8 no part of a character.
+std::string_view whole_characters(std::string_view text, size_t most) noexcept;
 
 }  // namespace tome

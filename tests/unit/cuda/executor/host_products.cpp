@@ -3,7 +3,7 @@
 #include <array>
 #include <limits>
 
-#include "cuda/host_block.h"
+#include "cuda/executor/host_block.h"
 
 namespace tome::cuda {
 

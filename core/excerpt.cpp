@@ -1,4 +1,4 @@
-#include "checkpoint/excerpt.h"
+#include "excerpt.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -7,6 +7,11 @@ namespace tome {
 namespace {
 
 uint8_t byte_at(std::string_view text, size_t place) { return static_cast<uint8_t>(text[place]); }
+
+// Whether a character of UTF-8 has begun before it.
+bool continues(std::string_view text, size_t place) {
+  return (byte_at(text, place) & 0xC0U) == 0x80;
+}
 
 // Of one character of UTF-8.
 bool is_control(std::string_view character) {
@@ -35,7 +40,7 @@ size_t utf8_length(std::string_view text, size_t place) {
   const size_t length = first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
   if (first < 0xC2 || first > 0xF4 || text.size() - place < length) return 0;
   for (size_t i = 1; i < length; ++i) {
-    if ((byte_at(text, place + i) & 0xC0U) != 0x80) return 0;
+    if (!continues(text, place + i)) return 0;
   }
   // No longer form than needed, no surrogates, nothing beyond U+10FFFF.
   const uint8_t second = byte_at(text, place + 1);
@@ -67,6 +72,14 @@ std::string excerpt(std::string_view text, size_t most) {
     place += character.size();
   }
   return out;
+}
+
+std::string_view whole_characters(std::string_view text, size_t most) noexcept {
+  static constexpr size_t kLongest = 4;  // bytes of a character
+  if (text.size() <= most) return text;
+  size_t end = most;
+  while (end > 0 && most - end < kLongest && continues(text, end)) --end;
+  return {text.data(), end};
 }
 
 }  // namespace tome

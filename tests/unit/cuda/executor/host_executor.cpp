@@ -1,10 +1,12 @@
 #undef _FORTIFY_SOURCE  // its longjmp check takes a jump between stacks for an attack
-#include "cuda/host_executor.h"
+#include "cuda/executor/host_executor.h"
 
+#include <new>
 #include <string>
 #include <string_view>
+#include <utility>
 
-#include "cuda/host_block.h"
+#include "cuda/executor/host_block.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
@@ -13,15 +15,35 @@
 
 namespace tome::cuda {
 
+FiberStacks::Memory& FiberStacks::spare() {
+  thread_local Memory memory;
+  return memory;
+}
+
+FiberStacks::FiberStacks(int threads) : memory_(std::move(spare())) {
+  const size_t bytes = kDistance * static_cast<size_t>(threads);
+  if (memory_ == nullptr || memory_.get_deleter().bytes < bytes) {
+    void* fresh = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (fresh == MAP_FAILED) throw std::bad_alloc();
+    memory_ = Memory(static_cast<unsigned char*>(fresh), Unmap{bytes});
+  }
+#if defined(__SANITIZE_ADDRESS__)
+  // Threads that an error ended have left their frames' marks.
+  ASAN_UNPOISON_MEMORY_REGION(memory_.get(), memory_.get_deleter().bytes);
+#endif
+}
+
+FiberStacks::~FiberStacks() { spare() = std::move(memory_); }
+
 HostBlock::HostBlock(const LaunchShape& shape, const std::function<void(HostContext&)>& body,
                      ThreadOrder order)
-    : shape_(shape), body_(body), order_(order), fibers_(shape.threads) {
+    : shape_(shape), body_(body), order_(order), stacks_(shape.threads), fibers_(shape.threads) {
   warps_.resize(shape.threads / kWarpSize);
   reads_.resize(warps_.size());
   for (Meeting& warp : warps_) warp.arguments.resize(kWarpSize);
   all_.arguments.resize(shape.threads);
-  for (Fiber& fiber : fibers_)
-    fiber.stack = std::make_unique_for_overwrite<unsigned char[]>(kStackBytes);
+  for (int i = 0; i < shape.threads; ++i) fibers_[i].stack = stacks_.of(i);
   const size_t bytes = (static_cast<size_t>(shape.shared_bytes) / 1024 + 1) * 1024 + kGuardBytes;
   shared_.reset(std::aligned_alloc(1024, bytes));
   if (shared_ == nullptr) throw std::bad_alloc();
@@ -91,7 +113,7 @@ bool HostBlock::resume(int thread) {
   if (first) {
     fiber.started = true;
     getcontext(&fiber.context);
-    fiber.context.uc_stack.ss_sp = fiber.stack.get();
+    fiber.context.uc_stack.ss_sp = fiber.stack;
     fiber.context.uc_stack.ss_size = kStackBytes;
     fiber.context.uc_link = nullptr;
     const auto address = reinterpret_cast<uint64_t>(this);
@@ -101,7 +123,7 @@ bool HostBlock::resume(int thread) {
   }
 #if defined(__SANITIZE_ADDRESS__)
   void* fake_stack = nullptr;
-  __sanitizer_start_switch_fiber(&fake_stack, fiber.stack.get(), kStackBytes);
+  __sanitizer_start_switch_fiber(&fake_stack, fiber.stack, kStackBytes);
   swapcontext(&scheduler_context_, &fiber.context);
   __sanitizer_finish_switch_fiber(fake_stack, nullptr, nullptr);
 #else

@@ -37,7 +37,8 @@ class HostBlock;
 /// Of a block of dynamic shared memory on compute capability 8.6, 8.9 and 12.0, which have least.
 constexpr int kMostSharedBytes = 99 * 1024;
 
-/// What a kernel body sees of its thread, its block and its warp.
+/// What a kernel body sees of its thread, its block and its warp. Operations mean what CudaContext
+/// (cuda_context.cuh) says.
 class HostContext {
  public:
   HostContext(HostBlock* block, int thread) : block_(block), thread_(thread) {}
@@ -51,7 +52,6 @@ class HostContext {
   int block_z() const;
   int grid_x() const;
 
-  /// Dynamic shared memory of the block, 1024-byte aligned.
   template <class T>
   T* shared(int byte_offset = 0) const {
     return reinterpret_cast<T*>(shared_bytes() + byte_offset);
@@ -60,7 +60,6 @@ class HostContext {
   void sync_block() const;
   void sync_warp() const;
 
-  /// Value of the lane whose number differs by `mask`, or of one lane. All 32 take part.
   template <class T>
   T shuffle_xor(T value, int mask) const {
     return shuffle(value, lane() ^ mask);
@@ -80,21 +79,14 @@ class HostContext {
     return mine.out;
   }
 
-  /// Whether it is true in any lane of the warp.
   bool any(bool value) const {
     int found = value ? 1 : 0;
     for (int mask = kWarpSize / 2; mask > 0; mask /= 2) found |= shuffle_xor(found, mask);
     return found != 0;
   }
 
-  /// A value that all lanes of a warp have in common, so that the compiler knows it, too.
   int warp_wide(int value) const { return value; }
 
-  /// Note [Last block done]
-  /// Each of `expected` blocks calls this once, all threads together, after its writes; true in
-  /// all threads of the block that comes last, which may then read the others' writes with
-  /// load_fresh. The counter must be 0 before the first launch and is 0 again after, so nothing
-  /// needs to be cleared between replays of a CUDA graph. No block ever waits for another.
   bool arrive_last(unsigned* counter, unsigned expected) const;
 
   template <class T>
@@ -102,19 +94,10 @@ class HostContext {
     return *p;
   }
 
-  /// Note [A kernel beside the one before it]
-  /// Two kernels that do not need each other run beside each other if the second is launched as a
-  /// dependent (CudaLauncher) and the first says launch_dependents: the second begins when all
-  /// blocks of the first have said so, and takes what places they leave. It ends after the first,
-  /// since at least its last block, which also begins last, ends with wait_for_prerequisites. So
-  /// what is enqueued next comes after both, and a forward's graph stays a chain; forking it to a
-  /// second stream, and joining, made the gap before each product 1.7 us longer. Programmatic
-  /// dependent launch is of compute capability 9.0 and later; elsewhere neither does anything. Here
-  /// nothing runs beside anything else, and launches count which blocks said what.
+  /// Nothing runs beside anything else here; launches count which blocks said what.
   void launch_dependents() const;
   void wait_for_prerequisites() const;
 
-  /// Adds to an integer in shared memory, atomically. @return what it was before
   int fetch_add(int* counter, int value) const {
     *counter += value;
     return *counter - value;
@@ -123,21 +106,12 @@ class HostContext {
   float exp2(float x) const { return std::exp2(x); }
   float log2(float x) const { return std::log2(x); }
 
-  /// d[16x8] += a[16x16] b[16x8] over the warp, T = Bf16 or Half, sums in float32. Lane layouts are
-  /// those of mma.m16n8k16 (g = lane / 4, t = lane % 4): a = {(g,2t) (g+8,2t) (g,2t+8) (g+8,2t+8)}
-  /// and the next column each; b = {(2t,g) (2t+8,g)} and the next row each;
-  /// d = {(g,2t) (g,2t+1) (g+8,2t) (g+8,2t+1)}.
   template <class T>
   void tile_mma(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) const;
 
-  /// ldmatrix: four 8x8 matrices of 16-bit elements in shared memory; lane i passes the address of
-  /// row i % 8 of matrix i / 8 (16-byte aligned). Register m of a lane holds row g, columns 2t and
-  /// 2t+1 of matrix m; transposed: column g, rows 2t and 2t+1.
   void load_matrix_x4(uint32_t (&r)[4], const void* row) const;
   void load_matrix_x4_transposed(uint32_t (&r)[4], const void* row) const;
 
-  /// Copies 16 aligned bytes (zeros unless valid) to shared memory; there after copy_wait<n>, which
-  /// waits for all committed groups but the last n, and a barrier.
   void copy_async16(void* to_shared, const void* from_global, bool valid = true) const;
   void copy_commit() const;
   template <int kPending>
@@ -145,14 +119,6 @@ class HostContext {
     copy_wait(kPending);
   }
 
-  /// d[64x64] (+)= a[64x16] b[16x64] over four warps, in the background (wgmma): each warp has 16
-  /// rows, d as eight results of tile_mma side by side. b lies in a tile in shared memory, in rows
-  /// of 128 bytes, 16-byte vector v of row i in the place of v ^ i % 8, the first row 1024-byte
-  /// aligned. Rows are b's columns, from `offset` elements on (K-major, within the row); with
-  /// kColumns they are b's rows (whole groups of 8).
-  /// Neither d nor a is to be touched before group_wait<n>, which waits for all committed groups
-  /// but the last n, and gives back the d that it names. group_fence comes between other use of d
-  /// (and a) and the next product: before the first, and after each group_wait; it names d.
   template <class T, bool kColumns>
   void group_mma(float (&d)[32], const uint32_t (&a)[4], const T* tile, int offset, bool add) const;
   template <class T>
@@ -168,8 +134,6 @@ class HostContext {
   void group_fence(float (&d)[kCount]) const {
     group_fence(d, kCount);
   }
-  /// Between writes to shared memory by this thread, copies that it has waited for among them, and
-  /// products that read them; before a barrier.
   void fence_shared() const;
 
  private:
@@ -184,7 +148,7 @@ class HostContext {
   int thread_;
 };
 
-/// What blocks of one launch said; see Note [A kernel beside the one before it].
+/// What blocks of one launch said; see Note [A kernel beside the one before it] in types.h.
 struct SaidByBlocks {
   int64_t blocks = 0;
   int64_t launched = 0;  ///< launch_dependents

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <setjmp.h>
+#include <sys/mman.h>
 #include <ucontext.h>
 
 #include <array>
@@ -13,7 +14,7 @@
 #include <memory>
 #include <vector>
 
-#include "cuda/host_executor.h"
+#include "cuda/executor/host_executor.h"
 
 namespace tome::cuda {
 
@@ -72,7 +73,7 @@ struct PendingProduct {
 struct Fiber {
   ucontext_t context{};
   jmp_buf jump{};
-  std::unique_ptr<unsigned char[]> stack;
+  unsigned char* stack = nullptr;  // of the block's FiberStacks
   bool started = false, done = false;
   const Meeting* waits_at = nullptr;
   uint64_t waits_for_round = 0;
@@ -81,6 +82,34 @@ struct Fiber {
   std::map<const float*, PendingProduct> products;  // by where d is
   std::map<const float*, std::vector<float>> fenced;  // d as its last group_fence found it
   int product_groups = 0;
+};
+
+struct Unmap {
+  size_t bytes = 0;
+  void operator()(unsigned char* p) const { munmap(p, bytes); }
+};
+
+/// Stacks for the threads of a block, whose pages cost nothing before a thread uses them: malloc's
+/// would be filled whole under MALLOC_PERTURB_, as meson runs tests. The next block of the same OS
+/// thread uses them again.
+class FiberStacks {
+ public:
+  /// @throws std::bad_alloc
+  explicit FiberStacks(int threads);
+  FiberStacks(const FiberStacks&) = delete;
+  FiberStacks& operator=(const FiberStacks&) = delete;
+  ~FiberStacks();
+
+  /// kStackBytes of them.
+  unsigned char* of(int thread) { return memory_.get() + kDistance * static_cast<size_t>(thread); }
+
+ private:
+  // Not a power of two, at which the stacks' ends would all share a few lines of the cache.
+  static constexpr size_t kDistance = kStackBytes + 4096 + 64;
+  using Memory = std::unique_ptr<unsigned char[], Unmap>;
+  static Memory& spare();
+
+  Memory memory_;
 };
 
 struct FreeDeleter {
@@ -133,6 +162,7 @@ class HostBlock {
   ThreadOrder order_;
   Extent place_;
   SaidByBlocks said_;
+  FiberStacks stacks_;
   std::vector<Fiber> fibers_;
   std::vector<Meeting> warps_;
   Meeting all_;

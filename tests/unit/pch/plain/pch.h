@@ -1,0 +1,2 @@
+// Precompiled for the unit tests without LibTorch.
+#include <gtest/gtest.h>
