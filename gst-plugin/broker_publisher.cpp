@@ -43,7 +43,7 @@ void BrokerPublisher::open() {
     try {
       link->run(*queue);
     } catch (const std::exception& error) {
-      queue->disconnected(error.what());
+      queue->disconnected(error.what(), /*for_good=*/true);
     }
     link.reset();
   });

@@ -71,6 +71,7 @@ struct Password {
 };
 
 Password read_password(const std::string& path) {
+  constexpr size_t kMostBytes = 65535;  // MQTT's most; of more the library sends but a part
   errno = 0;
   std::ifstream in(path);
   std::string password;
@@ -81,6 +82,11 @@ Password read_password(const std::string& path) {
   if (password.ends_with('\r')) password.pop_back();
   if (password.empty()) {
     refuse("password-file: the first line of '" + path + "' is empty, expected a password");
+  }
+  if (password.size() > kMostBytes) {
+    refuse("password-file: the first line of '" + path + "' has " +
+           std::to_string(password.size()) + " bytes, expected at most " +
+           std::to_string(kMostBytes));
   }
   return {std::move(password), ended};
 }

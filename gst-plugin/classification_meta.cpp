@@ -108,6 +108,9 @@ Ptr<GstStructure> to_structure(const Classification& result, const char* name) {
       result.clip_start, "clip-end-pts", G_TYPE_UINT64, result.clip_end, "n-frames", G_TYPE_UINT,
       result.frames, "age", G_TYPE_UINT, result.age, "tokens-in", G_TYPE_UINT, result.tokens_in,
       "tokens-out", G_TYPE_UINT, result.tokens_out, nullptr));
+  if (!result.element.empty()) {
+    gst_structure_set(structure.get(), "element", G_TYPE_STRING, result.element.c_str(), nullptr);
+  }
   Value region(GST_TYPE_ARRAY);
   if (result.region) {
     for (const int number : *result.region) append_int(region, number);
@@ -138,6 +141,7 @@ Ptr<GstStructure> to_structure(const Classification& result, const char* name) {
 Classification from_structure(const GstStructure* structure) {
   Classification result;
   if (const char* model = gst_structure_get_string(structure, "model")) result.model = model;
+  if (const char* name = gst_structure_get_string(structure, "element")) result.element = name;
   result.region = read_region(structure);
   result.frame_size = read_frame_size(structure);
   result.object = read_object(structure);

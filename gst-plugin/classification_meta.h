@@ -35,6 +35,7 @@ struct DetectedObject {
 /// One result: one model's view of one region.
 struct Classification {
   std::string model;
+  std::string element;  ///< name of the element that classified; empty: not known
   std::optional<std::array<int, 4>> region;  ///< x, y, width, height in pixels; none: full frame
   std::optional<std::array<int, 2>> frame_size;  ///< of the picture in which `region` counts
   std::optional<DetectedObject> object;          ///< of a region; none: not known

@@ -2,10 +2,11 @@
 #include "classify_element.h"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
-GST_DEBUG_CATEGORY_EXTERN(tome_classify_debug);
-#define GST_CAT_DEFAULT tome_classify_debug
+#include "failure_message.h"
+#include "ignored_settings.h"
 
 namespace tome::gst {
 namespace {
@@ -27,40 +28,10 @@ unsigned depth_in_flight(const Settings& settings, const TomeModelInfo& info, in
   return static_cast<unsigned>(std::max(usual, std::min(kMost, between)));
 }
 
-struct ErrorCode {
-  GQuark domain;
-  gint code;
-};
-
-ErrorCode error_code(TomeStatus status) {
-  switch (status) {
-    case TOME_ERROR_NOT_FOUND:
-      return {GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_NOT_FOUND};
-    case TOME_ERROR_READ:
-      return {GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_READ};
-    case TOME_ERROR_FORMAT:
-      return {GST_STREAM_ERROR, GST_STREAM_ERROR_FORMAT};
-    case TOME_ERROR_SETTINGS:
-      return {GST_LIBRARY_ERROR, GST_LIBRARY_ERROR_SETTINGS};
-    case TOME_ERROR_DEVICE:
-      return {GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_FAILED};
-    case TOME_ERROR_OUT_OF_MEMORY:
-      return {GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_NO_SPACE_LEFT};
-    default:
-      return {GST_LIBRARY_ERROR, GST_LIBRARY_ERROR_FAILED};
-  }
-}
-
-void post(GstElement* element, GstMessageType type, const Failure& failure) {
-  const ErrorCode code = error_code(failure.status);
-  gst_element_message_full(element, type, code.domain, code.code, g_strdup(failure.text.c_str()),
-                           nullptr, __FILE__, "tomeclassify", __LINE__);
-}
-
 }  // namespace
 
 ClassifyElement::ClassifyElement(GstElement* element, GstPad* sink, GstPad* src)
-    : element_(element), sink_(sink), src_(src), cuda_(element) {
+    : element_(element), sink_(sink), src_(src), cuda_(element), watch_(element) {
   gst_segment_init(&segment_, GST_FORMAT_UNDEFINED);
 }
 
@@ -71,30 +42,11 @@ Settings ClassifyElement::settings() const {
 
 void ClassifyElement::post_error(const Failure& failure) {
   error_posted_ = true;
-  post(element_, GST_MESSAGE_ERROR, failure);
+  post_failure(element_, GST_MESSAGE_ERROR, failure);
 }
 
 void ClassifyElement::post_warning(const Failure& failure) {
-  post(element_, GST_MESSAGE_WARNING, failure);
-}
-
-/// At the end of a stream, for whoever wonders why it had no result although nothing failed.
-void ClassifyElement::explain_silence() {
-  if (saw_region_ == false) {
-    const std::string types =
-        running_.object_class.empty() ? "" : " of object-class=" + running_.object_class;
-    GST_WARNING_OBJECT(element_, "no result: no frame of the stream had a region%s in it",
-                       types.c_str());
-  }
-  if (longest_run_ > 0 && longest_run_ < frames_of_window() && !padded_) {
-    GST_WARNING_OBJECT(element_,
-                       "no result: the stream had at most %" G_GUINT64_FORMAT
-                       " frames in a row, and a window has %" G_GUINT64_FORMAT,
-                       longest_run_, frames_of_window());
-  }
-  longest_run_ = 0;
-  padded_ = false;
-  saw_region_.reset();
+  post_failure(element_, GST_MESSAGE_WARNING, failure);
 }
 
 bool ClassifyElement::open() { return open_model(settings()); }
@@ -105,6 +57,7 @@ bool ClassifyElement::open_model(const Settings& settings) {
     return false;
   }
   cuda_.open(session_.info().device, session_.info().takes_cuda_frames != 0);
+  stats_.set_model(session_.info().device, session_.info().precision);
   return true;
 }
 
@@ -122,12 +75,14 @@ bool ClassifyElement::start() {
   }
   depth_ = depth_in_flight(running_, session_.info(), session_.batch_duration());
   fill_wait_ = running_.batch_size > 1 ? int64_t{running_.batch_timeout_ms} * GST_MSECOND : 0;
-  const Ptr<char> name(gst_element_get_name(element_));
-  if (auto failure = session_.start(running_, name.get(), depth_)) {
+  name_ = Ptr<char>(gst_element_get_name(element_)).get();
+  inference_interval_ = running_.inference_interval;
+  if (auto failure = session_.start(running_, name_, depth_)) {
     post_error(*failure);
     return false;
   }
-  apply_late_schedule();
+  apply_late_changes();
+  warn_of_ignored_settings();
   queue_.set_depth(depth_);
   regions_.configure(running_.object_class, running_.reclassify_interval);
   stats_.reset();
@@ -138,25 +93,45 @@ bool ClassifyElement::start() {
   held_.clear();
   error_posted_ = false;
   have_info_ = cuda_memory_ = detour_told_ = trick_told_ = live_known_ = undrained_ = false;
-  unread_told_ = cuts_told_ = read_any_ = new_segment_ = false;
-  unread_ = cut_windows_ = 0;
-  since_restart_ = longest_run_ = 0;
-  padded_ = false;
-  saw_region_.reset();
+  new_segment_ = false;
+  watch_ = StreamWatch(element_, running_, session_.info().clip_length);
   restart_ = true;
   last_pts_ = GST_CLOCK_TIME_NONE;
   gst_segment_init(&segment_, GST_FORMAT_UNDEFINED);
   return true;
 }
 
-/// A tome-r that was set while the stream opened found none to check it or to change.
-void ClassifyElement::apply_late_schedule() {
+void ClassifyElement::warn_of_ignored_settings() {
+  for (const std::string& text : ignored_settings(running_, session_.info().clip_length)) {
+    post_warning({TOME_ERROR_SETTINGS, text});
+  }
+}
+
+/// Note [Changes at once]. What the core refuses is in `changed` as it was before.
+MaybeFailure ClassifyElement::pass_on(Settings& changed, const Settings& before) {
+  MaybeFailure refused;
+  if (changed.tome_r != before.tome_r) {
+    refused = session_.set_schedule(changed.tome_r);
+    if (refused) changed.tome_r = before.tome_r;
+  }
+  const auto adjusted = [](auto& of) {
+    return std::tie(of.top_k, of.threshold, of.inference_interval);
+  };
+  if (adjusted(changed) == adjusted(before)) return refused;
+  if (auto failure = session_.adjust(changed)) {
+    adjusted(changed) = adjusted(before);
+    return failure;
+  }
+  inference_interval_ = changed.inference_interval;
+  return refused;
+}
+
+/// What was set while the stream opened found none to check it or to change.
+void ClassifyElement::apply_late_changes() {
   MaybeFailure refused;
   {
     const std::scoped_lock lock(settings_mutex_);
-    if (settings_.tome_r == running_.tome_r) return;
-    refused = session_.set_schedule(settings_.tome_r);
-    if (refused) settings_.tome_r = running_.tome_r;
+    refused = pass_on(settings_, running_);
   }
   if (refused) post_warning(*refused);
 }
@@ -177,12 +152,10 @@ bool ClassifyElement::set_property(guint id, const GValue* value) {
     const std::scoped_lock lock(settings_mutex_);
     Settings changed = settings_;
     if (!tome::gst::set_property(changed, id, value)) return false;
-    if (id == kPropTomeR) refused = session_.set_schedule(changed.tome_r);
-    if (!refused) {
-      skip_late_ = changed.late_policy == LatePolicy::kSkip;
-      post_messages_ = changed.post_messages;
-      settings_ = std::move(changed);
-    }
+    refused = pass_on(changed, settings_);
+    skip_late_ = changed.late_policy == LatePolicy::kSkip;
+    post_messages_ = changed.post_messages;
+    settings_ = std::move(changed);
   }
   // Whoever hears it may ask for properties.
   if (refused) post_warning(*refused);

@@ -20,6 +20,7 @@
 #include "ordered_queue.h"
 #include "promised_latency.h"
 #include "region_tracker.h"
+#include "stream_watch.h"
 
 namespace tome::gst {
 
@@ -42,14 +43,6 @@ namespace tome::gst {
 // precede would stall the stream for good, and so would a start on a pad that has just been
 // deactivated. It is not held while anybody waits for the task to end.
 
-// Note [Frames that cannot be read]
-// A buffer may not hold the picture that its caps describe: an input-selector that switches between
-// live sources lets one of the source before through, and an empty buffer stands for a gap. It
-// passes without a result, and is a gap: no window, held result or track goes on over it. One
-// warning says so for each caps or segment. Of a stream that has nothing else one wants to hear
-// more: kMostUnread of them in a row are an error, and so is an EOS before any could be read. Empty
-// buffers that are flagged GAP are what they say, and do not count for that.
-
 // Note [Depth in flight]
 // Buffers between their entry and the end of their inference are bounded by
 //     2 x batch-size + clip length, and at least as many as hold batch-size due frames, up to 128.
@@ -58,6 +51,13 @@ namespace tome::gst {
 // between two inferences are held only so that upstream can go on while one runs (a decoder works,
 // a camera is not kept waiting): of inference-interval as many as come meanwhile at 250 frames/s,
 // 32 at most. The LATENCY and ALLOCATION answers use it.
+
+// Note [Changes at once]
+// tome-r, top-k, threshold and inference-interval go to the stream that is open when they are set,
+// in the thread that sets them; settings_ keeps what the core took. inference_interval_ is what the
+// sink pad's thread, which plans regions, goes by: a frame that is planned by the old value and
+// submitted under the new one is what Note [Due frames] allows for. The depth in flight stays as it
+// was at the start: upstream's pool was made for it.
 
 /// The element behind the GObject. Every function is called by the thread that Note [Threads of
 /// tomeclassify] names.
@@ -96,17 +96,14 @@ class ClassifyElement {
   MaybeFailure submit(BufferItem& item);
   MaybeFailure submit_nothing(BufferItem& item);
   MaybeFailure pass_unread(BufferItem& item, const std::string& error);
-  void note_read();
-  void notice_unread_end();
-  void watch_windows(bool restart);
-  uint64_t frames_of_window() const;
   std::optional<TomeFrame> map(GstBuffer* buffer, std::vector<TomeRegion> regions,
                                std::string& error);
   void judge_urgency(const BufferItem& item, TomeFrame& frame);
   void find_out_if_live();
   bool set_caps(GstEvent* event);
   bool accept(GstCaps* caps, GstVideoInfo& info);
-  GstFlowReturn drain_windows();
+  void drain_windows();
+  void end_stream();
   GstFlowReturn serialized_event(Ptr<GstEvent> event);
   GstFlowReturn refused_event(const GstEvent* event, GstFlowReturn flow);
   GstFlowReturn enqueue(Item& item);
@@ -132,7 +129,9 @@ class ClassifyElement {
   void give_up(GstFlowReturn flow);
 
   bool open_model(const Settings& settings);
-  void apply_late_schedule();
+  void warn_of_ignored_settings();
+  MaybeFailure pass_on(Settings& changed, const Settings& before);
+  void apply_late_changes();
 
   // classify_queries.cpp
   bool query_default(GstPad* pad, GstQuery* query);
@@ -151,7 +150,6 @@ class ClassifyElement {
 
   void post_error(const Failure& failure);
   void post_warning(const Failure& failure);
-  void explain_silence();  // by the sink pad's thread
   Settings settings() const;
 
   GstElement* element_;
@@ -166,7 +164,9 @@ class ClassifyElement {
   // Written in state changes only.
   CoreSession session_;
   CudaInput cuda_;
-  Settings running_;  // settings of the stream that is open; the sink pad's thread reads them
+  Settings running_;  // settings that the stream was opened with; the sink pad's thread reads them
+  std::string name_;  // the element's, which may change between two starts
+  std::atomic<unsigned> inference_interval_{1};  // Note [Changes at once]
   std::atomic<unsigned> depth_{1};
   std::atomic<int64_t> fill_wait_{0};  // nanoseconds that a batch waits to fill
 
@@ -184,26 +184,17 @@ class ClassifyElement {
   std::atomic<bool> relinked_{false};  // a RECONFIGURE has come since the task took its last item
 
   // The sink pad's thread.
+  StreamWatch watch_;
   GstVideoInfo info_{};
   bool have_info_ = false;
   bool cuda_memory_ = false;  // the caps say so
   bool detour_told_ = false;  // see CudaFrame::detour
   bool trick_told_ = false;
-  bool unread_told_ = false;  // see Note [Frames that cannot be read]
-  bool read_any_ = false;
-  unsigned unread_ = 0;  // in a row
   GstSegment segment_{};
   bool restart_ = true;       // the next frame does not continue the one before
   bool new_segment_ = false;  // no frame has come in it yet
   GstClockTime last_pts_ = GST_CLOCK_TIME_NONE;
   FrameTimes last_times_;
-  uint64_t since_restart_ = 0;  // frames that windows may have taken
-  unsigned cut_windows_ = 0;    // in a row
-  bool cuts_told_ = false;
-  // Why this stream may have had no result, see explain_silence.
-  uint64_t longest_run_ = 0;        // frames in a row that windows may have taken
-  bool padded_ = false;             // a window at an end
-  std::optional<bool> saw_region_;  // on a frame on which regions were looked for
   bool live_known_ = false;
   bool undrained_ = false;  // frames were submitted since the last drain
 

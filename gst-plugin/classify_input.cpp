@@ -23,12 +23,6 @@ constexpr GstClockTime kJumpBack = GST_SECOND;
 constexpr GstClockTime kGap = GST_SECOND;
 constexpr GstClockTime kGapFrames = 5;
 
-/// Frames in a row that cannot be read before that is an error: about a second.
-constexpr unsigned kMostUnread = 32;
-
-/// Windows in a row, cut short, before somebody should hear that there will be no results.
-constexpr unsigned kManyCutWindows = 3;
-
 /// No window of these frames shows how things moved: the last come first, also where a server has
 /// turned the stream around, or all but the key frames are left out.
 bool spoils_windows(const GstSegment& segment) {
@@ -143,16 +137,15 @@ MaybeFailure ClassifyElement::submit(BufferItem& item) {
     if (gst_buffer_get_size(item.buffer.get()) == 0) {
       return pass_unread(item, "a buffer of 0 bytes holds no picture");
     }
-    item.regions = regions_.plan(item.buffer.get(), picture->width, picture->height,
-                                 running_.inference_interval);
-    saw_region_ = saw_region_.value_or(false) || !item.regions.targets.empty();
+    item.regions =
+        regions_.plan(item.buffer.get(), picture->width, picture->height, inference_interval_);
+    watch_.looked_for_regions(!item.regions.targets.empty());
     regions = item.regions.submitted();
     if (regions.empty()) return submit_nothing(item);  // nobody has looked at its pixels
   }
   auto frame = map(item.buffer.get(), std::move(regions), error);
   if (!frame) return pass_unread(item, error);
-  note_read();
-  watch_windows(item.restart);
+  watch_.read(item.restart);
   item.regions.width = frame->width;
   item.regions.height = frame->height;
   frame->discont = item.restart ? 1 : 0;
@@ -167,7 +160,7 @@ MaybeFailure ClassifyElement::submit(BufferItem& item) {
 /// A frame without a region counts for inference-interval like any other, so the core is given one:
 /// a single pixel, because nobody looks at it.
 MaybeFailure ClassifyElement::submit_nothing(BufferItem& item) {
-  if (running_.inference_interval <= 1) return std::nullopt;
+  if (inference_interval_ <= 1) return std::nullopt;
   static constexpr uint8_t kPixel = 0;
   TomeFrame frame{};
   frame.format = TOME_FORMAT_GRAY8;
@@ -182,55 +175,13 @@ MaybeFailure ClassifyElement::submit_nothing(BufferItem& item) {
   return session_.submit(frame, item.ticket);
 }
 
-void ClassifyElement::note_read() {
-  unread_ = 0;
-  read_any_ = true;
-}
-
 /// Note [Frames that cannot be read]
 MaybeFailure ClassifyElement::pass_unread(BufferItem& item, const std::string& error) {
   item.restart = restart_ = true;
   item.regions.targets.clear();
-  if (!is_empty_gap(item.buffer.get()) && ++unread_ >= kMostUnread) {
-    return Failure{TOME_ERROR_FORMAT, error + "; " + std::to_string(kMostUnread) +
-                                          " frames in a row could not be read"};
-  }
-  if (!std::exchange(unread_told_, true)) {
-    post_warning({TOME_ERROR_FORMAT,
-                  error + "; frames that cannot be read pass without a result, and what was known "
-                          "before them does not hold after them"});
-  }
+  if (auto failure = watch_.unread(error, is_empty_gap(item.buffer.get()))) return failure;
   // The tracker has counted it if it was planned, so the core must.
   return item.regions.active ? submit_nothing(item) : std::nullopt;
-}
-
-/// Fewer frames than kMostUnread, but all there were.
-void ClassifyElement::notice_unread_end() {
-  if (unread_ == 0 || read_any_) return;
-  post_error({TOME_ERROR_FORMAT, "no frame could be read before the end of the stream: found " +
-                                     std::to_string(unread_) +
-                                     ", none of which holds a picture as the caps say"});
-}
-
-/// From the first frame of a window to its last.
-uint64_t ClassifyElement::frames_of_window() const {
-  return (uint64_t{session_.info().clip_length} - 1) * running_.frame_stride + 1;
-}
-
-/// A stream that is interrupted more often than a window lasts would tag nothing, in silence.
-void ClassifyElement::watch_windows(bool restart) {
-  const uint64_t length = session_.info().clip_length;
-  if (length <= 1) return;
-  if (restart) {
-    const uint64_t taken = std::exchange(since_restart_, 0);
-    cut_windows_ = taken > 0 && taken < frames_of_window() ? cut_windows_ + 1 : 0;
-  }
-  longest_run_ = std::max(longest_run_, ++since_restart_);
-  if (cut_windows_ < kManyCutWindows || std::exchange(cuts_told_, true)) return;
-  post_warning({TOME_ERROR_FORMAT, "windows of " + std::to_string(length) +
-                                       " frames: " + std::to_string(cut_windows_) +
-                                       " in a row were cut short by discontinuities, and have no "
-                                       "result"});
 }
 
 std::optional<TomeFrame> ClassifyElement::map(GstBuffer* buffer, std::vector<TomeRegion> regions,
@@ -292,8 +243,7 @@ GstFlowReturn ClassifyElement::flush_stop(Ptr<GstEvent> event) {
   lateness_.flushed();
   held_.clear();
   restart_ = true;
-  since_restart_ = 0;  // a seek cuts windows on purpose
-  unread_ = 0;
+  watch_.flushed();
   undrained_ = false;
   error_posted_ = false;
   if (reset_time) gst_segment_init(&segment_, GST_FORMAT_UNDEFINED);
@@ -325,7 +275,7 @@ bool ClassifyElement::set_caps(GstEvent* event) {
   info_ = info;
   have_info_ = true;
   restart_ = true;
-  unread_told_ = false;
+  watch_.changed();
   frame_duration_ = info.fps_n > 0 ? gst_util_uint64_scale_int(GST_SECOND, info.fps_d, info.fps_n)
                                    : GST_CLOCK_TIME_NONE;
   return true;
@@ -336,29 +286,28 @@ bool ClassifyElement::set_caps(GstEvent* event) {
 // a window that has at least half its frames. Those frames have left, so the result goes out as a
 // serialized custom downstream event, and as an element message, before the event that ended the
 // stream.
-GstFlowReturn ClassifyElement::drain_windows() {
-  if (!std::exchange(undrained_, false)) return GST_FLOW_OK;
+void ClassifyElement::drain_windows() {
+  if (!std::exchange(undrained_, false)) return;
   restart_ = true;
-  since_restart_ = 0;
   DrainItem window{nullptr, last_times_};
-  if (auto failure = session_.drain(window.ticket)) {
-    if (queue_.flow() == GST_FLOW_OK) post_error(*failure);
-    return GST_FLOW_ERROR;
-  }
-  if (!window.ticket) return GST_FLOW_OK;
-  padded_ = true;
+  const auto failure = session_.drain(window.ticket);
+  if (failure && queue_.flow() == GST_FLOW_OK) post_error(*failure);
+  watch_.drained(window.ticket != nullptr);
+  if (!window.ticket) return;
   Item item = std::move(window);
-  return enqueue(item);
+  enqueue(item);
+}
+
+void ClassifyElement::end_stream() {
+  drain_windows();
+  if (const auto failure = watch_.ended()) post_error(*failure);
 }
 
 GstFlowReturn ClassifyElement::serialized_event(Ptr<GstEvent> event) {
   switch (GST_EVENT_TYPE(event.get())) {
     case GST_EVENT_STREAM_START:
-      drain_windows();
-      notice_unread_end();
-      explain_silence();
-      unread_ = 0;
-      read_any_ = false;
+      end_stream();
+      watch_.began();
       live_known_ = false;
       restart_ = true;
       break;
@@ -371,16 +320,14 @@ GstFlowReturn ClassifyElement::serialized_event(Ptr<GstEvent> event) {
       notice_trick_play(*segment);
       gst_segment_copy_into(segment, &segment_);
       new_segment_ = true;
-      unread_told_ = false;
+      watch_.changed();
       break;
     }
     case GST_EVENT_SEGMENT_DONE:
       drain_windows();
       break;
     case GST_EVENT_EOS:
-      drain_windows();
-      notice_unread_end();
-      explain_silence();
+      end_stream();
       break;
     default:
       break;

@@ -13,9 +13,8 @@ GstClockTime clock_time(int64_t nanoseconds) {
   return nanoseconds >= 0 ? static_cast<GstClockTime>(nanoseconds) : GST_CLOCK_TIME_NONE;
 }
 
-Classification to_classification(const TomeResult& result, const std::string& model) {
+Classification to_classification(const TomeResult& result) {
   Classification made;
-  made.model = model;
   if (result.region.width > 0) {
     made.region = {result.region.x, result.region.y, result.region.width, result.region.height};
   }
@@ -95,8 +94,10 @@ TomeOutcome ClassifyElement::wait_for(TicketPtr& ticket, std::vector<Classificat
   awaits_ticket_ = false;
   if (outcome == TOME_TICKET_RESULT) {
     for (uint32_t i = 0; i < count; ++i) {
-      results.push_back(to_classification(raw[i], session_.model_name()));
-      results.back().frame_size = frame_size_;
+      Classification& result = results.emplace_back(to_classification(raw[i]));
+      result.model = session_.model_name();
+      result.element = name_;
+      result.frame_size = frame_size_;
       stats_.count_inference(raw[i]);
     }
   } else if (outcome == TOME_TICKET_FAILED && queue_.flow() == GST_FLOW_OK) {

@@ -44,33 +44,8 @@ struct Settings {
   bool operator==(const Settings&) const = default;
 };
 
-enum Property : guint {
-  kPropModel = 1,
-  kPropLabelsFile,
-  kPropDevice,
-  kPropPrecision,
-  kPropTomeR,
-  kPropTomePropAttn,
-  kPropTomeStatic,
-  kPropModelInstanceId,
-  kPropBatchSize,
-  kPropBatchTimeout,
-  kPropThreads,
-  kPropInferenceInterval,
-  kPropInferenceRegion,
-  kPropObjectClass,
-  kPropReclassifyInterval,
-  kPropClipLength,
-  kPropClipStride,
-  kPropFrameStride,
-  kPropTopK,
-  kPropThreshold,
-  kPropActivation,
-  kPropSmoothing,
-  kPropLatePolicy,
-  kPropPostMessages,
-  kPropStats,
-};
+/// The identifier of property `stats`, which is no setting.
+inline constexpr guint kPropStats = 32;
 
 /// Installs every property, documented, in `object_class`.
 void install_properties(GObjectClass* object_class);

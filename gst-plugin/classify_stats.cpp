@@ -8,9 +8,15 @@ namespace tome::gst {
 
 void ClassifyStats::reset() {
   const std::scoped_lock lock(mutex_);
-  frames_ = inferences_ = skipped_ = batches_ = 0;
+  frames_ = inferences_ = skipped_ = batch_sizes_ = 0;
   tokens_in_ = tokens_out_ = 0;
   latencies_.count = queued_.count = forwards_.count = pushes_.count = 0;
+}
+
+void ClassifyStats::set_model(const char* device, const char* precision) {
+  const std::scoped_lock lock(mutex_);
+  device_ = device != nullptr ? device : "";
+  precision_ = precision != nullptr ? precision : "";
 }
 
 void ClassifyStats::count_frame(int64_t arrival, int64_t now) {
@@ -23,7 +29,7 @@ void ClassifyStats::count_frame(int64_t arrival, int64_t now) {
 void ClassifyStats::count_inference(const TomeResult& result) {
   const std::scoped_lock lock(mutex_);
   ++inferences_;
-  batches_ += result.batch;
+  batch_sizes_ += result.batch;
   queued_.add(result.queue_ms);
   forwards_.add(result.inference_ms);
   tokens_in_ = result.tokens_in;
@@ -65,8 +71,8 @@ double ClassifyStats::frames_per_second() const {
 Ptr<GstStructure> ClassifyStats::structure() const {
   const std::scoped_lock lock(mutex_);
   const double average =
-      inferences_ > 0 ? static_cast<double>(batches_) / static_cast<double>(inferences_) : 0;
-  return Ptr<GstStructure>(gst_structure_new(
+      inferences_ > 0 ? static_cast<double>(batch_sizes_) / static_cast<double>(inferences_) : 0;
+  Ptr<GstStructure> stats(gst_structure_new(
       "tomeclassify-stats", "frames", G_TYPE_UINT64, frames_, "inferences", G_TYPE_UINT64,
       inferences_, "skipped", G_TYPE_UINT64, skipped_, "fps", G_TYPE_DOUBLE, frames_per_second(),
       "latency-p50", G_TYPE_DOUBLE, quantile(latencies_, 0.50), "latency-p99", G_TYPE_DOUBLE,
@@ -74,6 +80,11 @@ Ptr<GstStructure> ClassifyStats::structure() const {
       "inference-p50", G_TYPE_DOUBLE, quantile(forwards_, 0.50), "tokens-in", G_TYPE_UINT,
       tokens_in_, "tokens-out", G_TYPE_UINT, tokens_out_, "average-batch", G_TYPE_DOUBLE, average,
       nullptr));
+  if (!device_.empty()) {
+    gst_structure_set(stats.get(), "device", G_TYPE_STRING, device_.c_str(), "precision",
+                      G_TYPE_STRING, precision_.c_str(), nullptr);
+  }
+  return stats;
 }
 
 }  // namespace tome::gst

@@ -1,6 +1,7 @@
 #include "core_loader.h"
 
 #include <dlfcn.h>
+#include <link.h>
 
 #include <mutex>
 
@@ -27,13 +28,32 @@ CoreLibrary failure(const std::string& what) {
   return library;
 }
 
+/// The file of the LibTorch that the process has loaded, maybe another one than the core's; "" if
+/// none. The dynamic linker goes by the name alone, so the core would get it.
+std::string loaded_libtorch() {
+  void* handle = dlopen("libtorch_cpu.so", RTLD_NOLOAD | RTLD_LAZY);
+  if (handle == nullptr) return "";
+  const link_map* map = nullptr;
+  const bool known = dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0 && map->l_name != nullptr;
+  std::string file = known ? map->l_name : "an unknown file";
+  dlclose(handle);
+  return file;
+}
+
 CoreLibrary open_core() {
   const std::string path = core_library_file();
+  const std::string libtorch = loaded_libtorch();
   void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (handle == nullptr) {
     const char* reason = dlerror();
-    return failure("Cannot open the core library '" + path +
-                   "': " + (reason != nullptr ? reason : "no reason given"));
+    std::string text = "Cannot open the core library '" + path +
+                       "': " + (reason != nullptr ? reason : "no reason given");
+    if (!libtorch.empty()) {
+      text += ". libtorch_cpu.so is loaded in this process already, from '" + libtorch +
+              "': the core needs the LibTorch that it was built with, in the same process or in "
+              "one of its own";
+    }
+    return failure(text);
   }
   const auto table = reinterpret_cast<TomeCoreApiFunction>(dlsym(handle, "tome_core_api"));
   if (table == nullptr) {

@@ -11,7 +11,7 @@ namespace tome::gst {
 struct CoreLibrary {
   const TomeCoreApi* api = nullptr;
   std::string path;   ///< the file that was opened
-  std::string error;  ///< which library is missing, and how to install it
+  std::string error;  ///< which library is missing or in the way, and how to install it
 };
 
 /// Opens core_library_file() at the first call and hands out the same table ever after. A failure

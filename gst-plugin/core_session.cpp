@@ -22,6 +22,9 @@ Failure failure(const TomeError& error) {
   return {error.status != TOME_OK ? error.status : TOME_ERROR_FAILED, error.message};
 }
 
+/// Whoever heard a message of the sink pad's thread has stopped the element in that thread.
+Failure stopped() { return {TOME_ERROR_FAILED, "the stream was stopped meanwhile"}; }
+
 const char* or_null(const std::string& text) { return text.empty() ? nullptr : text.c_str(); }
 
 ModelRequest request_of(const Settings& settings) {
@@ -152,6 +155,10 @@ void CoreSession::stop() {
 }
 
 MaybeFailure CoreSession::submit(const TomeFrame& frame, TicketPtr& ticket) {
+  if (stream_ == nullptr) {
+    frame.release(frame.release_data);
+    return stopped();
+  }
   TomeError error{};
   TomeTicket* made = nullptr;
   if (api_->submit(stream_, &frame, &made, &error) != TOME_OK) return failure(error);
@@ -160,6 +167,7 @@ MaybeFailure CoreSession::submit(const TomeFrame& frame, TicketPtr& ticket) {
 }
 
 MaybeFailure CoreSession::drain(TicketPtr& ticket) {
+  if (stream_ == nullptr) return stopped();
   TomeError error{};
   TomeTicket* made = nullptr;
   if (api_->drain(stream_, &made, &error) != TOME_OK) return failure(error);
@@ -175,6 +183,17 @@ void CoreSession::hurry() {
 void CoreSession::flush() {
   const std::scoped_lock lock(mutex_);
   if (stream_ != nullptr) api_->flush(stream_);
+}
+
+MaybeFailure CoreSession::adjust(const Settings& settings) {
+  const std::scoped_lock lock(mutex_);
+  if (stream_ == nullptr) return std::nullopt;
+  TomeError error{};
+  if (api_->stream_adjust(stream_, settings.top_k, settings.threshold, settings.inference_interval,
+                          &error) != TOME_OK) {
+    return failure(error);
+  }
+  return std::nullopt;
 }
 
 MaybeFailure CoreSession::set_schedule(const std::string& spec) {

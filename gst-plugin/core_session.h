@@ -39,7 +39,7 @@ struct ModelRequest {
 };
 
 /// Model and stream of one element. open/close and start/stop are called from state changes,
-/// submit and drain from the streaming thread, flush, hurry and set_schedule from any.
+/// submit and drain from the streaming thread, the others from any.
 class CoreSession {
  public:
   CoreSession() = default;
@@ -64,6 +64,8 @@ class CoreSession {
   void hurry();
   /// Cancels what is pending; no effect when no stream is open.
   void flush();
+  /// Top-k, threshold and inference-interval for the stream, if one is open.
+  MaybeFailure adjust(const Settings& settings);
   /// Checks the spec and, if a stream is open, makes it its schedule.
   MaybeFailure set_schedule(const std::string& spec);
 
@@ -82,8 +84,8 @@ class CoreSession {
 
   const TomeCoreApi* api_ = nullptr;
   // Held where a state change writes model_ and stream_, and where threads read them that a state
-  // change does not wait for: flush, hurry, set_schedule and the durations. submit and drain do
-  // without, since no state change runs while the streaming thread does.
+  // change does not wait for: flush, hurry, adjust, set_schedule and the durations. submit and
+  // drain do without, since no state change runs while the streaming thread does, unless in it.
   mutable std::mutex mutex_;
   TomeModel* model_ = nullptr;
   TomeStream* stream_ = nullptr;

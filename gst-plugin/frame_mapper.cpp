@@ -59,10 +59,8 @@ TomeColorMatrix color_matrix(const GstVideoInfo& info) {
       return TOME_MATRIX_BT2020;
     case GST_VIDEO_COLOR_MATRIX_BT709:
     case GST_VIDEO_COLOR_MATRIX_SMPTE240M:
+    default:  // RGB and grey, where nobody looks at it; of YUV GStreamer leaves it in no doubt
       return TOME_MATRIX_BT709;
-    // Unsaid: as GStreamer itself guesses for caps without colorimetry.
-    default:
-      return info.height > 576 ? TOME_MATRIX_BT709 : TOME_MATRIX_BT601;
   }
 }
 

@@ -221,6 +221,14 @@ void check_topic(const std::string& topic) {
          "', expected a Kafka topic: up to 249 of a-z, A-Z, 0-9, ., _, -");
 }
 
+/// librdkafka takes any, but never connects with one whose length Kafka cannot say.
+void check_client_id(const std::string& id) {
+  constexpr size_t kMostBytes = 32767;
+  if (id.size() <= kMostBytes) return;
+  refuse("client-id: found " + std::to_string(id.size()) + " bytes, expected at most " +
+         std::to_string(kMostBytes));
+}
+
 }  // namespace
 
 std::unique_ptr<BrokerLink> make_kafka_link(const PublishSettings& settings) {
@@ -232,6 +240,7 @@ std::unique_ptr<BrokerLink> make_kafka_link(const PublishSettings& settings) {
                std::to_string(port);
   }
   check_topic(settings.topic);
+  check_client_id(settings.client_id);
   Config config(rd_kafka_conf_new());
   User user{settings.username, PasswordFile(settings.password_file)};
   set_defaults(config.get(), settings, user);

@@ -81,8 +81,8 @@ constexpr int kReaderLook = 100;  // ms
 // its own. Where that fails, and for sockets, at most PIPE_BUF bytes are written when poll() says
 // that there is room, which does not block unless somebody else fills it that very moment.
 
-LineWriter::LineWriter(std::string location, bool append)
-    : location_(std::move(location)), append_(append) {}
+LineWriter::LineWriter(std::string location, bool append, BegunFiles& begun)
+    : location_(std::move(location)), append_(append || begun.contains(location_)), begun_(begun) {}
 
 LineWriter::~LineWriter() {
   if (owned_) ::close(descriptor_);
@@ -104,6 +104,7 @@ void LineWriter::open() {
   turn_ = OutputTurn::of(file, [&] {  // else another's lines would be lost
     if (S_ISREG(file.st_mode)) prepare(file.st_size);
   });
+  begun_[location_] = turn_;
 }
 
 /// Of a file that nobody else here writes to.

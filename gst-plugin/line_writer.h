@@ -19,9 +19,10 @@ namespace tome::gst {
 /// read holds write() up until it is interrupted, and nothing else.
 class LineWriter : public PublishBackend {
  public:
-  /// Of `location`, emptied when opened unless another writer of this process has it or `append`,
-  /// which ends a line that was left without an end; empty: standard output.
-  LineWriter(std::string location, bool append);
+  /// Of `location`, emptied when opened unless it is in `begun`, another writer of this process has
+  /// it, or `append`, which ends a line that was left without an end; empty: standard output.
+  /// @param begun  gets the file when it is opened, and outlives open()
+  LineWriter(std::string location, bool append, BegunFiles& begun);
   ~LineWriter() override;
 
   void open() override;
@@ -46,6 +47,7 @@ class LineWriter : public PublishBackend {
 
   const std::string location_;
   const bool append_;
+  BegunFiles& begun_;
   WakeUp interruption_;
   std::shared_ptr<OutputTurn> turn_;
   int descriptor_ = -1;

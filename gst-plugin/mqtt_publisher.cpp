@@ -218,19 +218,34 @@ class MqttLink : public BrokerLink {
   MqttSettings settings_;
 };
 
+[[noreturn]] void refuse(const char* property, const std::string& found, const char* expected) {
+  throw PublishError(GST_RESOURCE_ERROR_SETTINGS,
+                     std::string(property) + ": found '" + found + "', expected " + expected);
+}
+
+/// What MQTT takes for a text; the library itself says so at each connection or message only.
+void check_text(const char* property, const std::string& text) {
+  constexpr size_t kMostBytes = 65535;
+  if (text.size() > kMostBytes ||
+      mosquitto_validate_utf8(text.data(), static_cast<int>(text.size())) != MOSQ_ERR_SUCCESS) {
+    refuse(property, text, "up to 65535 bytes of UTF-8 without control characters");
+  }
+}
+
 }  // namespace
 
 std::unique_ptr<BrokerLink> make_mqtt_link(const PublishSettings& settings) {
   // Never undone: others in this process may use the library too.
   static std::once_flag once;
   std::call_once(once, mosquitto_lib_init);
+  check_text("client-id", settings.client_id);
+  check_text("username", settings.username);
+  check_text("topic", settings.topic);
   MqttSettings made;
   made.address = parse_address(settings.address, settings.ca_file.empty() ? kPort : kTlsPort);
   if (settings.topic.empty() ||
       mosquitto_pub_topic_check(settings.topic.c_str()) != MOSQ_ERR_SUCCESS) {
-    throw PublishError(GST_RESOURCE_ERROR_SETTINGS,
-                       "topic: found '" + settings.topic +
-                           "', expected an MQTT topic without the wildcards + and #");
+    refuse("topic", settings.topic, "an MQTT topic without the wildcards + and #");
   }
   made.topic = settings.topic;
   made.client_id = settings.client_id;

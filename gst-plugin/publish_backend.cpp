@@ -33,10 +33,10 @@ std::unique_ptr<BrokerLink> make_link(const PublishSettings& settings) {
 }  // namespace
 
 std::shared_ptr<PublishBackend> make_backend(const PublishSettings& settings,
-                                             PublishWarning warning) {
+                                             PublishWarning warning, BegunFiles& begun) {
   check_method(settings);
   if (settings.method == PublishMethod::kFile) {
-    return std::make_shared<LineWriter>(settings.location, settings.append);
+    return std::make_shared<LineWriter>(settings.location, settings.append, begun);
   }
   return std::make_shared<BrokerPublisher>(make_link(settings), settings, std::move(warning));
 }

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -12,6 +13,8 @@
 #include "publish_settings.h"
 
 namespace tome::gst {
+
+class OutputTurn;
 
 /// What ends the stream; the text says what was found and what was expected.
 class PublishError : public std::runtime_error {
@@ -58,9 +61,14 @@ class PublishBackend {
   virtual PublishCounts counts() const = 0;
 };
 
+/// The files that one element began, by location: it empties none of them again, nor does another
+/// element as long as the turn is kept.
+using BegunFiles = std::map<std::string, std::shared_ptr<OutputTurn>>;
+
 /// The one that `settings.method` names. @throws PublishError if it was not built in, or if
 /// something is set that it does not have
+/// @param begun  outlives the backend's open()
 std::shared_ptr<PublishBackend> make_backend(const PublishSettings& settings,
-                                             PublishWarning warning);
+                                             PublishWarning warning, BegunFiles& begun);
 
 }  // namespace tome::gst

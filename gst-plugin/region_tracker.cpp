@@ -5,21 +5,17 @@
 #include <sstream>
 #include <utility>
 
+#include "media/region_clip.h"
+
 namespace tome::gst {
 namespace {
 
-/// The part of the region inside the frame; nothing if that is empty. As cut_region of the core's
-/// stream.cpp, which gives no result for what it finds empty: results are told apart by their
-/// order.
+/// The part of the region inside the frame; nothing if the core would give no result for it.
 std::optional<TomeRegion> clip(const Detection& found, int width, int height) {
-  // 64 bits: x + w of a hostile detector wraps around in 32.
-  const int64_t x0 = std::clamp<int64_t>(found.x, 0, width);
-  const int64_t y0 = std::clamp<int64_t>(found.y, 0, height);
-  const int64_t x1 = std::min<int64_t>(found.x + found.width, width);
-  const int64_t y1 = std::min<int64_t>(found.y + found.height, height);
-  if (x1 <= x0 || y1 <= y0) return std::nullopt;
-  return TomeRegion{static_cast<int32_t>(x0), static_cast<int32_t>(y0),
-                    static_cast<int32_t>(x1 - x0), static_cast<int32_t>(y1 - y0)};
+  const auto inside = clip_to_frame({found.x, found.y, found.width, found.height}, width, height);
+  if (!inside) return std::nullopt;
+  return TomeRegion{static_cast<int32_t>(inside->x), static_cast<int32_t>(inside->y),
+                    static_cast<int32_t>(inside->width), static_cast<int32_t>(inside->height)};
 }
 
 std::optional<int64_t> tracking_id(GstVideoRegionOfInterestMeta* roi) {
@@ -81,7 +77,7 @@ void RegionTracker::configure(const std::string& object_classes, unsigned reclas
     types_.push_back(g_quark_from_string(name.c_str()));
   }
   interval_ = reclassify_interval;
-  counted_ = 0;
+  last_due_.reset();
   start_tracks();
 }
 
@@ -100,7 +96,7 @@ void RegionTracker::forget() {
 
 void RegionTracker::recount() {
   const std::scoped_lock lock(mutex_);
-  counted_ = 0;
+  last_due_.reset();
 }
 
 bool RegionTracker::wanted(GQuark type) const {
@@ -128,9 +124,10 @@ void RegionTracker::forget_old() {
 RegionPlan RegionTracker::plan(GstBuffer* buffer, int width, int height,
                                unsigned inference_interval) {
   const std::scoped_lock lock(mutex_);
-  due_frame_ = counted_++ % inference_interval == 0;
   forget_old();
   RegionPlan plan{true, width, height, ++frame_, {}, tracks_};
+  due_frame_ = !last_due_ || frame_ - *last_due_ >= inference_interval;
+  if (due_frame_) last_due_ = frame_;
   gpointer state = nullptr;
   while (GstMeta* meta = gst_buffer_iterate_meta_filtered(
              buffer, &state, GST_VIDEO_REGION_OF_INTEREST_META_API_TYPE)) {

@@ -72,11 +72,11 @@ struct RegionResult {
 // late for them stays among them. A generation goes with its last plan.
 
 // Note [Due frames]
-// Of inference-interval frames the core infers on the first; it counts those it is given, and it is
-// given all (ClassifyElement::submit). This counts along, because a region that is submitted on
-// another frame is not classified then and stays due: the next frames, planned before that is
-// known, must submit it again. Were the two counts apart, results would come later or once more,
-// but they would come.
+// Of inference-interval frames the core infers on the first; it counts those it is given, from the
+// last one that was due, and it is given all (ClassifyElement::submit). This counts along, because
+// a region that is submitted on another frame is not classified then and stays due: the next
+// frames, planned before that is known, must submit it again. Were the two counts apart, results
+// would come later or once more, but they would come.
 
 /// Plans on the sink pad's thread, resolves on the source pad's task.
 class RegionTracker {
@@ -113,8 +113,8 @@ class RegionTracker {
   std::vector<GQuark> types_;
   unsigned interval_ = 1;
   uint64_t frame_ = 0;
-  uint64_t counted_ = 0;   // frames as the core counts them
-  bool due_frame_ = true;  // the core infers on the frame that is being planned
+  bool due_frame_ = true;             // the core infers on the frame that is being planned
+  std::optional<uint64_t> last_due_;  // such a frame, since the core began to count
   uint64_t era_ = 0;
   std::shared_ptr<RegionTracks> tracks_ = std::make_shared<RegionTracks>();
 };

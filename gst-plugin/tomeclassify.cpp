@@ -27,6 +27,7 @@
 #include "classification_meta.h"
 #include "classify_element.h"
 #include "frame_mapper.h"
+#include "property_table.h"
 
 using tome::gst::ClassifyElement;
 using tome::gst::Ptr;
@@ -97,10 +98,7 @@ void set_property(GObject* object, guint id, const GValue* value, GParamSpec* sp
   if (!impl_of(object).set_property(id, value)) {
     G_OBJECT_WARN_INVALID_PROPERTY_ID(object, id, spec);
   }
-  const bool at_once = (spec->flags & GST_PARAM_MUTABLE_PLAYING) != 0;
-  if (!at_once && GST_STATE(object) > GST_STATE_READY) {
-    GST_WARNING_OBJECT(object, "%s has no effect before the element was in READY", spec->name);
-  }
+  tome::gst::notice_late_setting(object, spec, tome_classify_debug);
 }
 
 void get_property(GObject* object, guint id, GValue* value, GParamSpec* spec) {
@@ -127,12 +125,13 @@ GstStateChangeReturn change_state(GstElement* element, GstStateChange transition
   }
   const GstStateChangeReturn result =
       GST_ELEMENT_CLASS(gst_tome_classify_parent_class)->change_state(element, transition);
+  // Asked for in the source pad's own thread, which cannot be joined then: pads stay active, and
+  // the sink pad's thread may be inside the stream. The next change that works stops it, or the
+  // end.
   const bool failed = result == GST_STATE_CHANGE_FAILURE;
-  if (transition == GST_STATE_CHANGE_PAUSED_TO_READY ||
-      (failed && transition == GST_STATE_CHANGE_READY_TO_PAUSED)) {
-    impl.stop();
-  }
-  if (transition == GST_STATE_CHANGE_READY_TO_NULL) impl.close();
+  const auto stops = failed ? GST_STATE_CHANGE_READY_TO_PAUSED : GST_STATE_CHANGE_PAUSED_TO_READY;
+  if (transition == stops) impl.stop();
+  if (transition == GST_STATE_CHANGE_READY_TO_NULL && !failed) impl.close();
   return result;
 }
 

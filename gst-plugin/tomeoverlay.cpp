@@ -33,31 +33,24 @@
 #include "overlay_caps.h"
 #include "overlay_labels.h"
 #include "overlay_painter.h"
+#include "overlay_properties.h"
 #include "video_picture.h"
 
 using tome::gst::CompositionPtr;
-using tome::gst::HorizontalAlign;
+using tome::gst::OverlayOptions;
 using tome::gst::OverlayPainter;
-using tome::gst::OverlayStyle;
 using tome::gst::Ptr;
-using tome::gst::VerticalAlign;
 
 GST_DEBUG_CATEGORY_STATIC(tome_overlay_debug);
 #define GST_CAT_DEFAULT tome_overlay_debug
 
 namespace {
 
-struct Options {
-  unsigned top_k = 3;
-  bool silent = false;
-  OverlayStyle style;
-};
-
 /// The element's state. `options` is guarded by `mutex`; what is not atomic of the rest belongs to
 /// the streaming thread.
 struct Overlay {
   std::mutex mutex;
-  Options options;
+  OverlayOptions options;
   OverlayPainter painter;
   GstVideoInfo info{};
   tome::gst::Composer composer;
@@ -65,16 +58,6 @@ struct Overlay {
   bool blendable = false;                    // pixels that can be blended
   std::atomic<bool> ask{true};               // whether downstream composes has to be asked
   std::atomic<bool> prefer_blending{false};  // it does not
-};
-
-enum Property : guint {
-  kPropTopK = 1,
-  kPropFontDesc,
-  kPropColor,
-  kPropShadedBackground,
-  kPropHalignment,
-  kPropValignment,
-  kPropSilent
 };
 
 }  // namespace
@@ -219,7 +202,7 @@ tome::gst::OverlayView view_for(const Overlay& impl, const tome::gst::Picture& p
 
 /// "" or why the buffer cannot be drawn on.
 std::string draw(Overlay& impl, GstBuffer* buffer) {
-  Options options;
+  OverlayOptions options;
   {
     const std::scoped_lock lock(impl.mutex);
     options = impl.options;
@@ -235,7 +218,7 @@ std::string draw(Overlay& impl, GstBuffer* buffer) {
   tome::gst::scale_regions(results, picture->width, picture->height);
   const auto labels = tome::gst::overlay_labels(results, options.top_k);
   if (labels.empty() && (impl.attach || !came_with)) return "";
-  auto composition = joined(buffer, impl.painter.paint(labels, options.style, picture->width,
+  auto composition = joined(buffer, impl.painter.paint(labels, options, picture->width,
                                                        picture->height, view_for(impl, *picture)));
   if (!composition) return "";
   if (!impl.attach) return blend(buffer, composition.get(), impl.info, *picture);
@@ -267,118 +250,22 @@ gboolean src_event(GstBaseTransform* self, GstEvent* event) {
 void set_property(GObject* object, guint id, const GValue* value, GParamSpec* spec) {
   Overlay& impl = impl_of(object);
   const std::scoped_lock lock(impl.mutex);
-  OverlayStyle& style = impl.options.style;
-  switch (id) {
-    case kPropTopK:
-      impl.options.top_k = g_value_get_uint(value);
-      break;
-    case kPropFontDesc: {
-      const char* text = g_value_get_string(value);
-      style.font = text != nullptr ? text : OverlayStyle().font;
-      break;
-    }
-    case kPropColor:
-      style.color = g_value_get_uint(value);
-      break;
-    case kPropShadedBackground:
-      style.shaded = g_value_get_boolean(value) != FALSE;
-      break;
-    case kPropHalignment:
-      style.horizontal = static_cast<HorizontalAlign>(g_value_get_enum(value));
-      break;
-    case kPropValignment:
-      style.vertical = static_cast<VerticalAlign>(g_value_get_enum(value));
-      break;
-    case kPropSilent:
-      impl.options.silent = g_value_get_boolean(value) != FALSE;
-      break;
-    default:
-      G_OBJECT_WARN_INVALID_PROPERTY_ID(object, id, spec);
+  if (!tome::gst::set_overlay_property(impl.options, id, value)) {
+    G_OBJECT_WARN_INVALID_PROPERTY_ID(object, id, spec);
   }
 }
 
 void get_property(GObject* object, guint id, GValue* value, GParamSpec* spec) {
   Overlay& impl = impl_of(object);
   const std::scoped_lock lock(impl.mutex);
-  const OverlayStyle& style = impl.options.style;
-  switch (id) {
-    case kPropTopK:
-      g_value_set_uint(value, impl.options.top_k);
-      break;
-    case kPropFontDesc:
-      g_value_set_string(value, style.font.c_str());
-      break;
-    case kPropColor:
-      g_value_set_uint(value, style.color);
-      break;
-    case kPropShadedBackground:
-      g_value_set_boolean(value, style.shaded);
-      break;
-    case kPropHalignment:
-      g_value_set_enum(value, static_cast<int>(style.horizontal));
-      break;
-    case kPropValignment:
-      g_value_set_enum(value, static_cast<int>(style.vertical));
-      break;
-    case kPropSilent:
-      g_value_set_boolean(value, impl.options.silent);
-      break;
-    default:
-      G_OBJECT_WARN_INVALID_PROPERTY_ID(object, id, spec);
+  if (!tome::gst::get_overlay_property(impl.options, id, value)) {
+    G_OBJECT_WARN_INVALID_PROPERTY_ID(object, id, spec);
   }
 }
 
 void finalize(GObject* object) {
   const std::unique_ptr<Overlay> impl(&impl_of(object));
   G_OBJECT_CLASS(gst_tome_overlay_parent_class)->finalize(object);
-}
-
-constexpr auto kPlaying = static_cast<GParamFlags>(G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS |
-                                                   GST_PARAM_MUTABLE_PLAYING);
-constexpr auto kControllable = static_cast<GParamFlags>(kPlaying | GST_PARAM_CONTROLLABLE);
-constexpr GEnumValue kHorizontal[] = {
-    {static_cast<int>(HorizontalAlign::kLeft), "At the left", "left"},
-    {static_cast<int>(HorizontalAlign::kCenter), "In the middle", "center"},
-    {static_cast<int>(HorizontalAlign::kRight), "At the right", "right"},
-    {0, nullptr, nullptr}};
-constexpr GEnumValue kVertical[] = {
-    {static_cast<int>(VerticalAlign::kTop), "At the top", "top"},
-    {static_cast<int>(VerticalAlign::kBottom), "At the bottom", "bottom"},
-    {0, nullptr, nullptr}};
-
-GType align_type(const char* name, const GEnumValue* values) {
-  const GType type = g_enum_register_static(name, values);
-  gst_type_mark_as_plugin_api(type, static_cast<GstPluginAPIFlags>(0));
-  return type;
-}
-
-void install_properties(GObjectClass* klass) {
-  const OverlayStyle style;
-  const auto add = [klass](guint id, GParamSpec* spec) {
-    g_object_class_install_property(klass, id, spec);
-  };
-  add(kPropTopK, g_param_spec_uint("top-k", "top-k", "Most tags of one result, best first", 0, 100,
-                                   Options().top_k, kControllable));
-  add(kPropFontDesc,
-      g_param_spec_string("font-desc", "font-desc",
-                          "Pango font description, as \"Sans Bold 18\"; without a size, it follows "
-                          "the frame's size; it never exceeds its height",
-                          style.font.c_str(), kPlaying));
-  add(kPropColor,
-      g_param_spec_uint("color", "color", "Color of text and boxes (ARGB, e.g. 0xffff0000 for red)",
-                        0, G_MAXUINT32, style.color, kControllable));
-  add(kPropShadedBackground,
-      g_param_spec_boolean("shaded-background", "shaded-background",
-                           "Draw a dark background behind the text", style.shaded, kControllable));
-  add(kPropHalignment,
-      g_param_spec_enum("halignment", "halignment", "Where the full frame's tags are, across",
-                        align_type("GstTomeOverlayHAlign", kHorizontal),
-                        static_cast<int>(style.horizontal), kControllable));
-  add(kPropValignment,
-      g_param_spec_enum("valignment", "valignment", "Where the full frame's tags are, down",
-                        align_type("GstTomeOverlayVAlign", kVertical),
-                        static_cast<int>(style.vertical), kControllable));
-  add(kPropSilent, g_param_spec_boolean("silent", "silent", "Draw nothing", FALSE, kControllable));
 }
 
 }  // namespace
@@ -390,7 +277,7 @@ static void gst_tome_overlay_class_init(GstTomeOverlayClass* klass) {
   object_class->set_property = set_property;
   object_class->get_property = get_property;
   object_class->finalize = finalize;
-  install_properties(object_class);
+  tome::gst::install_overlay_properties(object_class);
   transform_class->start = start;
   transform_class->transform_caps = transform_caps;
   transform_class->fixate_caps = fixate_caps;

@@ -12,10 +12,12 @@
  * metas. The result of a window that was padded at the end of the stream arrives as an event and is
  * printed too.
  *
- * Keys: time (wall clock, RFC 3339), pts (seconds of the stream), stream, model, region (null for
- * the full frame, or [x, y, w, h]), frame (only of regions: [w, h] of the picture they count in),
- * object (null, or the detector's type and id of the region), clip (null, or start, end in seconds,
- * and frames), age, tags (array of id, label, score, best first), tokens_in, tokens_out.
+ * Keys: time (when the line is written, RFC 3339), captured (null, or when the frame was captured,
+ * as its GstReferenceTimestampMeta says), pts (seconds of the stream), stream, model, element (name
+ * of the tomeclassify), region (null for the full frame, or [x, y, w, h]), frame (only of regions:
+ * [w, h] of the picture they count in), object (null, or the detector's type and id of the region),
+ * clip (null, or start, end in seconds, and frames), age, tags (array of id, label, score, best
+ * first), tokens_in, tokens_out.
  *
  * ## Example pipeline
  * |[
@@ -31,12 +33,16 @@
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "capture_time.h"
 #include "classification_meta.h"
 #include "gst_ptr.h"
+#include "printable.h"
+#include "property_table.h"
 #include "publish_backend.h"
 #include "publish_memory.h"
 #include "publish_progress.h"
@@ -44,7 +50,9 @@
 #include "publish_times.h"
 #include "result_line.h"
 
+using tome::gst::BegunFiles;
 using tome::gst::Classification;
+using tome::gst::printable;
 using tome::gst::Ptr;
 using tome::gst::PublishBackend;
 using tome::gst::PublishCounts;
@@ -68,6 +76,7 @@ struct Publisher {
   PublishTimes times;
   PublishProgress progress;
   bool raw = false;  // the caps say that frames are not encoded
+  BegunFiles begun;  // since NULL: READY and back goes on with them
 
   std::mutex mutex;
   PublishSettings settings;
@@ -99,15 +108,18 @@ GstStaticPadTemplate src_template =
 
 Publisher& impl_of(gpointer object) { return *reinterpret_cast<GstTomePublish*>(object)->impl; }
 
+// Both show what the user, a broker or a library wrote, which may be no UTF-8.
+
 void post_error(gpointer self, const PublishError& error) {
   gst_element_message_full(GST_ELEMENT(self), GST_MESSAGE_ERROR, GST_RESOURCE_ERROR, error.code(),
-                           g_strdup(error.what()), nullptr, __FILE__, "tomepublish", __LINE__);
+                           g_strdup(printable(error.what()).c_str()), nullptr, __FILE__,
+                           "tomepublish", __LINE__);
 }
 
 void post_warning(gpointer self, const std::string& text) {
   gst_element_message_full(GST_ELEMENT(self), GST_MESSAGE_WARNING, GST_RESOURCE_ERROR,
-                           GST_RESOURCE_ERROR_WRITE, g_strdup(text.c_str()), nullptr, __FILE__,
-                           "tomepublish", __LINE__);
+                           GST_RESOURCE_ERROR_WRITE, g_strdup(printable(text).c_str()), nullptr,
+                           __FILE__, "tomepublish", __LINE__);
 }
 
 std::shared_ptr<PublishBackend> backend_of(Publisher& impl) {
@@ -130,7 +142,7 @@ gboolean start(GstBaseTransform* self) {
   impl.raw = false;
   try {
     auto backend = tome::gst::make_backend(
-        impl.running, [self](const std::string& text) { post_warning(self, text); });
+        impl.running, [self](const std::string& text) { post_warning(self, text); }, impl.begun);
     backend->open();
     const std::scoped_lock lock(impl.mutex);
     impl.backend = std::move(backend);
@@ -162,19 +174,28 @@ gboolean stop(GstBaseTransform* self) {
   return TRUE;
 }
 
+/// A frame that brings results; none: they come at the end of the stream.
+struct Carrier {
+  GstClockTime pts = GST_CLOCK_TIME_NONE;
+  bool in_order = true;
+  std::optional<std::chrono::system_clock::time_point> captured;
+};
+
 /// Publishes those among `results` that were not yet, with property `held` all of them.
-GstFlowReturn publish(GstBaseTransform* self, std::vector<Classification> results, GstClockTime pts,
-                      bool in_order = true) {
+GstFlowReturn publish(GstBaseTransform* self, std::vector<Classification> results,
+                      const Carrier& frame) {
   Publisher& impl = impl_of(self);
-  impl.times.look_at(results, pts);
-  impl.memory.keep_new(results, pts, in_order);
+  impl.times.look_at(results, frame.pts);
+  impl.memory.keep_new(results, frame.pts, frame.in_order);
   if (results.empty()) return GST_FLOW_OK;
   const auto backend = backend_of(impl);
   const auto now = std::chrono::system_clock::now();
   for (const Classification& result : results) {
     impl.progress.result(result);
-    const auto line = tome::gst::result_line(result, impl.times.of(result, self->segment, pts),
-                                             impl.running.stream_name, now);
+    auto times = impl.times.of(result, self->segment, frame.pts);
+    // What is held is of an earlier frame.
+    if (result.age == 0) times.captured = frame.captured;
+    const auto line = tome::gst::result_line(result, times, impl.running.stream_name, now);
     try {
       if (!backend->write(line)) return GST_FLOW_FLUSHING;
     } catch (const PublishError& error) {
@@ -192,7 +213,8 @@ GstFlowReturn transform_ip(GstBaseTransform* self, GstBuffer* buffer) {
   // Frames come in the order of their DTS, and none is shown before its own. Raw ones come as they
   // are shown, and a DTS that a source gave them (do-timestamp) does not follow videorate.
   const bool in_order = impl.raw || !GST_CLOCK_TIME_IS_VALID(dts) || dts >= pts;
-  const auto flow = publish(self, tome::gst::results_of(buffer), pts, in_order);
+  const auto flow = publish(self, tome::gst::results_of(buffer),
+                            {pts, in_order, tome::gst::capture_time(buffer)});
   impl.progress.frame();
   return flow;
 }
@@ -225,7 +247,7 @@ gboolean sink_event(GstBaseTransform* self, GstEvent* event) {
     case GST_EVENT_CUSTOM_DOWNSTREAM:
       if (structure != nullptr &&
           gst_structure_has_name(structure, tome::gst::kClassificationName) != FALSE) {
-        publish(self, tome::gst::results_of(structure), GST_CLOCK_TIME_NONE);
+        publish(self, tome::gst::results_of(structure), {});
       }
       break;
     case GST_EVENT_FLUSH_START:  // comes while the streaming thread may be waiting
@@ -259,7 +281,10 @@ gboolean sink_event(GstBaseTransform* self, GstEvent* event) {
 GstStateChangeReturn change_state(GstElement* self, GstStateChange transition) {
   // Before the parent's, which waits for the streaming thread.
   if (transition == GST_STATE_CHANGE_PAUSED_TO_READY) interrupt(impl_of(self), true);
-  return GST_ELEMENT_CLASS(gst_tome_publish_parent_class)->change_state(self, transition);
+  const auto change =
+      GST_ELEMENT_CLASS(gst_tome_publish_parent_class)->change_state(self, transition);
+  if (transition == GST_STATE_CHANGE_READY_TO_NULL) impl_of(self).begun.clear();
+  return change;
 }
 
 void set_property(GObject* object, guint id, const GValue* value, GParamSpec* spec) {
@@ -270,9 +295,7 @@ void set_property(GObject* object, guint id, const GValue* value, GParamSpec* sp
       G_OBJECT_WARN_INVALID_PROPERTY_ID(object, id, spec);
     }
   }
-  if (GST_STATE(object) > GST_STATE_READY) {  // start() reads them
-    GST_WARNING_OBJECT(object, "%s has no effect before the element was in READY", spec->name);
-  }
+  tome::gst::notice_late_setting(object, spec, tome_publish_debug);
 }
 
 Ptr<GstStructure> stats_of(const Publisher& impl) {

@@ -81,6 +81,15 @@ TEST_F(Errors, ANonsenseSpecWhilePlayingIsAWarningAndTheOldOneStays) {
   EXPECT_EQ(core_.schedule(), "13") << "unset: the model's default again";
 }
 
+TEST_F(Errors, ATextThatIsSetToNullHasItsDefaultAgain) {
+  LoneElement h({{"device", "cpu"}, {"model", "m"}});
+  for (const char* name : {"device", "model"}) g_object_set(h.element(), name, nullptr, nullptr);
+  gchar *device = nullptr, *model = nullptr;
+  g_object_get(h.element(), "device", &device, "model", &model, nullptr);
+  EXPECT_STREQ(Ptr<char>(device).get(), "auto");
+  EXPECT_EQ(Ptr<char>(model).get(), nullptr);
+}
+
 TEST_F(Errors, ASpecThatIsSetWhileTheStreamOpensReachesIt) {
   LoneElement h({{"model", "m"}, {"tome-r", "8"}});
   core_.at_stream_open([&] { g_object_set(h.element(), "tome-r", "16:-1", nullptr); });

@@ -1,6 +1,9 @@
 // The core library that is missing, broken or of another version; one process, one library, so the
 // failures come first.
+#include <dlfcn.h>
+
 #include <cstdlib>
+#include <filesystem>
 
 #include "element_fixture.h"
 
@@ -29,6 +32,17 @@ TEST(Loader, SaysWhichLibraryIsMissingAndHowToInstallItAndFindsItLater) {
 
   // A library whose own dependency is missing, as the core without LibTorch: the dependency's name.
   EXPECT_NE(error_with(BROKEN_CORE).find("libtomenotthere.so"), std::string::npos);
+
+  // Another LibTorch that came first, whose name is all that counts for the dynamic linker.
+  const std::string torch =
+      std::filesystem::path(BROKEN_CORE).parent_path() / "torch" / "libtorch_cpu.so";
+  EXPECT_EQ(error_with(BROKEN_CORE).find("libtorch_cpu.so"), std::string::npos);
+  void* handle = dlopen(torch.c_str(), RTLD_NOW | RTLD_LOCAL);
+  ASSERT_NE(handle, nullptr) << dlerror();
+  const std::string clash = error_with(BROKEN_CORE);
+  dlclose(handle);
+  EXPECT_NE(clash.find(torch), std::string::npos) << clash;
+  EXPECT_NE(clash.find("libtomenotthere.so"), std::string::npos) << clash;
 
   EXPECT_NE(error_with("libm.so.6").find("tome_core_api"), std::string::npos);
 

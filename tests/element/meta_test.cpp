@@ -10,7 +10,7 @@ using Meta = ElementTest;
 
 TEST_F(Meta, HoldsEveryFieldWithTypesThatBindingsKnow) {
   core_.set({.tokens_in = 197, .tokens_out = 41});
-  Harness h({{"model", "m"}});
+  Harness h({{"model", "m"}, {"name", "colour"}});
   h.set_caps();
   ASSERT_EQ(h.push(51, 3), GST_FLOW_OK);
   const auto buffer = h.pull();
@@ -22,6 +22,7 @@ TEST_F(Meta, HoldsEveryFieldWithTypesThatBindingsKnow) {
   ASSERT_EQ(gst_value_array_get_size(results), 1U);
   const GstStructure* one = gst_value_get_structure(gst_value_array_get_value(results, 0));
   EXPECT_STREQ(gst_structure_get_string(one, "model"), "fake");
+  EXPECT_STREQ(gst_structure_get_string(one, "element"), "colour");
   guint64 start = 0;
   guint64 end = 0;
   EXPECT_TRUE(gst_structure_get_uint64(one, "clip-start-pts", &start));
@@ -63,25 +64,32 @@ TEST_F(Meta, OfAnOlderProducerIsReadWithoutWhatItLacks) {
   full.region = {1, 2, 3, 4};
   full.frame_size = {16, 8};
   full.object = {"person", 5};
+  full.element = "colour";
   const auto structure = gst::to_structure(full);
   Classification read = gst::from_structure(structure.get());
   EXPECT_EQ(read.frame_size, full.frame_size);
   EXPECT_EQ(read.object, full.object);
-  gst_structure_remove_fields(structure.get(), "frame-width", "region-type", "region-id", nullptr);
+  EXPECT_EQ(read.element, "colour");
+  gst_structure_remove_fields(structure.get(), "frame-width", "region-type", "region-id", "element",
+                              nullptr);
   read = gst::from_structure(structure.get());
   EXPECT_EQ(read.region, full.region);
   EXPECT_FALSE(read.frame_size);
   EXPECT_FALSE(read.object);
+  EXPECT_EQ(read.element, "");
 }
 
 TEST_F(Meta, ASecondElementAppends) {
-  Harness first({{"model", "m"}});
+  Harness first({{"model", "m"}, {"name", "colour"}});
   first.set_caps();
   ASSERT_EQ(first.push(10, 0), GST_FLOW_OK);
-  Harness second({{"model", "m"}});
+  Harness second({{"model", "m"}, {"name", "make"}});
   second.set_caps();
   ASSERT_EQ(second.push(first.pull().release()), GST_FLOW_OK);
-  EXPECT_EQ(gst::results_of(second.pull().get()).size(), 2U);
+  const auto results = gst::results_of(second.pull().get());
+  ASSERT_EQ(results.size(), 2U);
+  EXPECT_EQ(results[0].element, "colour") << "of one model, and yet not the same";
+  EXPECT_EQ(results[1].element, "make");
 }
 
 TEST_F(Meta, PixelsPassWithoutACopyAndNobodyHoldsThem) {
@@ -223,6 +231,25 @@ TEST_F(Meta, ColorimetryComesFromTheCaps) {
     h.pull();
     EXPECT_EQ(core_.frames().back().matrix, matrix) << colorimetry;
     EXPECT_EQ(core_.frames().back().range, range) << colorimetry;
+  }
+}
+
+TEST_F(Meta, ColorimetryThatIsNotSaidFollowsTheRows) {
+  for (const char* colorimetry : {"", ",colorimetry=0:0:0:0", ",colorimetry=2:0:0:0"}) {
+    for (const auto& [rows, matrix] :
+         {std::pair(576, TOME_MATRIX_BT601), std::pair(578, TOME_MATRIX_BT709)}) {
+      Harness h({{"model", "m"}});
+      h.set_caps(("video/x-raw,format=I420,width=16,framerate=10/1,height=" + std::to_string(rows) +
+                  colorimetry)
+                     .c_str());
+      const auto bytes = static_cast<gsize>(16 * rows * 3 / 2);
+      GstBuffer* buffer = gst_buffer_new_allocate(nullptr, bytes, nullptr);
+      gst_buffer_memset(buffer, 0, 16, bytes);
+      ASSERT_EQ(h.push(buffer), GST_FLOW_OK);
+      h.pull();
+      EXPECT_EQ(core_.frames().back().matrix, matrix) << colorimetry << rows;
+      EXPECT_EQ(core_.frames().back().range, TOME_RANGE_LIMITED) << colorimetry << rows;
+    }
   }
 }
 

@@ -91,6 +91,59 @@ TEST_F(Publish, AWriterThatComesLaterLosesNobodysLines) {
   EXPECT_EQ(lines().size(), 2U);
 }
 
+TEST_F(Publish, ReadyAndBackAppendsAndNullStartsAnew) {
+  constexpr size_t kFrames = 5;
+  const Ptr<GstElement> pipeline(gst_parse_launch(
+      ("videotestsrc num-buffers=" + std::to_string(kFrames) + " ! " + kGrayCaps +
+       " ! tomeclassify model=fake ! tomepublish location=" + file_.string() + " ! fakesink")
+          .c_str(),
+      nullptr));
+  const Ptr<GstBus> bus(gst_element_get_bus(pipeline.get()));
+  FakeCore::instance().reset();
+  const auto lines_after = [&](GstState before) {
+    gst_element_set_state(pipeline.get(), before);
+    gst_element_set_state(pipeline.get(), GST_STATE_PLAYING);
+    const Ptr<GstMessage> end(gst_bus_timed_pop_filtered(
+        bus.get(), 10 * GST_SECOND,
+        static_cast<GstMessageType>(GST_MESSAGE_EOS | GST_MESSAGE_ERROR)));
+    EXPECT_TRUE(end && GST_MESSAGE_TYPE(end.get()) == GST_MESSAGE_EOS);
+    return lines().size();
+  };
+  std::ofstream(file_) << "of an earlier run\n";
+  EXPECT_EQ(lines_after(GST_STATE_NULL), kFrames);
+  EXPECT_EQ(lines_after(GST_STATE_READY), 2 * kFrames);
+  EXPECT_EQ(lines_after(GST_STATE_READY), 3 * kFrames);
+  EXPECT_EQ(lines_after(GST_STATE_NULL), kFrames);
+  gst_element_set_state(pipeline.get(), GST_STATE_NULL);
+}
+
+TEST_F(Publish, InReadyAFileStaysTheElementsAndAnotherLocationIsBegun) {
+  LoneElement e({{"location", file_.c_str()}}, "tomepublish");
+  const auto start = [&](const std::filesystem::path& location) {
+    ASSERT_TRUE(e.set_state(GST_STATE_READY));
+    g_object_set(e.element(), "location", location.c_str(), nullptr);
+    ASSERT_TRUE(e.set_state(GST_STATE_PLAYING));
+  };
+  const std::filesystem::path other = file_.string() + "-other";
+  std::ofstream(other) << "old\n";
+  start(file_);
+  std::ofstream(file_) << "a line\n";
+  start(other);
+  EXPECT_EQ(std::filesystem::file_size(other), 0U);
+  start(file_);
+  EXPECT_EQ(std::filesystem::file_size(file_), 7U) << "it began this one";
+  ASSERT_TRUE(e.set_state(GST_STATE_READY));
+  {
+    LoneElement later({{"location", file_.c_str()}}, "tomepublish");
+    ASSERT_TRUE(later.set_state(GST_STATE_PLAYING));
+    EXPECT_EQ(std::filesystem::file_size(file_), 7U) << "the first one may go on with it";
+  }
+  ASSERT_TRUE(e.set_state(GST_STATE_NULL));
+  ASSERT_TRUE(e.set_state(GST_STATE_PLAYING));
+  EXPECT_EQ(std::filesystem::file_size(file_), 0U);
+  std::filesystem::remove(other);
+}
+
 /// This process's descriptor of a file; -1 if it has none.
 int descriptor_of(const std::filesystem::path& file) {
   for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {

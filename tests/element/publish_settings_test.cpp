@@ -2,13 +2,10 @@
 #include <unistd.h>
 
 #include <array>
-#include <atomic>
 #include <filesystem>
 #include <fstream>
 
-#include "broker_publisher.h"
 #include "broker_settings.h"
-#include "message_queue.h"
 #include "publish_backend.h"
 #include "publish_fixture.h"
 
@@ -87,6 +84,15 @@ TEST_F(Password, WithoutANewlineIsTakenOnceItStays) {
   EXPECT_FALSE(password.refresh());
 }
 
+TEST_F(Password, HasNoMoreBytesThanMqttCanSay) {
+  std::ofstream(file_) << std::string(65535, 'a') << "\n";
+  gst::PasswordFile password(file_);
+  EXPECT_EQ(password.password().size(), 65535U);
+  std::ofstream(file_) << std::string(65536, 'b') << "\n";
+  EXPECT_FALSE(password.refresh());
+  EXPECT_THROW(gst::PasswordFile{file_}, gst::PublishError);
+}
+
 TEST_F(Password, IsReadFromAPipeOnce) {
   std::array<int, 2> ends{};
   ASSERT_EQ(pipe(ends.data()), 0);
@@ -150,6 +156,18 @@ TEST(BrokerSettings, WhatAnotherMethodHasIsAnError) {
   }
 }
 
+/// The error of a tomepublish with one more property, which may be no UTF-8; "" if it starts.
+[[maybe_unused]] std::string error_with(const LoneElement::Properties& properties, const char* name,
+                                        const std::string& value) {
+  LoneElement e(properties, "tomepublish");
+  g_object_set(e.element(), name, value.c_str(), nullptr);
+  const bool starts = e.set_state(GST_STATE_PAUSED);
+  const std::string text = starts ? "" : e.error_text();
+  EXPECT_EQ(starts, text.empty());
+  EXPECT_TRUE(g_utf8_validate(text.c_str(), -1, nullptr));
+  return text;
+}
+
 #ifdef TOME_HAVE_MQTT
 TEST(BrokerSettings, MistakesOfMqtt) {
   for (const Mistake& mistake : std::vector<Mistake>{
@@ -171,6 +189,21 @@ TEST(BrokerSettings, MistakesOfMqtt) {
             {"'/dev/null' is empty"}},
        }) {
     expect_error(mistake);
+  }
+}
+
+TEST(BrokerSettings, TextsThatMqttDoesNotTake) {
+  const std::string longest(65535, 'a');
+  for (const char* property : {"client-id", "username", "topic"}) {
+    for (const std::string& text : {std::string("\xff"), std::string("a\x01z"), longest + "a"}) {
+      EXPECT_NE(error_with({{"method", "mqtt"}, {"address", "a"}, {"topic", "t"}}, property, text)
+                    .find(std::string(property) + ": found '"),
+                std::string::npos)
+          << text.size();
+    }
+    EXPECT_EQ(error_with({{"method", "mqtt"}, {"address", "127.0.0.1:1"}, {"topic", "t"}}, property,
+                         longest),
+              "");
   }
 }
 #else
@@ -205,200 +238,20 @@ TEST(BrokerSettings, MistakesOfKafka) {
     expect_error(mistake);
   }
 }
+
+TEST(BrokerSettings, AClientIdWhoseLengthKafkaCannotSay) {
+  const LoneElement::Properties properties = {
+      {"method", "kafka"}, {"address", "127.0.0.1:1"}, {"topic", "t"}};
+  EXPECT_EQ(error_with(properties, "client-id", std::string(32767, 'a')), "");
+  EXPECT_EQ(error_with(properties, "client-id", std::string(32768, 'a')),
+            "client-id: found 32768 bytes, expected at most 32767");
+}
 #else
 TEST(BrokerSettings, KafkaWasNotBuiltIn) {
   expect_error(
       {{{"method", "kafka"}, {"address", "a"}, {"topic", "t"}}, {"found kafka", "without"}});
 }
 #endif
-
-class Queue : public ::testing::Test {
- protected:
-  std::vector<std::string> heard_;
-};
-
-TEST_F(Queue, ItsOldestMessagesGoWhenItIsFull) {
-  gst::MessageQueue queue(3, "it", [this](const auto& text) { heard_.push_back(text); });
-  for (const char* text : {"1", "2", "3", "4", "5"}) queue.push(text);
-  EXPECT_EQ(queue.counts().dropped, 2U);
-  EXPECT_EQ(queue.counts().queued, 3U);
-  EXPECT_EQ(queue.take()->text, "3");
-  EXPECT_EQ(heard_.size(), 1U) << "one outage";
-}
-
-TEST_F(Queue, WhatWasOnItsWayIsSentAgainInOrder) {
-  gst::MessageQueue queue(3, "it", [this](const auto& text) { heard_.push_back(text); });
-  for (const char* text : {"1", "2", "3"}) queue.push(text);
-  const auto first = queue.take(), second = queue.take();
-  queue.delivered(first->number);
-  queue.give_back();
-  queue.push("4");
-  for (const char* text : {"2", "3", "4"}) EXPECT_EQ(queue.take()->text, text);
-  EXPECT_FALSE(queue.take());
-  queue.delivered(second->number);
-  EXPECT_EQ(queue.counts().published, 2U);
-  EXPECT_TRUE(heard_.empty());
-}
-
-TEST_F(Queue, AnOutageIsToldOnceAndTheNextAgain) {
-  gst::MessageQueue queue(
-      10, "it", [this](const auto& text) { heard_.push_back(text); },
-      /*calm=*/std::chrono::seconds(0));
-  queue.push("1");
-  queue.disconnected("gone");
-  queue.disconnected("still gone");
-  EXPECT_EQ(heard_, std::vector<std::string>{"It is not connected: gone"});
-  queue.delivered(queue.take()->number);
-  queue.disconnected("gone");
-  EXPECT_EQ(heard_.size(), 2U);
-}
-
-TEST_F(Queue, WhatFailsAgainAtOnceIsTheSameOutage) {
-  gst::MessageQueue queue(10, "it", [this](const auto& text) { heard_.push_back(text); });
-  for (int i = 0; i < 5; ++i) {
-    queue.push("1");
-    queue.delivered(queue.take()->number);
-    queue.disconnected("another client of this name came");
-  }
-  EXPECT_EQ(heard_.size(), 1U);
-  queue.disconnected("it never will be", /*for_good=*/true);
-  EXPECT_EQ(heard_.size(), 2U);
-}
-
-TEST_F(Queue, MessagesThatAreRefusedHideNoOutage) {
-  gst::MessageQueue queue(3, "it", [this](const auto& text) { heard_.push_back(text); });
-  for (int i = 0; i < 5; ++i) {
-    queue.push("large");
-    queue.refused(queue.take()->number, "too large");
-    queue.push("small");
-    queue.delivered(queue.take()->number);
-  }
-  EXPECT_EQ(heard_, std::vector<std::string>{"It did not take a message: too large"});
-  queue.disconnected("gone");
-  ASSERT_EQ(heard_.size(), 2U);
-  EXPECT_EQ(heard_[1], "It is not connected: gone");
-  queue.push("large");
-  queue.refused(queue.take()->number, "too large");
-  for (int i = 0; i < 10; ++i) queue.push("too many");
-  EXPECT_EQ(heard_.size(), 2U);
-}
-
-TEST_F(Queue, AQueueThatIsFullHidesNoBrokerThatGoes) {
-  gst::MessageQueue queue(3, "it", [this](const auto& text) { heard_.push_back(text); });
-  for (int i = 0; i < 5; ++i) queue.push("many");
-  ASSERT_EQ(heard_.size(), 1U);
-  queue.delivered(queue.take()->number);
-  for (int i = 0; i < 5; ++i) queue.push("many");
-  for (int i = 0; i < 5; ++i) {  // and it comes and goes
-    queue.disconnected("gone");
-    for (int j = 0; j < 5; ++j) queue.push("many");
-    queue.delivered(queue.take()->number);
-    for (int j = 0; j < 5; ++j) queue.push("many");
-  }
-  ASSERT_EQ(heard_.size(), 2U);
-  EXPECT_EQ(heard_[1], "It is not connected: gone");
-}
-
-TEST_F(Queue, ABrokerThatReturnsAndIsSlowIsToldToBe) {
-  gst::MessageQueue queue(3, "it", [this](const auto& text) { heard_.push_back(text); });
-  queue.disconnected("gone");
-  for (int i = 0; i < 5; ++i) queue.push("many");
-  EXPECT_EQ(heard_.size(), 1U) << "full because it is gone";
-  queue.delivered(queue.take()->number);
-  for (int i = 0; i < 5; ++i) queue.push("many");
-  ASSERT_EQ(heard_.size(), 2U);
-  EXPECT_NE(heard_[1].find("more slowly"), std::string::npos) << heard_[1];
-}
-
-TEST_F(Queue, ABrokerThatIsSlowAndGoesTwiceIsToldTwice) {
-  gst::MessageQueue queue(
-      3, "it", [this](const auto& text) { heard_.push_back(text); },
-      /*calm=*/std::chrono::milliseconds(0));
-  for (int i = 0; i < 6; ++i) queue.push("many");
-  for (int i = 0; i < 2; ++i) {
-    queue.delivered(queue.take()->number);
-    for (int j = 0; j < 5; ++j) queue.push("many");
-    queue.disconnected("gone");
-    queue.disconnected("still gone");
-  }
-  EXPECT_EQ(heard_.size(), 3U);
-}
-
-TEST_F(Queue, ABrokerThatNeverCameIsOneOutage) {
-  gst::MessageQueue queue(3, "it", [this](const auto& text) { heard_.push_back(text); });
-  for (int i = 0; i < 5; ++i) {
-    for (int j = 0; j < 5; ++j) queue.push("many");
-    queue.disconnected("not there");
-  }
-  EXPECT_EQ(heard_.size(), 1U);
-}
-
-TEST_F(Queue, TheEndWaitsForDeliveryAndTellsWhatIsLeft) {
-  gst::MessageQueue queue(10, "it", [this](const auto& text) { heard_.push_back(text); });
-  queue.push("1");
-  const auto message = queue.take();
-  std::thread worker([&] {
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
-    queue.delivered(message->number);
-  });
-  queue.drain(std::chrono::seconds(10));
-  worker.join();
-  EXPECT_TRUE(heard_.empty());
-  queue.push("2");
-  queue.drain(std::chrono::milliseconds(1));
-  ASSERT_EQ(heard_.size(), 1U);
-  EXPECT_EQ(heard_[0].rfind("1 message was not delivered to it within 1 ms", 0), 0U) << heard_[0];
-  queue.give_up();
-  EXPECT_EQ(heard_.size(), 1U) << "told already";
-  EXPECT_EQ(queue.counts().lost, 1U);
-}
-
-TEST_F(Queue, WhatComesAfterAnEndThatWasToldIsToldAtTheStop) {
-  gst::MessageQueue queue(10, "it", [this](const auto& text) { heard_.push_back(text); });
-  queue.push("1");
-  queue.drain(std::chrono::milliseconds(1));
-  queue.push("2");
-  queue.give_up();
-  ASSERT_EQ(heard_.size(), 2U);
-  EXPECT_EQ(heard_[1], "2 messages were not delivered to it before the stop");
-}
-
-TEST_F(Queue, ABacklogThatIsWorkedOffIsNoOutage) {
-  gst::MessageQueue queue(100, "it", [this](const auto& text) { heard_.push_back(text); });
-  for (int i = 0; i < 10; ++i) queue.push("old");
-  queue.disconnected("gone");
-  std::this_thread::sleep_for(std::chrono::milliseconds(5100));
-  for (int i = 0; i < 10; ++i) {
-    queue.delivered(queue.take()->number);
-    queue.push("new");
-  }
-  EXPECT_EQ(heard_.size(), 1U);
-}
-
-/// Its end takes long, as librdkafka's while a name server does not answer.
-class SlowToEnd : public gst::BrokerLink {
- public:
-  explicit SlowToEnd(std::atomic<bool>& ended) : ended_(ended) {}
-  ~SlowToEnd() override {
-    std::this_thread::sleep_for(std::chrono::seconds(4));
-    ended_ = true;
-  }
-  void run(gst::MessageQueue& queue) override { queue.pause(std::chrono::hours(1)); }
-
- private:
-  std::atomic<bool>& ended_;
-};
-
-TEST(BrokerPublisher, WaitsForNoLinkToEnd) {
-  std::atomic<bool> ended{false};
-  {
-    gst::BrokerPublisher publisher(std::make_unique<SlowToEnd>(ended), {}, nullptr);
-    publisher.open();
-    publisher.close();
-  }
-  EXPECT_FALSE(ended);
-  EXPECT_TRUE(comes([&] { return ended.load(); })) << "but it does";
-}
 
 }  // namespace
 }  // namespace tome::testing

@@ -11,7 +11,6 @@
 #include "publish_fixture.h"
 #include "publish_memory.h"
 #include "publish_progress.h"
-#include "result_line.h"
 
 namespace tome::testing {
 namespace {
@@ -28,8 +27,9 @@ TEST_F(Publish, WritesEveryKeyForAFrame) {
   ASSERT_EQ(time.size(), std::string("2024-05-06T07:08:09.123Z").size());
   EXPECT_EQ(time.back(), 'Z');
   line.erase("time");
-  EXPECT_EQ(line, Json::parse(R"({"pts": 0.2, "stream": "door", "model": "fake", "region": null,
-      "object": null, "clip": null, "age": 0, "tags": [{"id": 7, "label": "water bottle", "score": 0.75},
+  EXPECT_EQ(line, Json::parse(R"({"captured": null, "pts": 0.2, "stream": "door", "model": "fake",
+      "element": null, "region": null, "object": null, "clip": null, "age": 0,
+      "tags": [{"id": 7, "label": "water bottle", "score": 0.75},
       {"id": 3, "label": "ski", "score": 0.125}], "tokens_in": 197, "tokens_out": 41})"));
 }
 
@@ -380,49 +380,6 @@ TEST(Printable, ControlCharactersAreSpaces) {
                            "31m h\u00e9 \u4f60"),
             "csi 31m h\u00e9 \u4f60");
   EXPECT_EQ(gst::printable("\xff\x9b"), "\ufffd\ufffd");
-}
-
-TEST(ResultLine, TimeIsUtcWithMilliseconds) {
-  using namespace std::chrono;
-  EXPECT_EQ(gst::rfc3339(system_clock::time_point(milliseconds(0))), "1970-01-01T00:00:00.000Z");
-  // 2024-02-29 12:34:56.789 UTC.
-  EXPECT_EQ(gst::rfc3339(system_clock::time_point(milliseconds(1709210096789))),
-            "2024-02-29T12:34:56.789Z");
-}
-
-TEST(ResultLine, SurvivesBadTextAndBadNumbers) {
-  Classification odd = result();
-  odd.tags = {{1, "quote\" \xff line\n", std::numeric_limits<double>::quiet_NaN()}};
-  const std::string line = gst::result_line(odd, {}, "s", {});
-  EXPECT_EQ(line.find('\n'), std::string::npos);
-  const Json parsed = Json::parse(line);
-  EXPECT_TRUE(parsed["pts"].is_null());
-  EXPECT_TRUE(parsed["tags"][0]["score"].is_null());
-}
-
-TEST(ResultLine, KeysStandInTheDocumentedOrder) {
-  const auto keys_of = [](const Classification& one) {
-    const auto line = nlohmann::ordered_json::parse(gst::result_line(one, {}, "s", {}));
-    std::vector<std::string> keys;
-    for (const auto& [key, value] : line.items()) keys.push_back(key);
-    return keys;
-  };
-  EXPECT_EQ(keys_of(result()),
-            (std::vector<std::string>{"time", "pts", "stream", "model", "region", "object", "clip",
-                                      "age", "tags", "tokens_in", "tokens_out"}));
-  Classification region = result();
-  region.region = {1, 2, 3, 4};
-  EXPECT_EQ(keys_of(region),
-            (std::vector<std::string>{"time", "pts", "stream", "model", "region", "frame", "object",
-                                      "clip", "age", "tags", "tokens_in", "tokens_out"}));
-}
-
-TEST(ResultLine, WhatAnOlderProducerDidNotSayIsNull) {
-  Classification old = result();
-  old.region = {1, 2, 3, 4};
-  const Json line = Json::parse(gst::result_line(old, {}, "s", {}));
-  EXPECT_TRUE(line["frame"].is_null());
-  EXPECT_TRUE(line["object"].is_null());
 }
 
 }  // namespace

@@ -55,6 +55,7 @@ TEST_F(Regions, EachGetsItsOwnResultInTheMetaAndOnTheRegion) {
     EXPECT_EQ(id, value);
     EXPECT_EQ(gst_structure_get_string(param, "label"), "value-" + std::to_string(value));
     EXPECT_STREQ(gst_structure_get_string(param, "region-type"), index == 0 ? "person" : "car");
+    EXPECT_STREQ(gst_structure_get_string(param, "element"), GST_ELEMENT_NAME(h.element()));
   }
 }
 
@@ -380,6 +381,7 @@ TEST_F(Regions, MessagesNameTheObject) {
   const auto results = gst::results_of(gst_message_get_structure(message.get()));
   ASSERT_EQ(results.size(), 1U);
   EXPECT_EQ(results[0].object, (gst::DetectedObject{"person", 5}));
+  EXPECT_EQ(results[0].element, GST_ELEMENT_NAME(h.element()));
 }
 
 }  // namespace
