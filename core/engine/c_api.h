@@ -221,7 +221,7 @@ typedef struct {
   /* New values of what TomeStreamConfig calls so, from the next frame that is submitted on; frames
    * submitted before keep theirs, and so does, maybe, one whose submit is in progress. The interval
    * counts from the last frame that was due: 1 to 5 leaves out four frames after it, 1000 to 2
-   * makes the next frame due if two or more have come since. Of clips it counts windows in the same
+   * makes the next frame due if at least one has come since. Of clips it counts windows in the same
    * way; one that has begun stays due or not. A value out of range is TOME_ERROR_SETTINGS, and
    * nothing changes. From any thread, also while submit blocks. */
   TomeStatus (*stream_adjust)(TomeStream* stream, uint32_t top_k, double threshold,
