@@ -253,7 +253,10 @@ unpack_mosquitto() {
   say "A broker for the tests: mosquitto, into $MOSQUITTO/"
   rm -rf "$MOSQUITTO"
   mkdir -p "$MOSQUITTO"
-  (cd "$MOSQUITTO" && apt-get -q download mosquitto libdlt2 libwrap0 libcjson1 &&
+  # Debian 13's takes one more library, whose package's name has its version.
+  local websockets
+  websockets=$(apt-cache depends mosquitto | sed -n 's/.* Depends: \(libwebsockets[^ ]*\)$/\1/p')
+  (cd "$MOSQUITTO" && apt-get -q download mosquitto libdlt2 libwrap0 libcjson1 $websockets &&
     for package in ./*.deb; do dpkg -x "$package" .; done && rm ./*.deb) >"$VENV/mosquitto.log" 2>&1 || {
     say "apt-get could not download it (see $VENV/mosquitto.log): tests of MQTT will be skipped"
     rm -rf "$MOSQUITTO"

@@ -129,7 +129,9 @@ TEST_F(Relink, CapsThatComeInPlaceOfOthersStayBeforeTheirSegment) {
   lose_the_first_of_three(h, core_, [] {});
   for (int i = 0; i < 2; ++i) {
     EXPECT_TRUE(h.push_event(gst_event_new_caps(narrow.get())));
-    if (i == 0) EXPECT_TRUE(h.push_event(gst_event_new_segment(&segment)));
+    if (i == 0) {
+      EXPECT_TRUE(h.push_event(gst_event_new_segment(&segment)));
+    }
   }
   EXPECT_EQ(seen_after_linking(h), (Log{"buffer 2", "buffer 3", "event caps 8", "event segment"}));
 }
