@@ -134,6 +134,12 @@ std::vector<std::pair<std::string, std::string>> parse_config(const std::string&
   return settings;
 }
 
+void expect_at_most(size_t most_bytes, const char* property, const std::string& text) {
+  if (text.size() <= most_bytes) return;
+  refuse(std::string(property) + ": found " + std::to_string(text.size()) +
+         " bytes, expected at most " + std::to_string(most_bytes));
+}
+
 PasswordFile::PasswordFile(std::string path) : path_(std::move(path)) {
   if (!path_.empty()) password_ = read_password(path_).text;
 }

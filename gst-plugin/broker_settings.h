@@ -1,6 +1,7 @@
 // What the settings of brokers mean, and what is wrong with them.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -24,6 +25,9 @@ std::vector<BrokerAddress> parse_addresses(const std::string& text, uint16_t def
 
 /// `key=value,key=value`. What has no `=` belongs to the value before: `debug=broker,topic`.
 std::vector<std::pair<std::string, std::string>> parse_config(const std::string& text);
+
+/// A text of more bytes than the broker's protocol can say. The error tells how many, not the text.
+void expect_at_most(size_t most_bytes, const char* property, const std::string& text);
 
 /// What property `password-file` names: the first line of the file; "" if it names none.
 class PasswordFile {

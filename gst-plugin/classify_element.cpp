@@ -7,6 +7,9 @@
 
 #include "failure_message.h"
 #include "ignored_settings.h"
+#include "property_table.h"
+
+GST_DEBUG_CATEGORY_EXTERN(tome_classify_debug);
 
 namespace tome::gst {
 namespace {
@@ -53,6 +56,8 @@ bool ClassifyElement::open() { return open_model(settings()); }
 
 bool ClassifyElement::open_model(const Settings& settings) {
   if (auto failure = session_.open(settings)) {
+    // The model before stays open if only the r spec is refused.
+    if (session_.batch_duration() == 0) stats_.set_model(nullptr, nullptr);
     post_error(*failure);
     return false;
   }
@@ -62,6 +67,7 @@ bool ClassifyElement::open_model(const Settings& settings) {
 }
 
 bool ClassifyElement::start() {
+  forget_late_settings(G_OBJECT(element_));
   running_ = settings();
   // The application may have changed the model since NULL->READY.
   if (!open_model(running_)) return false;
@@ -108,6 +114,7 @@ void ClassifyElement::warn_of_ignored_settings() {
 }
 
 /// Note [Changes at once]. What the core refuses is in `changed` as it was before.
+/// @return the first refusal
 MaybeFailure ClassifyElement::pass_on(Settings& changed, const Settings& before) {
   MaybeFailure refused;
   if (changed.tome_r != before.tome_r) {
@@ -120,7 +127,7 @@ MaybeFailure ClassifyElement::pass_on(Settings& changed, const Settings& before)
   if (adjusted(changed) == adjusted(before)) return refused;
   if (auto failure = session_.adjust(changed)) {
     adjusted(changed) = adjusted(before);
-    return failure;
+    return refused ? refused : failure;
   }
   inference_interval_ = changed.inference_interval;
   return refused;
@@ -129,14 +136,26 @@ MaybeFailure ClassifyElement::pass_on(Settings& changed, const Settings& before)
 /// What was set while the stream opened found none to check it or to change.
 void ClassifyElement::apply_late_changes() {
   MaybeFailure refused;
+  std::vector<const char*> late;
   {
     const std::scoped_lock lock(settings_mutex_);
     refused = pass_on(settings_, running_);
+    late = changed_for_next_start(running_, settings_);
+    started_ = true;
   }
   if (refused) post_warning(*refused);
+  tell_of_late(late);
+}
+
+void ClassifyElement::tell_of_late(const std::vector<const char*>& names) {
+  for (const char* name : names) notice_late_setting(G_OBJECT(element_), name, tome_classify_debug);
 }
 
 void ClassifyElement::stop() {
+  {
+    const std::scoped_lock lock(settings_mutex_);
+    started_ = false;
+  }
   queue_.clear(nullptr);
   session_.stop();
 }
@@ -144,14 +163,17 @@ void ClassifyElement::stop() {
 void ClassifyElement::close() {
   cuda_.close();
   session_.close();
+  stats_.set_model(nullptr, nullptr);
 }
 
 bool ClassifyElement::set_property(guint id, const GValue* value) {
   MaybeFailure refused;
+  std::vector<const char*> late;
   {
     const std::scoped_lock lock(settings_mutex_);
     Settings changed = settings_;
     if (!tome::gst::set_property(changed, id, value)) return false;
+    if (started_) late = changed_for_next_start(settings_, changed);
     refused = pass_on(changed, settings_);
     skip_late_ = changed.late_policy == LatePolicy::kSkip;
     post_messages_ = changed.post_messages;
@@ -159,6 +181,7 @@ bool ClassifyElement::set_property(guint id, const GValue* value) {
   }
   // Whoever hears it may ask for properties.
   if (refused) post_warning(*refused);
+  tell_of_late(late);
   return true;
 }
 

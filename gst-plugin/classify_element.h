@@ -57,7 +57,8 @@ namespace tome::gst {
 // in the thread that sets them; settings_ keeps what the core took. inference_interval_ is what the
 // sink pad's thread, which plans regions, goes by: a frame that is planned by the old value and
 // submitted under the new one is what Note [Due frames] allows for. The depth in flight stays as it
-// was at the start: upstream's pool was made for it.
+// was at the start: upstream's pool was made for it. All others count from the next start, and what
+// is changed between the copy that start() opens the stream with and stop() is told of.
 
 /// The element behind the GObject. Every function is called by the thread that Note [Threads of
 /// tomeclassify] names.
@@ -132,6 +133,7 @@ class ClassifyElement {
   void warn_of_ignored_settings();
   MaybeFailure pass_on(Settings& changed, const Settings& before);
   void apply_late_changes();
+  void tell_of_late(const std::vector<const char*>& names);
 
   // classify_queries.cpp
   bool query_default(GstPad* pad, GstQuery* query);
@@ -158,6 +160,7 @@ class ClassifyElement {
 
   mutable std::mutex settings_mutex_;  // held from reading a setting to writing it
   Settings settings_;                  // as the application set them
+  bool started_ = false;               // they count from the next start; guarded by it, too
   std::atomic<bool> skip_late_{false};
   std::atomic<bool> post_messages_{false};
 
@@ -196,7 +199,7 @@ class ClassifyElement {
   GstClockTime last_pts_ = GST_CLOCK_TIME_NONE;
   FrameTimes last_times_;
   bool live_known_ = false;
-  bool undrained_ = false;  // frames were submitted since the last drain
+  bool undrained_ = false;  // frames that windows may take were submitted since the last drain
 
   // The source pad's task.
   std::vector<Classification> held_;              // the last results, with their age

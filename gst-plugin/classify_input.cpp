@@ -66,7 +66,7 @@ bool ClassifyElement::breaks(GstClockTime earlier, GstClockTime later, bool told
 void ClassifyElement::notice_trick_play(const GstSegment& next) {
   const bool turns = (next.rate < 0) != (segment_.rate < 0);
   if (!turns && spoils_windows(next) == spoils_windows(segment_)) return;
-  drain_windows();
+  if (undrained_) drain_windows();
   restart_ = true;
   last_pts_ = GST_CLOCK_TIME_NONE;
 }
@@ -285,13 +285,15 @@ bool ClassifyElement::set_caps(GstEvent* event) {
 // At EOS (also of a segment, or of a stream that another one follows) the core pads and classifies
 // a window that has at least half its frames. Those frames have left, so the result goes out as a
 // serialized custom downstream event, and as an element message, before the event that ended the
-// stream.
+// stream. The core hears of an end whatever came before it: a stream that it was given no frame of
+// (without regions, unread, flushed) would count in everybody's latency for ever. Where another
+// stream follows this one goes on, and only what was submitted needs an end.
 void ClassifyElement::drain_windows() {
-  if (!std::exchange(undrained_, false)) return;
-  restart_ = true;
   DrainItem window{nullptr, last_times_};
   const auto failure = session_.drain(window.ticket);
   if (failure && queue_.flow() == GST_FLOW_OK) post_error(*failure);
+  if (!std::exchange(undrained_, false)) return;
+  restart_ = true;
   watch_.drained(window.ticket != nullptr);
   if (!window.ticket) return;
   Item item = std::move(window);
@@ -299,13 +301,13 @@ void ClassifyElement::drain_windows() {
 }
 
 void ClassifyElement::end_stream() {
-  drain_windows();
   if (const auto failure = watch_.ended()) post_error(*failure);
 }
 
 GstFlowReturn ClassifyElement::serialized_event(Ptr<GstEvent> event) {
   switch (GST_EVENT_TYPE(event.get())) {
     case GST_EVENT_STREAM_START:
+      if (undrained_) drain_windows();
       end_stream();
       watch_.began();
       live_known_ = false;
@@ -327,6 +329,7 @@ GstFlowReturn ClassifyElement::serialized_event(Ptr<GstEvent> event) {
       drain_windows();
       break;
     case GST_EVENT_EOS:
+      drain_windows();
       end_stream();
       break;
     default:

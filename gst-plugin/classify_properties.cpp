@@ -138,7 +138,7 @@ void install_properties(GObjectClass* object_class) {
                          "(double, milliseconds of waiting for a batch and of its forward pass, "
                          "over the last 1024 results), tokens-in and tokens-out "
                          "(uint, of the last inference), average-batch (double), device and "
-                         "precision (string, as chosen; once a model was opened)",
+                         "precision (string, as chosen; while a model is open)",
                          GST_TYPE_STRUCTURE,
                          static_cast<GParamFlags>(G_PARAM_READABLE | G_PARAM_STATIC_STRINGS)));
 }
@@ -149,6 +149,10 @@ bool set_property(Settings& settings, guint id, const GValue* value) {
 
 bool get_property(const Settings& settings, guint id, GValue* value) {
   return get_from_table(kTable, settings, id, value);
+}
+
+std::vector<const char*> changed_for_next_start(const Settings& before, const Settings& after) {
+  return late_in_table(kTable, before, after);
 }
 
 const char* precision_name(Precision precision) {

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "engine/c_api.h"
 
@@ -54,6 +55,9 @@ void install_properties(GObjectClass* object_class);
 bool set_property(Settings& settings, guint id, const GValue* value);
 /// Reads property `id` from `settings`; false if it is not one of the settings (stats).
 bool get_property(const Settings& settings, guint id, GValue* value);
+
+/// Names of the properties that differ and count from the next start only.
+std::vector<const char*> changed_for_next_start(const Settings& before, const Settings& after);
 
 /// "fp32" and so on, as the core spells them.
 const char* precision_name(Precision precision);

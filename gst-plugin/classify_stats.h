@@ -18,7 +18,8 @@ namespace tome::gst {
 class ClassifyStats {
  public:
   void reset();
-  /// What the model that is open now runs on, as the core chose. Not touched by reset().
+  /// What the model that is open now runs on, as the core chose; null: none is. Not touched by
+  /// reset().
   void set_model(const char* device, const char* precision);
   /// A buffer is about to be pushed; times are CLOCK_MONOTONIC nanoseconds.
   void count_frame(int64_t arrival, int64_t now);
@@ -48,7 +49,7 @@ class ClassifyStats {
   double frames_per_second() const;
 
   mutable std::mutex mutex_;
-  std::string device_, precision_;  // empty before a model was opened
+  std::string device_, precision_;  // empty while no model is open
   uint64_t frames_ = 0, inferences_ = 0, skipped_ = 0;
   uint64_t batch_sizes_ = 0;  // the sum of those that the inferences ran in
   unsigned tokens_in_ = 0, tokens_out_ = 0;

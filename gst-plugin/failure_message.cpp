@@ -1,5 +1,7 @@
 #include "failure_message.h"
 
+#include "printable.h"
+
 namespace tome::gst {
 namespace {
 
@@ -31,8 +33,10 @@ ErrorCode error_code(TomeStatus status) {
 
 void post_failure(GstElement* element, GstMessageType type, const Failure& failure) {
   const ErrorCode code = error_code(failure.status);
-  gst_element_message_full(element, type, code.domain, code.code, g_strdup(failure.text.c_str()),
-                           nullptr, __FILE__, "tomeclassify", __LINE__);
+  // Settings, file names and what a library wrote are in it.
+  gst_element_message_full(element, type, code.domain, code.code,
+                           g_strdup(printable(failure.text).c_str()), nullptr, __FILE__,
+                           "tomeclassify", __LINE__);
 }
 
 }  // namespace tome::gst

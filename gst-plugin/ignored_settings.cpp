@@ -1,5 +1,6 @@
 #include "ignored_settings.h"
 
+#include <locale>
 #include <sstream>
 
 namespace tome::gst {
@@ -8,6 +9,7 @@ namespace {
 template <typename Value>
 std::string ignored(const char* name, const Value& value, const char* found, const char* expected) {
   std::ostringstream text;
+  text.imbue(std::locale::classic());  // as it is set, not as the application's users write numbers
   text << name << "=" << value << " has no effect: found together with " << found << ", expected "
        << expected;
   return text.str();

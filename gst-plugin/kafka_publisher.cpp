@@ -214,20 +214,14 @@ void check_topic(const std::string& topic) {
   const auto allowed = [](char c) {
     return g_ascii_isalnum(c) != FALSE || c == '.' || c == '_' || c == '-';
   };
-  if (!topic.empty() && topic.size() <= 249 && std::all_of(topic.begin(), topic.end(), allowed)) {
-    return;
-  }
+  expect_at_most(249, "topic", topic);
+  if (!topic.empty() && std::all_of(topic.begin(), topic.end(), allowed)) return;
   refuse("topic: found '" + topic +
          "', expected a Kafka topic: up to 249 of a-z, A-Z, 0-9, ., _, -");
 }
 
 /// librdkafka takes any, but never connects with one whose length Kafka cannot say.
-void check_client_id(const std::string& id) {
-  constexpr size_t kMostBytes = 32767;
-  if (id.size() <= kMostBytes) return;
-  refuse("client-id: found " + std::to_string(id.size()) + " bytes, expected at most " +
-         std::to_string(kMostBytes));
-}
+void check_client_id(const std::string& id) { expect_at_most(32767, "client-id", id); }
 
 }  // namespace
 

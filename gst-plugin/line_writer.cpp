@@ -94,17 +94,25 @@ void LineWriter::open() {
     return;
   }
   const int error = try_to_open();
-  struct stat file {};
   // A named pipe without a reader is opened by the first line, which waits for one.
   if (error != 0 && error != ENXIO) fail("open", GST_RESOURCE_ERROR_OPEN_WRITE, error);
-  if (::stat(location_.c_str(), &file) != 0) fail("open", GST_RESOURCE_ERROR_OPEN_WRITE, errno);
+  auto inode = keep_inode();
+  const struct stat file = inode->file();
   if (error == ENXIO && !S_ISFIFO(file.st_mode)) {
     fail("open", GST_RESOURCE_ERROR_OPEN_WRITE, error);
   }
-  turn_ = OutputTurn::of(file, [&] {  // else another's lines would be lost
+  turn_ = OutputTurn::of(std::move(inode), [&] {  // else another's lines would be lost
     if (S_ISREG(file.st_mode)) prepare(file.st_size);
   });
   begun_[location_] = turn_;
+}
+
+std::unique_ptr<KeptInode> LineWriter::keep_inode() const {
+  try {
+    return std::make_unique<KeptInode>(location_);
+  } catch (const std::system_error& error) {
+    fail("open", GST_RESOURCE_ERROR_OPEN_WRITE, error.code().value());
+  }
 }
 
 /// Of a file that nobody else here writes to.

@@ -37,6 +37,7 @@ class LineWriter : public PublishBackend {
   enum class Progress { kDone, kInterrupted };
 
   int try_to_open();
+  std::unique_ptr<KeptInode> keep_inode() const;
   void prepare(off_t size);
   bool ends_in_a_line(off_t size) const;
   void open_standard_output();

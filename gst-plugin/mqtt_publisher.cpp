@@ -225,10 +225,9 @@ class MqttLink : public BrokerLink {
 
 /// What MQTT takes for a text; the library itself says so at each connection or message only.
 void check_text(const char* property, const std::string& text) {
-  constexpr size_t kMostBytes = 65535;
-  if (text.size() > kMostBytes ||
-      mosquitto_validate_utf8(text.data(), static_cast<int>(text.size())) != MOSQ_ERR_SUCCESS) {
-    refuse(property, text, "up to 65535 bytes of UTF-8 without control characters");
+  expect_at_most(65535, property, text);
+  if (mosquitto_validate_utf8(text.data(), static_cast<int>(text.size())) != MOSQ_ERR_SUCCESS) {
+    refuse(property, text, "UTF-8 without control characters");
   }
 }
 

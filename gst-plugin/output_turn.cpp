@@ -1,11 +1,33 @@
 #include "output_turn.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
 #include <map>
+#include <system_error>
 #include <utility>
 
 namespace tome::gst {
 
+KeptInode::KeptInode(const std::string& path)
+    : descriptor_(::open(path.c_str(), O_PATH | O_CLOEXEC)) {
+  if (descriptor_ >= 0 && ::fstat(descriptor_, &file_) == 0) return;
+  const int error = errno;
+  if (descriptor_ >= 0) ::close(descriptor_);
+  throw std::system_error(error, std::generic_category(), path);
+}
+
+KeptInode::~KeptInode() { ::close(descriptor_); }
+
+std::shared_ptr<OutputTurn> OutputTurn::of(std::unique_ptr<KeptInode> inode,
+                                           const std::function<void()>& if_first) {
+  const struct stat file = inode->file();
+  return of(file, std::move(inode), if_first);
+}
+
 std::shared_ptr<OutputTurn> OutputTurn::of(const struct stat& file,
+                                           std::unique_ptr<KeptInode> inode,
                                            const std::function<void()>& if_first) {
   static std::mutex mutex;
   static std::map<std::pair<dev_t, ino_t>, std::weak_ptr<OutputTurn>> turns;
@@ -15,6 +37,7 @@ std::shared_ptr<OutputTurn> OutputTurn::of(const struct stat& file,
   auto turn = known.lock();
   if (!turn && if_first) if_first();
   if (!turn) known = turn = std::make_shared<OutputTurn>();
+  if (!turn->inode_) turn->inode_ = std::move(inode);
   return turn;
 }
 
@@ -22,7 +45,7 @@ std::shared_ptr<OutputTurn> OutputTurn::of_standard_output(const struct stat& fi
   static std::mutex mutex;
   static std::shared_ptr<OutputTurn> kept;
   const std::scoped_lock lock(mutex);
-  kept = of(file);
+  kept = of(file, nullptr, {});
   return kept;
 }
 

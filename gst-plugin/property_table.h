@@ -7,6 +7,7 @@
 #include <string>
 #include <type_traits>
 #include <variant>
+#include <vector>
 
 namespace tome::gst {
 
@@ -153,21 +154,57 @@ bool get_from_table(const Property<Settings> (&table)[kCount], const Settings& s
   return true;
 }
 
-/// Says in the log, and for each property once on the bus, that what was set counts from the next
-/// start only, if it does: it reads back as if it counted. Any thread.
-inline void notice_late_setting(GObject* object, const GParamSpec* spec,
-                                GstDebugCategory* category) {
-  const bool at_once = (spec->flags & GST_PARAM_MUTABLE_PLAYING) != 0;
-  if (at_once || GST_STATE(object) <= GST_STATE_READY) return;
+template <typename S, typename Value>
+bool is_equal(const S& one, const S& other, Value S::*member) {
+  return one.*member == other.*member;
+}
+template <typename S>
+bool is_equal(const S& one, const S& other, const Choice<S>& choice) {
+  return choice.get(one) == choice.get(other);
+}
+
+/// Names of the properties that differ and count from the next start only.
+template <typename Settings, size_t kCount>
+std::vector<const char*> late_in_table(const Property<Settings> (&table)[kCount],
+                                       const Settings& before, const Settings& after) {
+  std::vector<const char*> names;
+  for (const auto& property : table) {
+    if ((property.flags & GST_PARAM_MUTABLE_PLAYING) != 0) continue;
+    const bool same = std::visit(
+        [&](const auto& member) { return is_equal(before, after, member); }, property.member);
+    if (!same) names.push_back(property.name);
+  }
+  return names;
+}
+
+inline GQuark late_mark(const char* name) {
+  return g_quark_from_string((std::string("tome-late-") + name).c_str());
+}
+
+/// Says in the log, and for each property once between two starts on the bus, that what was changed
+/// counts from the next start only: it reads back as if it counted. Any thread.
+inline void notice_late_setting(GObject* object, const char* name, GstDebugCategory* category) {
   GST_CAT_WARNING_OBJECT(category, object, "%s has no effect before the element was in READY",
-                         spec->name);
-  const GQuark said = g_quark_from_string((std::string("tome-late-") + spec->name).c_str());
-  if (!g_object_replace_qdata(object, said, nullptr, GINT_TO_POINTER(1), nullptr, nullptr)) return;
+                         name);
+  if (!g_object_replace_qdata(object, late_mark(name), nullptr, GINT_TO_POINTER(1), nullptr,
+                              nullptr)) {
+    return;
+  }
   gst_element_message_full(
       GST_ELEMENT(object), GST_MESSAGE_WARNING, GST_LIBRARY_ERROR, GST_LIBRARY_ERROR_SETTINGS,
       g_strdup_printf("%s was set too late: it has no effect before the element was in READY",
-                      spec->name),
+                      name),
       nullptr, __FILE__, "notice_late_setting", __LINE__);
+}
+
+/// At a start: what is changed from now on is told of again.
+inline void forget_late_settings(GObject* object) {
+  guint count = 0;
+  GParamSpec** specs = g_object_class_list_properties(G_OBJECT_GET_CLASS(object), &count);
+  for (guint i = 0; i < count; ++i) {
+    g_object_set_qdata(object, late_mark(specs[i]->name), nullptr);
+  }
+  g_free(specs);
 }
 
 }  // namespace tome::gst

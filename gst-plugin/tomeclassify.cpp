@@ -27,7 +27,6 @@
 #include "classification_meta.h"
 #include "classify_element.h"
 #include "frame_mapper.h"
-#include "property_table.h"
 
 using tome::gst::ClassifyElement;
 using tome::gst::Ptr;
@@ -98,7 +97,6 @@ void set_property(GObject* object, guint id, const GValue* value, GParamSpec* sp
   if (!impl_of(object).set_property(id, value)) {
     G_OBJECT_WARN_INVALID_PROPERTY_ID(object, id, spec);
   }
-  tome::gst::notice_late_setting(object, spec, tome_classify_debug);
 }
 
 void get_property(GObject* object, guint id, GValue* value, GParamSpec* spec) {

@@ -129,6 +129,7 @@ std::shared_ptr<PublishBackend> backend_of(Publisher& impl) {
 
 gboolean start(GstBaseTransform* self) {
   Publisher& impl = impl_of(self);
+  tome::gst::forget_late_settings(G_OBJECT(self));
   {
     const std::scoped_lock lock(impl.mutex);
     impl.running = impl.settings;
@@ -289,13 +290,19 @@ GstStateChangeReturn change_state(GstElement* self, GstStateChange transition) {
 
 void set_property(GObject* object, guint id, const GValue* value, GParamSpec* spec) {
   Publisher& impl = impl_of(object);
+  bool changed = false;
   {
     const std::scoped_lock lock(impl.mutex);
+    const PublishSettings before = impl.settings;
     if (!tome::gst::set_publish_property(impl.settings, id, value)) {
       G_OBJECT_WARN_INVALID_PROPERTY_ID(object, id, spec);
     }
+    changed = impl.settings != before;
   }
-  tome::gst::notice_late_setting(object, spec, tome_publish_debug);
+  // All of them count from the next start.
+  if (changed && GST_STATE(object) > GST_STATE_READY) {
+    tome::gst::notice_late_setting(object, spec->name, tome_publish_debug);
+  }
 }
 
 Ptr<GstStructure> stats_of(const Publisher& impl) {

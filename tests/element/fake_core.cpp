@@ -25,13 +25,14 @@ void FakeCore::reset() {
   s.open_failure.reset();
   s.submit_failure.reset();
   s.ticket_failure.reset();
+  s.adjust_failure.reset();
   s.at_stream_open = s.at_submit = nullptr;
   s.frames.clear();
   s.model_config.clear();
   s.stream_config.clear();
   s.schedule.clear();
   s.adjustment.clear();
-  s.misuses = s.hurries = 0;
+  s.misuses = s.hurries = s.drains = 0;
   s.changed.notify_all();
 }
 
@@ -75,6 +76,11 @@ void FakeCore::fail_submit(TomeStatus status, const std::string& text) {
 void FakeCore::fail_next_ticket(TomeStatus status, const std::string& text) {
   const std::scoped_lock lock(state_->mutex);
   state_->ticket_failure = {status, text};
+}
+
+void FakeCore::fail_adjust(TomeStatus status, const std::string& text) {
+  const std::scoped_lock lock(state_->mutex);
+  state_->adjust_failure = {status, text};
 }
 
 void FakeCore::at_stream_open(std::function<void()> task) {
@@ -135,6 +141,11 @@ int FakeCore::mapped_frames() const {
 int FakeCore::hurries() const {
   const std::scoped_lock lock(state_->mutex);
   return state_->hurries;
+}
+
+int FakeCore::drains() const {
+  const std::scoped_lock lock(state_->mutex);
+  return state_->drains;
 }
 
 int FakeCore::misuses() const {

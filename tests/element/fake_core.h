@@ -66,6 +66,7 @@ class FakeCore {
   void fail_stream_open(TomeStatus status, const std::string& text);
   void fail_submit(TomeStatus status, const std::string& text);
   void fail_next_ticket(TomeStatus status, const std::string& text);
+  void fail_adjust(TomeStatus status, const std::string& text);
 
   /// Runs `task` in the thread of the next call, before anything else.
   void at_stream_open(std::function<void()> task);
@@ -86,6 +87,8 @@ class FakeCore {
   int mapped_frames() const;
   /// Calls of hurry() so far.
   int hurries() const;
+  /// Calls of drain() so far.
+  int drains() const;
   /// Calls that the contract of c_api.h forbids.
   int misuses() const;
   /// Blocks until `n` frames were submitted or 10 s have passed.

@@ -273,6 +273,7 @@ TomeStatus stream_adjust(TomeStream* stream, uint32_t top_k, double threshold, u
   std::ostringstream seen;
   seen << "k=" << top_k << " threshold=" << threshold << " interval=" << interval;
   state().adjustment = seen.str();
+  if (const TomeStatus status = take_failure(state().adjust_failure, error)) return status;
   if (top_k == 0 || interval == 0 || std::isnan(threshold)) {
     return fill(error, TOME_ERROR_SETTINGS, seen.str());
   }
@@ -369,6 +370,7 @@ TomeStatus submit(TomeStream* stream, const TomeFrame* frame, TomeTicket** ticke
 
 TomeStatus drain(TomeStream* stream, TomeTicket** ticket, TomeError*) {
   const std::scoped_lock lock(state().mutex);
+  ++state().drains;
   const uint32_t length = stream->model->behaviour.clip_length;
   *ticket = nullptr;
   if (length > 1 && stream->window.size() * 2 >= length) {

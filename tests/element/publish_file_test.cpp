@@ -1,4 +1,5 @@
 // tomepublish: several writers of one file, and what happens when it fails.
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -6,6 +7,7 @@
 #include <sstream>
 #include <string>
 #include <system_error>
+#include <tuple>
 #include <utility>
 
 #include "criticals.h"
@@ -13,6 +15,12 @@
 
 namespace tome::testing {
 namespace {
+
+std::string text_of(const std::filesystem::path& file) {
+  std::stringstream text;
+  text << std::ifstream(file).rdbuf();
+  return text.str();
+}
 
 TEST_F(Publish, AppendsOrStartsAnew) {
   for (const char* append : {"false", "true", "false"}) {
@@ -35,9 +43,7 @@ TEST_F(Publish, ALineThatWasCutStaysApartFromThoseThatAreAppended) {
         ASSERT_EQ(h->push(frame_with({result()})), GST_FLOW_OK);
       }
     }
-    std::stringstream found;
-    found << std::ifstream(file_).rdbuf();
-    const std::string text = found.str();
+    const std::string text = text_of(file_);
     ASSERT_TRUE(text.starts_with(expected)) << text;
     const std::string lines = text.substr(std::string(expected).size());
     EXPECT_TRUE(lines.starts_with("{")) << text;
@@ -144,13 +150,31 @@ TEST_F(Publish, InReadyAFileStaysTheElementsAndAnotherLocationIsBegun) {
   std::filesystem::remove(other);
 }
 
-/// This process's descriptor of a file; -1 if it has none.
+TEST_F(Publish, AFileWithTheNumberOfADeletedOneIsNotInUse) {
+  // Some file systems give a deleted file's inode number to the next file, as ext4 does. On others,
+  // such as tmpfs, this holds either way.
+  const std::filesystem::path other = file_.string() + "-other";
+  for (const auto& [append, before, expected] :
+       {std::tuple{"false", "old\n", ""}, {"true", "cut", "cut\n"}}) {
+    LoneElement first({{"location", file_.c_str()}}, "tomepublish");
+    ASSERT_TRUE(first.set_state(GST_STATE_PLAYING));
+    ASSERT_TRUE(first.set_state(GST_STATE_READY));
+    ASSERT_TRUE(std::filesystem::remove(file_));
+    std::ofstream(other) << before;
+    LoneElement later({{"location", other.c_str()}, {"append", append}}, "tomepublish");
+    ASSERT_TRUE(later.set_state(GST_STATE_PLAYING));
+    EXPECT_EQ(text_of(other), expected);
+    std::filesystem::remove(other);
+  }
+}
+
+/// The descriptor with which this process writes to a file; -1 if it has none.
 int descriptor_of(const std::filesystem::path& file) {
   for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
     std::error_code gone;
-    if (std::filesystem::read_symlink(entry, gone) == std::filesystem::canonical(file)) {
-      return std::stoi(entry.path().filename());
-    }
+    if (std::filesystem::read_symlink(entry, gone) != std::filesystem::canonical(file)) continue;
+    const int descriptor = std::stoi(entry.path().filename());
+    if ((fcntl(descriptor, F_GETFL) & O_ACCMODE) == O_WRONLY) return descriptor;
   }
   return -1;
 }

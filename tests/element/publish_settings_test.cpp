@@ -195,15 +195,16 @@ TEST(BrokerSettings, MistakesOfMqtt) {
 TEST(BrokerSettings, TextsThatMqttDoesNotTake) {
   const std::string longest(65535, 'a');
   for (const char* property : {"client-id", "username", "topic"}) {
-    for (const std::string& text : {std::string("\xff"), std::string("a\x01z"), longest + "a"}) {
-      EXPECT_NE(error_with({{"method", "mqtt"}, {"address", "a"}, {"topic", "t"}}, property, text)
-                    .find(std::string(property) + ": found '"),
-                std::string::npos)
-          << text.size();
+    const auto error = [&](const std::string& text) {
+      return error_with({{"method", "mqtt"}, {"address", "127.0.0.1:1"}, {"topic", "t"}}, property,
+                        text);
+    };
+    const std::string name = property;
+    for (const char* text : {"\xff", "a\x01z"}) {
+      EXPECT_NE(error(text).find(name + ": found '"), std::string::npos) << text;
     }
-    EXPECT_EQ(error_with({{"method", "mqtt"}, {"address", "127.0.0.1:1"}, {"topic", "t"}}, property,
-                         longest),
-              "");
+    EXPECT_EQ(error(longest + "a"), name + ": found 65536 bytes, expected at most 65535");
+    EXPECT_EQ(error(longest), "");
   }
 }
 #else
@@ -239,12 +240,15 @@ TEST(BrokerSettings, MistakesOfKafka) {
   }
 }
 
-TEST(BrokerSettings, AClientIdWhoseLengthKafkaCannotSay) {
+TEST(BrokerSettings, TextsThatAreTooLongForKafka) {
   const LoneElement::Properties properties = {
       {"method", "kafka"}, {"address", "127.0.0.1:1"}, {"topic", "t"}};
   EXPECT_EQ(error_with(properties, "client-id", std::string(32767, 'a')), "");
   EXPECT_EQ(error_with(properties, "client-id", std::string(32768, 'a')),
             "client-id: found 32768 bytes, expected at most 32767");
+  EXPECT_EQ(error_with(properties, "topic", std::string(249, 'a')), "");
+  EXPECT_EQ(error_with(properties, "topic", std::string(250, 'a')),
+            "topic: found 250 bytes, expected at most 249");
 }
 #else
 TEST(BrokerSettings, KafkaWasNotBuiltIn) {

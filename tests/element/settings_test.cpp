@@ -1,4 +1,6 @@
 // When a property counts, and what is said where it does not.
+#include <locale>
+
 #include "element_fixture.h"
 
 namespace tome::testing {
@@ -92,6 +94,64 @@ TEST_F(Settings, ThatCountFromTheNextStartAreToldOnTheBusOnceEach) {
   EXPECT_FALSE(h.has_message(GST_MESSAGE_WARNING)) << "counts from the next start, as said";
 }
 
+TEST_F(Settings, ThatAreSetToWhatTheyAreAreNotTold) {
+  for (const bool publishes : {false, true}) {
+    LoneElement e({}, publishes ? "tomepublish" : "tomeclassify");
+    const char* text = publishes ? "stream" : "object-class";
+    const char* number = publishes ? "drain-timeout" : "batch-timeout";
+    const char* choice = publishes ? "method" : "activation";
+    g_object_set(e.element(), text, "a", nullptr);
+    if (!publishes) g_object_set(e.element(), "model", "m", "inference-region", 1, nullptr);
+    ASSERT_TRUE(e.set_state(GST_STATE_PAUSED));
+    g_object_set(e.element(), text, "a", number, publishes ? 5000 : 5, choice, 0, nullptr);
+    EXPECT_FALSE(e.has_message(GST_MESSAGE_WARNING)) << text;
+    g_object_set(e.element(), text, "b", nullptr);
+    EXPECT_TRUE(e.error_text(nullptr, GST_MESSAGE_WARNING).starts_with(text));
+  }
+}
+
+TEST_F(Settings, ThatAreLateAgainAfterAStartAreToldAgain) {
+  for (const bool publishes : {false, true}) {
+    LoneElement e({}, publishes ? "tomepublish" : "tomeclassify");
+    if (!publishes) g_object_set(e.element(), "model", "m", nullptr);
+    const auto set = [&](int value) {
+      gst_util_set_object_arg(G_OBJECT(e.element()), publishes ? "stream" : "batch-size",
+                              std::to_string(value).c_str());
+    };
+    for (int i = 0; i < 3; ++i) {
+      ASSERT_TRUE(e.set_state(GST_STATE_PAUSED));
+      EXPECT_FALSE(e.has_message(GST_MESSAGE_WARNING));
+      set(10 + i);
+      EXPECT_TRUE(e.has_message(GST_MESSAGE_WARNING)) << publishes << ", run " << i;
+      ASSERT_TRUE(e.set_state(i == 0 ? GST_STATE_READY : GST_STATE_NULL));
+      set(20 + i);
+      EXPECT_FALSE(e.has_message(GST_MESSAGE_WARNING)) << "in time for the next start";
+    }
+  }
+}
+
+TEST_F(Settings, ThatComeTooLateForTheStreamThatOpensAreTold) {
+  LoneElement e({{"model", "m"}});
+  core_.at_stream_open(
+      [&] { g_object_set(e.element(), "batch-size", 4, "clip-stride", 0, "top-k", 3, nullptr); });
+  ASSERT_TRUE(e.set_state(GST_STATE_PAUSED));
+  EXPECT_TRUE(e.error_text(nullptr, GST_MESSAGE_WARNING).starts_with("batch-size"));
+  EXPECT_FALSE(e.has_message(GST_MESSAGE_WARNING)) << "clip-stride is as it was, top-k counts";
+}
+
+TEST_F(Settings, OfTwoThatTheCoreRefusesTheFirstIsTold) {
+  LoneElement e({{"model", "m"}, {"tome-r", "8"}});
+  core_.fail_adjust(TOME_ERROR_SETTINGS, "top-k: found 3, expected none of it");
+  core_.at_stream_open([&] { g_object_set(e.element(), "tome-r", "bad", "top-k", 3, nullptr); });
+  ASSERT_TRUE(e.set_state(GST_STATE_PAUSED));
+  EXPECT_NE(e.error_text(nullptr, GST_MESSAGE_WARNING).find("'bad'"), std::string::npos);
+  gchar* spec = nullptr;
+  guint top_k = 0;
+  g_object_get(e.element(), "tome-r", &spec, "top-k", &top_k, nullptr);
+  EXPECT_STREQ(Ptr<char>(spec).get(), "8");
+  EXPECT_EQ(top_k, 5U) << "both as before";
+}
+
 struct IgnoredCase {
   LoneElement::Properties properties;
   uint32_t clip_length;
@@ -144,7 +204,27 @@ TEST_F(Settings, ThatCannotApplyAreToldAtTheStart) {
   }
 }
 
-TEST_F(Settings, ThatWereChosenAreInStats) {
+/// Writes numbers as 1.000,5.
+struct Commas : std::numpunct<char> {
+  char do_decimal_point() const override { return ','; }
+  char do_thousands_sep() const override { return '.'; }
+  std::string do_grouping() const override { return "\3"; }
+};
+
+TEST_F(Settings, ThatCannotApplyAreToldInPlainText) {
+  const std::locale before =
+      std::locale::global(std::locale(std::locale(), std::make_unique<Commas>().release()));
+  LoneElement e(
+      {{"model", "m"}, {"object-class", "\x1b[31mcat\nline"}, {"reclassify-interval", "1000"}});
+  const bool started = e.set_state(GST_STATE_PAUSED);
+  std::locale::global(before);
+  ASSERT_TRUE(started);
+  EXPECT_TRUE(e.error_text(nullptr, GST_MESSAGE_WARNING).starts_with("object-class= [31mcat line "))
+      << "a terminal does not obey it";
+  EXPECT_TRUE(e.error_text(nullptr, GST_MESSAGE_WARNING).starts_with("reclassify-interval=1000 "));
+}
+
+TEST_F(Settings, ThatWereChosenAreInStatsWhileTheModelIsOpen) {
   core_.set({.device = "cuda:1", .takes_cuda_frames = false});
   LoneElement e({{"model", "m"}});
   const auto stats = [&] {
@@ -157,6 +237,18 @@ TEST_F(Settings, ThatWereChosenAreInStats) {
   const auto chosen = stats();
   EXPECT_STREQ(gst_structure_get_string(chosen.get(), "device"), "cuda:1");
   EXPECT_STREQ(gst_structure_get_string(chosen.get(), "precision"), "fp32");
+  g_object_set(e.element(), "tome-r", "bad", nullptr);
+  EXPECT_FALSE(e.set_state(GST_STATE_PAUSED));
+  EXPECT_TRUE(gst_structure_has_field(stats().get(), "device")) << "that model stays open";
+  g_object_set(e.element(), "tome-r", nullptr, "model", "other", nullptr);
+  core_.fail_acquire(TOME_ERROR_NOT_FOUND, "no such folder");
+  EXPECT_FALSE(e.set_state(GST_STATE_PAUSED));
+  EXPECT_EQ(core_.models(), 0);
+  EXPECT_FALSE(gst_structure_has_field(stats().get(), "device")) << "none is open";
+  ASSERT_TRUE(e.set_state(GST_STATE_PAUSED));
+  EXPECT_STREQ(gst_structure_get_string(stats().get(), "device"), "cuda:1");
+  ASSERT_TRUE(e.set_state(GST_STATE_NULL));
+  EXPECT_FALSE(gst_structure_has_field(stats().get(), "device")) << "closed";
 }
 
 }  // namespace
