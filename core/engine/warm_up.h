@@ -1,4 +1,4 @@
-// What is done before a model, or another schedule of it, is used: kernels chosen, batches measured.
+// What is done before a model, or another schedule of it, is used: choose kernels, measure batches.
 #pragma once
 
 #include <cstdint>
