@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/result_parts.h"
 #include "gst_ptr.h"
 
 namespace tome::gst {
@@ -17,20 +18,8 @@ namespace tome::gst {
 /// Name of the custom meta, of the event at EOS, and of the element message.
 inline constexpr const char* kClassificationName = "GstTomeClassification";
 
-struct Tag {
-  int64_t id = 0;
-  std::string label;
-  double score = 0;
-};
-
-/// What a detector calls a region: type and id of its GstVideoRegionOfInterestMeta or
-/// GstAnalyticsODMtd; the id of a tracked one is its tracker's.
-struct DetectedObject {
-  std::string type;
-  int64_t id = 0;
-
-  bool operator==(const DetectedObject&) const = default;
-};
+using Tag = ResultTag;
+using DetectedObject = ResultObject;
 
 /// One result: one model's view of one region.
 struct Classification {

@@ -57,7 +57,7 @@ bool ClassifyElement::open() { return open_model(settings()); }
 bool ClassifyElement::open_model(const Settings& settings) {
   if (auto failure = session_.open(settings)) {
     // The model before stays open if only the r spec is refused.
-    if (session_.batch_duration() == 0) stats_.set_model(nullptr, nullptr);
+    if (!session_.is_open()) stats_.set_model(nullptr, nullptr);
     post_error(*failure);
     return false;
   }

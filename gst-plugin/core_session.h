@@ -69,6 +69,8 @@ class CoreSession {
   /// Checks the spec and, if a stream is open, makes it its schedule.
   MaybeFailure set_schedule(const std::string& spec);
 
+  /// Whether a model is. For the thread that changes states.
+  bool is_open() const { return model_ != nullptr; }
   const TomeCoreApi* api() const { return api_; }
   /// As the core describes the open model. Strings live until close().
   const TomeModelInfo& info() const { return info_; }

@@ -64,4 +64,9 @@ bool get_publish_property(const PublishSettings& settings, guint id, GValue* val
   return get_from_table(kTable, settings, id, value);
 }
 
+std::vector<const char*> changed_for_next_start(const PublishSettings& before,
+                                                const PublishSettings& after) {
+  return late_in_table(kTable, before, after);
+}
+
 }  // namespace tome::gst

@@ -3,6 +3,8 @@
 
 #include <gst/gst.h>
 
+#include <vector>
+
 #include "publish_settings.h"
 
 namespace tome::gst {
@@ -14,5 +16,8 @@ void install_publish_properties(GObjectClass* klass);
 /// @return false if there is no such property
 bool set_publish_property(PublishSettings& settings, guint id, const GValue* value);
 bool get_publish_property(const PublishSettings& settings, guint id, GValue* value);
+/// Names of the properties that differ and count from the next start only.
+std::vector<const char*> changed_for_next_start(const PublishSettings& before,
+                                                const PublishSettings& after);
 
 }  // namespace tome::gst

@@ -30,8 +30,6 @@ struct PublishSettings {
 
   unsigned qos = 1;    ///< of MQTT
   std::string config;  ///< of Kafka
-
-  bool operator==(const PublishSettings&) const = default;
 };
 
 }  // namespace tome::gst

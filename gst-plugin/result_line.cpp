@@ -4,8 +4,6 @@
 
 namespace tome::gst {
 
-std::string rfc3339(std::chrono::system_clock::time_point time) { return tome::rfc3339(time); }
-
 std::string result_line(const Classification& result, const ResultTimes& times,
                         const std::string& stream, std::chrono::system_clock::time_point time) {
   ResultRecord record;
@@ -17,12 +15,12 @@ std::string result_line(const Classification& result, const ResultTimes& times,
   if (!result.element.empty()) record.element = result.element;
   record.region = result.region;
   record.frame_size = result.frame_size;
-  if (result.object) record.object = ResultObject{result.object->type, result.object->id};
+  record.object = result.object;
   record.clip_start = times.clip_start;
   record.clip_end = times.clip_end;
   record.frames = result.frames;
   record.age = result.age;
-  for (const Tag& tag : result.tags) record.tags.push_back({tag.id, tag.label, tag.score});
+  record.tags = result.tags;
   record.tokens_in = result.tokens_in;
   record.tokens_out = result.tokens_out;
   return result_text(record);

@@ -11,9 +11,6 @@
 
 namespace tome::gst {
 
-/// Wall clock as RFC 3339 in UTC with milliseconds, as in 2024-05-06T07:08:09.123Z.
-std::string rfc3339(std::chrono::system_clock::time_point time);
-
 /// When a result was; nothing: not known.
 struct ResultTimes {
   std::optional<double> pts;                                           ///< seconds of the stream

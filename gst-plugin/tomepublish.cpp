@@ -290,18 +290,18 @@ GstStateChangeReturn change_state(GstElement* self, GstStateChange transition) {
 
 void set_property(GObject* object, guint id, const GValue* value, GParamSpec* spec) {
   Publisher& impl = impl_of(object);
-  bool changed = false;
+  std::vector<const char*> changed;
   {
     const std::scoped_lock lock(impl.mutex);
     const PublishSettings before = impl.settings;
     if (!tome::gst::set_publish_property(impl.settings, id, value)) {
       G_OBJECT_WARN_INVALID_PROPERTY_ID(object, id, spec);
     }
-    changed = impl.settings != before;
+    changed = tome::gst::changed_for_next_start(before, impl.settings);
   }
-  // All of them count from the next start.
-  if (changed && GST_STATE(object) > GST_STATE_READY) {
-    tome::gst::notice_late_setting(object, spec->name, tome_publish_debug);
+  if (GST_STATE(object) <= GST_STATE_READY) return;
+  for (const char* name : changed) {
+    tome::gst::notice_late_setting(object, name, tome_publish_debug);
   }
 }
 

@@ -66,7 +66,7 @@ class Show {
     const c10::InferenceMode inference;
     const at::Tensor patches = read_patches();
     const at::Tensor seen = seen_pixels(patches, checkpoint_.config, checkpoint_.preprocess);
-    std::vector<at::Tensor> pictures{captioned("as the model sees it", enlarged(seen))};
+    std::vector<at::Tensor> pictures{captioned("as the model sees it", enlarged(seen, zoom()))};
     for (const int64_t block : blocks_) {
       const Stage stage = tokens_after(patches, block);
       std::cout << stage.caption << ", the largest of " << largest_token(stage.map) << " patches\n";
@@ -138,10 +138,6 @@ class Show {
     constexpr int64_t kWidth = 448;
     const int64_t width = frames_ * checkpoint_.config.grid_cols() * checkpoint_.config.patch;
     return std::clamp<int64_t>(kWidth / width, 1, 4);
-  }
-
-  at::Tensor enlarged(const at::Tensor& frames) const {
-    return frames.repeat_interleave(zoom(), 1).repeat_interleave(zoom(), 2);
   }
 
   /// Frames [T, H, W, 3] from left to right under a line of text: bytes [H + line, W', 3], where W'

@@ -53,11 +53,11 @@ at::Tensor edges_of(const at::Tensor& token, const at::Tensor& count) {
   return edge & count.gt(1).index_select(0, token.reshape({-1})).reshape(token.sizes());
 }
 
+}  // namespace
+
 at::Tensor enlarged(const at::Tensor& frames, int64_t zoom) {
   return frames.repeat_interleave(zoom, 1).repeat_interleave(zoom, 2);
 }
-
-}  // namespace
 
 at::Tensor seen_pixels(const at::Tensor& patches, const ViTConfig& config,
                        const PreprocessSpec& spec) {

@@ -15,6 +15,9 @@ namespace tome::cli {
 at::Tensor seen_pixels(const at::Tensor& patches, const ViTConfig& config,
                        const PreprocessSpec& spec);
 
+/// Each value of [T, H, W, …] zoom times across and down: [T, zoom * H, zoom * W, …].
+at::Tensor enlarged(const at::Tensor& frames, int64_t zoom);
+
 /// The patches of one input, in tubelets.
 struct TokenMap {
   at::Tensor token;     ///< int64 [T / tubelet, rows, cols] on the CPU: whose each patch is

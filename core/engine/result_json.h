@@ -12,19 +12,9 @@
 #include <string>
 #include <vector>
 
+#include "engine/result_parts.h"
+
 namespace tome {
-
-struct ResultTag {
-  int64_t id = 0;
-  std::string label;
-  double score = 0;
-};
-
-/// What a detector calls a region.
-struct ResultObject {
-  std::string type;
-  int64_t id = 0;
-};
 
 /// What a line says, see "Lines of tomepublish" in docs/metadata.md. What is not set is not known.
 struct ResultRecord {

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/result_json.h"
 #include "publish_fixture.h"
 #include "result_line.h"
 
@@ -14,9 +15,9 @@ namespace {
 
 TEST(ResultLine, TimeIsUtcWithMilliseconds) {
   using namespace std::chrono;
-  EXPECT_EQ(gst::rfc3339(system_clock::time_point(milliseconds(0))), "1970-01-01T00:00:00.000Z");
+  EXPECT_EQ(rfc3339(system_clock::time_point(milliseconds(0))), "1970-01-01T00:00:00.000Z");
   // 2024-02-29 12:34:56.789 UTC.
-  EXPECT_EQ(gst::rfc3339(system_clock::time_point(milliseconds(1709210096789))),
+  EXPECT_EQ(rfc3339(system_clock::time_point(milliseconds(1709210096789))),
             "2024-02-29T12:34:56.789Z");
 }
 
