@@ -158,33 +158,25 @@ install_torch_cuda() {
 
 readonly NVCC_WHEELS=(nvidia-cuda-{nvcc,crt,runtime,cccl} nvidia-nvvm)
 
-# Prints the folder of a CUDA toolkit.
-find_toolkit() {
-  local nvcc wheel ours
-  ours=$(site_packages)/nvidia/cu13/bin/nvcc
+# Prints the nvcc to compile with.
+find_nvcc() {
+  local wheel wheels
+  wheels=$(site_packages)/nvidia/cu13/bin/nvcc
   for wheel in "${NVCC_WHEELS[@]}"; do
-    has_wheel "$wheel" "$CUDA_VERSION" || ours=
+    has_wheel "$wheel" "$CUDA_VERSION" || wheels=
   done
-  for nvcc in "$(command -v nvcc)" /usr/local/cuda/bin/nvcc "$ours"; do
-    # Of another major version, the driver's demands and the wheels' libraries would be others.
-    if [ -x "$nvcc" ] && "$nvcc" --version | grep -q "release ${CUDA_VERSION%%.*}\."; then
-      dirname "$(dirname "$(readlink -f "$nvcc")")"
-      return
-    fi
-  done
-  return 1
+  core/cuda/find_nvcc.sh "$wheels"
 }
 
 install_nvcc() {
-  if toolkit=$(find_toolkit); then
-    say "CUDA toolkit: $toolkit"
-  else
+  local nvcc
+  if ! nvcc=$(find_nvcc); then
     make_venv
-    say "No CUDA toolkit here: nvcc $CUDA_VERSION from its wheels (271 MB)"
+    say "No CUDA toolkit ${CUDA_VERSION%%.*} here: nvcc $CUDA_VERSION from its wheels (271 MB)"
     pip_install --no-deps "${NVCC_WHEELS[@]/%/==$CUDA_VERSION.*}"
-    toolkit=$(find_toolkit) || die "nvcc is missing after installing its wheels"
+    nvcc=$(find_nvcc) || die "nvcc is missing after installing its wheels"
   fi
-  export PATH=$toolkit/bin:$PATH
+  say "CUDA compiler: $nvcc"
 }
 
 is_libtorch() { [ -d "$1/include" ] && [ -d "$1/lib" ]; }

@@ -3,7 +3,7 @@
 #
 #   tests/run.sh [--gpu] [arguments of meson test]     e.g. tests/run.sh --suite unit
 #
-#   --gpu   also the tests that need a CUDA device (suite gpu)
+#   --gpu   also the tests that need a CUDA device (suite gpu), which only a build with CUDA kernels has
 #
 # Tests on real weights and clips take them from TOME_SHARED_DATA=DIR, which the build folder keeps (as
 # its option test_data); at first from ../shared/data. Without them they are skipped.
@@ -32,6 +32,11 @@ if [ -n "${TOME_SHARED_DATA:-}" ] &&
   ! grep -qxF "test_data = $TOME_SHARED_DATA" build/meson-private/cmd_line.txt; then
   meson configure build "-Dtest_data=$TOME_SHARED_DATA"
   build_targets build build.ninja
+fi
+
+if [ -n "$gpu" ] && ! meson test -C build --no-rebuild --list --suite gpu >/dev/null 2>&1; then
+  echo "run.sh: --gpu: this build has no CUDA kernels: run ./setup.sh -Dcuda=enabled" >&2
+  exit 2
 fi
 
 # Results of an earlier run must not be counted again.

@@ -144,6 +144,8 @@ class Bench {
     if (settings.compare_torch && frames_ != checkpoint_.config.frames) {
       throw Error(ErrorKind::kSettings, "--compare-torch: plain PyTorch has no --clip-length");
     }
+    const bool may_change = is_auto(settings.forward.device) && device_.is_cuda();
+    if (may_change && needs_libtorch() && !why_no_libtorch_cuda().empty()) device_ = at::kCPU;
   }
 
   void run() {
@@ -168,6 +170,17 @@ class Bench {
   }
 
  private:
+  bool needs_libtorch() const {
+    const ForwardOptions options =
+        forward_options(settings_.forward, checkpoint_.config, checkpoint_.preprocess);
+    const auto is_not_fused = [&](const std::string& precision) {
+      return !why_no_device_forward(checkpoint_.config, options, device_,
+                                    parse_precision(precision))
+                  .empty();
+    };
+    return settings_.compare_torch || std::ranges::any_of(precisions_, is_not_fused);
+  }
+
   static Checkpoint load(const BenchSettings& settings) {
     if (settings.model.empty() == settings.arch.empty()) {
       throw Error(ErrorKind::kSettings, "tome bench: expected either --model or --arch");

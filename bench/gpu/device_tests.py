@@ -23,6 +23,15 @@ def one_line(text):
     return lines[-1] if lines else "no message"
 
 
+def check_data(arguments):
+    """Refuses what the device tests would only skip, after minutes, and no measurement may follow."""
+    parity = [arguments.data / "parity" / f"matching.{ending}" for ending in ("json", "safetensors")]
+    model = arguments.model or arguments.data / "models" / "vit_tiny_patch16_224"
+    for path, what in [*((path, "our kernels' parity with the reference") for path in parity), (model, "a real model")]:
+        if not path.exists():
+            fail(f"there is no {path} to check {what} with: see --data and --model in docs/gpu.md")
+
+
 def skip_reason(output, name):
     """GoogleTest's report does not say why a test was skipped; its output does."""
     found = re.search(rf"RUN +\] {re.escape(name)}\n.*?: Skipped\n(.*?)\n", output, re.DOTALL)

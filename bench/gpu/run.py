@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "cpu")]
 
-from device_tests import fail, one_line, run_device_tests  # noqa: E402
+from device_tests import check_data, fail, one_line, run_device_tests  # noqa: E402
 from measure import UNRECORDED, Peer, PeerFailed, row_of  # noqa: E402
 from record import Record  # noqa: E402
 from table import add_ratios, peak_of  # noqa: E402
@@ -40,6 +40,16 @@ def peer_modules():
     if torch.version.cuda is None:
         fail(f"torch {torch.__version__} of {sys.executable} is built without CUDA: PYTHON=... names another")
     return modules
+
+
+def lend_cublas_lt(torch):
+    """Our programs take cuBLASLt from their LibTorch or a toolkit. One for the CPU has none, and this Python's torch
+    has: the last place where they look."""
+    places = [Path(torch.__file__).parent / "lib", *(Path(folder) / "nvidia/cu13/lib" for folder in sys.path)]
+    found = [str(place) for place in places if (place / "libcublasLt.so.13").exists()]
+    before = [os.environ["LD_LIBRARY_PATH"]] if os.environ.get("LD_LIBRARY_PATH") else []
+    if found:
+        os.environ["LD_LIBRARY_PATH"] = ":".join([*before, found[0]])
 
 
 def driver_version():
@@ -280,6 +290,7 @@ def parse_arguments():
     arguments = parser.parse_args()
     if arguments.model and not arguments.model.is_dir():
         fail(f"--model: no folder {arguments.model}")
+    check_data(arguments)
     arguments.peers = arguments.peers.split(",")
     unknown = [kind for kind in arguments.peers if kind not in ("compile", "eager")]
     if unknown:
@@ -321,6 +332,7 @@ def main():
     torch, timm = peer_modules()  # before the tests, which take minutes
     if arguments.check_only:
         return
+    lend_cublas_lt(torch)
     tests = run_device_tests(arguments)
     facts = device_facts(arguments, torch, timm, tests)
     name = re.sub(r"[^a-z0-9]+", "-", facts["device"].lower()).strip("-")

@@ -81,9 +81,11 @@ const std::string& why_no_libtorch_cuda() {
   return reason;
 }
 
+bool is_auto(const std::string& asked) { return asked == "auto" || asked.empty(); }
+
 at::Device choose_device(const std::string& asked) {
   if (asked == "cpu") return at::kCPU;
-  if (asked == "auto" || asked.empty()) return choose_automatically();
+  if (is_auto(asked)) return choose_automatically();
   int index = 0;
   bool valid = asked == "cuda";
   if (asked.starts_with("cuda:")) {
@@ -104,7 +106,7 @@ at::Device choose_device(const std::string& asked) {
 std::string device_name(at::Device device) { return device.str(); }
 
 at::ScalarType parse_precision(const std::string& asked, at::Device device) {
-  if (asked == "auto" || asked.empty()) return at::ScalarType::Undefined;
+  if (is_auto(asked)) return at::ScalarType::Undefined;
   if (asked == "fp32") return at::kFloat;
   if (asked == "bf16") return at::kBFloat16;
   if (asked != "fp16" && asked != "int8") {

@@ -13,6 +13,9 @@ namespace tome {
 ///   not to be had
 at::Device choose_device(const std::string& asked);
 
+/// True for `auto`, which an empty text is too.
+bool is_auto(const std::string& asked);
+
 /// Empty if LibTorch's operators run on CUDA here, else why they do not. Loads LibTorch's CUDA half
 /// if it is there.
 const std::string& why_no_libtorch_cuda();

@@ -56,16 +56,21 @@ std::shared_ptr<const VisionTransformer> build(const Checkpoint& checkpoint, at:
                                                    precision);
 }
 
-/// @throws Error kDevice where LibTorch's CUDA half is missing
+/// A device that does for our kernels, and not for a model that they do not run.
+struct NeedsLibtorch : Error {
+  using Error::Error;
+};
+
+/// @throws NeedsLibtorch where LibTorch's CUDA half is missing
 void check_libtorch_cuda(const std::string& model, at::Device device) {
   if (const std::string& reason = why_no_libtorch_cuda(); !reason.empty()) {
-    throw Error(ErrorKind::kDevice, model + " on " + device_name(device) +
-                                        " needs LibTorch's operators for this: " + reason);
+    throw NeedsLibtorch(ErrorKind::kDevice, model + " on " + device_name(device) +
+                                                " needs LibTorch's operators for this: " + reason);
   }
 }
 
 /// For what the fused forward does not do; its weights are gone by then and are read again.
-/// @throws Error kDevice where LibTorch's CUDA half is missing
+/// @throws NeedsLibtorch where LibTorch's CUDA half is missing
 std::shared_ptr<const VisionTransformer> aten_model(LoadedModel& loaded,
                                                     const InstanceConfig& config) {
   const std::lock_guard lock(loaded.making);
@@ -118,8 +123,7 @@ std::shared_ptr<LoadedModel> make_loaded(const InstanceConfig& config, at::Devic
   return loaded;
 }
 
-std::shared_ptr<LoadedModel> share_loaded(const InstanceConfig& config) {
-  const at::Device device = choose_device(config.device);
+std::shared_ptr<LoadedModel> share_loaded_on(at::Device device, const InstanceConfig& config) {
   at::ScalarType precision = parse_precision(config.precision, device);
   // Before the key is made, so that weights are shared with those who ask for it by name.
   constexpr at::ScalarType kAuto = at::ScalarType::Undefined;
@@ -131,6 +135,18 @@ std::shared_ptr<LoadedModel> share_loaded(const InstanceConfig& config) {
                           std::to_string(config.input_height);
   return loaded_models().acquire(
       key, key, [&] { return make_loaded(config, device, precision); }, [](const std::string&) {});
+}
+
+std::shared_ptr<LoadedModel> share_loaded(const InstanceConfig& config) {
+  try {
+    return share_loaded_on(choose_device(config.device), config);
+  } catch (const NeedsLibtorch& error) {
+    // Only now is it known that this model in this precision, which fp16 is none for the CPU, is
+    // not for this device.
+    if (!is_auto(config.device) || config.precision == "fp16") throw;
+    log(LogLevel::kInfo, std::string("device=auto: the CPU (") + error.what() + ")");
+    return share_loaded_on(at::kCPU, config);
+  }
 }
 
 ModelDescription describe_model(const LoadedModel& loaded) {

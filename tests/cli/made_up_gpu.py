@@ -28,6 +28,15 @@ def made_up_modules(folder, torch_cuda="'13.0'"):
         "cuda = Made(is_available=lambda: True, get_device_name=lambda index: 'Made-Up 1')\n")
 
 
+def made_up_data(folder):
+    """What --data has to hold, as far as bench/gpu.sh itself looks."""
+    (folder / "models/vit_tiny_patch16_224").mkdir(parents=True)
+    (folder / "parity").mkdir()
+    for ending in ("json", "safetensors"):
+        (folder / f"parity/matching.{ending}").touch()
+    return folder
+
+
 # $WHEN says what an engine does in place of its n-th answer, from 0: "eager 1 stops", "compile 0 ends",
 # "eager ready stops" (it is never ready).
 ENGINE = f"""#!{sys.executable}
@@ -56,7 +65,7 @@ print(json.dumps([{"r": r, "ms_median": 2.0, "ms_min": 1.5, "ms_max": 3.0, "gflo
 """
 DEVICE_TESTS = f"""#!{sys.executable}
 import os, sys
-open(os.environ["MADE"] + "/tested", "w")
+open(os.environ["MADE"] + "/tested", "w").write(os.environ.get("LD_LIBRARY_PATH", ""))
 open(sys.argv[2].split(":", 1)[1], "w").write(REPORT)
 """
 NINJA = """#!/bin/sh
@@ -84,6 +93,7 @@ class MadeUp(tempfile.TemporaryDirectory):
             copy(ROOT / name, self.root / name)
         (self.root / "bench/gpu/peer.py").write_text(PEER)
         made_up_modules(self.root / "modules")
+        made_up_data(self.root / "data")
         self.ninja(f"build {DEVICE_TEST}: cpp_LINKER a.o\n")
         write_program(self.root / "setup.sh", "mkdir -p $MADE/build; cp $MADE/build.ninja $MADE/build\n")
         write_program(self.root / "programs/tome", OURS)
@@ -96,6 +106,7 @@ class MadeUp(tempfile.TemporaryDirectory):
 
     def command(self, *arguments, **environment):
         environment = {"MADE": self.root, "PYTHON": sys.executable, "PYTHONPATH": self.root / "modules",
+                       "TOME_SHARED_DATA": self.root / "data",
                        "PATH": f"{self.root}/bin:{os.environ['PATH']}"} | environment
         return ["env", *(f"{key}={value}" for key, value in environment.items()), str(self.root / "bench/gpu.sh"),
                 "--repeats", "3", "--rounds", "2", *arguments]

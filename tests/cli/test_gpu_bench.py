@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 import tap
-from made_up_gpu import DEVICE_TEST, OURS, MadeUp, made_up_modules, write_program
+from made_up_gpu import DEVICE_TEST, OURS, MadeUp, made_up_data, made_up_modules, write_program
 from program import ROOT, run
 
 sys.path[:0] = [str(ROOT / "bench" / "gpu"), str(ROOT / "bench" / "cpu")]
@@ -79,7 +79,7 @@ def test_without_a_gpu_one_line_says_so():
     with tempfile.TemporaryDirectory() as folder:
         made_up_modules(Path(folder))
         status, out, err = run("env", f"BUILD={BUILD}", f"PYTHON={sys.executable}", f"PYTHONPATH={folder}",
-                               ROOT / "bench" / "gpu.sh")
+                               ROOT / "bench" / "gpu.sh", "--data", made_up_data(Path(folder) / "data"))
     assert status == 2 and out == "", (status, out)
     assert err.startswith("gpu.sh: no usable GPU: CUDA: ") and err.count("\n") == 1, err
 
@@ -93,7 +93,9 @@ def test_without_a_build_one_line_says_so():
 def test_an_unknown_peer_is_refused():
     if not (BUILD / "tests/unit/test_cuda_device").exists():
         raise tap.Skip("a build without CUDA kernels")
-    status, out, err = run("env", f"BUILD={BUILD}", f"PYTHON={sys.executable}", ROOT / "bench" / "gpu.sh", "--peers", "tvm")
+    with tempfile.TemporaryDirectory() as folder:
+        status, out, err = run("env", f"BUILD={BUILD}", f"PYTHON={sys.executable}", ROOT / "bench" / "gpu.sh",
+                               "--data", made_up_data(Path(folder) / "data"), "--peers", "tvm")
     assert (status, out) == (2, ""), (status, out)
     assert err == "gpu.sh: --peers: found 'tvm', expected compile, eager or both\n", err
 
@@ -342,6 +344,31 @@ def test_a_python_without_torch_costs_nothing():
                 status, out, err = run(*made.command(**build))
                 assert (status, out, err.count("\n")) == (2, "", 1) and said in err, err
                 assert not (made.root / "tested").exists() and not (made.root / "build").exists()
+
+
+def test_data_that_is_missing_costs_nothing():
+    with MadeUp(results()[0]) as made:
+        data = made.root / "data"
+        for part in ("parity/matching.json", "parity/matching.safetensors", "models/vit_tiny_patch16_224"):
+            (data / part).rename(made.root / "away")
+            status, out, err = run(*made.command("--cells", "video_vit_large:8"))
+            assert (status, out, err.count("\n")) == (2, "", 1) and f"there is no {data / part} " in err, err
+            assert not (made.root / "build").exists()
+            (made.root / "away").rename(data / part)
+        (data / part).rename(made.root / "another")
+        status, _, err = run(*made.command("--model", made.root / "another", "--cells", "video_vit_large:8"))
+        assert status == 0, err
+
+
+def test_ours_find_the_cublas_of_this_torch():
+    with MadeUp(results()[0]) as made:
+        libraries = made.root / "modules/nvidia/cu13/lib"
+        few = ["--cells", "video_vit_large:8", "--peers", "eager", "--rounds", "1"]
+        for before, wanted in (("/theirs", "/theirs"), ("", str(libraries)), ("/theirs:/more", f"/theirs:/more:{libraries}")):
+            assert run(*made.command(*few, LD_LIBRARY_PATH=before))[0] == 0
+            assert (made.root / "tested").read_text() == wanted
+            libraries.mkdir(parents=True, exist_ok=True)
+            (libraries / "libcublasLt.so.13").touch()
 
 
 def test_append_adds_to_what_out_has():

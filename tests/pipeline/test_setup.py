@@ -98,5 +98,23 @@ def test_a_build_that_is_named_is_not_made():
             assert_one_error_line(result, f"{script}: TOME_BUILD: there is no build in {folder}/nope")
 
 
+def test_an_nvcc_of_another_version_is_passed_over():
+    with tempfile.TemporaryDirectory() as folder:
+        clone, ours = Clone(folder), Path(folder) / "wheel-nvcc"
+        says = "#!/bin/bash\necho 'Cuda compilation tools, release {0}, V{0}.1'\n"
+        ours.write_text(says.format("13.0"))
+        ours.chmod(0o755)
+        found = {}
+        for version in ("12.8", "13.1", "130.2"):
+            clone.stand_in("nvcc", says.format(version))
+            status, out, err = run(ROOT / "core/cuda/find_nvcc.sh", str(ours), env={"PATH": str(clone.path)})
+            assert status == 0, err
+            found[version] = out.strip()
+        # This machine's own toolkit comes before ours, whatever PATH says.
+        theirs = ("/usr/local/cuda/bin/nvcc", str(ours))
+        assert found["13.1"] == str(clone.path / "nvcc"), found
+        assert found["12.8"] in theirs and found["130.2"] in theirs, found
+
+
 if __name__ == "__main__":
     tap.main(globals())

@@ -148,5 +148,36 @@ TEST_F(StandInCaptures, AModelOpensWhereNothingCanBeCaptured) {
   EXPECT_EQ(machine.counts.destroyed_elsewhere, before.counts.destroyed_elsewhere);
 }
 
+// LibTorch's CUDA half does not load on the stand-in.
+TEST_F(StandInCaptures, AutoIsTheCpuForWhatOnlyLibtorchRunsOnADevice) {
+  const TemporaryFolder folder;
+  InstanceConfig config;
+  config.model = folder.path.string();
+  in_a_new_thread([&] {
+    const c10::InferenceMode inference;
+    save_small_model(folder.path);
+    for (const char* device : {"auto", ""}) {
+      config.device = device;
+      config.precision = "auto";
+      EXPECT_EQ(open_model(config).description.device, "cuda:0");
+      config.precision = "fp32";
+      const Logged said(LogLevel::kInfo);
+      const ModelDescription model = open_model(config).description;
+      EXPECT_EQ(model.device, "cpu");
+      EXPECT_EQ(model.precision, "fp32");
+      EXPECT_NE(said.text().find("device=auto: the CPU (" + config.model + " on cuda:0 needs"),
+                std::string::npos)
+          << said.text();
+    }
+    config.device = "cuda:0";
+    try {
+      open_model(config);
+      ADD_FAILURE() << "a named device was not taken at its word";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kDevice);
+    }
+  });
+}
+
 }  // namespace
 }  // namespace tome::testing
