@@ -134,11 +134,12 @@ def measure(cell, tome, rounds, repeats, engines, beside_bytes, eight_bits):
 
 
 def add_ratios(rows, plain_ms):
-    """speedup: over plain PyTorch in fp32 of the same cell; and over OpenVINO of the same precision. With
-    more digits than are shown, so that what is shown is rounded once."""
+    """speedup: over plain PyTorch in fp32 of the same run, which took `plain_ms` (None: it was not there); and over
+    OpenVINO of the same precision. With more digits than are shown, so that what is shown is rounded once."""
     unmerged = {row["engine"]: row["ms_median"] for row in rows if row["r"] == "0"}
     for row in rows:
-        row["speedup"] = round(plain_ms / row["ms_median"], 5)
+        if plain_ms is not None:
+            row["speedup"] = round(plain_ms / row["ms_median"], 5)
         if "openvino" in unmerged:
             row["speedup_openvino"] = round(unmerged["openvino"] / row["ms_median"], 5)
         if "flops_saved" in row:
@@ -193,16 +194,17 @@ def write_table(rows, path):
     for machine, group in groupby(rows, key=lambda row: row["processor"]):
         lines += [f"# {machine}", "",
                   "Forward passes, random weights; ms are medians of interleaved runs. x torch: times plain",
-                  "PyTorch, in fp32 where that is among the rows; x OpenVINO: times OpenVINO unmerged in the",
-                  "same precision.", "",
+                  "PyTorch in fp32, where that was in the run; x OpenVINO: times OpenVINO unmerged in the same",
+                  "precision.", "",
                   "| model | batch | threads | precision | engine | r | ms | min..max | x torch | x OpenVINO "
                   "| speed-up over FLOPs saved |", "|---|---|---|---|---|---|---|---|---|---|---|"]
         for row in group:
             share = row.get("speedup_over_flops_saved", "")
+            plain = f"{row['speedup']:.2f}" if "speedup" in row else "–"
             over = openvino_ms.get(cell_of(row), float("nan")) / row["ms_median"]
             lines.append(f"| {row['model']} | {row['batch']} | {row['threads']} | {row['precision']} | {row['engine']} "
                          f"| {row['r']} | {row['ms_median']:.1f} | {row['ms_min']:.1f}..{row['ms_max']:.1f} "
-                         f"| {row['speedup']:.2f} | {over:.2f} | {share} |")
+                         f"| {plain} | {over:.2f} | {share} |")
         lines.append("")
     path.write_text("\n".join(lines))
 
@@ -242,7 +244,7 @@ def main():
     parser.add_argument("--models", help="by commas")
     parser.add_argument("--batch", help="by commas")
     parser.add_argument("--threads", help="by commas")
-    parser.add_argument("--precision", help="by commas; fp32 first, which ratios to plain PyTorch are of")
+    parser.add_argument("--precision", help="by commas; fp32 first, without which there are no ratios to plain PyTorch")
     parser.add_argument("--engines", type=lambda text: text.split(","),
                         help="peers, by commas: torch (always), timm, torch-tome, openvino, "
                              "openvino-int8 (products in 8 bits, the rest in bf16, or in fp32 where the "
@@ -271,7 +273,8 @@ def main():
         for cell in group:
             done = measure(cell, arguments.tome, arguments.rounds, arguments.repeats, arguments.engines,
                            beside_bytes, eight_bits)
-            plain_ms = plain_ms or next(row["ms_median"] for row in done if row["engine"] == "torch")
+            if cell["precision"] == "fp32":
+                plain_ms = next(row["ms_median"] for row in done if row["engine"] == "torch")
             add_ratios(done, plain_ms)
             for row in done:
                 row["processor"] = machine

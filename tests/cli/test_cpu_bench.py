@@ -58,6 +58,16 @@ def test_ratios_are_rounded_once():
     assert "| 3.55 |  |" in table_of(rows), table_of(rows)
 
 
+def test_without_fp32_nothing_is_said_to_be_over_it():
+    rows = [row_of("torch", 20.0), row_of("gst-tome", 5.0)]
+    add_ratios(rows, 30.0)
+    assert [row["speedup"] for row in rows] == [1.5, 6.0]
+    rows = [row_of("torch", 20.0), row_of("gst-tome", 5.0)]
+    add_ratios(rows, None)
+    assert all("speedup" not in row for row in rows)
+    assert "| 5.0 | 5.0..5.0 | – | " in table_of(rows), table_of(rows)
+
+
 def test_append_keeps_other_cells_and_processors():
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.jsonl"
