@@ -68,7 +68,11 @@ int run(int argc, char** argv) {
       ->delimiter(',');
   bool core_only = false;
   app.add_flag("--core-only", core_only, "measures what the core does with these frames, no more");
-  CLI11_PARSE(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp& help) {
+    return app.exit(help);
+  }
   gst_init(&argc, &argv);
 
   const ScratchFolder scratch;
