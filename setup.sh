@@ -10,7 +10,7 @@
 # CUDA: the kernels are compiled wherever nvcc is; where there is no CUDA toolkit, nvcc comes from its
 # wheels, into .venv/ too (271 MB). LibTorch comes with its CUDA libraries (4.6 GB) if this machine
 # has an NVIDIA driver or -Dcuda=enabled asks for them, else without (1.3 GB). -Dcuda=disabled builds
-# for the CPU alone, which is the quickest. With CUDA libraries and GStreamer's (libgstcuda, of
+# for the CPU alone, which is the quickest. With CUDA kernels and GStreamer's libgstcuda (of
 # gstreamer1.0-plugins-bad), tomeclassify takes frames in CUDA memory.
 set -euo pipefail
 
@@ -203,36 +203,48 @@ else
 fi
 [ "$cuda" = disabled ] || install_nvcc
 
-# ---- GStreamer's CUDA library --------------------------------------------------------------------
+# ---- GStreamer's libraries of its "bad" set --------------------------------------------------------
 
-# Headers for frames in CUDA memory, where there is a GPU and GStreamer's CUDA library. Installing
-# Debian's package of them would pull in OpenCV's and some 90 more (420 MB): it is unpacked (4 MB).
-readonly GST_CUDA=$PWD/$VENV/gst-cuda
+# Their headers: of libgstcuda for frames in CUDA memory, which is compiled and tested without a GPU too, and
+# of libgstanalytics, since GStreamer 1.24. Installing Debian's package of them would pull in OpenCV's and some
+# 90 more (420 MB): it is unpacked (4 MB).
+readonly GST_BAD=$PWD/$VENV/gst-bad
 
-unpack_gst_cuda() {
-  local libraries package=libgstreamer-plugins-bad1.0-dev
-  libraries=/usr/lib/$(dpkg-architecture -qDEB_HOST_MULTIARCH)
-  if ! [ -e "$libraries/libgstcuda-1.0.so.0" ]; then
-    say "Frames in CUDA memory: left out; install gstreamer1.0-plugins-bad (nvcodec) and run this again"
-    return
-  fi
-  say "Frames in CUDA memory: headers of $package, into $VENV/gst-cuda/"
-  rm -rf "$GST_CUDA"
-  mkdir -p "$GST_CUDA/pkgconfig"
-  (cd "$GST_CUDA" && apt-get -q download "$package" && dpkg -x "$package"_*.deb . && rm ./*.deb) \
-    >"$GST_CUDA/log" 2>&1 || {
-    cat "$GST_CUDA/log" >&2
-    die "apt-get could not download $package"
-  }
-  # The link in the package leads to a library that is not beside it.
-  ln -sf "$libraries/libgstcuda-1.0.so.0" "$GST_CUDA$libraries/libgstcuda-1.0.so"
-  sed "s|^prefix=.*|prefix=$GST_CUDA/usr|" "$GST_CUDA$libraries/pkgconfig/gstreamer-cuda-1.0.pc" \
-    >"$GST_CUDA/pkgconfig/gstreamer-cuda-1.0.pc"
+# Those that are here without their headers, where they would be used.
+bare_gst_libraries() {
+  local name
+  for name in cuda analytics; do
+    [ "$name $cuda" != "cuda disabled" ] || continue
+    [ -e "$libraries/libgst$name-1.0.so.0" ] || continue
+    [ -e "$GST_BAD/pkgconfig/gstreamer-$name-1.0.pc" ] || pkg-config --exists "gstreamer-$name-1.0" ||
+      echo "$name"
+  done
 }
 
-if [ "$torch_flavour" = cuda ] && command -v apt-get >/dev/null &&
-  ! pkg-config --exists gstreamer-cuda-1.0 && ! [ -e "$GST_CUDA/pkgconfig/gstreamer-cuda-1.0.pc" ]; then
-  unpack_gst_cuda
+unpack_gst_bad() { # names
+  local name package=libgstreamer-plugins-bad1.0-dev
+  say "Headers for GStreamer's $*: of $package, into $VENV/gst-bad/"
+  mkdir -p "$GST_BAD/pkgconfig"
+  (cd "$GST_BAD" && apt-get -q download "$package" && dpkg -x "$package"_*.deb . && rm ./*.deb) \
+    >"$GST_BAD/log" 2>&1 || {
+    cat "$GST_BAD/log" >&2
+    say "apt-get could not download $package: built without GStreamer's $*"
+    return
+  }
+  for name; do
+    # The link in the package leads to a library that is not beside it.
+    ln -sf "$libraries/libgst$name-1.0.so.0" "$GST_BAD$libraries/libgst$name-1.0.so"
+    sed "s|^prefix=.*|prefix=$GST_BAD/usr|" "$GST_BAD$libraries/pkgconfig/gstreamer-$name-1.0.pc" \
+      >"$GST_BAD/pkgconfig/gstreamer-$name-1.0.pc"
+  done
+}
+
+if command -v apt-get >/dev/null; then
+  libraries=/usr/lib/$(dpkg-architecture -qDEB_HOST_MULTIARCH)
+  [ "$cuda" = disabled ] || [ -e "$libraries/libgstcuda-1.0.so.0" ] ||
+    say "Frames in CUDA memory: left out; install gstreamer1.0-plugins-bad (nvcodec) and run this again"
+  mapfile -t bare < <(bare_gst_libraries)
+  [ ${#bare[@]} -eq 0 ] || unpack_gst_bad "${bare[@]}"
 fi
 
 # ---- a broker for the tests ----------------------------------------------------------------------
@@ -264,8 +276,8 @@ fi
 
 # What was not asked for keeps the value that an earlier run gave it, but for a LibTorch that is gone.
 arguments+=("-Dlibtorch=$libtorch")
-if [ -d "$GST_CUDA/pkgconfig" ] && [[ " $* " != *" -Dpkg_config_path="* ]]; then
-  arguments+=("-Dpkg_config_path=$GST_CUDA/pkgconfig${PKG_CONFIG_PATH:+,${PKG_CONFIG_PATH//:/,}}")
+if [ -d "$GST_BAD/pkgconfig" ] && [[ " $* " != *" -Dpkg_config_path="* ]]; then
+  arguments+=("-Dpkg_config_path=$GST_BAD/pkgconfig${PKG_CONFIG_PATH:+,${PKG_CONFIG_PATH//:/,}}")
 fi
 
 if [ -e "$BUILD/build.ninja" ]; then
