@@ -61,11 +61,13 @@ bool BrokerPublisher::write(const std::string& line) {
 // Name servers that do not answer and connections that nobody accepts keep a thread in the system's
 // calls for seconds to minutes, and nothing ends them from outside; the end of a link waits for the
 // threads of its library, which may be there. The element must stop at once, so such a worker goes
-// on by itself: it owns all it uses, finds the queue stopped, and ends.
+// on by itself: it owns all it uses, finds the queue stopped, and ends. So does one that is telling
+// the user something: who hears it may wait for the stop, or be what stops the element.
 void BrokerPublisher::close() {
   if (!worker_.joinable()) return;
   queue_->stop();
-  if (ended_.wait_for(kLongestGoodbye) == std::future_status::ready) {
+  const bool by_itself = worker_.get_id() == std::this_thread::get_id();
+  if (!by_itself && ended_.wait_for(kLongestGoodbye) == std::future_status::ready) {
     worker_.join();
   } else {
     worker_.detach();

@@ -75,6 +75,8 @@ class ClassifyElement {
   // Pads.
   GstFlowReturn chain(Ptr<GstBuffer> buffer);
   GstFlowReturn sink_event(Ptr<GstEvent> event);
+  /// Before the pad asks whether it accepts them, and sink_event never hears of those it does not.
+  void caps_arrive(GstEvent* event);
   bool sink_query(GstQuery* query);
   bool src_event(Ptr<GstEvent> event);
   bool src_query(GstQuery* query);
@@ -137,6 +139,8 @@ class ClassifyElement {
 
   // classify_queries.cpp
   bool query_default(GstPad* pad, GstQuery* query);
+  bool fits_template(GstCaps* caps) const;
+  void log_refusal(GstQuery* query) const;
   bool answer_latency(GstQuery* query);
   bool answer_allocation(GstQuery* query, bool answered);
   int64_t patience() const;

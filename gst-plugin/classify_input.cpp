@@ -107,6 +107,8 @@ GstFlowReturn ClassifyElement::chain(Ptr<GstBuffer> buffer) {
     post_error(*failure);
     return GST_FLOW_ERROR;
   }
+  // One without a ticket too: it waits behind those that have one.
+  if (running_.batch_size > 1 && pool_is_dry(item.buffer.get())) hurry();
   return refused_buffer(enqueue(queued));
 }
 
@@ -119,11 +121,16 @@ GstFlowReturn ClassifyElement::refused_buffer(GstFlowReturn flow) {
 
 GstFlowReturn ClassifyElement::enqueue(Item& item) {
   const GstFlowReturn flow = queue_.append(item);
-  // A flush came between submission and here; without this its ticket would be waited for.
-  if (flow != GST_FLOW_OK) {
-    session_.flush();
-    regions_.recount();
+  if (flow == GST_FLOW_OK) return flow;
+  if (flow == GST_FLOW_NOT_LINKED) {
+    // Those before it wait for a link, and for their results. Only this one's ticket goes, once it
+    // is ready.
+    hurry();
+    return flow;
   }
+  // A flush came between submission and here; without this its ticket would be waited for.
+  session_.flush();
+  regions_.recount();
   return flow;
 }
 
@@ -152,9 +159,7 @@ MaybeFailure ClassifyElement::submit(BufferItem& item) {
   if (skip_late_) judge_urgency(item, *frame);
   undrained_ = true;
   last_times_ = item.times;
-  if (auto failure = session_.submit(*frame, item.ticket)) return failure;
-  if (running_.batch_size > 1 && pool_is_dry(item.buffer.get())) hurry();
-  return std::nullopt;
+  return session_.submit(*frame, item.ticket);
 }
 
 /// A frame without a region counts for inference-interval like any other, so the core is given one:

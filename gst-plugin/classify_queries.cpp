@@ -3,8 +3,35 @@
 #include <utility>
 
 #include "classify_element.h"
+#include "frame_mapper.h"
+#include "printable.h"
+
+GST_DEBUG_CATEGORY_EXTERN(tome_classify_debug);
 
 namespace tome::gst {
+namespace {
+
+std::string found(GstCaps* caps) {
+  return std::string("caps ") + Ptr<char>(gst_caps_to_string(caps)).get() + ": ";
+}
+
+/// About caps that the sink pad's template does not take.
+std::string expected_instead_of(GstCaps* caps) {
+  const char* others = has_cuda_memory(caps)
+                           ? "video/x-raw(memory:CUDAMemory) in one of " TOME_GST_CUDA_FORMATS
+                           : "video/x-raw in system memory, in one of " TOME_GST_VIDEO_FORMATS;
+  return found(caps) + "expected " + others + ", width and height of 1 or more";
+}
+
+}  // namespace
+
+// Note [Refused caps]
+// A pad asks itself ACCEPT_CAPS about each CAPS event, and one that it refuses ends there: upstream
+// hears "not negotiated", and what it tells the user names neither the caps nor what would do. The
+// same query comes from whoever tries elements out, so its answer is logged at most. The event
+// means that frames follow, and what the template does not take nobody downstream can make
+// acceptable: that is an error, said by a probe, which comes before the query. Who corrects caps in
+// a probe must do it upstream of this pad.
 
 // Note [Latency]
 // A live frame waits at most batch-timeout for its batch to fill (not at all with batch-size 1),
@@ -82,7 +109,35 @@ bool ClassifyElement::sink_query(GstQuery* query) {
     hurry();
     return queue_.ask(query);
   }
-  return query_default(sink_, query);
+  const bool answered = query_default(sink_, query);
+  if (answered && GST_QUERY_TYPE(query) == GST_QUERY_ACCEPT_CAPS) log_refusal(query);
+  return answered;
+}
+
+bool ClassifyElement::fits_template(GstCaps* caps) const {
+  const Ptr<GstCaps> taken(gst_pad_get_pad_template_caps(sink_));
+  return gst_caps_can_intersect(caps, taken.get()) != FALSE;
+}
+
+/// Note [Refused caps]
+void ClassifyElement::log_refusal(GstQuery* query) const {
+  gboolean accepted = FALSE;
+  gst_query_parse_accept_caps_result(query, &accepted);
+  if (accepted != FALSE) return;
+  GstCaps* caps = nullptr;
+  gst_query_parse_accept_caps(query, &caps);
+  const std::string text = fits_template(caps)
+                               ? found(caps) + "expected those that are taken downstream"
+                               : expected_instead_of(caps);
+  GST_CAT_WARNING_OBJECT(tome_classify_debug, element_, "%s", printable(text).c_str());
+}
+
+void ClassifyElement::caps_arrive(GstEvent* event) {
+  GstCaps* caps = nullptr;
+  gst_event_parse_caps(event, &caps);
+  // Upstream sends them again with each frame.
+  if (fits_template(caps) || error_posted_) return;
+  post_error({TOME_ERROR_FORMAT, expected_instead_of(caps)});
 }
 
 /// Nothing comes for a while that could fill the batch.

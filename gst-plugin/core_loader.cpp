@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "install_paths.h"
+#include "never_destroyed.h"
 
 // Note [The core is opened late and never closed]
 // The plugin does not link LibTorch. A plugin whose dependencies are missing is put on GStreamer's
@@ -69,15 +70,19 @@ CoreLibrary open_core() {
   return {api, path, {}};
 }
 
+struct LoadedCore {
+  std::mutex mutex;
+  CoreLibrary library;
+};
+
 }  // namespace
 
 CoreLibrary load_core() {
-  static std::mutex mutex;
-  static CoreLibrary loaded;
-  const std::scoped_lock lock(mutex);
-  if (loaded.api != nullptr) return loaded;
+  auto& loaded = never_destroyed<LoadedCore>();
+  const std::scoped_lock lock(loaded.mutex);
+  if (loaded.library.api != nullptr) return loaded.library;
   CoreLibrary attempt = open_core();
-  if (attempt.api != nullptr) loaded = attempt;
+  if (attempt.api != nullptr) loaded.library = attempt;
   return attempt;
 }
 

@@ -25,6 +25,13 @@ Failure failure(const TomeError& error) {
 /// Whoever heard a message of the sink pad's thread has stopped the element in that thread.
 Failure stopped() { return {TOME_ERROR_FAILED, "the stream was stopped meanwhile"}; }
 
+/// Of a spec that the user set. The core speaks of r schedules, wherever they come from.
+Failure bad_schedule(const TomeError& error) {
+  Failure bad = failure(error);
+  if (bad.status == TOME_ERROR_SETTINGS) bad.text.insert(0, "tome-r: ");
+  return bad;
+}
+
 const char* or_null(const std::string& text) { return text.empty() ? nullptr : text.c_str(); }
 
 ModelRequest request_of(const Settings& settings) {
@@ -118,9 +125,13 @@ MaybeFailure CoreSession::acquire(const ModelRequest& request) {
 }
 
 void CoreSession::close() {
-  const std::scoped_lock lock(mutex_);
-  if (model_ != nullptr) api_->model_release(model_);
-  model_ = nullptr;
+  TomeModel* model = nullptr;
+  {
+    const std::scoped_lock lock(mutex_);
+    std::swap(model, model_);
+  }
+  // The last one waits for the model's thread, and frees gigabytes.
+  if (model != nullptr) api_->model_release(model);
 }
 
 MaybeFailure CoreSession::start(const Settings& settings, const std::string& name, uint32_t depth) {
@@ -201,8 +212,8 @@ MaybeFailure CoreSession::set_schedule(const std::string& spec) {
   if (stream_ == nullptr) return std::nullopt;
   const char* schedule = spec.empty() ? info_.default_schedule : spec.c_str();
   TomeError error{};
-  if (api_->stream_set_schedule(stream_, schedule, &error) != TOME_OK) return failure(error);
-  return std::nullopt;
+  if (api_->stream_set_schedule(stream_, schedule, &error) == TOME_OK) return std::nullopt;
+  return spec.empty() ? failure(error) : bad_schedule(error);
 }
 
 int64_t CoreSession::batch_duration() const {
@@ -219,7 +230,7 @@ MaybeFailure CoreSession::check_schedule(const std::string& spec) const {
   if (spec.empty()) return std::nullopt;
   TomeError error{};
   if (api_->model_effective_r(model_, spec.c_str(), nullptr, 0, &error) >= 0) return std::nullopt;
-  return Failure{error.status != TOME_OK ? error.status : TOME_ERROR_SETTINGS, error.message};
+  return bad_schedule(error);
 }
 
 }  // namespace tome::gst

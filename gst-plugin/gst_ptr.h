@@ -28,6 +28,23 @@ struct Release {
 template <typename T>
 using Ptr = std::unique_ptr<T, Release>;
 
+/// An element that others may let go of meanwhile. Any thread.
+class WeakElement {
+ public:
+  explicit WeakElement(GstElement* element) { g_weak_ref_init(&element_, element); }
+  ~WeakElement() { g_weak_ref_clear(&element_); }
+  WeakElement(const WeakElement&) = delete;
+  WeakElement& operator=(const WeakElement&) = delete;
+
+  /// Null if it is gone.
+  Ptr<GstElement> get() {
+    return Ptr<GstElement>(static_cast<GstElement*>(g_weak_ref_get(&element_)));
+  }
+
+ private:
+  GWeakRef element_{};
+};
+
 /// A GValue that is unset when it goes out of scope.
 class Value {
  public:

@@ -4,8 +4,8 @@
 
 #include <cstdlib>
 #include <filesystem>
-#include <string_view>
-#include <vector>
+
+#include "installed_files.h"
 
 #if !defined(TOMEVIT_LIBDIR) || !defined(TOMEVIT_DATADIR)
 #error "TOMEVIT_LIBDIR and TOMEVIT_DATADIR (where core and models are installed) must be defined"
@@ -18,7 +18,6 @@ namespace fs = std::filesystem;
 
 constexpr const char* kSoname = "libtomevit.so.0";
 constexpr const char* kCudaFrames = "libtomegstcuda.so";
-constexpr const char* kDefaultModel = "camera-state";
 
 /// Folder of the shared object that holds this code; empty if the linker does not say.
 fs::path plugin_folder() {
@@ -32,15 +31,6 @@ fs::path plugin_folder() {
 std::string environment(const char* name) {
   const char* value = std::getenv(name);
   return value != nullptr ? value : "";
-}
-
-/// The first of `folders` that holds `name`; empty if none does.
-std::string find_in(const std::vector<fs::path>& folders, std::string_view name) {
-  for (const auto& folder : folders) {
-    std::error_code ignored;
-    if (!folder.empty() && fs::exists(folder / name, ignored)) return (folder / name).string();
-  }
-  return {};
 }
 
 }  // namespace
@@ -59,10 +49,8 @@ std::string cuda_frames_file() {
 }
 
 std::string default_model_folder() {
-  const fs::path build = plugin_folder().parent_path();
-  return find_in({environment("TOMEVIT_MODELS"), build.parent_path() / "models",
-                  fs::path(TOMEVIT_DATADIR) / "models"},
-                 kDefaultModel);
+  return tome::default_model_folder(plugin_folder(), fs::path(TOMEVIT_LIBDIR) / "gstreamer-1.0",
+                                    TOMEVIT_DATADIR);
 }
 
 }  // namespace tome::gst

@@ -15,9 +15,8 @@ std::string core_library_file();
 /// time. Empty if this build has none.
 std::string cuda_frames_file();
 
-/// Folder of the default model, camera-state: in $TOMEVIT_MODELS, in models/ of the source tree
-/// that the build folder stands in, or in the data folder given at build time. Empty if there is
-/// none.
+/// Folder of the default model, see installed_files.h, which looks for it as the program `tome`
+/// does. Empty if there is none.
 std::string default_model_folder();
 
 }  // namespace tome::gst

@@ -94,8 +94,9 @@ void MessageQueue::give_up() {
     told = std::exchange(told_of_loss_, true);
   }
   if (left > 0 && !told) warn(undelivered(left) + " before the stop");
-  const std::scoped_lock lock(warning_mutex_);
-  warning_ = nullptr;
+  PublishWarning forgotten;  // what it owns goes with it, unlocked
+  const std::scoped_lock lock(mutex_);
+  warning_.swap(forgotten);
 }
 
 PublishCounts MessageQueue::counts() const {
@@ -197,9 +198,15 @@ void MessageQueue::tell(Trouble trouble, const std::string& text, bool for_good)
   warn(sentence);
 }
 
+/// Calls it unlocked: who is warned may ask for the counts, stop the element, or wait for whoever
+/// stops it.
 void MessageQueue::warn(const std::string& text) {
-  const std::scoped_lock lock(warning_mutex_);
-  if (warning_) warning_(text);
+  PublishWarning warning;
+  {
+    const std::scoped_lock lock(mutex_);
+    warning = warning_;
+  }
+  if (warning) warning(text);
 }
 
 }  // namespace tome::gst

@@ -54,7 +54,8 @@ class MessageQueue {
   void resume();
   /// Ends the worker's run.
   void stop();
-  /// Gives up what is left, and warns; nobody hears anything from here on.
+  /// Gives up what is left, and warns. From here on no warning begins; one that another thread is
+  /// in the middle of is not waited for, because whoever hears it may be waiting for this.
   void give_up();
   PublishCounts counts() const;
 
@@ -113,9 +114,6 @@ class MessageQueue {
   bool interrupted_ = false;
   bool stopping_ = false;
   bool told_of_loss_ = false;  // the user was, about all that is outstanding
-
-  // Not the same mutex: who is warned may ask for the counts.
-  std::mutex warning_mutex_;
   PublishWarning warning_;
 };
 

@@ -8,7 +8,22 @@
 #include <system_error>
 #include <utility>
 
+#include "never_destroyed.h"
+
 namespace tome::gst {
+namespace {
+
+struct Turns {
+  std::mutex mutex;
+  std::map<std::pair<dev_t, ino_t>, std::weak_ptr<OutputTurn>> of_files;
+};
+
+struct StandardOutput {
+  std::mutex mutex;
+  std::shared_ptr<OutputTurn> turn;
+};
+
+}  // namespace
 
 KeptInode::KeptInode(const std::string& path)
     : descriptor_(::open(path.c_str(), O_PATH | O_CLOEXEC)) {
@@ -29,11 +44,10 @@ std::shared_ptr<OutputTurn> OutputTurn::of(std::unique_ptr<KeptInode> inode,
 std::shared_ptr<OutputTurn> OutputTurn::of(const struct stat& file,
                                            std::unique_ptr<KeptInode> inode,
                                            const std::function<void()>& if_first) {
-  static std::mutex mutex;
-  static std::map<std::pair<dev_t, ino_t>, std::weak_ptr<OutputTurn>> turns;
-  const std::scoped_lock lock(mutex);
-  std::erase_if(turns, [](const auto& turn) { return turn.second.expired(); });
-  auto& known = turns[{file.st_dev, file.st_ino}];
+  auto& turns = never_destroyed<Turns>();
+  const std::scoped_lock lock(turns.mutex);
+  std::erase_if(turns.of_files, [](const auto& turn) { return turn.second.expired(); });
+  auto& known = turns.of_files[{file.st_dev, file.st_ino}];
   auto turn = known.lock();
   if (!turn && if_first) if_first();
   if (!turn) known = turn = std::make_shared<OutputTurn>();
@@ -42,11 +56,10 @@ std::shared_ptr<OutputTurn> OutputTurn::of(const struct stat& file,
 }
 
 std::shared_ptr<OutputTurn> OutputTurn::of_standard_output(const struct stat& file) {
-  static std::mutex mutex;
-  static std::shared_ptr<OutputTurn> kept;
-  const std::scoped_lock lock(mutex);
-  kept = of(file, nullptr, {});
-  return kept;
+  auto& kept = never_destroyed<StandardOutput>();
+  const std::scoped_lock lock(kept.mutex);
+  kept.turn = of(file, nullptr, {});
+  return kept.turn;
 }
 
 bool OutputTurn::take(const WakeUp& interruption) {

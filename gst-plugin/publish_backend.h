@@ -35,7 +35,8 @@ struct PublishCounts {
   uint64_t queued = 0;     ///< still on their way
 };
 
-/// Hears, in any thread, what the user should know although the stream goes on.
+/// Hears, in any thread, and in several at once, what the user should know although the stream goes
+/// on. It may call the backend, also close(), and may outlive it by the call that is in progress.
 using PublishWarning = std::function<void(const std::string&)>;
 
 class PublishBackend {

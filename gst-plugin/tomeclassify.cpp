@@ -73,6 +73,14 @@ GstFlowReturn sink_event(GstPad*, GstObject* parent, GstEvent* event) {
   return impl_of(parent).sink_event(Ptr<GstEvent>(event));
 }
 
+GstPadProbeReturn look_at_event(GstPad*, GstPadProbeInfo* info, gpointer impl) {
+  GstEvent* event = GST_PAD_PROBE_INFO_EVENT(info);
+  if (GST_EVENT_TYPE(event) == GST_EVENT_CAPS) {
+    static_cast<ClassifyElement*>(impl)->caps_arrive(event);
+  }
+  return GST_PAD_PROBE_OK;
+}
+
 gboolean src_event(GstPad*, GstObject* parent, GstEvent* event) {
   return impl_of(parent).src_event(Ptr<GstEvent>(event));
 }
@@ -169,6 +177,7 @@ static void gst_tome_classify_init(GstTomeClassify* self) {
   gst_pad_set_chain_function(sink, chain);
   gst_pad_set_event_full_function(sink, sink_event);
   gst_pad_set_query_function(sink, sink_query);
+  gst_pad_add_probe(sink, GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM, look_at_event, self->impl, nullptr);
   gst_pad_set_activatemode_function(sink, activate_sink);
   gst_pad_set_event_function(src, src_event);
   gst_pad_set_query_function(src, src_query);

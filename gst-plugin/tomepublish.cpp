@@ -61,6 +61,8 @@ using tome::gst::PublishMemory;
 using tome::gst::PublishProgress;
 using tome::gst::PublishSettings;
 using tome::gst::PublishTimes;
+using tome::gst::PublishWarning;
+using tome::gst::WeakElement;
 
 GST_DEBUG_CATEGORY_STATIC(tome_publish_debug);
 #define GST_CAT_DEFAULT tome_publish_debug
@@ -122,6 +124,13 @@ void post_warning(gpointer self, const std::string& text) {
                            __FILE__, "tomepublish", __LINE__);
 }
 
+/// Posts on `self`, which may be stopped and gone while somebody still hears the last warning.
+PublishWarning warning_of(GstBaseTransform* self) {
+  return [weak = std::make_shared<WeakElement>(GST_ELEMENT(self))](const std::string& text) {
+    if (const auto element = weak->get()) post_warning(element.get(), text);
+  };
+}
+
 std::shared_ptr<PublishBackend> backend_of(Publisher& impl) {
   const std::scoped_lock lock(impl.mutex);
   return impl.backend;
@@ -142,8 +151,7 @@ gboolean start(GstBaseTransform* self) {
   impl.times = PublishTimes();
   impl.raw = false;
   try {
-    auto backend = tome::gst::make_backend(
-        impl.running, [self](const std::string& text) { post_warning(self, text); }, impl.begun);
+    auto backend = tome::gst::make_backend(impl.running, warning_of(self), impl.begun);
     backend->open();
     const std::scoped_lock lock(impl.mutex);
     impl.backend = std::move(backend);

@@ -4,9 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdlib>
-#include <functional>
 #include <iomanip>
 #include <iostream>
 #include <memory>
@@ -15,14 +13,16 @@
 #include <sstream>
 
 #include "architectures.h"
+#include "bench_group.h"
 #include "checkpoint/checkpoint.h"
 #include "commands.h"
 #include "device_forward.h"
 #include "engine/device.h"
 #include "forward_cost.h"
 #include "forward_settings.h"
-#include "merging/schedule.h"
+#include "model_settings.h"
 #include "plain_vit.h"
+#include "schedule_option.h"
 #include "tome_error.h"
 #include "vit/cpu_profile.h"
 #include "vit/model.h"
@@ -38,54 +38,6 @@ struct BenchSettings {
   bool compare_torch = false, json = false, profile = false;
   ForwardSettings forward;
 };
-
-/// One way to run one batch; timed in turns with the others of its group.
-struct Contender {
-  std::string engine;  ///< "tome", or "torch" for plain PyTorch operations
-  std::string spec;
-  std::vector<int64_t> effective;
-  std::function<at::Tensor()> run;                          ///< gives logits
-  std::function<std::vector<OperationShare>()> operations;  ///< empty where there are none
-  bool fused = false;                                       ///< our own CUDA kernels, as a graph
-  double gflops = 0;                                        ///< of one input
-  int64_t tokens_last = 0;
-  std::vector<double> ms;
-  at::Tensor logits;
-  std::shared_ptr<CpuProfile> profile;  ///< null: not asked for
-
-  double median() const {
-    const size_t half = ms.size() / 2;
-    return ms.size() % 2 == 1 ? ms[half] : (ms[half - 1] + ms[half]) / 2;
-  }
-};
-
-/// Contenders of one precision and batch size. The first is ours without merging.
-struct Group {
-  std::string precision;
-  int64_t batch = 1;
-  std::vector<Contender> contenders;
-};
-
-double time_ms(const std::function<at::Tensor()>& run, at::Tensor& logits) {
-  const auto start = std::chrono::steady_clock::now();
-  // The copy waits for a device that works in the background.
-  logits = run().to(at::kCPU, at::kFloat);
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
-      .count();
-}
-
-/// Rounds of one run each, so that a machine that slows down or is shared slows all of them.
-void measure(Group& group, int64_t warmup, int64_t repeats) {
-  for (int64_t round = -warmup; round < repeats; ++round) {
-    for (Contender& contender : group.contenders) {
-      CpuProfile::current() = round >= 0 ? contender.profile.get() : nullptr;
-      const double ms = time_ms(contender.run, contender.logits);
-      CpuProfile::current() = nullptr;
-      if (round >= 0) contender.ms.push_back(ms);
-    }
-  }
-  for (Contender& contender : group.contenders) std::sort(contender.ms.begin(), contender.ms.end());
-}
 
 /// What runs the forwards of one precision: our CUDA kernels where they can, else LibTorch's
 /// operators.
@@ -133,7 +85,7 @@ class Bench {
     specs_ = split_specs(settings.r, checkpoint_.default_schedule);
     std::erase(specs_, "0");
     specs_.insert(specs_.begin(), "0");  // what every ratio is to
-    for (const auto& spec : specs_) Schedule::parse(spec).resolve(geometry_);
+    for (const auto& spec : specs_) asked_r(spec, geometry_);
     batches_ = parse_counts(settings.batch, "--batch");
     precisions_ = split(settings.precision, ',');
     for (const auto& precision : precisions_) {
@@ -186,9 +138,7 @@ class Bench {
       throw Error(ErrorKind::kSettings, "tome bench: expected either --model or --arch");
     }
     if (!settings.arch.empty()) return random_checkpoint(settings.arch, settings.forward.seed);
-    LoadOptions options;
-    options.clip_length = settings.clip_length;
-    return load_checkpoint(settings.model, options);
+    return load_model({.folder = settings.model, .clip_length = settings.clip_length});
   }
 
   Group make_group(Engines& engines, const std::string& precision, int64_t batch) const {
@@ -200,7 +150,7 @@ class Bench {
     Group group{precision, batch, {}};
     for (const auto& spec : specs_) {
       ForwardOptions options = forward_options(settings_.forward, config, checkpoint_.preprocess);
-      options.r = Schedule::parse(spec).resolve(geometry_);
+      options.r = asked_r(spec, geometry_);
       Contender contender;
       contender.engine = "tome";
       contender.spec = spec;

@@ -16,13 +16,12 @@
 #include "folder_entries.h"
 #include "forward_settings.h"
 #include "media_reader.h"
-#include "merging/schedule.h"
+#include "model_settings.h"
 #include "result_line.h"
 #include "sample_rows.h"
 #include "tome_error.h"
 #include "vit/clip_batch.h"
 #include "vit/model.h"
-#include "vit/token_geometry.h"
 
 namespace tome::cli {
 namespace {
@@ -30,10 +29,10 @@ namespace {
 constexpr double kNanoseconds = 1e9;
 
 struct ClassifySettings {
-  std::string model;
+  ModelSettings model;
   std::vector<std::string> files;
-  std::string labels_file, r, precision = "fp32", activation = "auto";
-  int64_t top_k = 5, batch = 8, clip_length = 0, clip_stride = 0, frame_stride = 1, interval = 1;
+  std::string r, precision = "fp32", activation = "auto";
+  int64_t top_k = 5, batch = 8, clip_stride = 0, frame_stride = 1, interval = 1;
   double threshold = 0;
   bool json = false;
   ForwardSettings forward;
@@ -49,13 +48,12 @@ struct Request {
 class Classifier {
  public:
   explicit Classifier(const ClassifySettings& settings)
-      : settings_(settings), checkpoint_(load(settings)) {
+      : settings_(settings), checkpoint_(load_model(settings.model)) {
     use_threads(settings.forward.threads);
-    const std::string spec = settings.r.empty() ? checkpoint_.default_schedule : settings.r;
-    frames_ = frames_per_request(checkpoint_.config, settings.clip_length);
+    frames_ = frames_per_request(checkpoint_.config, settings.model.clip_length);
     check_static(settings.forward, frames_);
     options_ = forward_options(settings.forward, checkpoint_.config, checkpoint_.preprocess);
-    options_.r = Schedule::parse(spec).resolve(token_geometry(checkpoint_.config, frames_));
+    options_.r = r_or_shipped(settings.r, checkpoint_, frames_);
     if (settings.activation == "softmax") checkpoint_.activation = ScoreActivation::kSoftmax;
     if (settings.activation == "sigmoid") checkpoint_.activation = ScoreActivation::kSigmoid;
     if (settings.activation == "none") checkpoint_.activation = ScoreActivation::kNone;
@@ -88,13 +86,6 @@ class Classifier {
   }
 
  private:
-  static Checkpoint load(const ClassifySettings& settings) {
-    LoadOptions options;
-    if (!settings.labels_file.empty()) options.labels_file = settings.labels_file;
-    options.clip_length = settings.clip_length;
-    return load_checkpoint(settings.model, options);
-  }
-
   /// All files in it and its folders, by name; false if there are none.
   bool classify_folder(const std::filesystem::path& folder, std::optional<Error>& unread) {
     bool any = false;
@@ -220,13 +211,12 @@ class Classifier {
 void add_classify_command(CLI::App& app) {
   auto settings = std::make_shared<ClassifySettings>();
   CLI::App* command = app.add_subcommand("classify", "Print the tags of pictures and videos");
-  command->add_option("--model", settings->model, "model folder in Hugging Face layout")
-      ->required();
+  add_model_or_shipped(*command, settings->model);
   command
       ->add_option("files", settings->files,
                    "pictures, videos and folders of them; what cannot be read is named on stderr")
       ->required();
-  command->add_option("--labels-file", settings->labels_file, "one label a line");
+  command->add_option("--labels-file", settings->model.labels_file, "one label a line");
   command->add_option("--r", settings->r,
                       "tokens to merge in each block: 0, 13, 16:-1, 16,8,4, keep=0.5; "
                       "default: what the model ships with");
@@ -241,7 +231,7 @@ void add_classify_command(CLI::App& app) {
   count("--top-k", settings->top_k, 1, "tags of each result");
   count("--batch", settings->batch, 1, "frames or windows of one forward");
   count("--interval", settings->interval, 1, "classify every n-th frame, or window");
-  count("--clip-length", settings->clip_length, 0, "frames of a window; 0: the model's own");
+  add_size_options(*command, settings->model, "frames of a window; 0: the model's own");
   count("--clip-stride", settings->clip_stride, 0, "frames between two windows; 0: no overlap");
   count("--frame-stride", settings->frame_stride, 1, "every n-th frame enters a window");
   command->add_option("--threshold", settings->threshold, "leave out scores below; 0: none")
@@ -252,6 +242,7 @@ void add_classify_command(CLI::App& app) {
     if (std::isnan(settings->threshold)) {
       throw Error(ErrorKind::kSettings, "--threshold: found NaN, expected a number");
     }
+    use_shipped_model(settings->model);
     Classifier classifier(*settings);
     classifier.classify(settings->files);
   });

@@ -17,10 +17,11 @@
 #include "eval_run.h"
 #include "eval_source.h"
 #include "forward_settings.h"
-#include "merging/schedule.h"
+#include "model_settings.h"
 #include "plot.h"
 #include "png_file.h"
 #include "result_line.h"
+#include "schedule_option.h"
 #include "tome_error.h"
 #include "vit/clip_batch.h"
 #include "vit/model.h"
@@ -30,11 +31,12 @@ namespace tome::cli {
 namespace {
 
 struct EvalSettings {
-  std::string model, data, labels_file, plot, predictions, precision = "fp32";
+  ModelSettings model;
+  std::string data, plot, predictions, precision = "fp32";
   std::optional<std::string> split;  ///< unset: what is held out, if there are splits
   GeneratedClips generated;
   std::vector<std::string> r{"0"};
-  int64_t batch = 16, limit = 0, windows = 4, clip_length = 0, frame_stride = 1;
+  int64_t batch = 16, limit = 0, windows = 4, frame_stride = 1;
   bool json = false;
   ForwardSettings forward;
 };
@@ -43,11 +45,8 @@ class Evaluation {
  public:
   explicit Evaluation(const EvalSettings& settings)
       : settings_(settings), threads_(use_threads(settings.forward.threads)) {
-    LoadOptions load;
-    if (!settings.labels_file.empty()) load.labels_file = settings.labels_file;
-    load.clip_length = settings.clip_length;
-    checkpoint_ = load_checkpoint(settings.model, load);
-    frames_ = frames_per_request(checkpoint_.config, settings.clip_length);
+    checkpoint_ = load_model(settings.model);
+    frames_ = frames_per_request(checkpoint_.config, settings.model.clip_length);
     check_static(settings.forward, frames_);
     source_ = open_source();
     make_runs();
@@ -132,7 +131,7 @@ class Evaluation {
         run.model = models_.back().get();
         run.options =
             forward_options(settings_.forward, checkpoint_.config, checkpoint_.preprocess);
-        run.options.r = Schedule::parse(spec).resolve(geometry);
+        run.options.r = asked_r(spec, geometry);
         runs_.push_back(std::move(run));
       }
     }
@@ -203,6 +202,7 @@ class Evaluation {
     row["threads"] = threads_;
     row["batch"] = settings_.batch;
     row["frames"] = frames_;
+    if (settings_.model.size > 0) row["size"] = settings_.model.size;
     if (settings_.data.empty()) {
       row["generator"] = settings_.generated.generator;
     } else {
@@ -225,6 +225,7 @@ class Evaluation {
               << (settings_.data.empty() ? settings_.generated.generator : settings_.data)
               << (split_.empty() ? "" : ", split ") << split_ << ", " << threads_
               << " threads, batch " << settings_.batch;
+    if (settings_.model.size > 0) std::cout << ", " << settings_.model.size << " pixels";
     if (source_->windows() > 1) std::cout << ", " << source_->windows() << " windows";
     if (unreadable_ > 0) std::cout << ", " << unreadable_ << " unreadable";
     if (!merging.empty()) std::cout << "\nmerging: " << merging;
@@ -240,8 +241,9 @@ class Evaluation {
         series.push_back({run.precision, {}});
       series.back().points.push_back({run.gflops(), run.top1(), run.spec});
     }
-    write_plot(settings_.plot, checkpoint_.config.name + ": top-1 over cost, labelled by r",
-               "GFLOPs per input", "top-1, percent", series);
+    write_plot("--plot", settings_.plot,
+               checkpoint_.config.name + ": top-1 over cost, labelled by r", "GFLOPs per input",
+               {{"top-1, percent", series}});
   }
 
   const EvalSettings& settings_;
@@ -289,7 +291,8 @@ void add_source_options(CLI::App& command, EvalSettings& settings) {
 
 /// What is measured.
 void add_run_options(CLI::App& command, EvalSettings& settings) {
-  command.add_option("--model", settings.model, "model folder in Hugging Face layout")->required();
+  command.add_option("--model", settings.model.folder, "model folder in Hugging Face layout")
+      ->required();
   command
       .add_option("--r", settings.r,
                   "schedules, separated by commas (0,8,16:-1); by semicolons where one of them is "
@@ -301,10 +304,9 @@ void add_run_options(CLI::App& command, EvalSettings& settings) {
       .add_option("--precision", settings.precision,
                   "fp32, bf16, fp16 (GPUs), int8 (CPUs), or several by commas")
       ->capture_default_str();
-  command.add_option("--labels-file", settings.labels_file, "one label a line");
+  command.add_option("--labels-file", settings.model.labels_file, "one label a line");
   add_count(command, "--batch", settings.batch, 1, "samples of one forward");
-  add_count(command, "--clip-length", settings.clip_length, 0,
-            "frames of a window; 0: the model's own");
+  add_size_options(command, settings.model, "frames of a window; 0: the model's own");
   command.add_flag("--json", settings.json, "one array of objects");
   command.add_option(
       "--predictions", settings.predictions,

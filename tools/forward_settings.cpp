@@ -8,7 +8,6 @@
 #include <map>
 #include <sstream>
 
-#include "engine/clip_frames.h"
 #include "engine/device.h"
 #include "merging/partition_names.h"
 #include "tome_error.h"
@@ -260,15 +259,6 @@ std::vector<int64_t> parse_counts(const std::string& text, const char* option) {
     counts.push_back(count);
   }
   return counts;
-}
-
-int64_t frames_per_request(const ViTConfig& config, int64_t clip_length) {
-  try {
-    return clip_frames(config, clip_length);
-  } catch (const Error& error) {
-    // "clip-length: …" is the property.
-    throw Error(error.kind(), "--" + std::string(error.what()));
-  }
 }
 
 }  // namespace tome::cli

@@ -1,4 +1,5 @@
-// The options that classify, eval and bench share: how a model is loaded and how its tokens merge.
+// The options that classify, eval, show and bench share: what a forward runs on and how tokens
+// merge.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -80,8 +81,5 @@ std::vector<std::string> split_specs(const std::vector<std::string>& values,
 std::vector<int64_t> parse_counts(const std::string& text, const char* option);
 
 std::vector<std::string> split(std::string_view text, char separator);
-
-/// clip_frames() of the core, whose errors name --clip-length.
-int64_t frames_per_request(const ViTConfig& config, int64_t clip_length);
 
 }  // namespace tome::cli

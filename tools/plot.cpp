@@ -11,89 +11,154 @@
 namespace tome::cli {
 namespace {
 
-constexpr int kWidth = 960, kHeight = 600;
-const cv::Rect kArea(90, 60, kWidth - 130, kHeight - 140);
+constexpr int kWidth = 960, kLeft = 90, kRight = 40, kTop = 70, kBottom = 70, kGap = 50;
+constexpr int kFont = cv::FONT_HERSHEY_SIMPLEX;
+constexpr double kFontSize = 0.45;
 const cv::Scalar kInk(40, 40, 40), kGrid(225, 225, 225);
 const std::array<cv::Scalar, 5> kColours{
     cv::Scalar(180, 110, 30), {40, 120, 230}, {60, 150, 60}, {150, 70, 150}, {90, 90, 90}};
+
+bool is_whole(const PlotPoint& point) { return std::isfinite(point.x) && std::isfinite(point.y); }
+
+/// The range of some numbers; of none, from high to low.
+struct Range {
+  double low = INFINITY, high = -INFINITY;
+  void add(double value) { low = std::min(low, value), high = std::max(high, value); }
+};
 
 /// One axis: the range of the data, widened to whole steps.
 struct Axis {
   double low = 0, high = 1, step = 1;
   double place(double value) const { return (value - low) / (high - low); }
+  std::vector<double> marks() const {
+    std::vector<double> values;
+    for (long i = 0; i <= std::lround((high - low) / step); ++i) {
+      values.push_back(low + static_cast<double>(i) * step);
+    }
+    return values;
+  }
 };
 
-Axis fit_axis(double low, double high) {
-  if (high - low < 1e-9) high = low + 1;
-  const double rough = (high - low) / 6;
+Axis fit_axis(Range range) {
+  if (range.low > range.high) return {};
+  const double least = 1e-9 * std::max(std::abs(range.low), std::abs(range.high));
+  if (range.high - range.low <= least) range.high = range.low + std::max(1.0, 1e3 * least);
+  const double rough = (range.high - range.low) / 6;
   const double scale = std::pow(10.0, std::floor(std::log10(rough)));
   const double lead = rough / scale;
   const double step = scale * (lead < 1.5 ? 1 : lead < 3.5 ? 2 : lead < 7.5 ? 5 : 10);
-  return {std::floor(low / step) * step, std::ceil(high / step) * step, step};
+  return {std::floor(range.low / step) * step, std::ceil(range.high / step) * step, step};
 }
 
-void write_text(cv::Mat& picture, const std::string& text, cv::Point at, double size = 0.45,
-                bool centred = false) {
-  if (centred) {
-    at.x -= cv::getTextSize(text, cv::FONT_HERSHEY_SIMPLEX, size, 1, nullptr).width / 2;
-  }
-  cv::putText(picture, text, at, cv::FONT_HERSHEY_SIMPLEX, size, kInk, 1, cv::LINE_AA);
+int width_of(const std::string& text, double size = kFontSize) {
+  return cv::getTextSize(text, kFont, size, 1, nullptr).width;
+}
+
+void write_text(cv::Mat& picture, const std::string& text, cv::Point at, double size = kFontSize) {
+  cv::putText(picture, text, at, kFont, size, kInk, 1, cv::LINE_AA);
+}
+
+void write_centred(cv::Mat& picture, const std::string& text, cv::Point at, double size) {
+  write_text(picture, text, at - cv::Point(width_of(text, size) / 2, 0), size);
 }
 
 std::string number_text(double value) {
   std::array<char, 32> text{};
-  std::snprintf(text.data(), text.size(), "%.4g", std::abs(value) < 1e-12 ? 0.0 : value);
+  std::snprintf(text.data(), text.size(), "%.6g", std::abs(value) < 1e-12 ? 0.0 : value);
   return text.data();
 }
 
-void draw_axes(cv::Mat& picture, const Axis& x, const Axis& y) {
-  for (double v = x.low; v <= x.high + x.step / 2; v += x.step) {
-    const int px = kArea.x + static_cast<int>(std::lround(x.place(v) * kArea.width));
-    cv::line(picture, {px, kArea.y}, {px, kArea.br().y}, kGrid);
-    write_text(picture, number_text(v), {px, kArea.br().y + 20}, 0.45, true);
+/// Where a panel lies, and what its axes are.
+struct Chart {
+  cv::Rect area;
+  Axis x, y;
+
+  int column(double value) const {
+    return area.x + static_cast<int>(std::lround(x.place(value) * area.width));
   }
-  for (double v = y.low; v <= y.high + y.step / 2; v += y.step) {
-    const int py = kArea.br().y - static_cast<int>(std::lround(y.place(v) * kArea.height));
-    cv::line(picture, {kArea.x, py}, {kArea.br().x, py}, kGrid);
-    write_text(picture, number_text(v), {kArea.x - 55, py + 5});
+  int row(double value) const {
+    return area.br().y - static_cast<int>(std::lround(y.place(value) * area.height));
   }
-  cv::rectangle(picture, kArea, kInk);
+};
+
+void draw_axes(cv::Mat& picture, const Chart& chart, bool label_x) {
+  const cv::Rect& area = chart.area;
+  for (const double mark : chart.x.marks()) {
+    const int at = chart.column(mark);
+    cv::line(picture, {at, area.y}, {at, area.br().y}, kGrid);
+    if (label_x) write_centred(picture, number_text(mark), {at, area.br().y + 20}, kFontSize);
+  }
+  for (const double mark : chart.y.marks()) {
+    const int at = chart.row(mark);
+    const std::string text = number_text(mark);
+    cv::line(picture, {area.x, at}, {area.br().x, at}, kGrid);
+    write_text(picture, text, {area.x - 8 - width_of(text), at + 5});
+  }
+  cv::rectangle(picture, area, kInk);
+}
+
+void draw_series(cv::Mat& picture, const Chart& chart, const PlotSeries& series,
+                 const cv::Scalar& colour) {
+  std::vector<cv::Point> line;
+  for (const auto& point : series.points) {
+    if (!is_whole(point)) continue;
+    line.emplace_back(chart.column(point.x), chart.row(point.y));
+    if (series.dots) cv::circle(picture, line.back(), 4, colour, cv::FILLED, cv::LINE_AA);
+    write_text(picture, point.label, line.back() + cv::Point(7, -7));
+  }
+  cv::polylines(picture, line, /*isClosed=*/false, colour, 1, cv::LINE_AA);
+}
+
+void draw_panel(cv::Mat& picture, const Chart& chart, const PlotPanel& panel, bool label_x) {
+  draw_axes(picture, chart, label_x);
+  const int above = chart.area.y - 15;
+  write_text(picture, panel.y_title, {10, above}, 0.5);
+  int right = chart.area.br().x;  // of the legend, from the last name to the first
+  for (size_t i = panel.series.size(); i-- > 0;) {
+    const PlotSeries& series = panel.series[i];
+    const cv::Scalar& colour = kColours[i % kColours.size()];
+    draw_series(picture, chart, series, colour);
+    if (series.name.empty()) continue;
+    right -= width_of(series.name);
+    write_text(picture, series.name, {right, above});
+    cv::circle(picture, {right - 10, above - 4}, 4, colour, cv::FILLED, cv::LINE_AA);
+    right -= 35;
+  }
+}
+
+Range range_of(const PlotPanel& panel, double PlotPoint::*coordinate) {
+  Range range;
+  for (const auto& series : panel.series) {
+    for (const auto& point : series.points) {
+      if (is_whole(point)) range.add(point.*coordinate);
+    }
+  }
+  return range;
 }
 
 }  // namespace
 
-void write_plot(const std::filesystem::path& file, const std::string& title,
-                const std::string& x_title, const std::string& y_title,
-                const std::vector<PlotSeries>& series) {
-  double x_low = INFINITY, x_high = -INFINITY, y_low = INFINITY, y_high = -INFINITY;
-  for (const auto& each : series) {
-    for (const auto& point : each.points) {
-      x_low = std::min(x_low, point.x), x_high = std::max(x_high, point.x);
-      y_low = std::min(y_low, point.y), y_high = std::max(y_high, point.y);
-    }
+void write_plot(const std::string& option, const std::filesystem::path& file,
+                const std::string& title, const std::string& x_title,
+                const std::vector<PlotPanel>& panels) {
+  const int count = static_cast<int>(panels.size());
+  const int height = count == 1 ? 460 : 200;
+  Range x;
+  for (const auto& panel : panels) {
+    const Range range = range_of(panel, &PlotPoint::x);
+    x.low = std::min(x.low, range.low), x.high = std::max(x.high, range.high);
   }
-  const Axis x = fit_axis(x_low, x_high), y = fit_axis(y_low, y_high);
-  cv::Mat picture(kHeight, kWidth, CV_8UC3, cv::Scalar(255, 255, 255));
-  draw_axes(picture, x, y);
-  write_text(picture, title, {kWidth / 2, 30}, 0.6, true);
-  write_text(picture, x_title, {kArea.x + kArea.width / 2, kHeight - 25}, 0.5, true);
-  write_text(picture, y_title, {10, kArea.y - 15}, 0.5);
-  for (size_t i = 0; i < series.size(); ++i) {
-    const cv::Scalar colour = kColours[i % kColours.size()];
-    std::vector<cv::Point> line;
-    for (const auto& point : series[i].points) {
-      line.emplace_back(
-          kArea.x + static_cast<int>(std::lround(x.place(point.x) * kArea.width)),
-          kArea.br().y - static_cast<int>(std::lround(y.place(point.y) * kArea.height)));
-      cv::circle(picture, line.back(), 4, colour, cv::FILLED, cv::LINE_AA);
-      write_text(picture, point.label, line.back() + cv::Point(7, -7));
-    }
-    cv::polylines(picture, line, /*isClosed=*/false, colour, 1, cv::LINE_AA);
-    const cv::Point legend(kArea.x + 12, kArea.y + 20 + 20 * static_cast<int>(i));
-    cv::circle(picture, legend, 4, colour, cv::FILLED, cv::LINE_AA);
-    write_text(picture, series[i].name, legend + cv::Point(10, 5));
+  cv::Mat picture(kTop + count * (height + kGap) - kGap + kBottom, kWidth, CV_8UC3,
+                  cv::Scalar(255, 255, 255));
+  write_centred(picture, title, {kWidth / 2, 30}, 0.6);
+  for (int i = 0; i < count; ++i) {
+    const PlotPanel& panel = panels[static_cast<size_t>(i)];
+    const cv::Rect area(kLeft, kTop + i * (height + kGap), kWidth - kLeft - kRight, height);
+    draw_panel(picture, {area, fit_axis(x), fit_axis(range_of(panel, &PlotPoint::y))}, panel,
+               i + 1 == count);
   }
-  write_png("--plot", file, picture);
+  write_centred(picture, x_title, {kLeft + (kWidth - kLeft - kRight) / 2, picture.rows - 20}, 0.5);
+  write_png(option, file, picture);
 }
 
 }  // namespace tome::cli

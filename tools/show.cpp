@@ -13,21 +13,21 @@
 #include "error_line.h"
 #include "forward_settings.h"
 #include "media_reader.h"
-#include "merging/schedule.h"
+#include "model_settings.h"
 #include "png_file.h"
 #include "sample_rows.h"
 #include "token_picture.h"
 #include "tome_error.h"
 #include "vit/model.h"
-#include "vit/token_geometry.h"
 
 namespace tome::cli {
 namespace {
 
 struct ShowSettings {
-  std::string model, file, out = "tokens.png", r, precision = "fp32";
+  ModelSettings model;
+  std::string file, out = "tokens.png", r, precision = "fp32";
   std::string after;  ///< blocks, counted from 1; empty: the last
-  int64_t clip_length = 0, frame_stride = 1;
+  int64_t frame_stride = 1;
   double from = 0;  ///< seconds
   ForwardSettings forward;
 };
@@ -42,10 +42,8 @@ class Show {
  public:
   explicit Show(const ShowSettings& settings) : settings_(settings) {
     use_threads(settings.forward.threads);
-    LoadOptions load;
-    load.clip_length = settings.clip_length;
-    checkpoint_ = load_checkpoint(settings.model, load);
-    frames_ = frames_per_request(checkpoint_.config, settings.clip_length);
+    checkpoint_ = load_model(settings.model);
+    frames_ = frames_per_request(checkpoint_.config, settings.model.clip_length);
     check_static(settings.forward, frames_);
     options_ = forward_options(settings.forward, checkpoint_.config, checkpoint_.preprocess);
     if (options_.method == MergeMethod::kRandomPrune ||
@@ -53,8 +51,7 @@ class Show {
       throw Error(ErrorKind::kSettings, "--method: found " + settings.forward.method +
                                             ", which drops tokens; expected one that merges them");
     }
-    options_.r = Schedule::parse(settings.r.empty() ? checkpoint_.default_schedule : settings.r)
-                     .resolve(token_geometry(checkpoint_.config, frames_));
+    options_.r = r_or_shipped(settings.r, checkpoint_, frames_);
     options_.track_source = true;
     read_blocks();
     model_ = std::make_unique<VisionTransformer>(checkpoint_.config, std::move(checkpoint_.weights),
@@ -200,8 +197,7 @@ void add_show_command(CLI::App& app) {
   auto settings = std::make_shared<ShowSettings>();
   CLI::App* command =
       app.add_subcommand("show", "Draw which patches of a picture or clip become one token");
-  command->add_option("--model", settings->model, "model folder in Hugging Face layout")
-      ->required();
+  add_model_or_shipped(*command, settings->model);
   command->add_option("file", settings->file, "a picture or video")->required();
   command->add_option("--out", settings->out, "the picture to write, a PNG file")
       ->capture_default_str();
@@ -212,8 +208,7 @@ void add_show_command(CLI::App& app) {
                       "blocks behind which to look, counted from 1, by commas; default: the last");
   command->add_option("--from", settings->from, "videos: where the clip begins, seconds")
       ->capture_default_str();
-  add_count(*command, "--clip-length", settings->clip_length, 0,
-            "frames of the clip; 0: the model's own");
+  add_size_options(*command, settings->model, "frames of the clip; 0: the model's own");
   add_count(*command, "--frame-stride", settings->frame_stride, 1,
             "videos: every n-th frame enters the clip");
   command->add_option("--precision", settings->precision, "fp32, bf16, fp16 (GPUs) or int8 (CPUs)")
@@ -221,6 +216,7 @@ void add_show_command(CLI::App& app) {
   add_forward_options(*command, settings->forward);
   command->callback([settings] {
     check(*settings);
+    use_shipped_model(settings->model);
     Show(*settings).run();
   });
 }

@@ -10,6 +10,7 @@
 #include "checkpoint/weight_reader.h"
 #include "excerpt.h"
 #include "merging/schedule.h"
+#include "never_destroyed.h"
 #include "tome_error.h"
 #include "vit/token_geometry.h"
 
@@ -82,6 +83,12 @@ TokenGrid grid_of(const ViTConfig& config) {
   return {config.grid_frames(), config.grid_rows(), config.grid_cols()};
 }
 
+// Of the table that the file holds.
+TokenGrid stored_grid(const ModelSpec& spec) {
+  if (spec.positions_side == 0) return grid_of(spec.config);
+  return {spec.config.grid_frames(), spec.positions_side, spec.positions_side};
+}
+
 // What transformers keeps beside config.json.
 struct ProcessorFile {
   nlohmann::json json;
@@ -128,6 +135,12 @@ Shipped shipped_model(const ModelSpec& spec, const ConfigObject& config,
   return out;
 }
 
+// mae_st's.
+struct KineticsPreprocess {
+  ConfigObject::Json json{
+      {"mean", {0.45, 0.45, 0.45}}, {"std", {0.225, 0.225, 0.225}}, {"interpolation", "bilinear"}};
+};
+
 PreprocessSpec read_preprocess(const std::optional<ProcessorFile>& processor,
                                const ConfigObject& config, const ModelSpec& native,
                                const ViTConfig& shipped, const ViTConfig& asked) {
@@ -138,11 +151,8 @@ PreprocessSpec read_preprocess(const std::optional<ProcessorFile>& processor,
     return read_timm_preprocess(config.object("pretrained_cfg").value_or(config), input);
   }
   if (native.naming == Naming::kMaeSt) {
-    static const ConfigObject::Json kKinetics{{"mean", {0.45, 0.45, 0.45}},
-                                              {"std", {0.225, 0.225, 0.225}},
-                                              {"interpolation", "bilinear"}};
-    return read_timm_preprocess(
-        config.object("pretrained_cfg").value_or(ConfigObject(kKinetics, config.what())), input);
+    const ConfigObject usual(never_destroyed<KineticsPreprocess>().json, config.what());
+    return read_timm_preprocess(config.object("pretrained_cfg").value_or(usual), input);
   }
   return read_hf_preprocess(object_of(processor), type, {shipped.image_height, shipped.image_width},
                             input);
@@ -197,7 +207,7 @@ Checkpoint load_checkpoint(const fs::path& folder, const LoadOptions& options) {
   if (!options.image_height) check_geometry(shipped.config, shipped.sized_by);
   out.config = asked_config(shipped.config, options);
   out.weights.pos_embed =
-      resample_positions(out.weights.pos_embed, spec.config.prefix_tokens(), grid_of(spec.config),
+      resample_positions(out.weights.pos_embed, spec.config.prefix_tokens(), stored_grid(spec),
                          grid_of(out.config), spec.antialias_positions);
   out.preprocess = read_preprocess(processor, config, spec, shipped.config, out.config);
   out.labels = read_labels(folder, config, options.labels_file, out.config.classes);

@@ -27,7 +27,8 @@ struct Checkpoint {
 struct LoadOptions {
   std::optional<std::filesystem::path> labels_file;  ///< overrides the folder's labels
   /// Input size in pixels, both set or neither; position embeddings are interpolated (bicubic,
-  /// antialiased, as timm's resample_abs_pos_embed) when it differs from the checkpoint's.
+  /// antialiased, as timm's resample_abs_pos_embed) when it differs from that which the weights
+  /// were saved with.
   std::optional<int64_t> image_height, image_width;
   std::optional<int64_t> frames;  ///< clip length for clip models; temporal positions interpolated
   /// As `frames`, for users who do not know the model: 0 is its own, and image models, which take

@@ -3,9 +3,17 @@
 #include <cmath>
 
 #include "excerpt.h"
+#include "never_destroyed.h"
 #include "tome_error.h"
 
 namespace tome {
+namespace {
+
+struct NoKeys {
+  ConfigObject::Json json = ConfigObject::Json::object();
+};
+
+}  // namespace
 
 ConfigObject::ConfigObject(const Json& json, std::string what)
     : json_(&json), what_(std::move(what)) {
@@ -13,6 +21,10 @@ ConfigObject::ConfigObject(const Json& json, std::string what)
     throw Error(ErrorKind::kFormat,
                 what_ + ": a JSON " + json.type_name() + ", expected an object");
   }
+}
+
+ConfigObject ConfigObject::empty(std::string what) {
+  return {never_destroyed<NoKeys>().json, std::move(what)};
 }
 
 const ConfigObject::Json* ConfigObject::find(const char* key) const {

@@ -20,6 +20,8 @@ class ConfigObject {
 
   /// `json` must outlive the object.
   ConfigObject(const Json& json, std::string what);
+  /// One without keys, for what a folder leaves out.
+  static ConfigObject empty(std::string what);
 
   const std::string& what() const { return what_; }
   const Json& json() const { return *json_; }

@@ -123,11 +123,10 @@ void read_dinov2(const ConfigObject& json, const std::string& type, ModelSpec& s
 }  // namespace
 
 ModelSpec read_hf_spec(const ConfigObject& top, const std::string& type) {
-  static const ConfigObject::Json kEmpty = ConfigObject::Json::object();
   const ConfigObject json =
       type != "siglip" ? top
                        : top.object("vision_config")
-                             .value_or(ConfigObject(kEmpty, top.what() + ": vision_config"));
+                             .value_or(ConfigObject::empty(top.what() + ": vision_config"));
   const Defaults defaults = defaults_of(type);
   ModelSpec spec;
   spec.naming = defaults.naming;

@@ -34,6 +34,10 @@ struct ModelSpec {
   bool separable_positions = false;  ///< mae_st's sep_pos_embed
   /// Positions are brought to another size as timm does it; false: without antialiasing (dinov2).
   bool antialias_positions = true;
+  /// The table of positions may be that of another image, a square one (timm).
+  bool any_square_positions = false;
+  /// Set by read_weights: the side in patches of that other image, 0 where it is none.
+  int64_t positions_side = 0;
   /// Tensors that the family's files may hold and its classifier does not use.
   std::vector<std::string> unused;
 

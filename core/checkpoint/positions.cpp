@@ -2,9 +2,38 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 
 namespace tome {
+namespace {
+
+// Numbers, of what resizing holds besides its input and its result.
+constexpr int64_t kMaxBetween = 1 << 22;
+
+at::Tensor resize(const at::Tensor& planes, const std::array<int64_t, 2>& size, bool antialias) {
+  return antialias ? at::_upsample_bicubic2d_aa(planes, size, /*align_corners=*/false)
+                   : at::upsample_bicubic2d(planes, size, /*align_corners=*/false);
+}
+
+// [frames, dim, rows, columns] to `size`. The antialiased kernel goes along x first, and as many
+// rows as of old with as many columns as of new may be far more than both tables: so some channels
+// at a time, none of whose results stays, for between them no block of that size would be reused.
+at::Tensor resize_planes(const at::Tensor& planes, const std::array<int64_t, 2>& size,
+                         bool antialias) {
+  const int64_t dim = planes.size(1);
+  const int64_t of_channel = planes.size(0) * planes.size(2) * size[1];
+  const int64_t count = std::max<int64_t>(1, kMaxBetween / of_channel);
+  if (count >= dim) return resize(planes.contiguous(), size, antialias);
+  at::Tensor out = at::empty({planes.size(0), dim, size[0], size[1]}, at::kFloat);
+  for (int64_t begin = 0; begin < dim; begin += count) {
+    const at::Tensor some = planes.slice(1, begin, begin + count).contiguous();
+    out.slice(1, begin, begin + count).copy_(resize(some, size, antialias));
+  }
+  return out;
+}
+
+}  // namespace
 
 at::Tensor sinusoid_positions(int64_t count, int64_t dim) {
   at::Tensor table = at::empty({count, dim}, at::kFloat);
@@ -32,11 +61,8 @@ at::Tensor resample_positions(const at::Tensor& table, int64_t prefix, const Tok
   const int64_t frame_patches = to[1] * to[2];
   at::Tensor grid = table.slice(0, prefix).reshape({from[0], from[1], from[2], dim});
   if (from[1] != to[1] || from[2] != to[2]) {
-    const at::Tensor planes = grid.permute({0, 3, 1, 2}).contiguous();
-    const std::array<int64_t, 2> size{to[1], to[2]};
-    grid = (antialias ? at::_upsample_bicubic2d_aa(planes, size, /*align_corners=*/false)
-                      : at::upsample_bicubic2d(planes, size, /*align_corners=*/false))
-               .permute({0, 2, 3, 1});
+    grid =
+        resize_planes(grid.permute({0, 3, 1, 2}), {to[1], to[2]}, antialias).permute({0, 2, 3, 1});
   }
   if (from[0] != to[0]) {
     // One line in time for each patch of a frame and channel.

@@ -199,8 +199,7 @@ void read_hf_values(const ConfigObject& json, const HfDefaults& found, Preproces
 }
 
 ConfigObject or_empty(const std::optional<ConfigObject>& file) {
-  static const ConfigObject::Json kEmpty = ConfigObject::Json::object();
-  return file.value_or(ConfigObject(kEmpty, "preprocessor_config.json"));
+  return file.value_or(ConfigObject::empty("preprocessor_config.json"));
 }
 
 }  // namespace

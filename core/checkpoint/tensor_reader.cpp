@@ -98,6 +98,10 @@ at::Tensor TensorReader::take(const std::string& name, const std::vector<int64_t
   return floats(file, name, entry);
 }
 
+std::vector<int64_t> TensorReader::shape(const std::string& name) const {
+  return has(name) ? files_->file_of(name).shape(name) : std::vector<int64_t>{};
+}
+
 void TensorReader::finish() const {
   std::string names;
   size_t count = 0;

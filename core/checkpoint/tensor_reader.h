@@ -22,6 +22,8 @@ class TensorReader {
   ///   a NaN or what float32 has no number for: then every result would be without tags
   at::Tensor take(const std::string& name, const std::vector<int64_t>& shape);
   bool has(const std::string& name) const { return files_->has(name); }
+  /// As the file has it; empty for a tensor that is missing.
+  std::vector<int64_t> shape(const std::string& name) const;
   /// A tensor that may be there and that nobody needs.
   void pass_over(const std::string& name) { taken_.insert(name); }
   /// The file that messages of all tensors name.

@@ -134,9 +134,8 @@ ModelSpec read_timm_spec(const ConfigObject& config) {
   // Before timm 0.9 the pretrained_cfg's keys stood in config.json itself.
   const auto pretrained = config.object("pretrained_cfg").value_or(config);
   read_input_size(pretrained, spec.config);
-  static const ConfigObject::Json kEmpty = ConfigObject::Json::object();
   const ConfigObject args =
-      config.object("model_args").value_or(ConfigObject(kEmpty, config.what() + ": model_args"));
+      config.object("model_args").value_or(ConfigObject::empty(config.what() + ": model_args"));
   check_keys(args);
   read_blocks(args, spec);
   read_tokens(args, spec);
@@ -144,6 +143,7 @@ ModelSpec read_timm_spec(const ConfigObject& config) {
   spec.config.prop_attn_auto = spec.config.pooling == Pooling::kToken;
   spec.config.fc_norm_eps = spec.config.norm_eps;
   spec.config.classes = config.integer("num_classes", 0, 0, kMaxClasses);
+  spec.any_square_positions = true;
   return spec;
 }
 

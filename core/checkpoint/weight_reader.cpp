@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <cmath>
+
 #include "checkpoint/positions.h"
 #include "tome_error.h"
 
@@ -202,6 +204,20 @@ class Reader {
     return rows.empty() ? at::Tensor() : at::cat(rows);
   }
 
+  // Rows of the table without those of prefix tokens, `placed`. As timm does it, a number that is
+  // not the model's is that of a square image.
+  int64_t stored_patches(int64_t placed) {
+    const int64_t own = config_.patch_tokens();
+    const auto shape = tensors_.shape(names_.positions);
+    if (!spec_.any_square_positions || shape.size() != 3) return own;
+    const int64_t patches = shape[1] - placed;
+    if (patches == own || patches < 1 || patches > kMaxTokens) return own;
+    const int64_t side = std::lround(std::sqrt(static_cast<double>(patches)));
+    if (side * side != patches) return own;
+    spec_.positions_side = side;
+    return patches;
+  }
+
   at::Tensor positions() {
     const int64_t dim = config_.dim;
     const int64_t patches = config_.patch_tokens();
@@ -218,7 +234,7 @@ class Reader {
     // DINOv2's registers have no positions.
     const bool but_registers = spec_.naming == Naming::kDinov2WithRegisters;
     const int64_t placed = but_registers ? 1 : config_.pos_embed_prefix ? prefix : 0;
-    const int64_t stored = placed + patches;
+    const int64_t stored = placed + stored_patches(placed);
     at::Tensor table;
     if (spec_.naming == Naming::kSiglip) {
       table = tensors_.take(names_.positions, {stored, dim});

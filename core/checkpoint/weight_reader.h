@@ -8,7 +8,7 @@
 namespace tome {
 
 /// Reads what `spec` asks for; completes `spec` with what only the tensors know (the number of
-/// classes; whether an HF deit has two heads).
+/// classes; whether an HF deit has two heads; which image a timm model's positions are for).
 /// @throws Error kFormat that names the tensor
 ViTWeights read_weights(ModelSpec& spec, TensorReader& tensors);
 

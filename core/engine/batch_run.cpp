@@ -1,4 +1,4 @@
-// The worker's way through one batch: pixels, forward, results.
+// The worker's way through one batch: its requests, pixels, forward, results.
 #include <algorithm>
 #include <iterator>
 #include <utility>
@@ -8,6 +8,31 @@
 #include "engine/log.h"
 
 namespace tome {
+
+/// Fills running_; returns what this batch leaves no chance to.
+std::vector<std::shared_ptr<Task>> Batcher::form_batch(const BatchKey& key, TimePoint now) {
+  ++batch_number_;
+  std::vector<std::shared_ptr<Task>> hopeless = policy_.take_surplus(key);
+  running_ = policy_.take(key);
+  // What stays behind and cannot be in time for the batch after this one is let go now, not then.
+  const auto share =
+      static_cast<double>(running_.size()) / static_cast<double>(policy_.limits().batch_size);
+  const TimePoint next =
+      now + std::chrono::duration_cast<Clock::duration>(batch_duration() * share);
+  for (auto& task : policy_.take_expired(next)) hopeless.push_back(std::move(task));
+  return hopeless;
+}
+
+void Batcher::skip(std::unique_lock<std::mutex>& lock,
+                   const std::vector<std::shared_ptr<Task>>& tasks) {
+  count_round();  // of streams that have ended the last requests may be gone
+  SettledList list;
+  for (const auto& task : tasks) settle(task, Outcome::kSkipped, nullptr, list);
+  if (list.empty()) return;
+  lock.unlock();
+  carry_out(list);
+  lock.lock();
+}
 
 void Batcher::run_batch(const BatchKey& key) {
   const TimePoint started = Clock::now();

@@ -1,5 +1,7 @@
 #include "engine/batcher.h"
 
+#include <ATen/Context.h>
+#include <ATen/ops/empty.h>
 #include <c10/core/InferenceMode.h>
 #include <unistd.h>
 
@@ -15,25 +17,32 @@ namespace tome {
 namespace {
 
 /// Note [Exit while streams run]
-/// A program may call exit() while a pipeline plays. LibTorch's globals are then destroyed under a
-/// worker in the middle of a forward. So the first batcher, which has run a model by then,
-/// registers a handler, which runs before they are. It cancels what is queued, and lets each worker
-/// finish its batch and each thread the frame that it pre-processes, for which it waits a while: a
-/// device may hang. Our own globals are never destroyed, see never_destroyed.h. LibTorch's CUDA
-/// half may be loaded later than that; the handler is then registered once more, and the first that
-/// runs does the work.
+/// A program may call exit() while a pipeline plays, or while it opens a model. LibTorch's globals
+/// are then destroyed under a worker in the middle of a forward. So a handler is registered before
+/// the first worker starts, after what LibTorch makes with its first tensor, and therefore runs
+/// before that goes. It cancels what is queued, and lets each worker finish opening its model or
+/// its batch and each thread the frame that it pre-processes, for which it waits a while: a device
+/// may hang. Our own globals are never destroyed, see never_destroyed.h. Some of LibTorch's come
+/// with the first forward, or with its CUDA half, which may be loaded later than that; the handler
+/// is then registered once more, and the first that runs does the work.
 class LiveBatchers {
  public:
   static LiveBatchers& all() { return never_destroyed<LiveBatchers>(); }
 
-  LiveBatchers() { register_handler(); }
+  LiveBatchers() {
+    at::globalContext();
+    at::empty({1});  // what allocates, and counts calls
+    register_handler();
+  }
   static void register_handler() {
     std::atexit([] { all().stop(); });
   }
+  /// Before its worker starts: exit() may come at any moment.
+  /// @throws Error kFailed once the process ends
   void add(Batcher* batcher) {
     const std::lock_guard lock(mutex_);
+    if (stopped_) throw Error(ErrorKind::kFailed, "the process is ending");
     live_.push_back({batcher, getpid()});
-    if (stopped_) batcher->ask_to_stop();
   }
   void remove(Batcher* batcher) {
     const std::lock_guard lock(mutex_);
@@ -76,15 +85,22 @@ Batcher::Batcher(BatchLimits limits, const std::function<OpenedSession()>& open)
     : policy_(limits), memory_(limits.batch_size), batch_duration_(limits.batch_size) {
   std::promise<std::optional<Failure>> opened;
   std::future<std::optional<Failure>> result = opened.get_future();
-  // The worker owns the promise: it may still be inside set_value when this function returns.
-  worker_ =
-      std::thread([this, &open, opened = std::move(opened)]() mutable { work(open, opened); });
-  // See Note [Exceptions stay on their thread] in shared_cache.h.
-  if (const std::optional<Failure> failure = result.get()) {
-    worker_.join();
-    throw Error(failure->kind, failure->text);
-  }
+  std::optional<Failure> failure;
   LiveBatchers::all().add(this);
+  try {
+    // The worker owns the promise: it may still be inside set_value when this function returns.
+    worker_ =
+        std::thread([this, &open, opened = std::move(opened)]() mutable { work(open, opened); });
+    failure = result.get();
+  } catch (...) {  // the system gives no more threads
+    failure = describe_failure(std::current_exception());
+    say_stopped();
+  }
+  if (!failure) return;
+  if (worker_.joinable()) worker_.join();
+  LiveBatchers::all().remove(this);
+  // See Note [Exceptions stay on their thread] in shared_cache.h.
+  throw Error(failure->kind, failure->text);
 }
 
 Batcher::~Batcher() {
@@ -129,9 +145,15 @@ PatchesPtr Batcher::preprocess_one(const Frame& frame) {
 }
 
 void Batcher::wait_stopped(Clock::duration most) {
-  if (worker_.get_id() == std::this_thread::get_id()) return;  // exit() in a callback
   std::unique_lock lock(mutex_);
+  if (worker_id_ == std::this_thread::get_id()) return;  // exit() in a callback
   stopped_changed_.wait_for(lock, most, [this] { return stopped_ && visitors_ == 0; });
+}
+
+void Batcher::say_stopped() {
+  const std::lock_guard lock(mutex_);
+  stopped_ = true;
+  stopped_changed_.notify_all();
 }
 
 std::shared_ptr<StreamQueue> Batcher::open_stream(size_t max_pending, const ScoreOptions& scoring,
@@ -316,6 +338,10 @@ void Batcher::carry_out(SettledList& list) {
 void Batcher::work(const std::function<OpenedSession()>& open,
                    std::promise<std::optional<Failure>>& opened) {
   const c10::InferenceMode inference;
+  {
+    const std::lock_guard lock(mutex_);
+    worker_id_ = std::this_thread::get_id();
+  }
   std::optional<Failure> failure;
   try {
     OpenedSession session = open();
@@ -327,12 +353,14 @@ void Batcher::work(const std::function<OpenedSession()>& open,
     failure = describe_failure(std::current_exception());
   }
   const bool ready = !failure;
+  if (ready) {
+    // The first has run forwards by now.
+    static const bool registered = (stop_batchers_at_exit(), true);
+    static_cast<void>(registered);
+  }
   opened.set_value(std::move(failure));
-  if (!ready) return;
-  serve();
-  const std::lock_guard lock(mutex_);
-  stopped_ = true;
-  stopped_changed_.notify_all();
+  if (ready) serve();
+  say_stopped();
 }
 
 void Batcher::serve() {
@@ -363,31 +391,6 @@ void Batcher::serve() {
   }
   for (WarmUp& waiting : warm_ups_) waiting.done.set_value();
   warm_ups_.clear();
-}
-
-/// Fills running_; returns what this batch leaves no chance to.
-std::vector<std::shared_ptr<Task>> Batcher::form_batch(const BatchKey& key, TimePoint now) {
-  ++batch_number_;
-  std::vector<std::shared_ptr<Task>> hopeless = policy_.take_surplus(key);
-  running_ = policy_.take(key);
-  // What stays behind and cannot be in time for the batch after this one is let go now, not then.
-  const auto share =
-      static_cast<double>(running_.size()) / static_cast<double>(policy_.limits().batch_size);
-  const TimePoint next =
-      now + std::chrono::duration_cast<Clock::duration>(batch_duration() * share);
-  for (auto& task : policy_.take_expired(next)) hopeless.push_back(std::move(task));
-  return hopeless;
-}
-
-void Batcher::skip(std::unique_lock<std::mutex>& lock,
-                   const std::vector<std::shared_ptr<Task>>& tasks) {
-  count_round();  // of streams that have ended the last requests may be gone
-  SettledList list;
-  for (const auto& task : tasks) settle(task, Outcome::kSkipped, nullptr, list);
-  if (list.empty()) return;
-  lock.unlock();
-  carry_out(list);
-  lock.lock();
 }
 
 }  // namespace tome

@@ -31,8 +31,7 @@ struct OpenedSession {
 };
 
 /// Registers the handler of Note [Exit while streams run] (batcher.cpp) anew, so that it runs
-/// before the globals go of a library that workers use and that was loaded after the first batcher
-/// came.
+/// before globals go that workers use and that were made after the first batcher came.
 void stop_batchers_at_exit();
 
 /// Note [Locks and threads]
@@ -57,7 +56,8 @@ void stop_batchers_at_exit();
 class Batcher {
  public:
   /// Opens the session on the worker and waits for it.
-  /// @throws Error that says what `open` threw
+  /// @throws Error that says what `open` threw or why there is no thread, and kFailed once the
+  /// process ends
   Batcher(BatchLimits limits, const std::function<OpenedSession()>& open);
   ~Batcher();
   Batcher(const Batcher&) = delete;
@@ -94,7 +94,7 @@ class Batcher {
   void submit(const std::shared_ptr<Task>& task, uint64_t epoch);
 
   /// For the end of the process: cancels what is pending and what comes, and the worker ends after
-  /// the batch that runs.
+  /// the batch that runs, or when it has opened the session.
   void ask_to_stop();
   /// Until nobody computes any more.
   void wait_stopped(Clock::duration most);
@@ -128,6 +128,7 @@ class Batcher {
   void work(const std::function<OpenedSession()>& open,
             std::promise<std::optional<Failure>>& opened);
   void serve();
+  void say_stopped();
   std::vector<std::shared_ptr<Task>> form_batch(const BatchKey& key, TimePoint now);
   void skip(std::unique_lock<std::mutex>& lock, const std::vector<std::shared_ptr<Task>>& tasks);
   void run_batch(const BatchKey& key);
@@ -165,6 +166,7 @@ class Batcher {
   uint64_t batch_number_ = 0;
   int visitors_ = 0;  // threads in preprocess_one
   bool stopping_ = false, stopped_ = false;
+  std::thread::id worker_id_;  // once it runs
   std::condition_variable stopped_changed_;
   BatchDuration batch_duration_;              // written by the worker
   std::atomic<Clock::rep> round_length_ = 1;  // the policy's; read without the lock

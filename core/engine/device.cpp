@@ -9,6 +9,7 @@
 #include "engine/batcher.h"
 #include "engine/cuda_model.h"
 #include "engine/log.h"
+#include "never_destroyed.h"
 #include "tome_error.h"
 
 namespace tome {
@@ -32,6 +33,10 @@ std::string probe_libtorch() {
   stop_batchers_at_exit();
   return {};
 }
+
+struct LibtorchProbe {
+  std::string reason = probe_libtorch();
+};
 
 /// Empty if LibTorch's operators run on this device: it may be too old for them, or taken.
 std::string why_not_libtorch(int index) {
@@ -76,10 +81,7 @@ at::Device choose_automatically() {
 
 }  // namespace
 
-const std::string& why_no_libtorch_cuda() {
-  static const std::string reason = probe_libtorch();
-  return reason;
-}
+const std::string& why_no_libtorch_cuda() { return never_destroyed<LibtorchProbe>().reason; }
 
 bool is_auto(const std::string& asked) { return asked == "auto" || asked.empty(); }
 

@@ -173,19 +173,6 @@ std::vector<int64_t> default_r(const ModelDescription& model) {
   return Schedule::parse(model.default_schedule).resolve(model.geometry);
 }
 
-/// LibTorch keeps the number of threads by calling thread, so it is set on the worker. 0 means the
-/// process's default, which must be asked for before anyone changed it.
-void set_threads(int32_t threads) {
-  static const int process_default = at::get_num_threads();
-  // More than there are cores only wait for one another, and take a multiple of the time.
-  if (const int cores = usable_cores(); threads > cores) {
-    log(LogLevel::kWarning, "threads=" + std::to_string(threads) + ": taken as " +
-                                std::to_string(cores) + ", the cores that this process may use");
-    threads = cores;
-  }
-  at::set_num_threads(threads > 0 ? threads : process_default);
-}
-
 /// The session, holding on to the shared weights.
 class LoadedSession : public AtenSession {
  public:
@@ -212,8 +199,23 @@ std::unique_ptr<DeviceSession> make_session(const std::shared_ptr<LoadedModel>& 
 
 }  // namespace
 
+void set_worker_threads(int32_t threads) {
+  // LibTorch keeps the number by thread, and the last one that any thread set: a thread's first
+  // question for its number, or its first parallel loop, puts that in place of its own. Asked
+  // before, it cannot. The process's default must be asked for before anyone changed it.
+  static const int process_default = at::get_num_threads();
+  static_cast<void>(at::get_num_threads());
+  // More than there are cores only wait for one another, and take a multiple of the time.
+  if (const int cores = usable_cores(); threads > cores) {
+    log(LogLevel::kWarning, "threads=" + std::to_string(threads) + ": taken as " +
+                                std::to_string(cores) + ", the cores that this process may use");
+    threads = cores;
+  }
+  at::set_num_threads(threads > 0 ? threads : process_default);
+}
+
 OpenedModel open_model(const InstanceConfig& config) {
-  set_threads(config.threads);
+  set_worker_threads(config.threads);
   std::shared_ptr<LoadedModel> loaded = share_loaded(config);
   OpenedModel opened;
   opened.description = describe_model(*loaded);

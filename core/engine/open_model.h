@@ -10,4 +10,8 @@ namespace tome {
 /// @throws Error as load_checkpoint, choose_device and parse_precision do
 OpenedModel open_model(const InstanceConfig& config);
 
+/// Threads of the calling thread's forwards, whatever other threads set for theirs at the same
+/// time; no more than the process has cores. 0: the process's default.
+void set_worker_threads(int32_t threads);
+
 }  // namespace tome

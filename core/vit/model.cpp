@@ -18,13 +18,15 @@
 #include "vit/token_state.h"
 
 namespace tome {
-namespace {
 
-struct Block {
+/// Not in the unnamed namespace, because VisionTransformer::Impl, which has them, is not.
+struct ModelBlock {
   NormWeights norm1, norm2;
   Linear qkv, proj, fc1, fc2;
   at::Tensor scale1, scale2;
 };
+
+namespace {
 
 at::Tensor layer_norm(const at::Tensor& x, const NormWeights& norm, double eps) {
   return at::layer_norm(x, {x.size(-1)}, norm.weight, norm.bias, eps);
@@ -146,7 +148,7 @@ struct VisionTransformer::Impl {
   /// As they came, until `cpu` is made: in bf16 it keeps norms, biases and positions in float32.
   std::optional<ViTWeights> unrounded;
   Linear patch_embed, head, head_dist;
-  std::vector<Block> blocks;
+  std::vector<ModelBlock> blocks;
   bool packed = false;
   std::unique_ptr<CpuForward> cpu;  ///< null where `plain` must do
   bool cpu_tried = false;
@@ -206,7 +208,7 @@ struct VisionTransformer::Impl {
     const std::lock_guard lock(packing);
     if (packed || c10::GradMode::is_enabled()) return;
     patch_embed.pack(rows);
-    for (Block& block : blocks) {
+    for (ModelBlock& block : blocks) {
       block.qkv.pack(rows);
       block.proj.pack(rows);
       block.fc1.pack(rows);
@@ -291,7 +293,7 @@ ForwardOutput VisionTransformer::forward_on_operators(const at::Tensor& patches,
   const int64_t left = x.size(1) - first.prefix;
   DropPath drop_path(options);
   for (size_t i = 0; i < impl_->blocks.size(); ++i) {
-    const Block& block = impl_->blocks[i];
+    const ModelBlock& block = impl_->blocks[i];
     const double drop_rate = drop_rate_of_block(options, i, impl_->blocks.size());
     const at::Tensor before = x;
     const Heads heads =

@@ -42,6 +42,19 @@ def tome_ok(*arguments, **options):
     return out
 
 
+def demo_clip(folder, frames):
+    """A film of so many frames."""
+    video = Path(folder) / f"{frames}.avi"
+    tome_ok("demo-clip", video, "--motion", "pan-left", "--frames", frames)
+    return video
+
+
+def ppm(path, grey=128):
+    """A small grey picture."""
+    Path(path).write_bytes(b"P6 32 32 255\n" + bytes([grey]) * 3072)
+    return path
+
+
 def needs_eight_bits():
     """Skips the test where the processor multiplies no bytes."""
     status, _, err = tome("bench", "--arch", "vit_tiny_patch16_224", "--repeats", "1", "--precision", "int8",

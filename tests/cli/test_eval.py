@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import tap
-from program import DATA, ROOT, TOME, VIT_TINY, assert_one_error_line, needs, needs_eight_bits, run, tome, tome_ok
+from program import DATA, ROOT, TOME, VIT_TINY, assert_one_error_line, needs, needs_eight_bits, ppm, run, tome, tome_ok
 
 IMAGES = DATA / "images" / "imagenet-sample"
 DALI = DATA / "images" / "dali-extra"
@@ -83,6 +83,28 @@ def test_eval_json_and_plot():
     assert rows[1]["agreement"] > 80, rows[1]
 
 
+def test_eval_at_another_size():
+    needs(VIT_TINY, IMAGES)
+    command = ["eval", "--model", VIT_TINY, "--data", IMAGES, "--limit", "50", "--r", "0,13"]
+    own = json.loads(tome_ok(*command, "--json"))
+    larger = json.loads(tome_ok(*command, "--json", "--size", "288"))
+    dim = 192
+    for rows, side in ((own, 224), (larger, 288)):
+        patches = (side // 16) ** 2
+        tokens = patches + 1
+        block = tokens * dim * dim * 12 + 2 * tokens * tokens * dim
+        assert abs(rows[0]["gflops"] - 2e-9 * (12 * block + patches * dim * 768 + dim * 1000)) < 1e-9, rows
+        assert [row["tokens_in"] for row in rows] == [tokens, tokens], rows
+        assert [row["tokens_last"] for row in rows] == [tokens, tokens - 12 * 13], rows
+        assert all(row["images"] == 50 and row["top1"] > 60 for row in rows), rows
+    assert [row["size"] for row in larger] == [288, 288] and not any("size" in row for row in own)
+    assert ", 288 pixels" in tome_ok(*command, "--size", "288").splitlines()[0]
+    # What the model has anyway changes nothing.
+    same = json.loads(tome_ok(*command, "--json", "--size", "224"))
+    assert [row["top1"] for row in same] == [row["top1"] for row in own]
+    assert_one_error_line(tome(*command, "--size", "290"), "tome: --size: ", "290x290", "patches of 16")
+
+
 def test_eval_lists_of_schedules():
     needs(VIT_TINY, DALI)
     common = ["eval", "--model", VIT_TINY, "--data", DALI, "--limit", "2", "--json"]
@@ -134,11 +156,6 @@ def test_eval_pictures_beside_videos():
 
 FIXTURE = ROOT / "tests" / "fixtures" / "hf" / "timm_average"  # five classes
 CAMERA_STATE = ROOT / "models" / "camera-state"
-
-
-def ppm(path, grey=128):
-    """A small grey picture."""
-    Path(path).write_bytes(b"P6 32 32 255\n" + bytes([grey]) * 3072)
 
 
 def test_what_cannot_be_read_is_named_and_left_out():

@@ -1,6 +1,7 @@
 """What `meson install` gives to programs that use the library: its headers, and the examples of README and
-docs/applications.md."""
+docs/applications.md. And that what it installs finds its model."""
 
+import json
 import os
 import re
 import subprocess
@@ -9,18 +10,24 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import tap
-from program import ROOT, assert_one_error_line, run
+from program import ROOT, assert_one_error_line, demo_clip, run
 
 BUILD = Path(os.environ["TOME_BUILD"])
+
+
+def install(folder, *tags):
+    """Into a folder in place of the root."""
+    tags = ["--tags", ",".join(tags)] if tags else []
+    done = subprocess.run(["meson", "install", "-C", BUILD, "--no-rebuild", *tags, "--destdir", folder],
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @contextmanager
 def installed():
     """The headers and tomevit.pc, in a folder of their own: (include/tome, pkgconfig folder, prefix)."""
     with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run(["meson", "install", "-C", BUILD, "--no-rebuild", "--tags", "devel", "--destdir", folder],
-                              capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+        install(folder, "devel")
         include = next(Path(folder).rglob("include/tome"))
         yield include, next(Path(folder).rglob("tomevit.pc")).parent, include.parent.parent
 
@@ -62,6 +69,28 @@ def test_readmes_example_compiles():
         done = subprocess.run(["g++", "-std=c++20", "-fsyntax-only", "-x", "c++", *flags, "-"],
                               input=readme_example(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[:2000]
+
+
+def test_the_installed_program_and_element_find_the_model_that_ships():
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as films:
+        install(folder)
+        clip = demo_clip(films, 8)
+        program, element, library = (next(Path(folder).rglob(name)) for name in
+                                     ("bin/tome", "libgsttomeclassify.so", "libtomevit.so.0"))
+        env = os.environ | {"LD_LIBRARY_PATH": str(library.parent)}
+        status, out, err = run(program, "classify", "--json", clip, env=env)
+        assert status == 0 and json.loads(out)["model"] == "camera-state", err
+        env |= {"GST_PLUGIN_PATH": str(element.parent), "GST_REGISTRY": str(Path(films) / "registry.bin")}
+        status, out, err = run("gst-launch-1.0", "-q", "filesrc", f"location={clip}", "!", "decodebin", "!",
+                               "videoconvert", "!", "tomeclassify", "!", "tomepublish", "!", "fakesink", env=env)
+        assert status == 0 and json.loads(out)["model"] == "camera-state", err
+        models = next(Path(folder).rglob("gst-tome/models"))
+        models.rename(models.parent / "elsewhere")
+        if not Path("/", models.relative_to(folder), "camera-state").exists():  # of this machine
+            assert_one_error_line(run(program, "classify", clip, env=env), "--model: not given", "not installed")
+            env["TOMEVIT_MODELS"] = str(models.parent / "elsewhere")
+            status, _, err = run(program, "classify", clip, env=env)
+            assert status == 0, err
 
 
 def c_example():

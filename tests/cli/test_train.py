@@ -226,7 +226,7 @@ def test_what_is_refused():
         assert_one_error_line(tome(*plain, "--partition", "stripes"), "stripes", "checkerboard")
         assert_one_error_line(tome(*plain, "--mixup", "0.2", "--motion-loss", "0.1"), "--mixup")
         assert_one_error_line(tome(*plain, "--init", "/nonexistent"), "/nonexistent")
-        assert_one_error_line(tome(*plain, "--r", "fast"), "fast")
+        assert_one_error_line(tome(*plain, "--r", "fast"), "--r: ", "fast")
         model = Path(scratch) / "model"
         tome_ok("train", "--data", data, "--out", model, *IMAGE, "--steps", "0")
         same = ["train", "--data", data, "--init", model, "--out", f"{model}/../model"]
@@ -343,6 +343,44 @@ def test_a_training_that_diverges_says_so():
         last = json.loads((out / "log.jsonl").read_text().splitlines()[-1])
         assert 0 < last["skipped_steps"] < 40, last
         assert_one_error_line(tome(*plain, "--steps", "400"), "diverged", "--lr 1000")
+
+
+def test_the_log_is_drawn():
+    with tempfile.TemporaryDirectory() as scratch:
+        data, out = Path(scratch) / "data", Path(scratch) / "out"
+        write_rows(data, [f"{row},{split}" for row in write_pictures(data, ["a", "b"]) for split in ("train", "val")],
+                   "file,label,split")
+        plain = ["train", "--data", data, "--out", out, *IMAGE, "--warmup", "2", "--no-flip", "--eval-every", "10"]
+        picture = out / "log.png"
+        tome_ok(*plain, "--steps", "0")
+        assert not picture.exists(), "nothing to draw"
+        tome_ok(*plain, "--steps", "20")
+        first = picture.read_bytes()
+        assert first.startswith(b"\x89PNG\r\n\x1a\n") and first.endswith(b"IEND\xaeB`\x82"), first[:8]
+        tome_ok(*plain, "--steps", "40")
+        second = picture.read_bytes()
+        assert second.startswith(b"\x89PNG") and second != first
+        # A picture that cannot be written is no reason to end the training; once is enough to say it.
+        picture.unlink()
+        picture.mkdir()
+        status, printed, err = tome(*plain, "--steps", "80")
+        assert status == 0 and "80 steps" in printed, (printed, err)
+        assert err.count("\n") == 1 and str(picture) in err and "could not be written" in err, err
+        assert json.loads((out / "log.jsonl").read_text().splitlines()[-1])["step"] == 80
+
+
+def test_a_run_that_is_stopped_has_drawn_its_evaluations():
+    with tempfile.TemporaryDirectory() as scratch:
+        data, out = Path(scratch) / "data", Path(scratch) / "out"
+        write_rows(data, [f"{row},{split}" for row in write_pictures(data, ["a", "b"]) for split in ("train", "val")],
+                   "file,label,split")
+        command = [TOME, "train", "--data", data, "--out", out, *IMAGE, "--eval-every", "20", "--steps", "1000000"]
+        with subprocess.Popen([str(part) for part in command], stderr=subprocess.DEVNULL) as process:
+            deadline = time.monotonic() + 60
+            while not (out / "log.png").exists() and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.05)
+            process.send_signal(signal.SIGKILL)
+        assert process.returncode == -signal.SIGKILL and (out / "log.png").exists()
 
 
 def test_a_clip_that_cannot_be_written_is_one_line():

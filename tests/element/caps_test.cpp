@@ -1,5 +1,6 @@
 // Caps that leave something out, and frames that carry an overlay for their sink to compose.
 #include "element_fixture.h"
+#include "logged_warnings.h"
 
 namespace tome::testing {
 namespace {
@@ -23,6 +24,65 @@ TEST_F(Caps, WithoutASizeAreRefused) {
   h.set_caps("video/x-raw,format=GRAY8");
   EXPECT_EQ(h.push(1, 0), GST_FLOW_NOT_NEGOTIATED);
   EXPECT_NE(h.error_text().find("width"), std::string::npos);
+}
+
+/// Caps, and what of them and instead of them has to be named.
+struct RefusedCase {
+  const char *caps, *found, *expected;
+};
+constexpr RefusedCase kRefused[] = {
+    {"video/x-raw,format=AYUV64,width=16,height=8,framerate=10/1", "AYUV64", "GRAY8, NV12"},
+    {"video/x-raw,format=RGB,width=0,height=8,framerate=10/1", "width=(int)0", "1 or more"},
+    {"video/x-raw,format=RGB,width=16,height=0,framerate=10/1", "height=(int)0", "1 or more"},
+    {"audio/x-raw,format=S16LE,rate=8000,channels=1,layout=interleaved", "audio", "video/x-raw"},
+    {"video/x-raw(memory:DMABuf),format=RGB,width=16,height=8", "DMABuf", "system memory"},
+    {"video/x-raw(memory:CUDAMemory),format=GRAY8,width=16,height=8", "GRAY8", "{ NV12, RGBA"}};
+
+TEST_F(Caps, ThatCannotBeTakenAreAnErrorOfOurs) {
+  for (const auto& [caps, found, expected] : kRefused) {
+    Harness h({{"model", "m"}});
+    h.set_caps(caps);
+    EXPECT_EQ(h.push(1, 0), GST_FLOW_NOT_NEGOTIATED);
+    GError* error = nullptr;
+    const std::string text = h.error_text(&error);
+    ASSERT_NE(error, nullptr) << caps;
+    const Ptr<GError> owned(error);
+    EXPECT_TRUE(g_error_matches(error, GST_STREAM_ERROR, GST_STREAM_ERROR_FORMAT));
+    const size_t where = text.find("expected");
+    EXPECT_LT(text.find(found), where) << text;
+    EXPECT_NE(text.find(expected, where), std::string::npos) << text;
+    EXPECT_EQ(h.push(1, 1), GST_FLOW_NOT_NEGOTIATED);
+    EXPECT_FALSE(h.has_message(GST_MESSAGE_ERROR)) << "said once";
+  }
+}
+
+TEST_F(Caps, ThatAreOnlyAskedForAreLogged) {
+  for (const auto& [text, found, expected] : kRefused) {
+    Harness h({{"model", "m"}});
+    const LoggedWarnings log("tomeclassify");
+    const Ptr<GstCaps> caps(gst_caps_from_string(text));
+    EXPECT_FALSE(gst_pad_query_accept_caps(h.sink(), caps.get()));
+    const size_t where = log.text().find("expected");
+    EXPECT_LT(log.text().find(found), where) << log.text();
+    EXPECT_NE(log.text().find(expected, where), std::string::npos) << log.text();
+    EXPECT_FALSE(h.has_message(GST_MESSAGE_ERROR)) << "somebody tries elements out";
+    EXPECT_FALSE(h.has_message(GST_MESSAGE_WARNING));
+    h.set_caps();
+    EXPECT_EQ(h.push(1, 0), GST_FLOW_OK);
+  }
+}
+
+TEST_F(Caps, ThatAreNotTakenDownstreamAreNotOurs) {
+  Harness h({{"model", "m"}});
+  gst_harness_set_sink_caps_str(h.get(), "video/x-raw,format=RGB,width=16,height=8");
+  const LoggedWarnings log("tomeclassify");
+  const Ptr<GstCaps> caps(gst_caps_from_string(kGrayCaps));
+  EXPECT_FALSE(gst_pad_query_accept_caps(h.sink(), caps.get()));
+  EXPECT_NE(log.text().find("GRAY8"), std::string::npos) << log.text();
+  EXPECT_NE(log.text().find("downstream"), std::string::npos) << log.text();
+  h.set_caps();
+  EXPECT_EQ(h.push(1, 0), GST_FLOW_NOT_NEGOTIATED);
+  EXPECT_FALSE(h.has_message(GST_MESSAGE_ERROR));
 }
 
 /// Features of what `pad` takes, in its order.

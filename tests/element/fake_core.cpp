@@ -26,7 +26,7 @@ void FakeCore::reset() {
   s.submit_failure.reset();
   s.ticket_failure.reset();
   s.adjust_failure.reset();
-  s.at_stream_open = s.at_submit = nullptr;
+  s.at_stream_open = s.at_submit = s.at_model_release = nullptr;
   s.frames.clear();
   s.model_config.clear();
   s.stream_config.clear();
@@ -91,6 +91,11 @@ void FakeCore::at_stream_open(std::function<void()> task) {
 void FakeCore::at_submit(std::function<void()> task) {
   const std::scoped_lock lock(state_->mutex);
   state_->at_submit = std::move(task);
+}
+
+void FakeCore::at_model_release(std::function<void()> task) {
+  const std::scoped_lock lock(state_->mutex);
+  state_->at_model_release = std::move(task);
 }
 
 std::vector<SeenFrame> FakeCore::frames() const {

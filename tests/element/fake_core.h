@@ -71,6 +71,7 @@ class FakeCore {
   /// Runs `task` in the thread of the next call, before anything else.
   void at_stream_open(std::function<void()> task);
   void at_submit(std::function<void()> task);
+  void at_model_release(std::function<void()> task);
 
   std::vector<SeenFrame> frames() const;
   /// What the last model and stream were opened with, strings as "key=value ...".

@@ -63,7 +63,7 @@ struct FakeCore::State {
   int passes = 0;  // forwards that may end although the gate is closed
   std::optional<Planned> acquire_failure, open_failure, submit_failure, ticket_failure,
       adjust_failure;
-  std::function<void()> at_stream_open, at_submit;  // once
+  std::function<void()> at_stream_open, at_submit, at_model_release;  // once
   std::vector<SeenFrame> frames;
   std::string model_config, stream_config, schedule, adjustment;
   int models = 0, streams = 0, tickets = 0, mapped = 0, misuses = 0, hurries = 0, drains = 0;

@@ -157,6 +157,7 @@ TomeStatus model_acquire(const TomeModelConfig* config, TomeModel** model, TomeE
 
 void model_release(TomeModel* model) {
   const std::unique_ptr<TomeModel> owned(model);
+  run_once(state().at_model_release);
   const std::scoped_lock lock(state().mutex);
   --state().models;
 }
@@ -192,7 +193,7 @@ bool bad(const char* schedule) { return std::string(text(schedule)).find("bad") 
 
 TomeStatus bad_schedule(const char* schedule, TomeError* error) {
   return fill(error, TOME_ERROR_SETTINGS,
-              std::string("tome-r: found '") + schedule + "', expected a number or a list");
+              std::string("r schedule '") + schedule + "': it is none (expected a number)");
 }
 
 int64_t model_effective_r(TomeModel*, const char* schedule, int64_t*, uint32_t, TomeError* error) {

@@ -3,8 +3,11 @@
 #include <unistd.h>
 
 #include <array>
+#include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <future>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -89,6 +92,37 @@ TEST_F(Mqtt, AnAbsentBrokerHoldsNothingUp) {
   EXPECT_TRUE(ends([&] { gst_element_set_state(h.element(), GST_STATE_NULL); }));
   EXPECT_EQ(count(h, "lost"), 100U);
   EXPECT_EQ(count(h, "queued"), 0U);
+}
+
+/// Stops the element that warns, in the thread that warns.
+struct StopAtWarning {
+  std::promise<GstStateChangeReturn> changed;
+
+  static GstBusSyncReply hear(GstBus*, GstMessage* message, gpointer self) {
+    if (GST_MESSAGE_TYPE(message) == GST_MESSAGE_WARNING) {
+      static_cast<StopAtWarning*>(self)->changed.set_value(
+          gst_element_set_state(GST_ELEMENT(GST_MESSAGE_SRC(message)), GST_STATE_NULL));
+    }
+    return GST_BUS_PASS;
+  }
+};
+
+TEST_F(Mqtt, MayBeStoppedByWhoeverHearsItsWarning) {
+  const std::string address = "127.0.0.1:" + std::to_string(free_port());
+  StopAtWarning stop;
+  auto changed = stop.changed.get_future();
+  LoneElement e({{"method", "mqtt"}, {"address", address.c_str()}, {"topic", kTopic}},
+                "tomepublish");
+  const Ptr<GstBus> bus(gst_element_get_bus(e.element()));
+  gst_bus_set_sync_handler(bus.get(), StopAtWarning::hear, &stop, nullptr);
+  ASSERT_TRUE(e.set_state(GST_STATE_PAUSED));
+  if (changed.wait_for(std::chrono::seconds(20)) != std::future_status::ready) {
+    std::fputs("the element hangs\n", stderr);
+    std::_Exit(1);  // with a lock that its end needs
+  }
+  EXPECT_EQ(changed.get(), GST_STATE_CHANGE_SUCCESS);
+  gst_bus_set_sync_handler(bus.get(), nullptr, nullptr, nullptr);
+  EXPECT_TRUE(e.set_state(GST_STATE_PAUSED)) << "and started again";
 }
 
 TEST_F(Mqtt, TheEndWaitsForAnAbsentBrokerAsLongAsItIsTold) {

@@ -1,6 +1,7 @@
 // The messages that a broker has not taken yet, and the thread that takes them there.
 #include <atomic>
 #include <chrono>
+#include <future>
 #include <memory>
 #include <mutex>
 #include <stdexcept>
@@ -178,6 +179,40 @@ TEST_F(Queue, ABacklogThatIsWorkedOffIsNoOutage) {
   EXPECT_EQ(heard_.size(), 1U);
 }
 
+TEST_F(Queue, MayBeGivenUpByWhoeverIsWarned) {
+  const auto given_up = std::make_shared<std::promise<void>>();
+  auto done = given_up->get_future();
+  // Left behind where it hangs.
+  std::thread([given_up] {
+    std::unique_ptr<gst::MessageQueue> queue;
+    int heard = 0;
+    queue = std::make_unique<gst::MessageQueue>(10, "it", [&](const auto&) {
+      ++heard;
+      queue->give_up();
+    });
+    queue->disconnected("gone");
+    queue->disconnected("it never will be", /*for_good=*/true);
+    EXPECT_EQ(heard, 1);
+    given_up->set_value();
+  }).detach();
+  EXPECT_EQ(done.wait_for(std::chrono::seconds(20)), std::future_status::ready);
+}
+
+TEST_F(Queue, IsGivenUpWhileSomebodyIsBeingWarned) {
+  struct Shared {
+    std::promise<void> warned, given_up;
+    gst::MessageQueue queue{10, "it", [this](const auto&) {
+                              warned.set_value();
+                              given_up.get_future().wait();
+                            }};
+  };
+  const auto shared = std::make_shared<Shared>();
+  std::thread([shared] { shared->queue.disconnected("gone"); }).detach();
+  shared->warned.get_future().wait();
+  EXPECT_TRUE(ends([shared] { shared->queue.give_up(); })) << "who is warned may wait for this";
+  shared->given_up.set_value();
+}
+
 /// Its end takes long, as librdkafka's while a name server does not answer.
 class SlowToEnd : public gst::BrokerLink {
  public:
@@ -211,6 +246,27 @@ class Failing : public gst::BrokerLink {
     throw std::runtime_error("no thread is left");
   }
 };
+
+TEST(BrokerPublisher, ClosedByItsOwnWarningIsNotWaitedFor) {
+  struct Shared {
+    std::promise<void> opened;
+    std::promise<std::chrono::steady_clock::duration> closed;
+    std::unique_ptr<gst::BrokerPublisher> publisher;
+  };
+  const auto shared = std::make_shared<Shared>();
+  shared->publisher = std::make_unique<gst::BrokerPublisher>(
+      std::make_unique<Failing>(), gst::PublishSettings(), [shared](const auto&) {
+        shared->opened.get_future().wait();
+        const auto began = std::chrono::steady_clock::now();
+        shared->publisher->close();
+        shared->closed.set_value(std::chrono::steady_clock::now() - began);
+      });
+  shared->publisher->open();
+  shared->opened.set_value();
+  auto closed = shared->closed.get_future();
+  ASSERT_EQ(closed.wait_for(std::chrono::seconds(20)), std::future_status::ready);
+  EXPECT_LT(closed.get(), std::chrono::milliseconds(250));
+}
 
 TEST(BrokerPublisher, TellsThatALinkHasEndedAlsoInAnOutage) {
   std::mutex mutex;

@@ -107,6 +107,29 @@ TEST_F(Relink, EventsThatCameMeanwhileStayBehindTheFramesThatWait) {
   EXPECT_EQ(seen_after_linking(h), (Log{"buffer 2", "buffer 3", "event caps 8"}));
 }
 
+TEST_F(Relink, AFrameThatComesTooLateTakesNoResultsFromThoseThatWait) {
+  Harness h({{"model", "m"}, {"batch-size", "4"}});
+  h.set_caps();
+  ASSERT_EQ(h.push(0, 0), GST_FLOW_OK);
+  h.pull();
+  core_.close_gate();
+  for (int i = 1; i <= 3; ++i) ASSERT_EQ(h.push(static_cast<uint8_t>(i), i), GST_FLOW_OK);
+  ASSERT_TRUE(gst_pad_unlink(h.src(), h.get()->sinkpad));
+  std::jthread later;
+  // There was room for it; while the core takes it, the first is refused downstream.
+  core_.at_submit([&] {
+    core_.let_one_through();
+    EXPECT_FALSE(h.drain());
+    later = std::jthread([&] {
+      std::this_thread::sleep_for(std::chrono::milliseconds(300));
+      core_.open_gate();
+    });
+  });
+  EXPECT_EQ(h.push(4, 4), GST_FLOW_NOT_LINKED);
+  ASSERT_EQ(gst_pad_link(h.src(), h.get()->sinkpad), GST_PAD_LINK_OK);
+  for (int i = 2; i <= 3; ++i) EXPECT_EQ(value_on(h.pull().get()), i);
+}
+
 TEST_F(Relink, WhatWasSaidLastIsInForce) {
   Harness h({{"model", "m"}, {"batch-size", "4"}});
   h.set_caps();

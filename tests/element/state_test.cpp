@@ -3,6 +3,7 @@
 #include <thread>
 
 #include "element_fixture.h"
+#include "in_time.h"
 
 namespace tome::testing {
 namespace {
@@ -82,6 +83,20 @@ TEST_F(States, LoweredInFrontOfItselfNothingMoreIsSubmitted) {
     EXPECT_TRUE(core_.frames().empty());
     EXPECT_FALSE(h.has_message(GST_MESSAGE_ERROR));
   }
+}
+
+TEST_F(States, PropertiesAndQueriesDoNotWaitForAModelThatIsClosed) {
+  Harness h({{"model", "m"}});
+  bool in_time = false;
+  core_.at_model_release([&] {
+    in_time = ends([element = h.element(), pad = h.src()] {
+      g_object_set(element, "tome-r", "4", "top-k", 2, nullptr);
+      const Ptr<GstQuery> latency(gst_query_new_latency());
+      gst_pad_query(pad, latency.get());
+    });
+  });
+  ASSERT_TRUE(h.set_state(GST_STATE_NULL));
+  EXPECT_TRUE(in_time);
 }
 
 }  // namespace

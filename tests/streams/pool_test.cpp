@@ -25,14 +25,19 @@ Pool make_pool(guint least, guint most) {
   return pool;
 }
 
-/// Pushes `frames` buffers of the pool, as an element upstream would; the time it took.
-std::chrono::milliseconds push_all(Harness& h, GstBufferPool* pool, int frames) {
+/// Pushes `frames` buffers of the pool, as an element upstream would, the first and each
+/// `region_interval`-th with a region; the time it took.
+std::chrono::milliseconds push_all(Harness& h, GstBufferPool* pool, int frames,
+                                   int region_interval = 1) {
   const auto begin = std::chrono::steady_clock::now();
   for (int i = 0; i < frames; ++i) {
     GstBuffer* buffer = nullptr;
     EXPECT_EQ(gst_buffer_pool_acquire_buffer(pool, &buffer, nullptr), GST_FLOW_OK);
     GST_BUFFER_PTS(buffer) = static_cast<GstClockTime>(i) * kFrame;
     gst_buffer_memset(buffer, 0, static_cast<guint8>(i), 16 * 8);
+    if (i % region_interval == 0) {
+      gst_buffer_add_video_region_of_interest_meta(buffer, "ball", 2, 2, 8, 4);
+    }
     EXPECT_EQ(h.push(buffer), GST_FLOW_OK);
   }
   return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() -
@@ -48,6 +53,18 @@ TEST(Pool, OneThatRunsDryFlushesTheBatch) {
   h.set_caps();
   const Pool pool = make_pool(0, 3);
   EXPECT_LT(push_all(h, pool.get(), 30), std::chrono::seconds(10)) << "20 s for each batch if not";
+}
+
+TEST(Pool, OneThatRunsDryOfFramesWithoutRegionsFlushesTheBatch) {
+  Harness h({{"model", "1ms"},
+             {"batch-size", "8"},
+             {"batch-timeout", "20000"},
+             {"inference-region", "roi-list"}});
+  gst_harness_set_drop_buffers(h.get(), TRUE);
+  h.set_caps();
+  const Pool pool = make_pool(0, 3);
+  EXPECT_LT(push_all(h, pool.get(), 12, 3), std::chrono::seconds(10))
+      << "20 s for each batch if not";
 }
 
 TEST(Pool, OneThatIsLargeEnoughFillsBatches) {

@@ -12,7 +12,9 @@
 #include <vector>
 
 #include "checkpoint/replace_file.h"
+#include "error_line.h"
 #include "tome_error.h"
+#include "train/log_plot.h"
 
 namespace tome::train {
 namespace {
@@ -104,6 +106,17 @@ void TrainLog::evaluation(int64_t step, double unmerged, double merged) {
         << std::endl;
   check_file();
   last_eval_ = merged;
+}
+
+void TrainLog::draw(const std::string& title) {
+  if (!may_draw_) return;
+  try {
+    draw_log(path_, std::filesystem::path(path_).replace_extension(".png"), title);
+  } catch (const std::exception& error) {  // OpenCV's, too: no picture is worth the training
+    may_draw_ = false;
+    if (bar_) std::cerr << '\n';
+    cli::say(std::string(error.what()) + "; the training goes on without this picture");
+  }
 }
 
 void TrainLog::draw_bar(int64_t step) {

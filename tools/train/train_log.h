@@ -1,10 +1,12 @@
-// What a training run says while it runs: JSON Lines in a file, a bar on a terminal.
+// What a training run says while it runs: JSON Lines in a file, a picture of them beside it, a bar
+// on a terminal.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <string>
 
 namespace tome::train {
 
@@ -26,6 +28,9 @@ class TrainLog {
   void add(int64_t step, const TrainRecord& record, bool write);
   /// @throws as add
   void evaluation(int64_t step, double unmerged, double merged);
+  /// Draws what is written so far, earlier runs' part too, into the log's name with .png. Where
+  /// that cannot be, a line on stderr says so, once.
+  void draw(const std::string& title);
 
  private:
   void check_file() const;
@@ -44,6 +49,7 @@ class TrainLog {
   Mean loss_, motion_, accuracy_, gradient_;
   double shown_loss_ = 0, shown_accuracy_ = 0;
   double last_eval_ = -1;
+  bool may_draw_ = true;
   std::chrono::steady_clock::time_point start_, last_line_;
 };
 

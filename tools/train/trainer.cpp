@@ -12,7 +12,7 @@
 #include <thread>
 
 #include "media/colour.h"
-#include "merging/schedule.h"
+#include "schedule_option.h"
 #include "tome_error.h"
 #include "vit/token_geometry.h"
 
@@ -165,7 +165,7 @@ double learning_rate_at(int64_t step, const TrainOptions& options) {
 }
 
 std::vector<int64_t> resolve_r(const std::string& spec, const ViTConfig& config) {
-  return Schedule::parse(spec).resolve(token_geometry(config, config.frames));
+  return cli::asked_r(spec, token_geometry(config, config.frames));
 }
 
 EvalResult evaluate(const VisionTransformer& model, const BatchSource& source, int64_t batches,
@@ -379,10 +379,12 @@ int64_t Trainer::run(const BatchSource& source, const BatchSource* eval, int64_t
     if (last || stop || reached_ % options_.save_every == 0) save(reached_, settings);
     if (eval != nullptr && (last || reached_ % options_.eval_every == 0)) {
       log_evaluation(log, reached_, *eval, eval_batches);
+      if (!last) log.draw(checkpoint_.config.name);
     }
     if (stop) break;
     if (options_.stop_after > 0 && reached_ - first >= options_.stop_after) break;
   }
+  log.draw(checkpoint_.config.name);
   return reached_;
 }
 

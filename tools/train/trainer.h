@@ -65,7 +65,7 @@ constexpr int64_t kMostLostSteps = 50;
 double learning_rate_at(int64_t step, const TrainOptions& options);
 
 /// What r asks of each block of this model.
-/// @throws Error kSettings as Schedule does
+/// @throws Error kSettings as cli::asked_r
 std::vector<int64_t> resolve_r(const std::string& spec, const ViTConfig& config);
 
 /// Top-1 and confusion of a model over batches 0 .. batches - 1 of a source.
@@ -73,9 +73,9 @@ EvalResult evaluate(const VisionTransformer& model, const BatchSource& source, i
                     const ForwardOptions& options);
 
 /// Trains a checkpoint's weights in `folder`, which will hold: state.safetensors (from which a
-/// killed run goes on), log.jsonl, and the result in Hugging Face layout (averaged weights).
-/// Batches are numbered by step, so a run that was killed and goes on equals one that was not. All
-/// that changes its result must be the same then, but for the number of steps.
+/// killed run goes on), log.jsonl and log.png, and the result in Hugging Face layout (averaged
+/// weights). Batches are numbered by step, so a run that was killed and goes on equals one that was
+/// not. All that changes its result must be the same then, but for the number of steps.
 class Trainer {
  public:
   Trainer(Checkpoint checkpoint, TrainOptions options, std::filesystem::path folder);

@@ -124,6 +124,28 @@ TEST(Logits, Dinov2PoolsTheClassTokenBesideTheMean) {
   expect_close(out.logits, expected, 1e-5);
 }
 
+// Where a key is missing, what transformers' configuration classes assume.
+TEST(Logits, DefaultsAreTransformers) {
+  ModelFolder vivit("vivit");
+  vivit.config.erase("hidden_act");  // "gelu_fast"
+  const auto io = SafetensorsFile::open(fixtures() / "hf" / "vivit" / "io.safetensors");
+  const Checkpoint fast = load_checkpoint(vivit.write());
+  EXPECT_EQ(fast.config.activation, Activation::kGeluTanh);
+  expect_close(logits_of(fast, io.tensor("pixels")), io.tensor("logits"), 1e-5);
+  ModelFolder videomae("videomae");  // its positions are computed, for any number of frames
+  videomae.config.erase("num_frames");
+  EXPECT_EQ(load_checkpoint(videomae.write()).config.frames, 16);
+}
+
+// timm builds a model for its pictures' size where `fixed_input_size` says so, else for its name's.
+TEST(Logits, TimmsInputSizeCountsWhereItIsFixed) {
+  ModelFolder model("timm_registers");  // "vit_tiny_patch16_224"
+  model.config["model_args"].erase("img_size");
+  EXPECT_EQ(load_checkpoint(model.write()).config.image_height, 32);
+  model.config["pretrained_cfg"]["fixed_input_size"] = false;
+  EXPECT_EQ(load_checkpoint(model.write()).config.image_height, 224);
+}
+
 Json parity_args() {
   return {{"img_size", 64}, {"patch_size", 8}, {"embed_dim", 64}, {"depth", 4}, {"num_heads", 4}};
 }
@@ -179,7 +201,9 @@ TEST(Logits, MaeStAgreesWithItsOwnCodeAndMerged) {
   const Checkpoint checkpoint = load_checkpoint(model.write());
   EXPECT_EQ(checkpoint.config.tokens(), 65);
   EXPECT_FALSE(checkpoint.config.prop_attn_auto);
-  EXPECT_EQ(checkpoint.preprocess.mean[0], 0.45F);
+  EXPECT_EQ(checkpoint.preprocess.mean, (std::array<float, 3>{0.45F, 0.45F, 0.45F}));
+  EXPECT_EQ(checkpoint.preprocess.std, (std::array<float, 3>{0.225F, 0.225F, 0.225F}));
+  EXPECT_EQ(checkpoint.preprocess.interpolation, Interpolation::kBilinear);
   expect_close(logits_of(checkpoint, io.tensor("input")), io.tensor("mae_st_unmerged.logits"));
   for (const int64_t r : {4, 8, 14}) {
     ForwardOptions options;  // proportional attention stays on auto, which is off here
@@ -188,6 +212,16 @@ TEST(Logits, MaeStAgreesWithItsOwnCodeAndMerged) {
     expect_close(logits_of(checkpoint, io.tensor("input"), options),
                  io.tensor("r" + std::to_string(r) + "_prop0.logits"));
   }
+}
+
+TEST(Logits, MaeStHasTubeletsOfTwoFramesUnlessItSaysOtherwise) {
+  TOME_NEEDS_SHARED_DATA("parity/video_tiny.safetensors");
+  const auto path = testing::shared_data() / "parity" / "video_tiny.safetensors";
+  const auto io = SafetensorsFile::open(path);
+  ModelFolder model(mae_st_config(), testing::read_tensors(path, "weights."));
+  model.config.erase("t_patch_size");
+  expect_close(logits_of(load_checkpoint(model.write()), io.tensor("input")),
+               io.tensor("mae_st_unmerged.logits"));
 }
 
 TEST(Logits, MaeStWithOneTableOfPositions) {

@@ -28,6 +28,14 @@ TEST(TimmPreprocess, SizesAreFloored) {
   EXPECT_EQ(timm({{"crop_pct", 0.9}}).scale_width, 0);
 }
 
+TEST(TimmPreprocess, DefaultsAreImageNets) {
+  const auto none = timm(Json::object());
+  EXPECT_EQ(none.mean, (std::array<float, 3>{0.485F, 0.456F, 0.406F}));
+  EXPECT_EQ(none.std, (std::array<float, 3>{0.229F, 0.224F, 0.225F}));
+  EXPECT_EQ(none.interpolation, Interpolation::kBicubic);
+  EXPECT_EQ(none.crop_mode, CropMode::kCenter);
+}
+
 TEST(TimmPreprocess, SidesOfTheirOwnWhereOneNumberCannotSayIt) {
   const auto wide = timm({{"crop_pct", 0.9}}, {224, 336});
   EXPECT_EQ(wide.crop_mode, CropMode::kCenter);
@@ -66,6 +74,8 @@ TEST(HfPreprocess, DefaultsAreTransformers) {
   EXPECT_EQ(none("dinov2").interpolation, Interpolation::kBicubic);
   EXPECT_EQ(none("dinov2").resize_short, 224);  // BitImageProcessor's; the hub's files say 256
   EXPECT_FLOAT_EQ(none("dinov2_with_registers").mean[2], 0.40821073F);  // and ImageNet's
+  EXPECT_EQ(none("dinov2").mean, (std::array<float, 3>{0.48145466F, 0.4578275F, 0.40821073F}));
+  EXPECT_EQ(none("dinov2").std, (std::array<float, 3>{0.26862954F, 0.26130258F, 0.27577711F}));
   EXPECT_EQ(none("videomae").resize_short, 224);
   EXPECT_EQ(none("vivit").resize_short, 256);
   EXPECT_FLOAT_EQ(none("vivit").rescale, 1.0F / 127.5F);
@@ -110,6 +120,7 @@ TEST(HfPreprocess, StepsCanBeSwitchedOff) {
 TEST(Preprocess, ScalesAlongWithTheInput) {
   EXPECT_EQ(hf("deit", {{"size", 256}}, {448, 448}).scale_width, 512);
   EXPECT_EQ(hf("videomae", {{"size", 256}}, {112, 112}).resize_short, 128);
+  EXPECT_EQ(hf("videomae", {{"size", 256}}, {160, 160}).resize_short, 183);  // 182.9
   EXPECT_EQ(timm({{"crop_pct", 0.9}}, {448, 448}).resize_short, 497);
 }
 

@@ -1,6 +1,7 @@
 // What changes about a stream while it runs: how often, and how much of a result is told.
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cmath>
 #include <string>
 #include <thread>
@@ -131,10 +132,17 @@ TEST(Adjust, RefusesWhatOpeningRefuses) {
 }
 
 TEST(Adjust, MayBeCalledWhileSubmitBlocks) {
-  const FakeModel model(1);
+  const FakeModel model(1, 1, 0, std::chrono::milliseconds(1));
+  const Batcher& batcher = model.instance->batcher();
+  const auto other = model.stream();
   const auto stream = model.stream(stream_config(1));
   const auto running = occupy(model, *stream);
+  // It counts again for the longest wait from the moment on in which submit begins to wait for
+  // room, which there is none of.
+  stream->drain();
+  const Clock::duration without = batcher.longest_wait();
   std::thread blocked([&] { EXPECT_EQ(submit(*stream, 1)->wait(), Outcome::kResult); });
+  while (batcher.longest_wait() == without) std::this_thread::yield();
   stream->adjust({1, 0, 1});
   model.device->forward_door.open();
   blocked.join();

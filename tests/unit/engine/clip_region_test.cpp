@@ -74,6 +74,14 @@ TEST(ClipStream, ResultSpansItsWindow) {
   }
 }
 
+TEST(ClipStream, WindowsDoNotOverlapUnlessAskedTo) {
+  const FakeModel model(1, 2);
+  StreamConfig config;
+  config.frame_stride = 2;
+  const auto stream = model.stream(config);
+  EXPECT_EQ(outcomes_of(*stream, 0, 8), (std::vector{kN, kN, kR, kN, kN, kN, kR, kN}));
+}
+
 TEST(ClipStream, DiscontAndFlushStartANewWindow) {
   const FakeModel model(1, 3);
   const auto stream = model.stream();

@@ -11,6 +11,7 @@
 #include <set>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "engine/model_instance.h"
@@ -59,6 +60,7 @@ struct RanBatch {
   std::vector<std::vector<int>> requests;  // tags of each request's frames
   std::vector<int64_t> r;
   PropAttn prop_attn = PropAttn::kAuto;
+  double static_threshold = -1;
 };
 
 /// What a fake device has seen and shall do. Outlives the session.
@@ -74,6 +76,7 @@ struct FakeDevice {
   bool warm_up_fails = false;
   int64_t most_in_memory = 1 << 30;  // larger batches throw kOutOfMemory
   size_t most_staged = 1 << 30;      // as does pre-processing of more frames
+  Clock::duration a_frame_takes{};   // pre-processing, at least
   int sessions_open = 0, sessions_made = 0;
 
   std::vector<RanBatch> ran() {
@@ -114,6 +117,7 @@ class FakeSession : public DeviceSession {
 
   PatchesPtr preprocess_one(const Frame& frame) override {
     const int tag = *frame.planes[0].data;
+    std::this_thread::sleep_for(device_->a_frame_takes);
     const std::lock_guard lock(device_->mutex);
     device_->preprocessed.push_back(tag);
     device_->regions.push_back(frame.region);
@@ -127,7 +131,7 @@ class FakeSession : public DeviceSession {
     if (input.batch > device_->most_in_memory) {
       throw Error(ErrorKind::kOutOfMemory, "too large a batch");
     }
-    RanBatch batch{{}, input.r, input.prop_attn};
+    RanBatch batch{{}, input.r, input.prop_attn, input.static_threshold};
     BatchOutput output;
     output.classes = 4;
     output.tokens_in = 17;
@@ -162,11 +166,14 @@ inline ModelDescription fake_description(int64_t clip_length) {
   return model;
 }
 
-inline ModelOpener fake_opener(std::shared_ptr<FakeDevice> device, int64_t clip_length = 1) {
-  return [device = std::move(device), clip_length](const InstanceConfig&) {
+/// @param batch_duration  as warm-up would have measured it
+inline ModelOpener fake_opener(std::shared_ptr<FakeDevice> device, int64_t clip_length = 1,
+                               Clock::duration batch_duration = {}) {
+  return [device = std::move(device), clip_length, batch_duration](const InstanceConfig&) {
     OpenedModel opened;
     opened.description = fake_description(clip_length);
     opened.session.session = std::make_unique<FakeSession>(device);
+    opened.session.batch_duration = batch_duration;
     opened.session.warm_up = [device](const BatchKey& key) {
       const std::lock_guard lock(device->mutex);
       device->warmed_up.push_back(key);
@@ -179,13 +186,14 @@ inline ModelOpener fake_opener(std::shared_ptr<FakeDevice> device, int64_t clip_
 /// A model on a fake device. The timeout is an hour unless a test says otherwise, so a test that
 /// passes did not get there by waiting for it.
 struct FakeModel {
-  explicit FakeModel(uint32_t batch_size, int64_t clip_length = 1,
-                     uint32_t timeout_ms = 3'600'000) {
+  explicit FakeModel(uint32_t batch_size, int64_t clip_length = 1, uint32_t timeout_ms = 3'600'000,
+                     Clock::duration batch_duration = {}) {
     InstanceConfig config;
     config.model = "fake";
     config.batch_size = batch_size;
     config.batch_timeout_ms = timeout_ms;
-    instance = std::make_shared<ModelInstance>(config, fake_opener(device, clip_length));
+    instance =
+        std::make_shared<ModelInstance>(config, fake_opener(device, clip_length, batch_duration));
   }
   std::unique_ptr<Stream> stream(const StreamConfig& config = {}) const {
     return std::make_unique<Stream>(instance, config);

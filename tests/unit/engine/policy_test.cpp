@@ -93,6 +93,8 @@ TEST_F(PolicyTest, DoesNotWaitForStreamsThatCannotAdd) {
   EXPECT_EQ(decide().key, full->key) << "a stream that has never submitted is not waited for";
   other->last_active = 0;
   EXPECT_EQ(decide().key, nullptr) << "one that has just been served is";
+  batch_number = 2;
+  EXPECT_EQ(decide().key, nullptr) << "one that was active two batches ago, too";
   batch_number = 3;
   EXPECT_EQ(decide().key, full->key) << "one that has been silent for two batches is not";
   batch_number = 0;

@@ -34,6 +34,29 @@ TEST_F(Registry, EqualConfigurationsShare) {
   EXPECT_NE(acquire_instance(config("n"), open), a);
 }
 
+TEST_F(Registry, EachSettingMakesAnotherInstance) {
+  InstanceConfig wanted = config("m");
+  wanted.input_width = wanted.input_height = 64;
+  const auto a = acquire_instance(wanted, open);
+  const auto differs = [&](auto change) {
+    InstanceConfig other = wanted;
+    change(other);
+    EXPECT_NE(acquire_instance(other, open), a) << describe(other);
+  };
+  differs([](InstanceConfig& c) { c.model = "n"; });
+  differs([](InstanceConfig& c) { c.labels_file = "labels.txt"; });
+  differs([](InstanceConfig& c) { c.device = "cpu"; });
+  differs([](InstanceConfig& c) { c.precision = "bf16"; });
+  differs([](InstanceConfig& c) { c.instance_id = "front"; });
+  differs([](InstanceConfig& c) { c.batch_size = 9; });
+  differs([](InstanceConfig& c) { c.batch_timeout_ms = 6; });
+  differs([](InstanceConfig& c) { c.threads = 1; });
+  differs([](InstanceConfig& c) { c.clip_length = 4; });
+  differs([](InstanceConfig& c) { c.input_width = 32; });
+  differs([](InstanceConfig& c) { c.input_height = 32; });
+  EXPECT_EQ(acquire_instance(wanted, open), a);
+}
+
 TEST_F(Registry, IdsShareAndSeparate) {
   const auto a = acquire_instance(config("m", "front"), open);
   EXPECT_EQ(acquire_instance(config("m", "front"), open), a);

@@ -62,26 +62,61 @@ struct SessionTest : ::testing::Test {
   std::unique_ptr<AtenSession> session;
 };
 
-/// A program that exits while one of its threads is in forwards of a stream, or pre-processes
-/// frames of clips.
-[[noreturn]] void exit_while_a_stream_runs(int64_t clip_length) {
-  // Runs after the engine's handler, which is registered later: who comes then is refused.
-  static std::atomic<bool> refused;
+/// A thread of a program that exits was told so by the engine, after which it computes nothing.
+std::atomic<bool> refused;
+
+/// Something that threads of the engine use goes now: it is too early where they still might.
+template <int kStatus>
+void go_at_exit() {
   std::atexit([] {
     for (int i = 0; i < 1000 && !refused; ++i) usleep(10'000);
-    if (!refused) _exit(4);
+    if (!refused) _exit(kStatus);
   });
+}
+
+void expect_refusals(const std::shared_ptr<ModelInstance>& instance) {
+  try {
+    if (instance) Stream late(instance, StreamConfig{});
+    if (instance) return;
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kFailed) return;
+  }
+  try {
+    InstanceConfig config;
+    config.model = "late";
+    ModelInstance late(config, [](const InstanceConfig&) -> OpenedModel { _exit(6); });
+  } catch (const Error& error) {
+    refused = error.kind() == ErrorKind::kFailed;
+  }
+}
+
+OpenedModel open_tiny(int64_t clip_length) {
   const Checkpoint tiny = tiny_checkpoint({.frames = clip_length});
+  OpenedModel opened;
+  opened.description.labels = std::make_shared<const std::vector<std::string>>(5, "class");
+  opened.description.geometry = {3, 1 + 16 * clip_length, 1, 32, 64};
+  opened.description.clip_length = clip_length;
+  opened.session.session = std::make_unique<AtenSession>(
+      std::make_shared<const VisionTransformer>(tiny.config, tiny.weights), tiny.preprocess);
+  return opened;
+}
+
+InstanceConfig tiny_config() {
   InstanceConfig config;
   config.model = "tiny";
   config.batch_size = 1;
-  auto instance = std::make_shared<ModelInstance>(config, [&](const InstanceConfig&) {
-    OpenedModel opened;
-    opened.description.labels = std::make_shared<const std::vector<std::string>>(5, "class");
-    opened.description.geometry = {3, 1 + 16 * clip_length, 1, 32, 64};
-    opened.description.clip_length = clip_length;
-    opened.session.session = std::make_unique<AtenSession>(
-        std::make_shared<const VisionTransformer>(tiny.config, tiny.weights), tiny.preprocess);
+  return config;
+}
+
+/// A program that exits while one of its threads is in forwards of a stream, or pre-processes
+/// frames of clips.
+/// @param library_late  a library whose globals forwards use is loaded meanwhile
+[[noreturn]] void exit_while_a_stream_runs(int64_t clip_length, bool library_late) {
+  // Its handler runs after the engine's, which is registered later.
+  go_at_exit<4>();
+  auto instance = std::make_shared<ModelInstance>(tiny_config(), [&](const InstanceConfig&) {
+    OpenedModel opened = open_tiny(clip_length);
+    go_at_exit<7>();  // as what LibTorch makes with its first forward
     return opened;
   });
   auto stream = std::make_shared<Stream>(instance, StreamConfig{});
@@ -96,30 +131,71 @@ struct SessionTest : ::testing::Test {
       }
     } catch (const Error&) {  // the process is ending
     }
-    try {
-      Stream late(instance, StreamConfig{});
-    } catch (const Error&) {
-      refused = true;
-    }
+    expect_refusals(instance);
     for (;;) pause();
   }).detach();
   while (results < 20 && failures == 0) std::this_thread::yield();
-  // A library that comes late and whose globals forwards use: nothing must run when they go.
-  std::atexit([] {
-    for (int i = 0; i < 200 && !refused; ++i) usleep(10'000);
-    if (!refused) _exit(5);
-  });
-  stop_batchers_at_exit();
+  if (library_late) {
+    go_at_exit<5>();
+    stop_batchers_at_exit();
+  }
   if (failures > 0) std::exit(3);
   std::exit(0);
 }
 
 TEST(SessionDeathTest, ExitWhileAStreamRuns) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
-  for (int i = 0; i < 5; ++i) {
+  for (int i = 0; i < 4; ++i) {
     for (const int64_t clip_length : {1, 4}) {
-      EXPECT_EXIT(exit_while_a_stream_runs(clip_length), ::testing::ExitedWithCode(0), "");
+      EXPECT_EXIT(exit_while_a_stream_runs(clip_length, i % 2 == 1), ::testing::ExitedWithCode(0),
+                  "");
     }
+  }
+}
+
+/// A program that exits while one of its threads opens its first model, which may fail.
+[[noreturn]] void exit_while_a_model_opens(bool fails) {
+  static std::atomic<bool> opening, exiting, gone, opened;
+  static std::atomic<Clock::rep> begun;
+  go_at_exit<5>();
+  std::atexit([] {  // a global that opening a model uses
+    gone = true;
+    if (!opened) _exit(4);
+    // Nobody waited for what comes no more.
+    const auto now = Clock::now().time_since_epoch().count();
+    if (Clock::duration(now - begun) > std::chrono::seconds(4)) _exit(8);
+  });
+  std::thread([fails] {
+    std::shared_ptr<ModelInstance> instance;
+    try {
+      instance = std::make_shared<ModelInstance>(tiny_config(), [fails](const InstanceConfig&) {
+        std::atexit([] {
+          begun = Clock::now().time_since_epoch().count();
+          exiting = true;
+        });
+        opening = true;
+        while (!exiting) std::this_thread::yield();
+        // Where nobody waits for this thread, the globals go meanwhile.
+        for (int i = 0; i < 20 && !gone; ++i) usleep(10'000);
+        OpenedModel model = open_tiny(1);
+        opened = !gone;
+        if (fails) throw Error(ErrorKind::kFormat, "a bad model");
+        return model;
+      });
+    } catch (const Error& error) {
+      if (!fails || error.kind() != ErrorKind::kFormat) _exit(3);
+    }
+    expect_refusals(instance);
+    for (;;) pause();
+  }).detach();
+  while (!opening) std::this_thread::yield();
+  std::exit(0);
+}
+
+TEST(SessionDeathTest, ExitWhileAModelOpens) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  for (const bool fails : {false, true}) {
+    EXPECT_EXIT(exit_while_a_model_opens(fails), ::testing::ExitedWithCode(0), "");
   }
 }
 

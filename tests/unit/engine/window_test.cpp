@@ -131,6 +131,35 @@ TEST_F(WindowTest, DrainDoesNotClassifyTheSameFramesAgain) {
   EXPECT_EQ(tags(*window), (Tags{4, 5, 6, 6}));
 }
 
+TEST_F(WindowTest, DrainCountsTheFramesThatAWindowSamples) {
+  // Of windows {0, 2, 4, 6} and {4, 6, 8, ..}, 8 is new.
+  ClipWindows windows({4, 4, 2, 1});
+  for (int i = 0; i <= 8; ++i) feed(windows, i);
+  const auto window = windows.drain();
+  ASSERT_TRUE(window);
+  EXPECT_EQ(tags(*window), (Tags{4, 6, 8, 8}));
+  EXPECT_EQ(window->real_frames, 3U);
+}
+
+TEST_F(WindowTest, FramesAfterADiscontinuityAreNewToDrain) {
+  ClipWindows windows({4, 4, 1, 1});
+  for (int i = 0; i < 4; ++i) feed(windows, i);
+  windows.reset();
+  for (int i = 4; i < 6; ++i) EXPECT_FALSE(feed(windows, i));
+  const auto window = windows.drain();
+  ASSERT_TRUE(window);
+  EXPECT_EQ(tags(*window), (Tags{4, 5, 5, 5}));
+}
+
+TEST_F(WindowTest, ADrainedWindowCountsForTheInterval) {
+  ClipWindows windows({4, 4, 1, 2});
+  feed(windows, 0);
+  feed(windows, 1);
+  ASSERT_TRUE(windows.drain());
+  for (int i = 2; i < 9; ++i) EXPECT_FALSE(feed(windows, i)) << i;
+  EXPECT_EQ(feed(windows, 9), (Tags{6, 7, 8, 9}));
+}
+
 TEST_F(WindowTest, DrainPassesOverWindowsThatAreNotDue) {
   ClipWindows windows({2, 2, 1, 2});
   for (int i = 0; i < 3; ++i) feed(windows, i);

@@ -239,6 +239,31 @@ TEST_P(Layouts, ResizedPlanesConvertedOnce) {
   }
 }
 
+// A ramp of U in a region at odd places, reduced to half. The middle of output k is at 2 k + 2 of
+// the frame; chroma sample i at 2 i + 0.5 across, the middle of its column, and at 2 i + 1 down.
+TEST(OddRegions, ChromaStaysWhereItsSamplesLie) {
+  for (const bool across : {true, false}) {
+    testing::OwnedFrame owned =
+        noise_frame(PixelFormat::kNv12, across ? 64 : 16, across ? 16 : 64, 1);
+    fill(owned, {128, 128, 128});
+    const auto stride = static_cast<size_t>(owned.frame.planes[1].stride);
+    for (size_t i = 0; i < owned.storage[1].size(); i += 2) {
+      const size_t place = across ? i % stride / 2 : i / stride;
+      owned.storage[1][i] = static_cast<uint8_t>(60 + 4 * place);
+    }
+    owned.frame.region = across ? Region{1, 1, 32, 15} : Region{1, 1, 15, 32};
+    const auto spec = testing::plain_spec(across ? 16 : 15, across ? 15 : 16, CropMode::kSquash,
+                                          Interpolation::kBilinear);
+    const std::vector<float> planes = testing::planes_of(owned.frame, spec);
+    for (int k = 0; k < 16; ++k) {
+      const Yuv yuv{128, 60 + 4 * (across ? k + 0.75 : k + 0.5), 128};
+      expect_close(planes, spec, across ? k : 7, across ? 7 : k,
+                   clamped(defined_rgb(yuv, ColorMatrix::kBt709, ColorRange::kLimited, 8)), 0.2,
+                   across ? "across" : "down");
+    }
+  }
+}
+
 // Converting the frame first, to 8-bit RGB with bilinear chroma as videoconvert does, and resizing
 // that as PIL does gives the same picture but for rounding: here for a picture without hard edges.
 TEST_P(Layouts, ConvertingFirstDiffersByRounding) {

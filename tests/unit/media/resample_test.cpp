@@ -155,6 +155,14 @@ TEST(PackedLayouts, GrayIsThreeEqualChannels) {
 
 // The documented place of every number in the patch rows, for a patch size with and without a fast
 // path, and for a picture that does not cover the input.
+TEST(NormalisedLevels, AreOfTheFirstChannelsDeviation) {
+  PreprocessSpec spec;
+  spec.std = {0.25F, 0.5F, 1.0F};
+  EXPECT_FLOAT_EQ(static_cast<float>(normalised_levels(2, spec)), 8.0F / 255);  // as `rescale` is
+  spec.rescale = 1.0F;
+  EXPECT_EQ(normalised_levels(2, spec), 8);
+}
+
 TEST(Patches, HoldThePlanesRearranged) {
   for (const int patch : {8, 16}) {
     for (const CropMode crop : {CropMode::kSquash, CropMode::kBorder}) {

@@ -10,6 +10,7 @@
 
 #include "forward_settings.h"
 #include "merging/partition.h"
+#include "merging/schedule.h"
 #include "merging/static_runs.h"
 #include "tome_error.h"
 
@@ -79,6 +80,20 @@ TEST(Methods, ProtectedTokensMustBeAscendingPlaces) {
   }
 }
 
+// Of the tokens that may merge, alternating places can all be in A, or all in B.
+TEST(Methods, NothingMergesWhereOneHalfIsEmpty) {
+  using Places = std::vector<int64_t>;
+  MatchOptions options;
+  options.r = 1;
+  for (const auto& [tokens, places] : {std::pair{3, Places{1}}, {5, Places{0, 2, 4}}}) {
+    options.protected_tokens = places;
+    ASSERT_EQ(capped_r(1, tokens, static_cast<int64_t>(places.size())), 1);
+    const Matching m = bipartite_soft_matching(at::ones({2, tokens, 4}), options);
+    EXPECT_EQ(m.r(), 0) << tokens;
+    EXPECT_TRUE(at::equal(m.target, at::arange(tokens, at::kLong).repeat({2, 1}))) << tokens;
+  }
+}
+
 TEST(Methods, AttentionPruningDropsTheLeastImportant) {
   const at::Tensor importance =
       at::tensor({9.F, 5.F, 1.F, 4.F, 2.F, 8.F, 2.F, 7.F, 6.F}).unsqueeze(0);
@@ -93,6 +108,19 @@ TEST(Methods, RandomPruningDependsOnTheSeed) {
   EXPECT_EQ(first, row(random_pruning(1, 65, options).source));
   options.seed = 6;
   EXPECT_NE(first, row(random_pruning(1, 65, options).source));
+}
+
+TEST(Methods, OfEquallyImportantTokensTheHigherPlaceGoesFirst) {
+  const at::Tensor importance = at::tensor({9.F, 2.F, 2.F, 8.F, 2.F, 7.F}).unsqueeze(0);
+  EXPECT_EQ(row(attention_pruning(importance, with_class_token(1)).source),
+            std::vector<int64_t>{4});
+  EXPECT_EQ(row(attention_pruning(importance, with_class_token(2)).source),
+            (std::vector<int64_t>{2, 4}));
+}
+
+TEST(Methods, RandomPruningIsAnotherForEachSample) {
+  const Matching m = random_pruning(2, 65, with_class_token(8));
+  EXPECT_NE(row(m.source, 0), row(m.source, 1));
 }
 
 TEST(Methods, GreedyMergesTheMostSimilarPairsFirst) {
@@ -123,6 +151,31 @@ TEST(Methods, KMeansFindsSeparatedClusters) {
   }
 }
 
+/// Keys of unit length at these angles in a plane; the one that is not a number stands upright.
+at::Tensor keys_at(const std::vector<double>& degrees) {
+  at::Tensor keys = at::zeros({1, static_cast<int64_t>(degrees.size()), 3});
+  for (size_t i = 0; i < degrees.size(); ++i) {
+    const auto token = static_cast<int64_t>(i);
+    const double angle = degrees[i] * std::acos(-1.0) / 180;
+    keys[0][token][0] = std::isnan(angle) ? 0 : std::cos(angle);
+    keys[0][token][1] = std::isnan(angle) ? 0 : std::sin(angle);
+    keys[0][token][2] = std::isnan(angle) ? 1 : 0;
+  }
+  return keys;
+}
+
+TEST(Methods, KMeansMovesItsCentres) {
+  // Three clusters from tokens 0, 2 and 4. The last token, at 44 degrees, is nearer to token 0 than
+  // to token 2; but means of what came to them, around 1 and 70 degrees, are 43 and 26 away.
+  const at::Tensor metric = keys_at({0, -40, 90, 50, std::nan(""), 44});
+  MatchOptions options;
+  options.r = 3;
+  const Matching m = kmeans_matching(metric, options);
+  EXPECT_EQ(row(m.source), (std::vector<int64_t>{1, 3, 5}));
+  EXPECT_EQ(row(m.destination), (std::vector<int64_t>{0, 2, 2}));
+  EXPECT_EQ(row(kmeans_matching(metric, options, 0).destination), (std::vector<int64_t>{0, 2, 0}));
+}
+
 TEST(StaticRuns, NothingRepeatsNothingMerges) {
   at::manual_seed(3);
   EXPECT_EQ(match_static_runs(at::randn({2, 4, 49, 12}), 0.01, 1).r(), 0);
@@ -149,6 +202,19 @@ TEST(StaticRuns, SlowChangeDoesNotPileUp) {
   EXPECT_EQ(target[2 * 16], target[0]);
   EXPECT_NE(target[3 * 16], target[0]);
   EXPECT_EQ(target[5 * 16], target[3 * 16]);
+}
+
+TEST(StaticRuns, TheMostAlikeMergeFirst) {
+  // Twenty places could merge, the later the more alike; one bucket of them does.
+  constexpr int64_t kPlaces = 20;
+  at::Tensor tubelets = at::zeros({1, 2, kPlaces, 1});
+  for (int64_t p = 0; p < kPlaces; ++p) tubelets[0][1][p] = 0.01 * static_cast<double>(19 - p);
+  const Matching m = match_static_runs(tubelets, 1, 0);
+  std::vector<int64_t> expected;
+  for (int64_t token = 2 * kPlaces - 1; token >= 24; --token) expected.push_back(token);
+  EXPECT_EQ(row(m.source), expected);
+  for (int64_t& token : expected) token -= kPlaces;
+  EXPECT_EQ(row(m.destination), expected);
 }
 
 TEST(StaticRuns, ABatchMergesWhatAllCan) {

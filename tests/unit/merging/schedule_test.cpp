@@ -66,6 +66,18 @@ TEST(Schedule, ConstantListAndLinear) {
   EXPECT_EQ(resolve("5:1", {1, 10, 1, 8, 8}), std::vector<int64_t>{5});
 }
 
+TEST(Schedule, NumbersMayHaveAPlusAndSpacesAround) {
+  EXPECT_EQ(resolve("+5"), resolve("5"));
+  EXPECT_EQ(resolve("16 : +0.5"), resolve("16:0.5"));
+  EXPECT_EQ(resolve(" +16, 8 ,+0"), resolve("16,8,0"));
+  EXPECT_EQ(resolve("keep= +0.5"), resolve("keep=0.5"));
+}
+
+TEST(Schedule, TheLargestRIsAMillion) {
+  EXPECT_EQ(resolve("1000000"), std::vector<int64_t>(12, 1'000'000));
+  EXPECT_EQ(resolve("1000000:-1").front(), 2'000'000);
+}
+
 TEST(Schedule, KeepFindsTheSmallestConstantR) {
   const auto macs = [](int64_t r) {
     return block_macs(effective_r(std::vector<int64_t>(12, r), kViTBase), kViTBase);
@@ -153,11 +165,35 @@ TEST(Schedule, QuotesLittleOfALongSpec) {
 }
 
 TEST(Schedule, RejectsNonsense) {
-  for (const char* spec :
-       {"",       " ",        "abc",      "-1",      "1.5", "13:",  ":1",
-        "8:2",    "8:-1.01",  "8:nan",    "16,,8",   "16,", "1,-2", "keep=",
-        "keep=0", "keep=1.5", "keep=nan", "keep=-1", "13x", "1e3",  "99999999999999999999",
-        "0x10",   "8:1:1"}) {
+  for (const char* spec : {"",
+                           " ",
+                           "abc",
+                           "-1",
+                           "1.5",
+                           "13:",
+                           ":1",
+                           "8:2",
+                           "8:-1.01",
+                           "8:nan",
+                           "16,,8",
+                           "16,",
+                           "1,-2",
+                           "keep=",
+                           "keep=0",
+                           "keep=1.5",
+                           "keep=nan",
+                           "keep=-1",
+                           "13x",
+                           "1e3",
+                           "99999999999999999999",
+                           "0x10",
+                           "8:1:1",
+                           "++5",
+                           "+-0",
+                           "8:+-0.5",
+                           "+",
+                           "1000001",
+                           "9000000000000000000:-1"}) {
     try {
       Schedule::parse(spec);
       ADD_FAILURE() << "accepted '" << spec << "'";

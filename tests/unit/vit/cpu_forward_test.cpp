@@ -152,6 +152,20 @@ TEST_P(CpuKernelSets, PartitionsOfClips) {
   }
 }
 
+TEST_P(CpuKernelSets, FramesThatAreNotSquare) {
+  ViTConfig config = parity_config();
+  config.image_width = 32;
+  for (const Partition partition : {Partition::kByFrame, Partition::kCheckerboard}) {
+    expect_same(config, 2, {40, 30, 20, 10}, 5, PropAttn::kOn, partition);
+  }
+}
+
+TEST_P(CpuKernelSets, NormsByTheArchitecturesEpsilon) {
+  ViTConfig config = parity_config();
+  config.norm_eps = 0.1;
+  expect_same(config, 2, {4, 4, 4, 4});
+}
+
 TEST_P(CpuKernelSets, OptionsOfTheArchitecture) {
   ViTConfig config = parity_config();
   for (const Activation activation :

@@ -94,6 +94,20 @@ TEST(StillClip, DuplicateTokensMergeWithoutChangingTheResult) {
   EXPECT_TRUE(at::equal(merged.source.narrow(1, 1, 64), merged.source.narrow(1, 65, 64)));
 }
 
+// Note [r after static patches]
+TEST(StillClip, RShrinksToTheNearestWholeNumber) {
+  const auto asked = [](int64_t r, int64_t left, int64_t all) {
+    ForwardOptions options;
+    options.r = {r};
+    return asked_of_block(options, 0, left, all);
+  };
+  EXPECT_EQ(asked(5, 64, 64), 5);
+  EXPECT_EQ(asked(5, 48, 64), 4);  // 3.75
+  EXPECT_EQ(asked(3, 32, 64), 2);  // 1.5
+  EXPECT_EQ(asked(3, 24, 64), 1);  // 1.125
+  EXPECT_EQ(asked_of_block({}, 0, 48, 64), 0);
+}
+
 TEST(StillClip, StaticPatchesMergeBeforeBlock0) {
   const c10::InferenceMode inference;
   const VisionTransformer model = random_model(parity_config());
