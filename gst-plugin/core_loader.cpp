@@ -72,7 +72,7 @@ CoreLibrary open_core() {
 
 struct LoadedCore {
   std::mutex mutex;
-  CoreLibrary library;
+  CoreLibrary core;
 };
 
 }  // namespace
@@ -80,9 +80,9 @@ struct LoadedCore {
 CoreLibrary load_core() {
   auto& loaded = never_destroyed<LoadedCore>();
   const std::scoped_lock lock(loaded.mutex);
-  if (loaded.library.api != nullptr) return loaded.library;
+  if (loaded.core.api != nullptr) return loaded.core;
   CoreLibrary attempt = open_core();
-  if (attempt.api != nullptr) loaded.library = attempt;
+  if (attempt.api != nullptr) loaded.core = attempt;
   return attempt;
 }
 

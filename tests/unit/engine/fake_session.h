@@ -63,6 +63,15 @@ struct RanBatch {
   double static_threshold = -1;
 };
 
+using Tags = std::vector<int>;
+
+/// Tags of a batch of single frames.
+inline Tags tags(const RanBatch& batch) {
+  Tags found;
+  for (const auto& request : batch.requests) found.push_back(request.back());
+  return found;
+}
+
 /// What a fake device has seen and shall do. Outlives the session.
 struct FakeDevice {
   Door preprocess_door, forward_door;

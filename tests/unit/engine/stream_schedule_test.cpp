@@ -13,14 +13,7 @@ using testing::occupy;
 using testing::RanBatch;
 using testing::stream_config;
 using testing::submit;
-using Tags = std::vector<int>;
-
-/// Tags of a batch of single frames.
-Tags tags(const RanBatch& batch) {
-  Tags found;
-  for (const auto& request : batch.requests) found.push_back(request.back());
-  return found;
-}
+using testing::Tags;
 
 TEST(StreamSchedule, SchedulesShareNoBatch) {
   const FakeModel model(4);

@@ -13,18 +13,10 @@ namespace {
 
 using testing::FakeModel;
 using testing::occupy;
-using testing::RanBatch;
 using testing::stream_config;
 using testing::submit;
 using testing::tagged_frame;
-using Tags = std::vector<int>;
-
-/// Tags of a batch of single frames.
-Tags tags(const RanBatch& batch) {
-  Tags found;
-  for (const auto& request : batch.requests) found.push_back(request.back());
-  return found;
-}
+using testing::Tags;
 
 TEST(Stream, ResultOfOneFrame) {
   const FakeModel model(1);
