@@ -43,7 +43,7 @@ arguments=()
 for argument in "$@"; do
   case $argument in
     -h | --help)
-      sed -n '2,/^set /s/^# \{0,1\}//p' "$0"
+      sed -n '2,/^set /s/^# \{0,1\}//p' setup.sh # by a path that holds here, as "$0" need not
       exit 0
       ;;
     -Dlibtorch=*)
@@ -234,7 +234,8 @@ unpack_gst_bad() { # names
   for name; do
     # The link in the package leads to a library that is not beside it.
     ln -sf "$libraries/libgst$name-1.0.so.0" "$GST_BAD$libraries/libgst$name-1.0.so"
-    sed "s|^prefix=.*|prefix=$GST_BAD/usr|" "$GST_BAD$libraries/pkgconfig/gstreamer-$name-1.0.pc" \
+    # From where the file is: a path may have characters that mean something to sed and to pkg-config.
+    sed 's|^prefix=.*|prefix=${pcfiledir}/../usr|' "$GST_BAD$libraries/pkgconfig/gstreamer-$name-1.0.pc" \
       >"$GST_BAD/pkgconfig/gstreamer-$name-1.0.pc"
   done
 }

@@ -24,17 +24,47 @@ FILE_SUFFIXES = (".mp4", ".m4v", ".mkv", ".webm", ".avi", ".mov", ".ts", ".mts",
 
 
 class Parser(argparse.ArgumentParser):
-    """Errors are one line on stderr, and status 2."""
+    """Errors are one line on stderr, and status 2. They repeat no password, wherever it was given."""
 
     def __init__(self, program):
         super().__init__(prog=program, add_help=False, allow_abbrev=False)
+        self.arguments = []
+
+    def parse_args(self, arguments):
+        self.arguments = arguments
+        return super().parse_args(arguments)
 
     def say(self, message):
-        print(f"{self.prog}: {message}", file=sys.stderr)
+        print(f"{self.prog}: {printable(message)}", file=sys.stderr)
 
     def error(self, message):
-        self.say(message)
+        self.say(self.without_passwords(message))
         sys.exit(2)
+
+    def without_passwords(self, message):
+        """What stands there for long is read by many: stderr is kept in journals."""
+        given = {part for text in self.arguments for part in (text, text.partition("=")[2]) if part}
+        for text in sorted(given, key=len, reverse=True):  # one may be a part of another
+            for written in (text, repr(text)[1:-1]):  # argparse quotes some
+                message = message.replace(written, without_password(text))
+        return message
+
+
+def printable(text):
+    """`text` with spaces for what does not print: it may come from a server or be a file's name, and a
+    terminal obeys control characters."""
+    text = text.encode(errors="replace").decode()
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def without_password(text):
+    """What may be repeated of an argument. An address may be mistyped, so that no other look tells it
+    from the name of a file that does not exist."""
+    if os.path.exists(text) or ("@" not in text and "//" not in text):
+        return text
+    shown = re.sub(r"(?s)^.*@", "…@", text)
+    shown = re.sub(r"(//[^/:]*):[^/]*", r"\1:…", shown)
+    return re.sub(r"(?s)(\?|[^/]*=).*", "…", shown)
 
 
 def name_sources(texts, parser):
@@ -51,9 +81,10 @@ def name_sources(texts, parser):
         if os.path.isfile(place):
             uri = Path(place).resolve().as_uri()
         elif is_utf8(place) and Gst.uri_is_valid(place):
-            uri = place
+            uri = with_host(place)
+            name = name or name_of(place)
             if why := why_not(uri):
-                parser.error(f"{name or name_of(uri)}: {why}")
+                parser.error(f"{name}: {why}")
         else:
             parser.error(why_no_file(place))
         name = (name or name_of(uri)).encode(errors="replace").decode()
@@ -69,6 +100,11 @@ def path_given(text):
     """The path in an address file://...; all else is returned as it is."""
     found = re.fullmatch(r"(?is)file://[^/]*(/.*)", text)
     return os.fsdecode(unquote_to_bytes(os.fsencode(found[1]))) if found else text
+
+
+def with_host(uri):
+    """udp://:5000 and udp://@:5000 with the host that they mean: GStreamer 1.26 asks for one."""
+    return re.sub(r"(?i)^udp://@?(?=:\d)", "udp://0.0.0.0", uri)
 
 
 def why_no_file(place):

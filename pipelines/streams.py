@@ -27,8 +27,8 @@ from model import add_model_options, check_model_options, frames_of, positive, s
 from output import (NOBODY_READS, count_frames, count_results, forward_time, nobody_reads, number_of,
                     status_for_exit)
 from pace import Pace
-from sources import (WEB_SCHEMES, Parser, is_live, is_utf8, name_of, name_sources, path_given, scheme_of,
-                     why_no_file)
+from sources import (WEB_SCHEMES, Parser, is_live, is_utf8, name_of, name_sources, path_given, printable,
+                     scheme_of, why_no_file)
 
 FIRST_DELAY, LONGEST_DELAY = 1, 10  # seconds between two attempts to connect
 MOST_WORDS = 1000  # lines that wait for a reader
@@ -51,6 +51,7 @@ def parse_arguments(program, arguments):
         parser.add_argument("--loop", action="store_true")
     options = parser.parse_args(arguments)
     check_model_options(options, parser)
+    options.without_passwords = parser.without_passwords
     given = options.sources
     if program == TAG_VIDEO:
         if len(given) > 1:
@@ -62,7 +63,8 @@ def parse_arguments(program, arguments):
         if len(given) > 1:
             parser.error(f"found {len(given)} sources, expected one camera")
         if not is_live(options.sources[0][1]):
-            parser.error(f"found '{given[0]}', expected an address such as rtsp://camera/stream")
+            found = given[0] if os.path.isfile(given[0]) else name_of(options.sources[0][1])
+            parser.error(f"found '{found}', expected an address such as rtsp://camera/stream")
     return options
 
 
@@ -294,12 +296,13 @@ def status_of_signal(program, number):
 class Program:
     def __init__(self, name, options):
         self.name, self.status, self.failure = name, 0, None
+        self.without_passwords = options.without_passwords
         self.words = Words()
         self.loop = GLib.MainLoop()
         self.sources = [Source(*source, options, self) for source in options.sources]
 
     def say(self, text):
-        self.words.say(f"{self.name}: {text}\n")
+        self.words.say(f"{self.name}: {printable(text)}\n")
 
     def end(self, status):
         self.status = status
@@ -307,7 +310,7 @@ class Program:
 
     def fail(self, text):
         """What no source could mend, such as a model that does not open."""
-        self.failure = self.failure or text
+        self.failure = self.failure or self.without_passwords(text)
         self.end(2)
 
     def finished(self, source, why):

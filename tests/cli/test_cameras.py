@@ -263,5 +263,45 @@ def test_bad_arguments():
         assert_one_error_line(run(script, *arguments), *words)
 
 
+def test_no_error_repeats_a_password():
+    needs_build()
+    right, wrong = "http://admin:s3cret@h/snap.jpg", "rtsp//admin:s3cret@127.0.0.1/live"
+    for script, arguments, word in (
+        (CAMERA, [f"cam={right}"], "found 'h/snap.jpg', expected an address"),
+        (CAMERA, [right], "found 'h/snap.jpg', expected an address"),
+        (CAMERAS, [wrong], "there is no file '…@127.0.0.1/live'"),
+        (CAMERAS, [f"cam={wrong}"], "there is no file '…@127.0.0.1/live'"),
+        (CAMERAS, ["rtsp//127.0.0.1/a/user=admin&password=s3cret"], "there is no file 'rtsp//127.0.0.1/a/…'"),
+        (CAMERAS, ["rtsp//127.0.0.1?user=admin&password=s3cret"], "there is no file 'rtsp//…'"),
+        (CAMERAS, ["rtsp//admin:s3cret"], "there is no file 'rtsp//admin:…'"),
+        # Where an option's own value was forgotten.
+        (CAMERAS, ["--model", right, __file__], "--model: there is no folder '…@h/snap.jpg'"),
+        (CAMERAS, ["--top-k", right, __file__], "--top-k: found '…@h/snap.jpg'"),
+        (CAMERAS, ["--precision", "rtsp://admin:'s3cret\\@h", __file__], '--precision: invalid choice: "…@h"'),
+        (CAMERAS, [f"--device={right}", __file__], "found '…@h/snap.jpg', expected auto"),
+    ):
+        result = run(script, *arguments, timeout=PATIENCE)
+        assert_one_error_line(result, word)
+        assert "s3cret" not in result[2], result
+
+
+def test_files_that_do_not_exist_are_named():
+    needs_build()
+    for name in ("no such.mp4", "/videos//No-such.mp4", "/videos/überall.mp4"):
+        assert_one_error_line(run(CAMERAS, name), f"there is no file '{name}'")
+
+
+def test_a_name_is_one_line_that_no_terminal_obeys():
+    needs_build()
+    name = "a\x1b[31m\n\x9b1mü\u202eb.mp4"
+    shown = "a [31m  1mü b.mp4"
+    assert_one_error_line(run(CAMERAS, name), f"there is no file '{shown}'")
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / name).write_bytes(b"no film")
+        status, out, err = run(CAMERAS, name, cwd=folder)
+        assert status == 1 and out == "" and err.count("\n") == 1, (status, out, err)
+        assert err.startswith(f"cameras.sh: {shown}: ") and err.rstrip("\n").isprintable(), err
+
+
 if __name__ == "__main__":
     tap.main(globals())

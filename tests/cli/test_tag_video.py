@@ -281,9 +281,14 @@ def test_bad_arguments():
         (["--precision", "int4", __file__], "int4"),
         (["--device", "tpu", __file__], "tpu"),
         (["--labels-file", "no-such.txt", __file__], "no-such.txt"),
-        ([__file__, __file__], "second file"),
+        ([__file__, __file__], f"second file, '{__file__}'"),
+        (["a.mp4", "no such.mp4"], "second file, 'no such.mp4'"),
+        (["a.mp4", "rtsp://admin:s3cret@h/s"], "second file, '…@h/s'"),
+        (["rtsp//admin:s3cret@h/s"], "there is no file '…@h/s'"),
     ):
-        assert_one_error_line(run(SCRIPT, *arguments), "tag-video.sh: ", word)
+        result = run(SCRIPT, *arguments)
+        assert_one_error_line(result, "tag-video.sh: ", word)
+        assert "s3cret" not in result[2], result
 
 
 if __name__ == "__main__":

@@ -2,10 +2,11 @@
 
 import tempfile
 
-from program import DATA, ROOT, VIT_TINY, needs, run
+from program import DATA, ROOT, VIT_TINY, assert_one_error_line, needs, run
 from rtsp_server import PYTHON
 from running import PATIENCE, Running, needs_build
-from web_camera import FlvCamera, HttpCamera, Playlist, Quiet, flv_of_ball, segments_of_ball, serving
+from web_camera import (FlvCamera, HttpCamera, Playlist, Quiet, flv_of_ball, needs_elements, segments_of_ball,
+                        serving)
 import tap
 
 CAMERAS = ROOT / "pipelines" / "cameras.sh"
@@ -43,6 +44,29 @@ def test_an_http_recording_ends():
         address = f"film=http://127.0.0.1:{port}/recordings?number=7"
         status, out, err = run(CAMERAS, "--model", VIT_TINY, *ALL_FRAMES, address, timeout=PATIENCE)
     assert status == 0 and "connecting again" not in err and out, (status, err)
+
+
+class Refusing(Quiet):
+    """Says why in words of which a terminal would become red, and its window get another name."""
+
+    def do_GET(self):
+        self.wfile.write("HTTP/1.0 404 \x1b]0;owned\x07\x1b[31mgrün\x9b1m\u202e\r\n\r\n".encode())
+
+
+def test_the_words_of_a_server_are_no_commands_to_a_terminal():
+    needs_build()
+    needs_elements("souphttpsrc")
+    words = " ]0;owned  [31mgrün 1m "
+    with serving(Refusing) as port:
+        status, out, err = run(CAMERAS, f"film=http://127.0.0.1:{port}/clip.mp4", timeout=PATIENCE)
+        assert (status, out, err) == (1, "", f"cameras.sh: film: {words}\n"), (status, out, err)
+        with Running(CAMERAS, f"yard=http://127.0.0.1:{port}/live") as cameras:
+            cameras.wait_for_words(f"yard: {words}; connecting again")
+            assert cameras.stop() == 0, cameras.said()
+    needs(VIT_TINY)
+    detect = [ROOT / "pipelines" / "detect-then-classify.sh", "--model", VIT_TINY]
+    with serving(Refusing) as port:
+        assert_one_error_line(run(*detect, f"http://127.0.0.1:{port}/clip.mp4", timeout=PATIENCE), f": {words}\n")
 
 
 class OddCamera(HttpCamera):

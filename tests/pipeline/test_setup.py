@@ -2,6 +2,7 @@
 meson and ninja."""
 
 import os
+import shlex
 import shutil
 import sys
 import tempfile
@@ -22,12 +23,30 @@ printf '%s\\n' "${@:3}" | sed 's/^-D//; s/=/ = /' >"$2/meson-private/cmd_line.tx
 """
 
 
+# Of apt-get and dpkg, as much as fetches and unpacks a package: one file, with the prefix of Debian's.
+APT_GET = """#!/bin/bash
+[ "$*" = "-q download libgstreamer-plugins-bad1.0-dev" ] && touch libgstreamer-plugins-bad1.0-dev_1_all.deb
+"""
+DPKG = """#!/bin/bash
+mkdir -p "$3/usr/lib" "$3/usr/include/gstreamer-1.0" "$3{libraries}/pkgconfig"
+cat >"$3{libraries}/pkgconfig/gstreamer-analytics-1.0.pc" <<'END'
+prefix=/usr
+includedir=${{prefix}}/include
+
+Name: gstreamer-analytics-1.0
+Description: Analytics
+Version: 1.24.0
+Cflags: -I${{includedir}}/gstreamer-1.0
+END
+"""
+
+
 class Clone:
     """A folder with setup.sh, and a PATH in which it finds little else."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, name="clone"):
         self.folder = Path(folder).resolve()
-        self.path, self.clone = self.folder / "bin", self.folder / "clone"
+        self.path, self.clone = self.folder / "bin", self.folder / name
         self.path.mkdir()
         self.clone.mkdir()
         for tool in TOOLS:
@@ -72,6 +91,13 @@ def test_a_libtorch_is_kept():
         assert result[0] == 2 and "found no include/ and lib/ in" in result[2], result
 
 
+def test_help_from_elsewhere():
+    with tempfile.TemporaryDirectory() as folder:
+        clone = Clone(folder)
+        status, out, err = run("clone/setup.sh", "--help", cwd=folder, env={"PATH": str(clone.path)})
+        assert status == 0 and err == "" and out.startswith("From a fresh Debian 12"), (status, out, err)
+
+
 def test_a_build_that_fails_is_said_once():
     with tempfile.TemporaryDirectory() as folder:
         clone = Clone(folder)
@@ -96,6 +122,33 @@ def test_a_build_that_is_named_is_not_made():
         for script in ("cameras.sh", "tag-video.sh"):
             result = run(clone.clone / "pipelines" / script, env=environment)
             assert_one_error_line(result, f"{script}: TOME_BUILD: there is no build in {folder}/nope")
+
+
+def test_headers_are_found_whatever_the_clone_is_called():
+    """Those of GStreamer's "bad" set, in a folder whose name means something to sed and to pkg-config."""
+    with tempfile.TemporaryDirectory() as folder:
+        clone = Clone(folder, "R&D|one #1 $HOME")
+        if not (clone.path / "pkg-config").exists():
+            raise tap.Skip("no pkg-config")
+        libraries = clone.folder / "lib"
+        libraries.mkdir()
+        (libraries / "libgstanalytics-1.0.so.0").touch()
+        clone.stand_in("dpkg-query", "#!/bin/bash\nprintf installed\n")
+        clone.stand_in("dpkg-architecture", f"#!/bin/bash\necho ../..{libraries}\n")  # from /usr/lib/
+        clone.stand_in("apt-get", APT_GET)
+        clone.stand_in("dpkg", DPKG.format(libraries=f"/usr/lib/../..{libraries}"))
+        (clone.path / "ln").symlink_to(shutil.which("ln"))
+        clone.libtorch("torch")
+        # This machine's own headers are not looked at.
+        environment = {"LIBTORCH": "torch", "PKG_CONFIG_LIBDIR": str(clone.folder / "none")}
+        status, _, err = clone.setup("-Dcuda=disabled", **environment)
+        assert status == 0, err
+        asked = {"PATH": str(clone.path), **environment, "PKG_CONFIG_PATH": clone.kept()["pkg_config_path"]}
+        status, out, err = run("pkg-config", "--cflags", "gstreamer-analytics-1.0", env=asked)
+        assert status == 0, err
+        (flag,) = shlex.split(out)
+        expected = clone.clone / ".venv" / "gst-bad" / "usr" / "include" / "gstreamer-1.0"
+        assert flag.startswith("-I") and Path(flag[2:]).resolve() == expected and expected.is_dir(), flag
 
 
 def test_an_nvcc_of_another_version_is_passed_over():

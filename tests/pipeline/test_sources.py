@@ -81,12 +81,15 @@ def test_what_is_live():
         ("http://a/films/clip.MP4?token=1", "a/films/clip.MP4", "http://a/films/clip.MP4?token=1", False),
         ("/dev/video7", "/dev/video7", "v4l2:///dev/video7", True),
         ("door=/dev/v4l/by-id/usb-cam", "door", "v4l2:///dev/v4l/by-id/usb-cam", True),
+        ("udp://:5000", "udp", "udp://0.0.0.0:5000", True),
+        ("udp://@:5000", "udp", "udp://0.0.0.0:5000", True),
+        ("udp://@239.1.1.1:5000", "239.1.1.1", "udp://@239.1.1.1:5000", True),
         ("v4l2:///dev/video7", "/dev/video7", "v4l2:///dev/video7", True),
         (Path(__file__).resolve().as_uri(), Path(__file__).name, Path(__file__).resolve().as_uri(), False),
     ):
         status, out, err = run(PYTHON, "-c", LIVE, SCRIPTS, place)
         if "no GStreamer plugin" in err:
-            continue  # not everybody has those of http and v4l2
+            continue  # not everybody has those of http, v4l2 and MPEG-TS
         assert status == 0 and json.loads(out) == [[name, uri, live]], (place, out, err)
     status, out, err = run(PYTHON, "-c", LIVE, SCRIPTS, "file:///nonexistent/b.mp4")
     assert status == 2 and out == "" and "no file '/nonexistent/b.mp4'" in err, (out, err)
@@ -118,6 +121,14 @@ def test_what_no_plugin_opens_is_refused_at_once():
             result = run(SCRIPTS / script, *arguments, address, timeout=60)
             assert_one_error_line(result, f"{script}: ", *words)
             assert "secret" not in result[2], result
+
+
+def test_a_second_source_of_a_detector_is_not_repeated():
+    needs_build()
+    second = "rtsp://admin:s3cret@camera/live"
+    result = run(SCRIPTS / "detect-then-classify.sh", "--model", "/", "a.mp4", second)
+    assert_one_error_line(result, "unrecognized arguments: …@camera/live")
+    assert "s3cret" not in result[2], result
 
 
 def test_what_debian_has_is_named():
