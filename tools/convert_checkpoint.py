@@ -26,16 +26,14 @@ a model that sees other colours than it was trained on are bad, and nothing else
 """
 
 import argparse
-import contextlib
-import ctypes
 import json
 import math
-import os
 import pathlib
 import re
-import shutil
 import sys
 import warnings
+
+from model_files import DTYPES, copy, replaced, write_safetensors
 
 # Torch without NumPy, which nothing here needs and pip does not install with it.
 warnings.filterwarnings("ignore", message="Failed to initialize NumPy")
@@ -44,8 +42,6 @@ try:
 except ImportError as error:  # --help works without
     torch, NO_TORCH = None, error
 
-DTYPES = {"torch.float64": "F64", "torch.float32": "F32", "torch.float16": "F16",
-          "torch.bfloat16": "BF16"}
 SAVE_AS = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 SIZES = {(192, 12): "tiny", (384, 12): "small", (512, 12): "medium", (768, 12): "base",
          (1024, 24): "large", (1280, 32): "huge", (1408, 40): "giant"}
@@ -95,11 +91,30 @@ def load_state(path):
                if isinstance(k, str) and isinstance(v, torch.Tensor) and v.is_floating_point()}
     if not tensors:
         raise ConvertError(f"{path}: holds no named tensors")
+    for name, tensor in tensors.items():
+        check_memory(path, name, tensor)
     return without_prefix(tensors)
 
 
+def check_memory(path, name, tensor):
+    """Values are read from memory as they lie there, which not every tensor has."""
+    if tensor.device.type != "cpu" or tensor.layout is not torch.strided or tensor.is_nested:
+        kind = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.")
+        raise ConvertError(f"{path}: tensor {name} is {kind}, on device {tensor.device.type}, expected a "
+                           "dense one with its values")
+
+
+def printable(text):
+    """Names come from the file, and a terminal obeys control characters."""
+    return "".join(character if character.isprintable() else " " for character in str(text))
+
+
 def say(text):
-    print(f"convert_checkpoint: {text}", file=sys.stderr)
+    print(f"convert_checkpoint: {printable(text)}", file=sys.stderr)
+
+
+def say_left_out(name):
+    print(f"left out: {printable(name)}", file=sys.stderr)
 
 
 def unwrapped(state):
@@ -135,7 +150,7 @@ def without_prefix(tensors):
         if name.startswith(HEADS) and name not in out:
             out[name] = tensor
         else:
-            print(f"left out: {name}", file=sys.stderr)
+            say_left_out(name)
     return out
 
 
@@ -144,7 +159,7 @@ def clean(tensors):
     out = {}
     for name, tensor in tensors.items():
         if name.startswith(TRAINING_ONLY):
-            print(f"left out: {name}", file=sys.stderr)
+            say_left_out(name)
             continue
         name = name.replace(".gamma_1", ".ls1.gamma").replace(".gamma_2", ".ls2.gamma")
         out[name] = tensor
@@ -163,14 +178,15 @@ def family_of(tensors):
 
 
 def shape_of(tensors, name, dims):
-    if name not in tensors or tensors[name].dim() != dims:
-        raise ConvertError(f"tensor {name} is missing, or has not {dims} dimensions")
+    """None of its sizes is 0."""
+    if name not in tensors or tensors[name].dim() != dims or 0 in tensors[name].shape:
+        raise ConvertError(f"tensor {name} is missing, is empty, or has not {dims} dimensions")
     return list(tensors[name].shape)
 
 
 def square(count, what):
-    side = math.isqrt(count)
-    if side * side != count:
+    side = math.isqrt(max(count, 0))
+    if count < 1 or side * side != count:
         raise ConvertError(f"{count} {what} make no square: give --image-size")
     return side
 
@@ -184,8 +200,19 @@ def common_config(tensors, args):
     heads = args.num_heads or dim // 64
     if heads == 0 or dim % heads:
         raise ConvertError(f"width {dim} does not divide into {heads} heads: give --num-heads")
-    depth = 1 + max(int(name.split(".")[1]) for name in tensors if name.startswith("blocks."))
-    return {"embed_dim": dim, "depth": depth, "num_heads": heads, "mlp_ratio": ratio}
+    return {"embed_dim": dim, "depth": depth_of(tensors), "num_heads": heads, "mlp_ratio": ratio}
+
+
+def depth_of(tensors):
+    depth = 0
+    for name in tensors:
+        if not name.startswith("blocks."):
+            continue
+        number = re.match(r"blocks\.([0-9]{1,6})\.", name)
+        if number is None:
+            raise ConvertError(f"found tensor {name}, expected blocks.NUMBER.…")
+        depth = max(depth, 1 + int(number[1]))
+    return depth
 
 
 def timm_defaults(name):
@@ -228,10 +255,14 @@ def say_assumed(args, config):
             f"{'say' if len(assumed) > 1 else 'says'} otherwise")
 
 
+def registers_of(tensors):
+    return shape_of(tensors, "reg_token", 3)[1] if "reg_token" in tensors else 0
+
+
 def timm_grid(tensors, args, patch):
     """Height and width in pixels, and whether prefix tokens have positions."""
     prefix = sum(name in tensors for name in ("cls_token", "dist_token"))
-    prefix += tensors["reg_token"].shape[1] if "reg_token" in tensors else 0
+    prefix += registers_of(tensors)
     rows = shape_of(tensors, "pos_embed", 3)[1]
     if args.image_size:
         height, width = args.image_size[0], args.image_size[-1]
@@ -240,7 +271,7 @@ def timm_grid(tensors, args, patch):
             raise ConvertError(f"pos_embed has {rows} rows, {height}x{width} needs {cells} or "
                                f"{cells + prefix}")
         return height, width, rows == cells + prefix
-    with_prefix = math.isqrt(rows - prefix) ** 2 == rows - prefix
+    with_prefix = rows > prefix and math.isqrt(rows - prefix) ** 2 == rows - prefix
     side = patch * square(rows - prefix if with_prefix else rows, "positions")
     return side, side, with_prefix
 
@@ -256,7 +287,7 @@ def timm_config(tensors, args):
                   "qkv_bias": "blocks.0.attn.qkv.bias" in tensors,
                   "init_values": 1e-5 if "blocks.0.ls1.gamma" in tensors else None,
                   "class_token": "cls_token" in tensors,
-                  "reg_tokens": tensors["reg_token"].shape[1] if "reg_token" in tensors else 0,
+                  "reg_tokens": registers_of(tensors),
                   "no_embed_class": not embed_prefix,
                   "pre_norm": "norm_pre.weight" in tensors,
                   "fc_norm": "fc_norm.weight" in tensors,
@@ -283,6 +314,8 @@ def mae_st_config(tensors, args):
         if not args.num_frames:
             raise ConvertError("one table of positions for space and time: give --num-frames")
         frames = args.num_frames
+        if frames < tubelet:
+            raise ConvertError(f"--num-frames: found {frames}, expected at least {tubelet}")
         rows = shape_of(tensors, "pos_embed", 3)[1] - ("cls_token" in tensors)
         cells = rows // (frames // tubelet)
     side = patch * square(cells, "positions in space")
@@ -297,21 +330,6 @@ def mae_st_config(tensors, args):
             "pretrained_cfg": pretrained_cfg(args, height, width, defaults)}
 
 
-@contextlib.contextmanager
-def replaced(path):
-    """A file to write, which takes the place of `path` when it is complete."""
-    part = path.with_name(path.name + ".part")
-    try:
-        with open(part, "wb") as out:
-            yield out
-            out.flush()
-            os.fsync(out.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-
-
 def saved_as(tensors, name):
     """The tensors in the dtype that --dtype names."""
     if name in SAVE_AS:
@@ -323,38 +341,16 @@ def saved_as(tensors, name):
     return tensors
 
 
-def write_safetensors(path, tensors):
-    """The format is eight bytes of length, a JSON header, and the tensors' bytes."""
-    header, place, data = {"__metadata__": {"format": "pt"}}, 0, []
-    for name, tensor in sorted(tensors.items()):
-        tensor = tensor.detach().contiguous()
-        size = tensor.numel() * tensor.element_size()
-        header[name] = {"dtype": DTYPES[str(tensor.dtype)], "shape": list(tensor.shape),
-                        "data_offsets": [place, place + size]}
-        place += size
-        data.append((tensor, size))
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with replaced(path) as out:
-        out.write(len(text).to_bytes(8, "little") + text)
-        for tensor, size in data:
-            out.write(ctypes.string_at(tensor.data_ptr(), size))
-
-
 def check_labels(path, tensors):
     """Refuses a file of labels for another number of classes."""
     head = next((tensors[name] for name in ("head.weight", "classifier.weight", "cls_classifier.weight")
                  if name in tensors), None)
     lines = path.read_text(encoding="utf-8-sig", errors="replace").rstrip("\r\n").split("\n")
-    if head is not None and len(lines) != head.shape[0]:
-        raise ConvertError(f"{path}: found {len(lines)} labels, expected {head.shape[0]}, one for each "
-                           "row of the head")
-
-
-def copy(source, target):
-    """Unless that is where it is already."""
-    if not (target.exists() and target.samefile(source)):
-        shutil.copyfile(source, target)
+    if head is None:
+        return
+    rows = head.shape[0] if head.dim() > 0 else 0
+    if len(lines) != rows:
+        raise ConvertError(f"{path}: found {len(lines)} labels, expected {rows}, one for each row of the head")
 
 
 def copy_configuration(args):

@@ -340,6 +340,109 @@ def test_float8_is_no_dtype_to_keep():
         assert len(tensors_of(out / "model.safetensors")["head.weight"][1]) == 4 * 5 * 32
 
 
+PROJECTION = "blocks.0.attn.proj.weight"
+
+
+def instead(tensor):
+    """Of a `state`: its tensors, one of them as this expression of `t` makes it."""
+    return f"state | {{{PROJECTION!r}: (lambda t: {tensor})(state[{PROJECTION!r}])}}"
+
+
+def test_tensors_without_values_in_memory_are_refused():
+    """Of those on `meta` there is nothing but a shape."""
+    kinds = (("t.to('meta')", "strided, on device meta"), ("t.to_sparse()", "sparse_coo, on device cpu"),
+             ("t.to_sparse_csr()", "sparse_csr, on device cpu"),
+             ("torch.nested.nested_tensor([t[0], t[1]])", "nested, on device cpu"))  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        *found, negative = convert_variants(
+            folder, "timm_registers", *((instead(kind), ["--num-heads", "4"]) for kind, _ in kinds),
+            (instead("torch._neg_view(-t)"), ["--num-heads", "4"]))  # fmt: skip
+        for (status, err, out), (kind, word) in zip(found, kinds):
+            line = err.splitlines()[-1]
+            assert status == 2 and f"tensor {PROJECTION} is {word}, expected" in line, (kind, status, err)
+            assert not out.exists(), kind
+        # Its bytes in memory are the values with their signs turned.
+        assert negative[0] == 0, negative
+        expected = tensors_of(FIXTURES / "timm_registers" / "model.safetensors")
+        assert tensors_of(negative[2] / "model.safetensors") == expected
+
+
+def test_names_and_shapes_that_no_model_has():
+    variants = (
+        ("state | {'blocks.x.foo': state['head.bias']}", "found tensor blocks.x.foo, expected blocks.NUMBER"),
+        ("state | {'blocks.': state['head.bias']}", "found tensor blocks., expected blocks.NUMBER"),
+        ("state | {'blocks.' + 9999 * '9' + '.a': state['head.bias']}", "expected blocks.NUMBER"),
+        ("state | {'reg_token': state['head.bias']}", "tensor reg_token is missing, is empty, or has not 3"),
+        ("state | {'pos_embed': torch.ones(1, 2, 64)}", "2 positions make no square"),
+        ("state | {'patch_embed.proj.weight': torch.ones(64, 3, 0, 0)}", "proj.weight is missing, is empty"),
+        ("state | {'blocks.\\x1b[31m\\n.a': state['head.bias']}", "found tensor blocks. [31m .a, expected"),
+        ("{'a\\x1b]0;b\\x07': torch.ones(1)}", "the first tensors are a ]0;b "),
+    )  # fmt: skip
+    left_out = "state | {'decoder\\x1b[31m\\nü': torch.ones(1)}"
+    with tempfile.TemporaryDirectory() as folder:
+        found = convert_variants(folder, "timm_registers", *((text, ["--num-heads", "4"]) for text, _ in variants),
+                                 (left_out, ["--num-heads", "4"]))
+        for (status, err, _), (text, word) in zip(found, variants):
+            line = err.splitlines()[-1]
+            assert status == 2 and line.startswith("convert_checkpoint: ") and word in line, (text, status, err)
+            assert "\x1b" not in err, (text, err)
+        status, err, _ = found[-1]
+        assert status == 0 and "left out: decoder [31m ü\n" in err, (status, err)
+
+
+def test_no_file_but_its_own_is_written():
+    """Not even through a link that has the name of what is written at first."""
+    sys.path.insert(0, str(ROOT / "tools"))
+    from model_files import replaced
+    with tempfile.TemporaryDirectory() as folder:
+        victim, model = Path(folder) / "victim", Path(folder) / "model.safetensors"
+        victim.write_text("mine")
+        (Path(folder) / "model.safetensors.part").symlink_to(victim)
+        with replaced(model) as out:
+            out.write(b"new")
+            during = [file.name for file in Path(folder).iterdir()]
+        assert f"model.safetensors.part{os.getpid()}-0" in during, during
+        assert model.read_text() == "new" and victim.read_text() == "mine"
+        planted = [Path(folder) / f"model.safetensors.part{os.getpid()}-{number}" for number in range(1, 9)]
+        for link in planted:
+            link.symlink_to(victim)
+        for _ in planted:
+            try:
+                with replaced(model) as out:
+                    out.write(b"newer")
+            except FileExistsError:
+                continue
+            raise AssertionError("it was written through a link")
+        assert model.read_text() == "new" and victim.read_text() == "mine"
+        assert all(link.is_symlink() for link in planted), "not its own to remove"
+        ended = subprocess.Popen(["true"])
+        ended.wait()
+        left = Path(folder) / f"model.safetensors.part{ended.pid}-0"
+        others = [Path(folder) / name for name in ("model.safetensors.part7", f"other.part{ended.pid}-0")]
+        for file in (left, *others):
+            file.write_text("of somebody")
+        with replaced(model) as out:
+            out.write(b"newest")
+        assert model.read_text() == "newest" and not left.exists()
+        assert all(file.exists() for file in others)
+
+
+def test_a_configuration_is_not_written_through_a_link():
+    original = FIXTURES / "vit"
+    with tempfile.TemporaryDirectory() as folder:
+        path = pickled(folder, original / "model.safetensors", wrapped=False)
+        for name in ("config.json", "preprocessor_config.json"):
+            (Path(folder) / name).write_bytes((original / name).read_bytes())
+        victim, out = Path(folder) / "victim", Path(folder) / "model"
+        victim.write_text("mine")
+        out.mkdir()
+        for name in ("config.json", "config.json.part", "model.safetensors.part"):
+            (out / name).symlink_to(victim)
+        convert_ok(path, out)
+        assert victim.read_text() == "mine"
+        assert (out / "config.json").read_bytes() == (original / "config.json").read_bytes()
+
+
 def test_a_full_disk_keeps_the_old_model():
     with tempfile.TemporaryDirectory() as folder:
         path = pickled(folder, FIXTURES / "timm_registers" / "model.safetensors", wrapped=False)

@@ -1,0 +1,75 @@
+"""Files of a model folder, each of which takes the place of an older one when it is complete.
+convert_checkpoint.py writes them."""
+
+import contextlib
+import ctypes
+import itertools
+import json
+import os
+import re
+import shutil
+
+DTYPES = {"torch.float64": "F64", "torch.float32": "F32", "torch.float16": "F16",
+          "torch.bfloat16": "BF16"}
+PART_NUMBERS = itertools.count()
+
+
+@contextlib.contextmanager
+def replaced(path):
+    """A file to write, which takes the place of `path` when it is complete. Named as core/ names its own
+    (Note [Files that are being written])."""
+    remove_leftovers(path)
+    part = path.with_name(f"{path.name}.part{os.getpid()}-{next(PART_NUMBERS)}")
+    with open(part, "xb") as out:  # not a file or a link that is there
+        try:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+            part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+
+
+def remove_leftovers(path):
+    """Of processes that were killed. What cannot be listed or removed is left."""
+    with contextlib.suppress(OSError):
+        for found in path.parent.iterdir():
+            named = re.fullmatch(re.escape(path.name) + r"\.part([1-9][0-9]{0,8})-[0-9]+", found.name)
+            if named and not is_running(int(named[1])):
+                found.unlink()
+
+
+def is_running(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        pass
+    return True
+
+
+def copy(source, target):
+    """Unless that is where it is already."""
+    if not (target.exists() and target.samefile(source)):
+        with open(source, "rb") as content, replaced(target) as out:
+            shutil.copyfileobj(content, out)
+
+
+def write_safetensors(path, tensors):
+    """The format is eight bytes of length, a JSON header, and the tensors' bytes."""
+    header, place, data = {"__metadata__": {"format": "pt"}}, 0, []
+    for name, tensor in sorted(tensors.items()):
+        tensor = tensor.detach().resolve_neg().contiguous()
+        size = tensor.numel() * tensor.element_size()
+        header[name] = {"dtype": DTYPES[str(tensor.dtype)], "shape": list(tensor.shape),
+                        "data_offsets": [place, place + size]}
+        place += size
+        data.append((tensor, size))
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with replaced(path) as out:
+        out.write(len(text).to_bytes(8, "little") + text)
+        for tensor, size in data:
+            out.write(ctypes.string_at(tensor.data_ptr(), size))
