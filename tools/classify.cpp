@@ -192,7 +192,7 @@ class Classifier {
                 << std::endl;  // at once, for whoever reads along
       return;
     }
-    std::cout << request.file << std::fixed << std::setprecision(3);
+    std::cout << printable(request.file) << std::fixed << std::setprecision(3);
     if (request.time.pts) std::cout << "  " << *request.time.pts << " s";
     for (const ResultTag& tag : tags) std::cout << "  " << tag.label << ' ' << tag.score;
     std::cout << std::endl;

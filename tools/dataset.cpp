@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <charconv>
-#include <iostream>
 #include <map>
 #include <set>
 #include <system_error>
 
+#include "error_line.h"
 #include "excerpt.h"
 #include "folder_entries.h"
 #include "labels_file.h"
@@ -102,8 +102,8 @@ class Dataset::Classes {
     by_label_.clear();
     int64_t next = 0;
     for (const std::string& name : names) by_label_[name] = {next++};
-    std::cerr << "tome: " << dataset_.source_ << ": the folders' names are none of the model's "
-              << "labels; taken as its " << count_ << " classes in sorted order\n";
+    say(dataset_.source_ + ": the folders' names are none of the model's labels; taken as its " +
+        std::to_string(count_) + " classes in sorted order");
   }
 
   const Dataset& dataset_;

@@ -222,8 +222,8 @@ class Evaluation {
   void print_table() const {
     const std::string merging = unusual(settings_.forward);
     std::cout << checkpoint_.config.name << ", " << source_->size() << " samples of "
-              << (settings_.data.empty() ? settings_.generated.generator : settings_.data)
-              << (split_.empty() ? "" : ", split ") << split_ << ", " << threads_
+              << printable(settings_.data.empty() ? settings_.generated.generator : settings_.data)
+              << (split_.empty() ? "" : ", split ") << printable(split_) << ", " << threads_
               << " threads, batch " << settings_.batch;
     if (settings_.model.size > 0) std::cout << ", " << settings_.model.size << " pixels";
     if (source_->windows() > 1) std::cout << ", " << source_->windows() << " windows";

@@ -27,18 +27,24 @@ std::string part_name(const fs::path& path) {
          std::to_string(number++);
 }
 
-void remove_leftovers(const fs::path& folder, const std::string& name) {
+// Of a name that part_name() writes for `name`; 0 for any other, as those that split(1) gives.
+pid_t process_of(const std::string& found, const std::string& name) {
   const std::string begin = name + ".part";
+  if (!found.starts_with(begin)) return 0;
+  const char* end = found.data() + found.size();
+  pid_t process = 0;
+  const auto [dash, wrong] = std::from_chars(found.data() + begin.size(), end, process);
+  if (wrong != std::errc{} || dash == end || *dash != '-') return 0;
+  unsigned number = 0;
+  if (std::from_chars(dash + 1, end, number).ec != std::errc{}) return 0;
+  return found == begin + std::to_string(process) + "-" + std::to_string(number) ? process : 0;
+}
+
+void remove_leftovers(const fs::path& folder, const std::string& name) {
   std::error_code error;  // what cannot be listed or removed is left
   for (fs::directory_iterator it(folder, error); !error && it != fs::directory_iterator();
        it.increment(error)) {
-    const std::string found = it->path().filename().string();
-    pid_t process = 0;
-    const char* end = found.data() + found.size();
-    if (!found.starts_with(begin) ||
-        std::from_chars(found.data() + begin.size(), end, process).ec != std::errc{}) {
-      continue;
-    }
+    const pid_t process = process_of(it->path().filename().string(), name);
     if (process > 0 && ::kill(process, 0) != 0 && errno == ESRCH) ::unlink(it->path().c_str());
   }
 }

@@ -353,5 +353,23 @@ def test_a_bad_file_does_not_end_the_others():
     assert second.startswith("tome: ") and "broken.jpg" in second and "expected a whole picture" in second, err
 
 
+def test_names_reach_no_terminal_as_commands():
+    """They stay readable, and one line each; --json escapes as JSON does."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        (folder / "a\x1b]0;owned\x07.jpg").write_bytes(b"\xff\xd8\xff\xe0")  # broken
+        ppm(folder / "c\x1b[31m\r\nd\u009b\udcff.ppm")  # Python's way to write the byte 0xff
+        ppm(folder / "größe 日本.ppm")
+        command = [TOME, "classify", "--model", CAMERA_STATE, scratch]
+        done = subprocess.run(command, capture_output=True, check=False)
+    assert done.returncode == 2, done
+    out, err = done.stdout.decode().split("\n"), done.stderr.decode().split("\n")
+    assert all(line.isprintable() for line in out + err), (out, err)
+    shown = [f"{scratch}/c\\x1b[31m\\r\\nd\\xc2\\x9b\\xff.ppm  ", f"{scratch}/größe 日本.ppm  "]
+    assert len(out) == 3 and all(map(str.startswith, out, shown)), out
+    assert len(err) == 4 and all(line.startswith("tome: ") for line in err[:-1]), err
+    assert any("a\\x1b]0;owned\\x07.jpg: " in line for line in err), err
+
+
 if __name__ == "__main__":
     tap.main(globals())

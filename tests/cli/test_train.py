@@ -11,19 +11,7 @@ from pathlib import Path
 
 import tap
 from program import ROOT, TOME, assert_one_error_line, tome, tome_ok
-
-TINY = ["--size", "32", "--patch", "8", "--dim", "24", "--depth", "2", "--heads", "2"]
-TINY += ["--frames", "4", "--batch", "4", "--r", "2", "--warmup", "2", "--threads", "1"]
-
-
-def write_folder(folder):
-    """Two small videos of two classes, each in both splits."""
-    rows = ["file,label,split"]
-    for motion in ("pan-left", "zoom-in"):
-        name = f"{motion}.avi"
-        tome_ok("demo-clip", folder / name, "--motion", motion, "--frames", "12", "--width", "64", "--height", "48")
-        rows += [f"{name},{motion},train", f"{name},{motion},val"]
-    (folder / "labels.csv").write_text("\n".join(rows) + "\n")
+from train_data import IMAGE, TINY, write_folder, write_pictures, write_rows
 
 
 def train(data, out, *more):
@@ -91,24 +79,6 @@ def test_a_video_that_ends_in_the_middle_is_trained_on():
         video = data / "pan-left.avi"
         video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
         tome_ok(*train(data, data / "out", "--steps", "2"))
-
-
-IMAGE = ["--frames", "1", *TINY[: TINY.index("--frames")]]
-
-
-def write_pictures(folder, labels):
-    """One small picture of each label in a new folder; returns the rows of labels.csv."""
-    folder.mkdir(exist_ok=True)
-    rows = []
-    for i, label in enumerate(labels):
-        (folder / f"{i}.ppm").write_bytes(b"P6 24 24 255\n" + bytes([50 * i % 256, 90, 200]) * 576)
-        rows.append(f'{i}.ppm,"{label}"')
-    write_rows(folder, rows)
-    return rows
-
-
-def write_rows(folder, rows, header="file,label"):
-    (folder / "labels.csv").write_text("\n".join([header, *rows]) + "\n")
 
 
 def test_a_model_keeps_its_head_for_its_own_labels():

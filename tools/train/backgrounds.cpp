@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <iostream>
 #include <opencv2/imgproc.hpp>
 #include <set>
 
+#include "error_line.h"
 #include "folder_entries.h"
 #include "frame_pixels.h"
 #include "media_reader.h"
@@ -69,8 +69,8 @@ void load_clip(const fs::path& path, const BackgroundOptions& options,
     frames.clear();
   }
   if (frames.size() < 16) {
-    std::cerr << "tome: '" << path.string() << "' gave " << frames.size()
-              << " frames, at least 16 are needed; skipped\n";
+    cli::say(std::string("'") + path.string() + "' gave " + std::to_string(frames.size()) +
+             " frames, at least 16 are needed; skipped");
     return;
   }
   if (!camera_stands_still(frames)) frames = {frames.front().clone()};
@@ -148,7 +148,7 @@ std::vector<Background> load_backgrounds(const BackgroundOptions& options) {
         const cv::Size size = cli::reduced_size(picture, options.short_side);
         backgrounds.push_back({{cli::rgb_pixels(picture, size)}, path.filename().string()});
       } catch (const Error&) {
-        std::cerr << "tome: '" << path.string() << "' is no picture; skipped\n";
+        cli::say(std::string("'") + path.string() + "' is no picture; skipped");
       }
     }
   }

@@ -5,13 +5,13 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <iostream>
 #include <numeric>
 #include <opencv2/imgproc.hpp>
 #include <system_error>
 
 #include "checkpoint/preprocess_config.h"
 #include "dataset.h"
+#include "error_line.h"
 #include "media/colour.h"
 #include "media/geometry.h"
 #include "tome_error.h"
@@ -171,8 +171,8 @@ std::shared_ptr<const Video> FolderSource::load(size_t sample) const {
   const auto video = cache_->get(file, [&] { return read_video(file, video_options_); });
   if (video->cut && !warned_.exchange(true)) {
     const auto frames = static_cast<int64_t>(video->frames.size()) * video->step;
-    std::cerr << "tome: '" << file.string() << "' is long: with --frame-stride only its first "
-              << frames << " frames are used, and so it is with others like it\n";
+    cli::say("'" + file.string() + "' is long: with --frame-stride only its first " +
+             std::to_string(frames) + " frames are used, and so it is with others like it");
   }
   return video;
 }

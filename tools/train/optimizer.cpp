@@ -5,10 +5,68 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <sstream>
+#include <utility>
 
 #include "tome_error.h"
 
 namespace tome::train {
+namespace {
+
+/// The finite numbers that a tensor may hold.
+struct Allowed {
+  double least, most;
+  const char* text;  ///< for errors
+};
+
+/// Tensors of a file that anyone may have written. One number that is not finite would make all
+/// others so, in the model that takes the place of the one beside the file.
+class StateReader {
+ public:
+  StateReader(const std::map<std::string, at::Tensor>& tensors, const std::string& file)
+      : tensors_(tensors), file_(file) {}
+
+  int64_t steps(int64_t most) const {
+    const auto steps = find("steps", 1).to(at::kLong).item<int64_t>();
+    if (steps < 0 || steps > most) {
+      refuse("steps", "holds " + std::to_string(steps) + ", expected 0 to " + std::to_string(most) +
+                          ", the number of steps done");
+    }
+    return steps;
+  }
+
+  at::Tensor take(const std::string& name, at::IntArrayRef shape, const Allowed& allowed) const {
+    at::Tensor values = find(name, c10::multiply_integers(shape)).to(at::kFloat).view(shape);
+    const at::Tensor wrong =
+        (at::isfinite(values) & values.ge(allowed.least) & values.le(allowed.most)).logical_not();
+    if (wrong.any().item<bool>()) {
+      std::ostringstream number;
+      number << values.masked_select(wrong)[0].item<float>();
+      refuse(name, "holds " + number.str() + ", expected " + allowed.text);
+    }
+    return values;
+  }
+
+ private:
+  const at::Tensor& find(const std::string& name, int64_t numbers) const {
+    const auto found = tensors_.find(name);
+    if (found == tensors_.end() || found->second.numel() != numbers) {
+      refuse(name, "is missing or of another shape; it belongs to another model");
+    }
+    return found->second;
+  }
+
+  [[noreturn]] void refuse(const std::string& name, const std::string& why) const {
+    throw Error(ErrorKind::kFormat, "'" + file_ + "': tensor '" + name + "' " + why +
+                                        "; remove the file or choose another --out");
+  }
+
+  const std::map<std::string, at::Tensor>& tensors_;
+  const std::string& file_;
+};
+
+}  // namespace
 
 Optimizer::Optimizer(std::vector<Parameter> parameters, OptimizerOptions options)
     : options_(options) {
@@ -90,29 +148,30 @@ void Optimizer::save(std::map<std::string, at::Tensor>& tensors) const {
   }
 }
 
-void Optimizer::load(const std::map<std::string, at::Tensor>& tensors) {
+void Optimizer::load(const std::map<std::string, at::Tensor>& tensors, const std::string& file,
+                     int64_t most_steps) {
   const at::NoGradGuard no_grad;
-  const auto copy = [&](at::Tensor to, const std::string& name) {
-    const auto found = tensors.find(name);
-    if (found == tensors.end() || found->second.numel() != to.numel()) {
-      throw Error(ErrorKind::kFormat, "training state: tensor '" + name +
-                                          "' is missing or of another shape; it belongs to "
-                                          "another model, remove it or choose another folder");
-    }
-    to.copy_(found->second.view(to.sizes()));
+  const StateReader state{tensors, file};
+  const int64_t steps = state.steps(most_steps);
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  const Allowed any{-kInfinity, kInfinity, "finite numbers"};
+  const Allowed square{0, kInfinity, "finite numbers from 0 on"};
+  const Allowed count{0, static_cast<double>(steps), "0 to the tensor 'steps'"};
+  std::vector<std::pair<at::Tensor, at::Tensor>> copies;  // to, from
+  const auto take = [&](const at::Tensor& to, const std::string& name, const Allowed& allowed) {
+    copies.emplace_back(to, state.take(name, to.sizes(), allowed));
   };
-  at::Tensor steps = at::zeros({1}, at::kLong);
-  copy(steps, "steps");
-  steps_ = steps.item<int64_t>();
-  for (Group& group : groups_) {
+  for (const Group& group : groups_) {
     for (size_t i = 0; i < group.names.size(); ++i) {
-      copy(group.parameters[i], "weight/" + group.names[i]);
-      copy(group.moments[i], "moment/" + group.names[i]);
-      copy(group.squares[i], "square/" + group.names[i]);
-      copy(group.counts[i], "count/" + group.names[i]);
-      copy(group.averages[i], "average/" + group.names[i]);
+      take(group.parameters[i], "weight/" + group.names[i], any);
+      take(group.moments[i], "moment/" + group.names[i], any);
+      take(group.squares[i], "square/" + group.names[i], square);
+      take(group.counts[i], "count/" + group.names[i], count);
+      take(group.averages[i], "average/" + group.names[i], any);
     }
   }
+  for (auto& [to, from] : copies) to.copy_(from);
+  steps_ = steps;
 }
 
 }  // namespace tome::train

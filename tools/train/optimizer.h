@@ -32,8 +32,12 @@ class Optimizer {
   std::map<std::string, at::Tensor> averages() const;
 
   void save(std::map<std::string, at::Tensor>& tensors) const;
-  /// @throws Error kFormat if a tensor is missing or of another shape
-  void load(const std::map<std::string, at::Tensor>& tensors);
+  /// @param file  where the tensors are from, for errors
+  /// @param most_steps  that may have been done
+  /// @throws Error kFormat naming the tensor if one is missing, of another shape, or holds what no
+  ///   training leaves; then nothing is loaded
+  void load(const std::map<std::string, at::Tensor>& tensors, const std::string& file,
+            int64_t most_steps);
 
   int64_t steps() const { return steps_; }
 

@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <iostream>
 #include <system_error>
 #include <utility>
 
 #include "checkpoint/model_spec.h"
+#include "error_line.h"
 #include "folder_entries.h"
 #include "tome_error.h"
 #include "train/hash.h"
@@ -109,8 +109,8 @@ Checkpoint start_from(const TrainArguments& a, std::vector<std::string> labels) 
     out.weights = inflate(out.config, out.weights, clip, a.options.seed);
   }
   if (labels != out.labels) {
-    std::cerr << "tome: a new head for " << labels.size() << " classes: '" << a.init << "' has "
-              << out.labels.size() << " with other names\n";
+    say("a new head for " + std::to_string(labels.size()) + " classes: '" + a.init + "' has " +
+        std::to_string(out.labels.size()) + " with other names");
     out.weights.head = make_weights(clip, a.options.seed).head;
     out.weights.head_dist = {};
     clip.distilled_head = false;

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <iostream>
 #include <memory>
 #include <opencv2/core.hpp>
 #include <optional>
@@ -12,6 +11,7 @@
 #include <vector>
 
 #include "dataset.h"
+#include "error_line.h"
 #include "excerpt.h"
 #include "forward_settings.h"
 #include "merging/partition_names.h"
@@ -87,22 +87,22 @@ std::string and_more(const std::vector<std::string>& labels) {
 /// What may be meant otherwise, a line each.
 void say_doubts(const TrainArguments& a, const Checkpoint& checkpoint, const Sources& sources) {
   if (a.options.steps > 0 && a.options.warmup_steps >= a.options.steps) {
-    std::cerr << "tome: all " << a.options.steps << " steps are of the warm-up (--warmup "
-              << a.options.warmup_steps << "), in which the learning rate only rises\n";
+    say("all " + std::to_string(a.options.steps) + " steps are of the warm-up (--warmup " +
+        std::to_string(a.options.warmup_steps) + "), in which the learning rate only rises");
   }
   if (!sources.eval && !a.eval_split) {
-    std::cerr << "tome: no split is held out, so nothing is evaluated\n";
+    say("no split is held out, so nothing is evaluated");
   }
   if (!sources.untaught.empty()) {
-    std::cerr << "tome: found no sample of '" << sources.untaught.front() << "'"
-              << and_more(sources.untaught) << " to train on\n";
+    say("found no sample of '" + sources.untaught.front() + "'" + and_more(sources.untaught) +
+        " to train on");
   }
   if (!a.generator.empty() || a.no_flip) return;
   const std::vector<std::string> alone = labels_without_partner(checkpoint.labels);
   if (alone.empty()) return;
-  std::cerr << "tome: half of the samples of '" << alone.front() << "'" << and_more(alone)
-            << " are mirrored and keep the label, for none is it with left and right swapped; "
-               "--no-flip mirrors none\n";
+  say("half of the samples of '" + alone.front() + "'" + and_more(alone) +
+      " are mirrored and keep the label, for none is it with left and right swapped; "
+      "--no-flip mirrors none");
 }
 
 void print_evaluation(const char* title, const EvalResult& result,
@@ -180,8 +180,8 @@ int64_t train_or_stop(Trainer& trainer, const Sources& sources, const StopSignal
                       int64_t steps) {
   const int64_t reached = trainer.run(*sources.train, sources.eval.get(), sources.eval_batches);
   if (reached < steps) {
-    std::cerr << "tome: stopped after step " << reached << " of " << steps
-              << "; the same command goes on from there\n";
+    say("stopped after step " + std::to_string(reached) + " of " + std::to_string(steps) +
+        "; the same command goes on from there");
     stop.end_process();
   }
   return reached;
@@ -214,15 +214,16 @@ void run_train(TrainArguments a) {
   const int64_t reached = train_or_stop(trainer, sources, *stop, a.options.steps);
   stop.reset();  // what follows loses nothing by Ctrl-C
   if (reached > a.options.steps) {
-    std::cerr << "tome: '" << a.out << "' was trained for " << reached
-              << " steps before, more than " << a.options.steps << ": nothing is left to train\n";
+    say("'" + a.out + "' was trained for " + std::to_string(reached) + " steps before, more than " +
+        std::to_string(a.options.steps) + ": nothing is left to train");
   }
   save_checkpoint(trainer.result(), a.out, a.dtype == "bf16" ? at::kBFloat16 : at::kFloat);
   if (const int64_t skipped = trainer.skipped_steps(); skipped > 0) {
-    std::cerr << "tome: " << skipped << " of " << reached
-              << " steps were skipped, for their gradient was not finite; a lower --lr may help\n";
+    say(std::to_string(skipped) + " of " + std::to_string(reached) +
+        " steps were skipped, for their gradient was not finite; a lower --lr may help");
   }
-  std::printf("%lld steps; the model is in %s\n", static_cast<long long>(reached), a.out.c_str());
+  std::printf("%lld steps; the model is in %s\n", static_cast<long long>(reached),
+              printable(a.out).c_str());
   report(load_checkpoint(a.out), sources, a.options);  // what was saved, not what was meant
 }
 

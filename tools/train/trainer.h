@@ -82,8 +82,9 @@ class Trainer {
 
   /// @param eval  may be null
   /// Returns the step reached: options.steps, or fewer if it was to stop.
-  /// @throws Error kSettings naming what differs from the run whose state is in the folder, kFailed
-  ///   if loss or gradient were not finite for kMostLostSteps steps one after another
+  /// @throws Error kSettings naming what differs from the run whose state is in the folder, kFormat
+  ///   if that state is of no use (then nothing was written), kFailed if loss or gradient were not
+  ///   finite for kMostLostSteps steps one after another
   int64_t run(const BatchSource& source, const BatchSource* eval, int64_t eval_batches);
 
   /// The checkpoint with averaged weights.

@@ -105,7 +105,7 @@ int64_t Trainer::resume(const RunSettings& settings) {
   }
   std::map<std::string, at::Tensor> tensors;
   for (const std::string& name : file.names()) tensors[name] = file.tensor(name);
-  optimizer_->load(tensors);
+  optimizer_->load(tensors, path.string(), step);
   return step;
 }
 
