@@ -3,6 +3,7 @@
 #include <memory>
 #include <utility>
 
+#include "plane_memory.h"
 #include "video_picture.h"
 
 namespace tome::gst {
@@ -74,19 +75,6 @@ TomeColorRange color_range(const GstVideoInfo& info) {
                                                                : TOME_RANGE_LIMITED;
 }
 
-/// Bytes that may be read from `data` on: up to the end of the map that holds it.
-uint64_t readable_bytes(const GstVideoFrame& frame, unsigned plane) {
-  const auto* data = static_cast<const uint8_t*>(frame.data[plane]);
-  for (const GstMapInfo& map : frame.map) {
-    if (map.memory == nullptr && map.data == nullptr) continue;
-    // One past its end may be where the next plane's map begins.
-    if (data >= map.data && data < map.data + map.size) {
-      return static_cast<uint64_t>(map.data + map.size - data);
-    }
-  }
-  return 0;
-}
-
 }  // namespace
 
 void notice_hdr(GstElement* element, const GstVideoInfo& info) {
@@ -132,7 +120,7 @@ std::optional<TomeFrame> map_frame(GstBuffer* buffer, const GstVideoInfo& info,
   for (unsigned i = 0; i < GST_VIDEO_FRAME_N_PLANES(&mapping->frame) && i < 3; ++i) {
     frame.plane[i] = static_cast<const uint8_t*>(mapping->frame.data[i]);
     frame.stride[i] = GST_VIDEO_FRAME_PLANE_STRIDE(&mapping->frame, i);
-    frame.plane_size[i] = readable_bytes(mapping->frame, i);
+    frame.plane_size[i] = static_cast<uint64_t>(plane_memory(mapping->frame, i).from);
   }
   frame.matrix = color_matrix(info);
   frame.range = color_range(info);

@@ -32,6 +32,16 @@ OverlayLine line_of(const Tag& tag) {
           std::string(score.data(), end.ptr)};
 }
 
+/// The first `most` lines for `result`, under its model's name if that is asked for.
+std::vector<OverlayLine> lines_of(const Classification& result, bool named, unsigned top_k,
+                                  size_t most) {
+  std::vector<OverlayLine> lines;
+  if (named && most > 0) lines.push_back({drawable(result.model) + ":", ""});
+  const size_t count = std::min({size_t{top_k}, result.tags.size(), most - lines.size()});
+  for (size_t i = 0; i < count; ++i) lines.push_back(line_of(result.tags[i]));
+  return lines;
+}
+
 /// `at` of `from` pixels, in `to` pixels, to the nearest; 64 bits and bounds for hostile metas.
 int scaled(int64_t at, int from, int to) {
   const int64_t exact = at * to;
@@ -63,13 +73,17 @@ std::vector<OverlayLabel> overlay_labels(std::span<const Classification> results
                                          [](const auto& result) { return !result.region; });
   std::vector<OverlayLabel> labels;
   std::map<std::optional<std::array<int, 4>>, size_t> places;
+  size_t region_room = kMostRegionLines;
   for (const Classification& result : results) {
     const auto [place, is_new] = places.try_emplace(result.region, labels.size());
     if (is_new) labels.push_back({{}, result.region});
     auto& lines = labels[place->second].lines;
-    if (!result.region && full_frames > 1) lines.push_back({drawable(result.model) + ":", ""});
-    const size_t count = std::min<size_t>(top_k, result.tags.size());
-    for (size_t i = 0; i < count; ++i) lines.push_back(line_of(result.tags[i]));
+    size_t room = kMostLines - lines.size();
+    if (result.region) room = std::min(room, region_room);
+    const bool named = !result.region && full_frames > 1;
+    const auto more = lines_of(result, named, top_k, room);
+    if (result.region) region_room -= more.size();
+    lines.insert(lines.end(), more.begin(), more.end());
   }
   std::erase_if(labels, [](const auto& label) { return !label.region && label.lines.empty(); });
   return labels;

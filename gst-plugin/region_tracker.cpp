@@ -34,10 +34,12 @@ bool matches(const RegionTarget& target, const GstVideoRegionOfInterestMeta& roi
   return target.found.id == roi.id && target.found.place() == detection_of(roi).place();
 }
 
-/// By the tracker's id, where there is one: trackers may leave the region's own at zero.
+/// By the tracker's id, where there is one: trackers may leave the region's own at zero. A type may
+/// be any bytes, and structures hold text.
 DetectedObject object_of(const Detection& found) {
   const char* type = g_quark_to_string(found.type);
-  return {type != nullptr ? type : "", found.track.value_or(found.id)};
+  const Ptr<char> text(g_utf8_make_valid(type != nullptr ? type : "", -1));
+  return {text.get(), found.track.value_or(found.id)};
 }
 
 Ptr<GstStructure> region_param(const Classification& result) {

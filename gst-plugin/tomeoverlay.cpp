@@ -25,6 +25,7 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -34,6 +35,7 @@
 #include "overlay_labels.h"
 #include "overlay_painter.h"
 #include "overlay_properties.h"
+#include "plane_memory.h"
 #include "video_picture.h"
 
 using tome::gst::CompositionPtr;
@@ -181,17 +183,34 @@ CompositionPtr joined(GstBuffer* buffer, CompositionPtr ours) {
 /// Draws on what is to be seen of the buffer; "" or why that failed.
 std::string blend(GstBuffer* buffer, GstVideoOverlayComposition* composition, GstVideoInfo& info,
                   const tome::gst::Picture& picture) {
-  GstVideoFrame frame;
-  bool blended = gst_video_frame_map(&frame, &info, buffer, GST_MAP_READWRITE) != FALSE;
-  if (blended) {
-    blended = tome::gst::narrow_to(frame, picture) &&
-              gst_video_overlay_composition_blend(composition, &frame) != FALSE;
+  GstVideoFrame frame = GST_VIDEO_FRAME_INIT;
+  std::string problem = std::string("expected a frame of ") + GST_VIDEO_INFO_NAME(&info) + ", " +
+                        tome::gst::size_text(info.width, info.height) + ", as the caps say";
+  if (gst_video_frame_map(&frame, &info, buffer, GST_MAP_READWRITE) != FALSE) {
+    if (tome::gst::narrow_to(frame, picture)) {
+      const std::string outside = tome::gst::outside_memory(frame);
+      if (!outside.empty()) {
+        problem = outside;
+      } else if (gst_video_overlay_composition_blend(composition, &frame) != FALSE) {
+        problem.clear();
+      }
+    }
     gst_video_frame_unmap(&frame);
   }
-  if (blended) return "";
-  return "a buffer of " + std::to_string(gst_buffer_get_size(buffer)) +
-         " bytes: expected a frame of " + GST_VIDEO_INFO_NAME(&info) + ", " +
-         tome::gst::size_text(info.width, info.height) + ", as the caps say";
+  if (problem.empty()) return "";
+  return "a buffer of " + std::to_string(gst_buffer_get_size(buffer)) + " bytes: " + problem;
+}
+
+/// What is to be seen of the buffer, at most as large as the caps say: boxes and texts take memory
+/// by its size, and a GstVideoCropMeta may say any. Nothing, and `problem` says why, if it lies.
+std::optional<tome::gst::Picture> seen_of(GstBuffer* buffer, const GstVideoInfo& info,
+                                          std::string& problem) {
+  const auto picture = tome::gst::picture_of(buffer, info, problem);
+  if (!picture || (picture->width <= info.width && picture->height <= info.height)) return picture;
+  problem = "a buffer whose GstVideoCropMeta says " +
+            tome::gst::size_text(picture->width, picture->height) + ": expected at most " +
+            tome::gst::size_text(info.width, info.height) + ", as the caps say";
+  return std::nullopt;
 }
 
 /// Texts that are blended have the frame's pixels, whatever the window.
@@ -213,7 +232,7 @@ std::string draw(Overlay& impl, GstBuffer* buffer) {
   const bool came_with = gst_buffer_get_video_overlay_composition_meta(buffer) != nullptr;
   if (results.empty() && (impl.attach || !came_with)) return "";
   std::string problem;
-  const auto picture = tome::gst::picture_of(buffer, impl.info, problem);
+  const auto picture = seen_of(buffer, impl.info, problem);
   if (!picture) return problem;
   tome::gst::scale_regions(results, picture->width, picture->height);
   const auto labels = tome::gst::overlay_labels(results, options.top_k);
