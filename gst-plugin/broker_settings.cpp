@@ -13,15 +13,16 @@
 #include "publish_backend.h"
 
 namespace tome::gst {
-namespace {
 
-[[noreturn]] void refuse(const std::string& text) {
+void refuse_settings(const std::string& text) {
   throw PublishError(GST_RESOURCE_ERROR_SETTINGS, text);
 }
 
+namespace {
+
 [[noreturn]] void refuse_address(const std::string& text) {
-  refuse(text.empty() ? "address: found none, expected host or host:port"
-                      : "address: found '" + text + "', expected host or host:port");
+  refuse_settings(text.empty() ? "address: found none, expected host or host:port"
+                               : "address: found '" + text + "', expected host or host:port");
 }
 
 bool is_host(const std::string& text, bool is_ipv6) {
@@ -35,8 +36,8 @@ bool is_host(const std::string& text, bool is_ipv6) {
 void expect_method(const std::string& value, const char* property, bool fits,
                    const char* expected) {
   if (value.empty() || fits) return;
-  refuse(std::string(property) + ": found '" + value + "', expected it with method=" + expected +
-         " only");
+  refuse_settings(std::string(property) + ": found '" + value +
+                  "', expected it with method=" + expected + " only");
 }
 
 /// What is not as it was made; else empty.
@@ -47,7 +48,8 @@ std::string changed(unsigned value, unsigned usual) {
 void expect_together(const char* name, const std::string& value, const char* other_name,
                      const std::string& other) {
   if (value.empty() || !other.empty()) return;
-  refuse(std::string(name) + ": found '" + value + "', expected a " + other_name + " with it");
+  refuse_settings(std::string(name) + ": found '" + value + "', expected a " + other_name +
+                  " with it");
 }
 
 void check_certificates(const PublishSettings& settings) {
@@ -61,7 +63,7 @@ void check_certificates(const PublishSettings& settings) {
   }};
   for (const auto& [name, file] : files) {
     if (file.empty() || std::ifstream(file)) continue;
-    refuse(std::string(name) + ": found '" + file + "', expected a file that can be read");
+    refuse_settings(std::string(name) + ": found '" + file + "', expected a file that can be read");
   }
 }
 
@@ -76,17 +78,19 @@ Password read_password(const std::string& path) {
   std::ifstream in(path);
   std::string password;
   if (!std::getline(in, password) && !in.eof()) {
-    refuse("password-file: cannot read '" + path + "': " + std::generic_category().message(errno));
+    refuse_settings("password-file: cannot read '" + path +
+                    "': " + std::generic_category().message(errno));
   }
   const bool ended = !in.eof();
   if (password.ends_with('\r')) password.pop_back();
   if (password.empty()) {
-    refuse("password-file: the first line of '" + path + "' is empty, expected a password");
+    refuse_settings("password-file: the first line of '" + path +
+                    "' is empty, expected a password");
   }
   if (password.size() > kMostBytes) {
-    refuse("password-file: the first line of '" + path + "' has " +
-           std::to_string(password.size()) + " bytes, expected at most " +
-           std::to_string(kMostBytes));
+    refuse_settings("password-file: the first line of '" + path + "' has " +
+                    std::to_string(password.size()) + " bytes, expected at most " +
+                    std::to_string(kMostBytes));
   }
   return {std::move(password), ended};
 }
@@ -128,7 +132,7 @@ std::vector<std::pair<std::string, std::string>> parse_config(const std::string&
     } else if (equals == std::string::npos && !settings.empty()) {
       settings.back().second += "," + item;
     } else {
-      refuse("config: found '" + item + "', expected key=value");
+      refuse_settings("config: found '" + item + "', expected key=value");
     }
   }
   return settings;
@@ -136,8 +140,8 @@ std::vector<std::pair<std::string, std::string>> parse_config(const std::string&
 
 void expect_at_most(size_t most_bytes, const char* property, const std::string& text) {
   if (text.size() <= most_bytes) return;
-  refuse(std::string(property) + ": found " + std::to_string(text.size()) +
-         " bytes, expected at most " + std::to_string(most_bytes));
+  refuse_settings(std::string(property) + ": found " + std::to_string(text.size()) +
+                  " bytes, expected at most " + std::to_string(most_bytes));
 }
 
 PasswordFile::PasswordFile(std::string path) : path_(std::move(path)) {

@@ -18,6 +18,9 @@ struct BrokerAddress {
 
 // All throw PublishError, with the property's name, what was found and what was expected.
 
+/// Of these words.
+[[noreturn]] void refuse_settings(const std::string& text);
+
 /// `host`, `host:port` or `[IPv6]:port`.
 BrokerAddress parse_address(const std::string& text, uint16_t default_port);
 /// Several of them, by commas; at least one.

@@ -21,7 +21,7 @@ namespace {
 
 using std::chrono::steady_clock;
 
-constexpr uint16_t kPort = 9092;
+constexpr uint16_t kKafkaPort = 9092;
 constexpr int kPause = 1000;  // ms
 constexpr std::chrono::seconds kBetweenLooks{1};
 
@@ -36,10 +36,6 @@ struct FreeProducer {
 struct FreeQueue {
   void operator()(rd_kafka_queue_t* queue) const { rd_kafka_queue_destroy(queue); }
 };
-
-[[noreturn]] void refuse(const std::string& text) {
-  throw PublishError(GST_RESOURCE_ERROR_SETTINGS, text);
-}
 
 /// Who the producer is at the broker; without a name nobody.
 struct User {
@@ -89,7 +85,8 @@ KafkaLink::KafkaLink(Config config, const PublishSettings& settings, User user)
   rd_kafka_conf_set_log_cb(config.get(), log);
   std::array<char, 512> why{};
   producer_.reset(rd_kafka_new(RD_KAFKA_PRODUCER, config.get(), why.data(), why.size()));
-  if (!producer_) refuse(std::string("Kafka's settings do not fit together: ") + why.data());
+  if (!producer_)
+    refuse_settings(std::string("Kafka's settings do not fit together: ") + why.data());
   static_cast<void>(config.release());  // the producer's now
 }
 
@@ -185,8 +182,8 @@ void set(rd_kafka_conf_t* config, const std::string& name, const std::string& va
       rd_kafka_conf_set(config, name.c_str(), value.c_str(), why.data(), why.size());
   if (result == RD_KAFKA_CONF_OK) return;
   // The value may be a secret.
-  refuse("config: found '" + name +
-         "', expected a setting of librdkafka and a value for it: " + why.data());
+  refuse_settings("config: found '" + name +
+                  "', expected a setting of librdkafka and a value for it: " + why.data());
 }
 
 /// What the properties say, in librdkafka's words; `config` may say otherwise.
@@ -216,8 +213,8 @@ void check_topic(const std::string& topic) {
   };
   expect_at_most(249, "topic", topic);
   if (!topic.empty() && std::all_of(topic.begin(), topic.end(), allowed)) return;
-  refuse("topic: found '" + topic +
-         "', expected a Kafka topic: up to 249 of a-z, A-Z, 0-9, ., _, -");
+  refuse_settings("topic: found '" + topic +
+                  "', expected a Kafka topic: up to 249 of a-z, A-Z, 0-9, ., _, -");
 }
 
 /// librdkafka takes any, but never connects with one whose length Kafka cannot say.
@@ -228,7 +225,7 @@ void check_client_id(const std::string& id) { expect_at_most(32767, "client-id",
 std::unique_ptr<BrokerLink> make_kafka_link(const PublishSettings& settings) {
   GST_DEBUG_CATEGORY_INIT(tome_kafka_debug, "tomepublish-kafka", 0, "What librdkafka says");
   std::string brokers;
-  for (const auto& [host, port] : parse_addresses(settings.address, kPort)) {
+  for (const auto& [host, port] : parse_addresses(settings.address, kKafkaPort)) {
     const bool is_ipv6 = host.find(':') != std::string::npos;
     brokers += (brokers.empty() ? "" : ",") + (is_ipv6 ? "[" + host + "]" : host) + ":" +
                std::to_string(port);

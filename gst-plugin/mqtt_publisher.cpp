@@ -23,7 +23,7 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 using std::chrono::steady_clock;
 
-constexpr uint16_t kPort = 1883, kTlsPort = 8883;
+constexpr uint16_t kMqttPort = 1883, kTlsPort = 8883;
 constexpr int kKeepAlive = 15;  // s; after this and a half a broker that is silent is gone
 constexpr seconds kLongestGreeting{10};
 constexpr milliseconds kFirstDelay{500}, kLongestDelay{10000};
@@ -241,7 +241,7 @@ std::unique_ptr<BrokerLink> make_mqtt_link(const PublishSettings& settings) {
   check_text("username", settings.username);
   check_text("topic", settings.topic);
   MqttSettings made;
-  made.address = parse_address(settings.address, settings.ca_file.empty() ? kPort : kTlsPort);
+  made.address = parse_address(settings.address, settings.ca_file.empty() ? kMqttPort : kTlsPort);
   if (settings.topic.empty() ||
       mosquitto_pub_topic_check(settings.topic.c_str()) != MOSQ_ERR_SUCCESS) {
     refuse("topic", settings.topic, "an MQTT topic without the wildcards + and #");

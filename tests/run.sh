@@ -17,7 +17,7 @@ gpu=
 for argument in "$@"; do
   case $argument in
     -h | --help)
-      sed -n '2,/^set /s/^# \{0,1\}//p' "$0"
+      sed -n '2,/^set /s/^# \{0,1\}//p' tests/run.sh
       exit 0
       ;;
     --gpu) gpu=1 ;;

@@ -7,16 +7,6 @@ namespace {
 
 using Clip = ElementTest;
 
-/// Ages on the next `n` buffers; -1 for a buffer without a result.
-std::vector<int> ages(Harness& h, int n) {
-  std::vector<int> found;
-  for (int i = 0; i < n; ++i) {
-    const auto results = gst::results_of(h.pull().get());
-    found.push_back(results.empty() ? -1 : static_cast<int>(results[0].age));
-  }
-  return found;
-}
-
 GstBuffer* flagged(GstBuffer* buffer, GstBufferFlags flag = GST_BUFFER_FLAG_DISCONT) {
   GST_BUFFER_FLAG_SET(buffer, flag);
   return buffer;
@@ -106,7 +96,7 @@ TEST_F(Clip, AnotherFrameRateStartsTheWindowAnew) {
 }
 
 /// A frame at `ms` milliseconds; without a time stamp if that is negative.
-GstBuffer* frame_at(uint8_t value, int ms) {
+GstBuffer* grey_at(uint8_t value, int ms) {
   GstBuffer* buffer = Harness::frame(value, 0);
   GST_BUFFER_PTS(buffer) = ms < 0 ? GST_CLOCK_TIME_NONE : static_cast<guint64>(ms) * GST_MSECOND;
   GST_BUFFER_DTS(buffer) = GST_CLOCK_TIME_NONE;
@@ -119,7 +109,7 @@ TEST_F(Clip, AVariableFrameRateChangesNothingWindowsCountFrames) {
   Harness h({{"model", "m"}});
   h.set_caps("video/x-raw,format=GRAY8,width=16,height=8,framerate=0/1");
   for (const int ms : {0, 7, 1400, 1401, 9000, 9040})
-    ASSERT_EQ(h.push(frame_at(1, ms)), GST_FLOW_OK);
+    ASSERT_EQ(h.push(grey_at(1, ms)), GST_FLOW_OK);
   EXPECT_EQ(ages(h, 2), (std::vector<int>{-1, -1}));
   const auto results = gst::results_of(h.pull().get());
   ASSERT_EQ(results.size(), 1U);
@@ -132,7 +122,7 @@ TEST_F(Clip, MissingTimeStampsChangeNothing) {
   core_.set({.clip_length = 2});
   Harness h({{"model", "m"}});
   h.set_caps();
-  for (const int ms : {-1, 100, -1, -1}) ASSERT_EQ(h.push(frame_at(1, ms)), GST_FLOW_OK);
+  for (const int ms : {-1, 100, -1, -1}) ASSERT_EQ(h.push(grey_at(1, ms)), GST_FLOW_OK);
   EXPECT_EQ(ages(h, 1), (std::vector<int>{-1}));
   const auto first = gst::results_of(h.pull().get());
   ASSERT_EQ(first.size(), 1U);
@@ -145,10 +135,10 @@ TEST_F(Clip, TimeStampsThatJumpBackStartTheWindowAnewAndJitterDoesNot) {
   core_.set({.clip_length = 3});
   Harness h({{"model", "m"}});
   h.set_caps();
-  for (const int ms : {5000, 5100, 5060}) ASSERT_EQ(h.push(frame_at(1, ms)), GST_FLOW_OK);
+  for (const int ms : {5000, 5100, 5060}) ASSERT_EQ(h.push(grey_at(1, ms)), GST_FLOW_OK);
   EXPECT_EQ(ages(h, 3), (std::vector<int>{-1, -1, 0})) << "40 ms back";
   // The file starts over, and nobody said so.
-  for (const int ms : {5200, 0, 100, 200}) ASSERT_EQ(h.push(frame_at(1, ms)), GST_FLOW_OK);
+  for (const int ms : {5200, 0, 100, 200}) ASSERT_EQ(h.push(grey_at(1, ms)), GST_FLOW_OK);
   EXPECT_EQ(ages(h, 4), (std::vector<int>{1, -1, -1, 0}));
 }
 

@@ -47,15 +47,15 @@ GstBuffer* numbered(const Place& place) {
 }
 
 /// Where the planes of the picture at (9, 5) begin: bytes across, rows down.
-struct FormatCase {
+struct CropCase {
   const char* name;
   std::vector<gsize> across, down;
 };
 
-class CropFormats : public ElementTest, public ::testing::WithParamInterface<FormatCase> {};
+class CropFormats : public ElementTest, public ::testing::WithParamInterface<CropCase> {};
 
 TEST_P(CropFormats, ReachTheCoreWithoutWhatWasCroppedAway) {
-  const FormatCase& c = GetParam();
+  const CropCase& c = GetParam();
   Harness h({{"model", "m"}});
   h.set_caps(
       (std::string("video/x-raw,framerate=10/1,width=15,height=9,format=") + c.name).c_str());
@@ -85,14 +85,14 @@ TEST_P(CropFormats, ReachTheCoreWithoutWhatWasCroppedAway) {
 
 INSTANTIATE_TEST_SUITE_P(
     All, CropFormats,
-    ::testing::Values(FormatCase{"RGB", {27}, {5}}, FormatCase{"BGR", {27}, {5}},
-                      FormatCase{"RGBx", {36}, {5}}, FormatCase{"BGRx", {36}, {5}},
-                      FormatCase{"RGBA", {36}, {5}}, FormatCase{"BGRA", {36}, {5}},
-                      FormatCase{"GRAY8", {9}, {5}},
+    ::testing::Values(CropCase{"RGB", {27}, {5}}, CropCase{"BGR", {27}, {5}},
+                      CropCase{"RGBx", {36}, {5}}, CropCase{"BGRx", {36}, {5}},
+                      CropCase{"RGBA", {36}, {5}}, CropCase{"BGRA", {36}, {5}},
+                      CropCase{"GRAY8", {9}, {5}},
                       // From the chroma sample on of which the pixel is the second.
-                      FormatCase{"NV12", {8, 8}, {4, 2}}, FormatCase{"I420", {8, 4, 4}, {4, 2, 2}},
-                      FormatCase{"YUY2", {16}, {5}}, FormatCase{"UYVY", {16}, {5}},
-                      FormatCase{"P010_10LE", {16, 16}, {4, 2}}),
+                      CropCase{"NV12", {8, 8}, {4, 2}}, CropCase{"I420", {8, 4, 4}, {4, 2, 2}},
+                      CropCase{"YUY2", {16}, {5}}, CropCase{"UYVY", {16}, {5}},
+                      CropCase{"P010_10LE", {16, 16}, {4, 2}}),
     [](const auto& info) { return std::string(info.param.name); });
 
 TEST_F(Crop, RegionsCountFromTheCroppedPicture) {

@@ -14,7 +14,8 @@ std::string describe_event(GstEvent* event) {
     gst_event_parse_caps(event, &caps);
     gint width = 0;
     gst_structure_get_int(gst_caps_get_structure(caps, 0), "width", &width);
-    text += " " + std::to_string(width);
+    text += ' ';
+    text += std::to_string(width);
   }
   return text;
 }
@@ -170,6 +171,19 @@ std::string play(const std::string& line, const std::function<void(GstBuffer*)>&
     gst_message_parse_error(end.get(), &error, nullptr);
   }
   return Ptr<GError>(error)->message;
+}
+
+std::vector<int> ages(Harness& h, int n) {
+  std::vector<int> all;
+  for (int i = 0; i < n; ++i) {
+    const auto results = gst::results_of(h.pull().get());
+    all.push_back(results.empty() ? -1 : static_cast<int>(results[0].age));
+  }
+  return all;
+}
+
+bool has_element(const char* name) {
+  return gst_registry_check_feature_version(gst_registry_get(), name, 0, 0, 0) != FALSE;
 }
 
 int64_t value_on(GstBuffer* buffer) {

@@ -118,6 +118,12 @@ GstBuffer* numbered_frame(int number);
 /// text of the error or warning that came first.
 std::string play(const std::string& line, const std::function<void(GstBuffer*)>& at_sink);
 
+/// Ages of the results on the next `n` buffers out; -1 where there is none.
+std::vector<int> ages(Harness& h, int n);
+
+/// Whether GStreamer has an element of this name.
+bool has_element(const char* name);
+
 /// One tag's id on the only result of a buffer; -1 if there is none.
 int64_t value_on(GstBuffer* buffer);
 

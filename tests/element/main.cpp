@@ -1,8 +1,10 @@
 #include <gst/gst.h>
 #include <gtest/gtest.h>
 
+#include "../named_files.h"
+
 int main(int argc, char** argv) {
   gst_init(&argc, &argv);
-  ::testing::InitGoogleTest(&argc, argv);
-  return RUN_ALL_TESTS();
+  testing::InitGoogleTest(&argc, argv);
+  return tome::testing::run_named(argc, argv);
 }

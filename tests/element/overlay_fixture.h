@@ -20,6 +20,17 @@ inline Classification result(std::vector<gst::Tag> tags,
   return made;
 }
 
+inline constexpr const char* kCaps = "video/x-raw,format=GRAY8,width=320,height=240,framerate=10/1";
+inline const std::vector<Classification> kOne{result({{1, "pan-left", 0.98}})};
+
+/// A frame of kCaps with that one result.
+inline GstBuffer* tagged_frame(gsize bytes = 320 * 240) {
+  GstBuffer* buffer = gst_buffer_new_allocate(nullptr, bytes, nullptr);
+  gst_buffer_memset(buffer, 0, 100, bytes);
+  gst::attach_results(buffer, kOne);
+  return buffer;
+}
+
 struct Rectangle {
   int x = 0, y = 0;
   unsigned width = 0, height = 0;

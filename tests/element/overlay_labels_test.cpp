@@ -100,6 +100,35 @@ TEST(OverlayLabels, OfManyRegionsTakeNoTimeThatGrowsWithTheirSquare) {
   EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(2));
 }
 
+TEST(OverlayLabels, HaveNoMoreLinesThanCanBeRead) {
+  const std::vector<gst::Tag> tags(100, {1, "a", 1});
+  EXPECT_EQ(overlay_labels(std::vector{result(tags)}, 100).at(0).lines.size(), 100U)
+      << "what top-k asks for at most";
+  const std::vector<Classification> frames(3000, result(tags));
+  const auto of_frame = overlay_labels(frames, 100);
+  ASSERT_EQ(of_frame.size(), 1U);
+  EXPECT_EQ(of_frame[0].lines.size(), 100U);
+  EXPECT_EQ(of_frame[0].lines[0], (OverlayLine{"vit:", ""})) << "the first ones";
+  const std::vector<Classification> regions(3000, result(tags, std::array{1, 2, 3, 4}));
+  EXPECT_EQ(overlay_labels(regions, 3).at(0).lines.size(), 100U);
+}
+
+TEST(OverlayLabels, OfManyRegionsShareTheirLinesAndLeaveTheFrameItsOwn) {
+  const std::vector<gst::Tag> tags(100, {1, "a", 1});
+  std::vector<Classification> results;
+  for (int i = 0; i < 256; ++i) results.push_back(result(tags, std::array{i, 0, 9, 9}));
+  results.push_back(result(tags));
+  for (const unsigned top_k : {3U, 4U, 5U, 100U}) {
+    size_t lines = 0;
+    const auto labels = overlay_labels(results, top_k);
+    ASSERT_EQ(labels.size(), 257U);
+    for (const OverlayLabel& label : labels) lines += label.region ? label.lines.size() : 0;
+    EXPECT_EQ(lines, std::min(256U * top_k, 1024U));
+    EXPECT_EQ(labels[0].lines.size(), top_k);
+    EXPECT_EQ(labels[256].lines.size(), top_k);
+  }
+}
+
 TEST(OverlayLabels, RegionsFollowTheScaler) {
   std::vector<Classification> results{
       result({}, std::array{64, 48, 320, 240}), result({}, std::array{1, 2, 3, 4}),

@@ -14,19 +14,6 @@
 namespace tome::testing {
 namespace {
 
-constexpr const char* kCaps = "video/x-raw,format=GRAY8,width=320,height=240,framerate=10/1";
-
-GstBuffer* tagged_frame() {
-  GstBuffer* buffer = gst_buffer_new_allocate(nullptr, 320 * 240, nullptr);
-  gst_buffer_memset(buffer, 0, 100, 320 * 240);
-  gst::attach_results(buffer, std::vector{result({{1, "pan-left", 0.98}})});
-  return buffer;
-}
-
-bool exists(const char* element) {
-  return gst_registry_check_feature_version(gst_registry_get(), element, 1, 0, 0) != FALSE;
-}
-
 using OverlayNegotiation = ElementTest;
 
 TEST_F(OverlayNegotiation, AReconfigureAsksNobodyInItsOwnThread) {
@@ -114,7 +101,7 @@ class OverlayInAPlayer : public OverlayNegotiation,
 
 TEST_P(OverlayInAPlayer, Plays) {
   for (const char* element : {GetParam(), "matroskamux", "matroskademux"}) {
-    if (!exists(element)) GTEST_SKIP() << "no " << element << " here";
+    if (!has_element(element)) GTEST_SKIP() << "no " << element << " here";
   }
   const auto file =
       std::filesystem::temp_directory_path() / ("tomeoverlay-" + std::to_string(getpid()) + ".mkv");

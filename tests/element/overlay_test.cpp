@@ -12,7 +12,6 @@ namespace {
 using gst::OverlayPainter;
 
 constexpr int kWidth = 320, kHeight = 240;
-constexpr const char* kCaps = "video/x-raw,format=GRAY8,width=320,height=240,framerate=10/1";
 
 GstBuffer* gray_frame(std::span<const Classification> results) {
   GstBuffer* buffer = gst_buffer_new_allocate(nullptr, kWidth * kHeight, nullptr);
@@ -41,8 +40,6 @@ Drawn drawn_on(GstBuffer* buffer) {
   gst_buffer_unmap(buffer, &map);
   return drawn;
 }
-
-const std::vector<Classification> kOne{result({{1, "pan-left", 0.98}})};
 
 bool says_feature(GstPad* pad) {
   const Ptr<GstCaps> caps(gst_pad_get_current_caps(pad));

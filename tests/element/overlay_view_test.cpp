@@ -12,7 +12,6 @@ using gst::OverlayPainter;
 using gst::OverlayStyle;
 using gst::OverlayView;
 
-constexpr const char* kCaps = "video/x-raw,format=GRAY8,width=320,height=240,framerate=10/1";
 constexpr unsigned kMost = std::numeric_limits<unsigned>::max();
 
 /// A text as it is in the composition.
@@ -76,13 +75,6 @@ class Window {
   Harness& h_;
   gulong probe_;
 };
-
-GstBuffer* tagged_frame(gsize bytes = 320 * 240) {
-  GstBuffer* buffer = gst_buffer_new_allocate(nullptr, bytes, nullptr);
-  gst_buffer_memset(buffer, 0, 100, bytes);
-  gst::attach_results(buffer, std::vector{result({{1, "pan-left", 0.98}})});
-  return buffer;
-}
 
 /// What is attached to the next frame.
 Text next_text(Harness& h) {

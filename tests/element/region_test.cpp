@@ -1,4 +1,5 @@
 // inference-region=roi-list: regions of a detector, classified and tracked.
+#include "criticals.h"
 #include "element_fixture.h"
 #include "logged_warnings.h"
 
@@ -28,6 +29,13 @@ const GstStructure* param_of(GstBuffer* buffer, unsigned index) {
           reinterpret_cast<GstVideoRegionOfInterestMeta*>(meta), "classification");
     }
   }
+}
+
+/// The results on what comes out for `buffer`.
+std::vector<Classification> results_for(Harness& h, GstBuffer* buffer) {
+  const bool passed = h.push(buffer) == GST_FLOW_OK;
+  EXPECT_TRUE(passed);
+  return passed ? gst::results_of(h.pull().get()) : std::vector<Classification>();
 }
 
 TEST_F(Regions, EachGetsItsOwnResultInTheMetaAndOnTheRegion) {
@@ -83,8 +91,7 @@ TEST_F(Regions, ObjectClassSelects) {
   add_roi(buffer, "person", 1, 0, 4, 4);
   add_roi(buffer, "dog", 2, 0, 4, 4);
   add_roi(buffer, "car", 3, 0, 4, 4);
-  ASSERT_EQ(h.push(buffer), GST_FLOW_OK);
-  const auto results = gst::results_of(h.pull().get());
+  const auto results = results_for(h, buffer);
   ASSERT_EQ(results.size(), 2U);
   EXPECT_EQ(results[0].tags[0].id, 1);
   EXPECT_EQ(results[1].tags[0].id, 3);
@@ -99,8 +106,7 @@ TEST_F(Regions, EmptyAndOutsideOnesAreLeftAloneAndOthersClipped) {
   add_roi(buffer, "x", 3, 4000000000U, 4, 4);
   add_roi(buffer, "x", 10, 5, 4000000000U, 4000000000U);
   add_roi(buffer, "x", 0, 0, 16, 8);
-  ASSERT_EQ(h.push(buffer), GST_FLOW_OK);
-  const auto results = gst::results_of(h.pull().get());
+  const auto results = results_for(h, buffer);
   ASSERT_EQ(results.size(), 2U);
   EXPECT_EQ(results[0].region, (std::array<int, 4>{10, 5, 6, 3}));
   EXPECT_EQ(results[1].region, (std::array<int, 4>{0, 0, 16, 8}));
@@ -109,8 +115,7 @@ TEST_F(Regions, EmptyAndOutsideOnesAreLeftAloneAndOthersClipped) {
 TEST_F(Regions, AFrameWithoutAnyPassesWithoutInference) {
   Harness h(kRoi);
   h.set_caps();
-  ASSERT_EQ(h.push(numbered_frame(0)), GST_FLOW_OK);
-  EXPECT_TRUE(gst::results_of(h.pull().get()).empty());
+  EXPECT_TRUE(results_for(h, numbered_frame(0)).empty());
   EXPECT_TRUE(core_.frames().empty());
 }
 
@@ -136,8 +141,7 @@ TEST_F(Regions, ThousandsAreOneTicket) {
   h.set_caps();
   GstBuffer* buffer = numbered_frame(0);
   for (guint i = 0; i < 5000; ++i) add_roi(buffer, "x", i % 12, i % 6, 2, 2, static_cast<int>(i));
-  ASSERT_EQ(h.push(buffer), GST_FLOW_OK);
-  const auto results = gst::results_of(h.pull().get());
+  const auto results = results_for(h, buffer);
   ASSERT_EQ(results.size(), 5000U);
   EXPECT_EQ(results[4999].tags[0].id, 16 * (4999 % 6) + 4999 % 12);
   EXPECT_EQ(core_.frames().size(), 1U);
@@ -153,8 +157,7 @@ TEST_F(Regions, TrackedOnesAreClassifiedEveryNthFrameAndHeldBetween) {
     auto* roi = add_roi(buffer, "x", static_cast<guint>(i), 0, 4, 4);
     gst_video_region_of_interest_meta_add_param(
         roi, gst_structure_new("object_id", "id", G_TYPE_INT, 42, nullptr));
-    ASSERT_EQ(h.push(buffer), GST_FLOW_OK);
-    const auto results = gst::results_of(h.pull().get());
+    const auto results = results_for(h, buffer);
     ASSERT_EQ(results.size(), 1U);
     EXPECT_EQ(results[0].region, (std::array<int, 4>{i, 0, 4, 4})) << "where it is now";
     seen.emplace_back(static_cast<int>(results[0].tags[0].id), results[0].age);
@@ -192,8 +195,7 @@ TEST_F(Regions, IntervalZeroClassifiesEachTrackOnce) {
     GstBuffer* buffer = numbered_frame(i);
     add_roi(buffer, "x", 1, 0, 4, 4, 7);
     if (i >= 3) add_roi(buffer, "x", 2, 0, 4, 4, 8);
-    ASSERT_EQ(h.push(buffer), GST_FLOW_OK);
-    EXPECT_EQ(gst::results_of(h.pull().get()).size(), i >= 3 ? 2U : 1U);
+    EXPECT_EQ(results_for(h, buffer).size(), i >= 3 ? 2U : 1U);
   }
   EXPECT_EQ(core_.frames().size(), 2U);
 }
@@ -209,20 +211,9 @@ TEST_F(Regions, AfterASkippedInferenceATrackIsDueAgain) {
   for (int i = 0; i < 3; ++i) {
     GstBuffer* buffer = numbered_frame(i);
     add_roi(buffer, "x", 1, 0, 4, 4, i == 0 ? 7 : 8);
-    ASSERT_EQ(h.push(buffer), GST_FLOW_OK);
-    counts.push_back(gst::results_of(h.pull().get()).size());
+    counts.push_back(results_for(h, buffer).size());
   }
   EXPECT_EQ(counts, (std::vector<size_t>{1, 0, 1}));
-}
-
-/// Ages of the results on the next `n` buffers out; -1 where there is none.
-std::vector<int> ages(Harness& h, int n) {
-  std::vector<int> all;
-  for (int i = 0; i < n; ++i) {
-    const auto results = gst::results_of(h.pull().get());
-    all.push_back(results.empty() ? -1 : static_cast<int>(results[0].age));
-  }
-  return all;
 }
 
 TEST_F(Regions, ADiscontinuityTakesNothingFromTheFramesBeforeIt) {
@@ -308,9 +299,8 @@ TEST_F(Regions, BetweenDueFramesTrackedOnesCarryTheirLastResult) {
     GstBuffer* buffer = numbered_frame(i);
     add_roi(buffer, "x", static_cast<guint>(i), 0, 4, 4, 7);
     add_roi(buffer, "x", 8, 0, 4, 4);  // has no id
-    ASSERT_EQ(h.push(buffer), GST_FLOW_OK);
     seen.emplace_back();
-    for (const auto& one : gst::results_of(h.pull().get())) {
+    for (const auto& one : results_for(h, buffer)) {
       seen.back().emplace_back(static_cast<int>(one.tags[0].id), one.age);
     }
   }
@@ -362,12 +352,23 @@ TEST_F(Regions, AHeldResultSpeaksOfTheObjectAsItIsNow) {
     auto* roi = add_roi(buffer, type, 1, 0, 4, 4, 10 + i);
     gst_video_region_of_interest_meta_add_param(
         roi, gst_structure_new("object_id", "id", G_TYPE_INT, 42, nullptr));
-    ASSERT_EQ(h.push(buffer), GST_FLOW_OK);
-    const auto results = gst::results_of(h.pull().get());
+    const auto results = results_for(h, buffer);
     ASSERT_EQ(results.size(), 1U);
     EXPECT_EQ(results[0].age, static_cast<unsigned>(i));
     EXPECT_EQ(results[0].object, (gst::DetectedObject{type, 42}));
   }
+}
+
+TEST_F(Regions, ATypeThatIsNoUtf8IsMadeValid) {
+  const Criticals told;
+  Harness h(kRoi);
+  h.set_caps();
+  GstBuffer* buffer = numbered_frame(0);
+  add_roi(buffer, "p\xff\xfe", 2, 1, 4, 4, 5);
+  const auto results = results_for(h, buffer);
+  ASSERT_EQ(results.size(), 1U);
+  EXPECT_EQ(results[0].object, (gst::DetectedObject{"p\ufffd\ufffd", 5}));
+  EXPECT_EQ(told.warnings(), 0);
 }
 
 TEST_F(Regions, MessagesNameTheObject) {

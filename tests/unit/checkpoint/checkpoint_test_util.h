@@ -3,10 +3,8 @@
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <array>
-#include <atomic>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -16,15 +14,13 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint/checkpoint.h"
 #include "checkpoint/safetensors.h"
+#include "fixtures.h"
+#include "temporary_folder.h"
 #include "tome_error.h"
 
 namespace tome::testing {
-
-inline std::filesystem::path fixtures() {
-  const char* dir = std::getenv("TOME_FIXTURES");
-  return dir != nullptr ? dir : "../tests/fixtures";
-}
 
 /// The folders of fixtures() / "hf".
 inline constexpr std::array<const char*, 11> kFamilies{"vit",
@@ -44,27 +40,6 @@ inline bool is_unused(const std::string& tensor) {
   return tensor.rfind("vision_model.head.", 0) == 0 ||
          tensor.find(".mask_token") != std::string::npos;
 }
-
-/// A folder of its own, removed with everything in it.
-class TempFolder {
- public:
-  TempFolder() {
-    static std::atomic<int> count{0};
-    path_ = std::filesystem::temp_directory_path() /
-            ("tome-test-" + std::to_string(::getpid()) + "-" + std::to_string(count++));
-    std::filesystem::create_directories(path_);
-  }
-  ~TempFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  TempFolder(const TempFolder&) = delete;
-  TempFolder& operator=(const TempFolder&) = delete;
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
 
 inline void write_file(const std::filesystem::path& path, const std::string& bytes) {
   std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
@@ -148,7 +123,7 @@ class ModelFolder {
   Tensors tensors;
 
  private:
-  TempFolder folder_;
+  TemporaryFolder folder_;
 };
 
 /// `call` throws an Error of `kind` whose text holds every one of `words`.
@@ -164,6 +139,12 @@ inline void expect_error(const std::function<void()>& call, ErrorKind kind,
           << "\"" << word << "\" is not in: " << error.what();
     }
   }
+}
+
+/// The folder is no checkpoint, and the error says so in these words.
+inline void refuses(const std::filesystem::path& folder, ErrorKind kind,
+                    const std::vector<std::string>& words, const LoadOptions& options = {}) {
+  expect_error([&] { load_checkpoint(folder, options); }, kind, words);
 }
 
 }  // namespace tome::testing

@@ -14,12 +14,8 @@ namespace {
 using testing::expect_error;
 using testing::fixtures;
 using testing::ModelFolder;
+using testing::refuses;
 using testing::write_file;
-
-void refuses(const std::filesystem::path& folder, ErrorKind kind,
-             const std::vector<std::string>& words, const LoadOptions& options = {}) {
-  expect_error([&] { load_checkpoint(folder, options); }, kind, words);
-}
 
 TEST(LoadCheckpoint, RealFolders) {
   for (const char* name : {"vit_tiny_patch16_224", "deit_tiny_patch16_224"}) {
@@ -94,7 +90,7 @@ TEST(LoadCheckpoint, RefusesLabelsThatDoNotFit) {
 }
 
 TEST(LoadCheckpoint, RefusesFoldersThatHoldNoModel) {
-  const testing::TempFolder folder;
+  const testing::TemporaryFolder folder;
   refuses(folder.path() / "none", ErrorKind::kNotFound, {"none", "no such folder"});
   write_file(folder.path() / "file", "x");
   refuses(folder.path() / "file", ErrorKind::kRead, {"file", "not a folder"});
@@ -121,7 +117,7 @@ TEST(LoadCheckpoint, RefusesFoldersThatHoldNoModel) {
 }
 
 TEST(LoadCheckpoint, FollowsSymlinksAsTheHubsCacheHasThem) {
-  const testing::TempFolder folder;
+  const testing::TemporaryFolder folder;
   for (const char* name : {"config.json", "model.safetensors"}) {
     std::filesystem::create_symlink(std::filesystem::absolute(fixtures() / "hf/vit" / name),
                                     folder.path() / name);

@@ -107,7 +107,7 @@ class Mutations : public ::testing::TestWithParam<const char*> {
 
   // Mutates one file `rounds` times; the header is where a safetensors file can lie.
   int count_refused(const std::string& name, int rounds, size_t reach) {
-    const testing::TempFolder folder;
+    const testing::TemporaryFolder folder;
     for (const auto& [other, bytes] : originals_) write_file(folder.path() / other, bytes);
     Mutator mutator(static_cast<uint32_t>(std::hash<std::string>{}(GetParam() + name)));
     int refused = 0;

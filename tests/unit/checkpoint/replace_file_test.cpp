@@ -31,7 +31,7 @@ class ReplaceFile : public ::testing::Test {
   std::filesystem::path beside(const char* name) const { return folder_.path() / name; }
 
  private:
-  testing::TempFolder folder_;
+  testing::TemporaryFolder folder_;
 };
 
 TEST_F(ReplaceFile, LeavesTheNewFileAlone) {
@@ -44,15 +44,28 @@ TEST_F(ReplaceFile, LeavesTheNewFileAlone) {
 }
 
 TEST_F(ReplaceFile, RemovesWhatAKillLeftAndNothingElse) {
-  for (const char* name : {"x.part999999999", "x.part999999999-7"})
+  for (const char* name : {"x.part999999999-7", "x.part999999998-10"})
     write_file(beside(name), "half");
   const std::string living = "x.part" + std::to_string(getppid()) + "-0";
-  const char* others[] = {living.c_str(), "x.part", "x.partial", "y.part999999999"};
+  const char* others[] = {living.c_str(),
+                          "x.part",
+                          "x.partial",
+                          "y.part999999999-7",
+                          "x.part02",
+                          "x.part999999999",
+                          "x.part999999999-",
+                          "x.part999999999.bak",
+                          "x.part999999999-7.bak",
+                          "x.part999999999-7-8",
+                          "x.part999999999--7",
+                          "x.part0999999999-7",
+                          "x.part-999999999-7",
+                          "x.part999999999-99999999999999999999"};
   for (const char* name : others) write_file(beside(name), "other");
   replace(path(), "new");
   EXPECT_EQ(read_file(path()), "new");
   for (const char* name : others) EXPECT_EQ(read_file(beside(name)), "other") << name;
-  EXPECT_EQ(files(), 5U);
+  EXPECT_EQ(files(), std::size(others) + 1);
 }
 
 TEST_F(ReplaceFile, ALinkGivesWayAndWhatItNamesStays) {

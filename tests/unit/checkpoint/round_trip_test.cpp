@@ -7,7 +7,7 @@ namespace {
 
 using testing::expect_error;
 using testing::fixtures;
-using testing::TempFolder;
+using testing::TemporaryFolder;
 
 void expect_same(const at::Tensor& a, const at::Tensor& b, const std::string& what) {
   ASSERT_EQ(a.defined(), b.defined()) << what;
@@ -56,7 +56,7 @@ TEST_P(RoundTrip, LoadsBackEqual) {
   saved.default_schedule = "16,8";
   saved.activation = ScoreActivation::kSigmoid;
   saved.labels[0] = "ein \"Kätzchen\"\\";
-  const TempFolder folder;
+  const TemporaryFolder folder;
   save_checkpoint(saved, folder.path() / "new" / "model");
   const Checkpoint loaded = load_checkpoint(folder.path() / "new" / "model");
   expect_same(saved.config, loaded.config);
@@ -69,7 +69,7 @@ TEST_P(RoundTrip, LoadsBackEqual) {
 
 TEST_P(RoundTrip, Bf16HalvesTheFileAndRoundsOnce) {
   const Checkpoint saved = load_checkpoint(fixtures() / "hf" / GetParam());
-  const TempFolder folder;
+  const TemporaryFolder folder;
   save_checkpoint(saved, folder.path(), at::kBFloat16);
   const auto file = SafetensorsFile::open(folder.path() / "model.safetensors");
   for (const auto& name : file.names()) EXPECT_EQ(file.dtype(name), at::kBFloat16) << name;
@@ -86,7 +86,7 @@ TEST_P(RoundTrip, AnotherSizeIsSavedAsItIs) {
   options.image_height = 48;
   options.image_width = 64;
   const Checkpoint saved = load_checkpoint(fixtures() / "hf" / GetParam(), options);
-  const TempFolder folder;
+  const TemporaryFolder folder;
   save_checkpoint(saved, folder.path());
   const Checkpoint loaded = load_checkpoint(folder.path());
   expect_same(saved.config, loaded.config);
@@ -97,7 +97,7 @@ TEST_P(RoundTrip, AnotherSizeIsSavedAsItIs) {
 INSTANTIATE_TEST_SUITE_P(Families, RoundTrip, ::testing::ValuesIn(testing::kFamilies));
 
 TEST(SaveCheckpoint, SaysWhatTheHeadSees) {
-  const TempFolder folder;
+  const TemporaryFolder folder;
   for (const auto& [name, pool] : std::map<std::string, std::string>{
            {"vit", "token"}, {"siglip", "avg"}, {"dinov2", "cattokenavg"}}) {
     save_checkpoint(load_checkpoint(fixtures() / "hf" / name), folder.path());
@@ -108,7 +108,7 @@ TEST(SaveCheckpoint, SaysWhatTheHeadSees) {
 
 TEST(SaveCheckpoint, LeavesTheOldFolderWholeWhenItCannotWrite) {
   const Checkpoint saved = load_checkpoint(fixtures() / "hf" / "vit");
-  const TempFolder folder;
+  const TemporaryFolder folder;
   testing::write_file(folder.path() / "file", "x");
   expect_error([&] { save_checkpoint(saved, folder.path() / "file"); }, ErrorKind::kFailed,
                {"file"});

@@ -14,7 +14,7 @@ namespace {
 using testing::expect_error;
 using testing::little_endian;
 using testing::safetensors_bytes;
-using testing::TempFolder;
+using testing::TemporaryFolder;
 using testing::write_file;
 
 class SafetensorsFormat : public ::testing::Test {
@@ -35,7 +35,7 @@ class SafetensorsFormat : public ::testing::Test {
   std::filesystem::path path() const { return folder_.path() / "x.safetensors"; }
 
  private:
-  TempFolder folder_;
+  TemporaryFolder folder_;
 };
 
 TEST_F(SafetensorsFormat, ReadsEveryDtypeUnaligned) {
@@ -88,7 +88,7 @@ TEST_F(SafetensorsFormat, WritesWhatItReads) {
       {"bytes", at::arange(5).to(at::kByte)},
       {"empty", at::empty({0, 2})},
       {"scalar", at::scalar_tensor(4.0, at::kDouble)}};
-  write_file(path().string() + ".part999999999",
+  write_file(path().string() + ".part999999999-7",
              std::string(5000, 'x'));  // a kill in the middle left it
   write_safetensors(path(), tensors, {{"k", "v"}});
   const auto file = SafetensorsFile::open(path());

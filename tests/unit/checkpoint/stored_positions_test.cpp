@@ -122,7 +122,7 @@ TEST_P(StoredPositionsOf, LoadAsIfTheSizeHadBeenAskedFor) {
         at::equal(loaded.weights.pos_embed.slice(0, loaded.config.prefix_tokens() - GetParam().rows,
                                                  loaded.config.prefix_tokens()),
                   stored[0].slice(0, 0, GetParam().rows)));
-    const testing::TempFolder saved;
+    const testing::TemporaryFolder saved;
     save_checkpoint(loaded, saved.path());
     expect_same(load_checkpoint(saved.path()), loaded);
   }
@@ -248,7 +248,7 @@ TEST(StoredPositions, OfOtherFamiliesMustFit) {
   vit.config["image_size"] = 48;
   testing::expect_error([&] { load_checkpoint(vit.write()); }, ErrorKind::kFormat,
                         {"position_embeddings", "[1, 17, 32]", "[1, 37, 32]"});
-  const testing::TempFolder ours;
+  const testing::TemporaryFolder ours;
   save_checkpoint(load_checkpoint(testing::fixtures() / "hf/timm_pre_norm"), ours.path());
   auto config = nlohmann::json::parse(testing::read_file(ours.path() / "config.json"));
   config["image_size"] = {48, 48};
@@ -260,7 +260,7 @@ TEST(StoredPositions, OfOtherFamiliesMustFit) {
 TEST(StoredPositions, OfARealModel) {
   TOME_NEEDS_SHARED_DATA("models/vit_tiny_patch16_224");
   const auto real = testing::shared_data() / "models" / "vit_tiny_patch16_224";
-  const testing::TempFolder folder;
+  const testing::TemporaryFolder folder;
   std::filesystem::create_symlink(std::filesystem::absolute(real / "model.safetensors"),
                                   folder.path() / "model.safetensors");
   auto config = nlohmann::json::parse(testing::read_file(real / "config.json"));
@@ -278,7 +278,7 @@ TEST(StoredPositions, OfASquareBecomeALineInLittleMemory) {
   model.tensors["patch_embed.proj.weight"] = at::zeros({32, 3, 1, 1});
   model.tensors["pos_embed"] = at::ones({1, 65536, 32}, at::kHalf);
   set_size(model.config, {256, 256});
-  const testing::TempFolder folder;
+  const testing::TemporaryFolder folder;
   testing::write_file(folder.path() / "config.json", model.config.dump());
   set_size(model.config, {4, 16000});
   std::filesystem::create_symlink(model.write() / "model.safetensors",

@@ -151,7 +151,7 @@ TEST(Labels, EmptyOnesOfConfigurationsAreNumbered) {
 TEST(Names, AreOneLine) {
   ModelFolder fixture("vit");
   const Checkpoint checkpoint = load_checkpoint(fixture.write());
-  const testing::TempFolder folder;
+  const testing::TemporaryFolder folder;
   const auto saved = folder.path() / "model\n\xFF";
   save_checkpoint(checkpoint, saved);
   auto config = nlohmann::json::parse(testing::read_file(saved / "config.json"));

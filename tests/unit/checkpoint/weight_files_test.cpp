@@ -10,7 +10,8 @@ namespace {
 using testing::expect_error;
 using testing::ModelFolder;
 using testing::read_file;
-using testing::TempFolder;
+using testing::refuses;
+using testing::TemporaryFolder;
 using testing::Tensors;
 using testing::write_file;
 using Json = nlohmann::json;
@@ -46,14 +47,9 @@ class Sharded {
   Json index;
 };
 
-void refuses(const std::filesystem::path& folder, ErrorKind kind,
-             const std::vector<std::string>& words) {
-  expect_error([&] { load_checkpoint(folder); }, kind, words);
-}
-
 /// Everything that was read, as the bytes of a folder of our own.
 std::string saved(const Checkpoint& checkpoint) {
-  const TempFolder folder;
+  const TemporaryFolder folder;
   save_checkpoint(checkpoint, folder.path());
   return read_file(folder.path() / "model.safetensors");
 }
@@ -79,7 +75,7 @@ TEST(Shards, AreReadOnlyWhereThereIsNoWholeFile) {
 TEST(Shards, MayBeSymlinksAsInTheHubsCache) {
   Sharded model("vit");
   model.write();
-  const TempFolder snapshot;
+  const TemporaryFolder snapshot;
   for (const auto& entry : std::filesystem::directory_iterator(model.path())) {
     std::filesystem::create_symlink(entry.path(), snapshot.path() / entry.path().filename());
   }

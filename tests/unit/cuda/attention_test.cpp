@@ -72,8 +72,8 @@ at::Tensor with_kernel(const Attention& a, cuda::ThreadOrder order, Way way = Wa
   return out;
 }
 
-void expect_definition(const Attention& a, double tolerance,
-                       cuda::ThreadOrder order = cuda::ThreadOrder::kForwards) {
+void expect_attention_definition(const Attention& a, double tolerance,
+                                 cuda::ThreadOrder order = cuda::ThreadOrder::kForwards) {
   SCOPED_TRACE(std::to_string(a.rows.size(1)) + " tokens, heads of " + std::to_string(a.dim));
   const bool half = a.rows.scalar_type() == at::kHalf;
   const at::Tensor expected = by_definition(a);
@@ -89,23 +89,23 @@ void expect_definition(const Attention& a, double tolerance,
 
 TEST(AttentionKernel, EveryHeadSizeAndType) {
   for (const int64_t dim : {32, 64, 80, 128}) {
-    expect_definition(random_attention(2, 37, 3, dim, at::kBFloat16), 1e-2);
-    expect_definition(random_attention(1, 70, 2, dim, at::kHalf), 2e-3);
+    expect_attention_definition(random_attention(2, 37, 3, dim, at::kBFloat16), 1e-2);
+    expect_attention_definition(random_attention(1, 70, 2, dim, at::kHalf), 2e-3);
   }
 }
 
 TEST(AttentionKernel, EveryNumberOfTokensAroundATile) {
   for (const int64_t tokens : {1, 2, 8, 15, 16, 17, 63, 64, 65, 127, 128, 129, 197, 577}) {
     Attention a = random_attention(1, tokens, 1, 64, at::kBFloat16);
-    expect_definition(a, 1e-2);
+    expect_attention_definition(a, 1e-2);
     a.key_weight = at::Tensor();
-    expect_definition(a, 1e-2, cuda::ThreadOrder::kBackwards);
+    expect_attention_definition(a, 1e-2, cuda::ThreadOrder::kBackwards);
   }
 }
 
 TEST(AttentionKernel, SharpScoresAndOldMaximaAreRescaled) {
   // Scores of +-50: later steps hold the maximum for some rows, earlier ones for others.
-  expect_definition(random_attention(1, 200, 2, 64, at::kHalf, 2.5), 1e-2);
+  expect_attention_definition(random_attention(1, 200, 2, 64, at::kHalf, 2.5), 1e-2);
 }
 
 TEST(AttentionKernel, ScoresThatGrowFromStepToStep) {
@@ -118,7 +118,7 @@ TEST(AttentionKernel, ScoresThatGrowFromStepToStep) {
       const at::Tensor step = at::arange(a.rows.size(1)).div(cuda::kAttentionKeys, "floor");
       a.part(0).slice(1, 100).add_(1);  // queries; the first hundred have scores alike
       a.part(1).add_((step * (growth / 8)).view({1, -1, 1, 1}));
-      expect_definition(a, 2e-3);
+      expect_attention_definition(a, 2e-3);
     }
   }
 }
@@ -126,7 +126,7 @@ TEST(AttentionKernel, ScoresThatGrowFromStepToStep) {
 TEST(AttentionKernel, WithoutWeightsItIsPlainAttention) {
   Attention a = random_attention(1, 90, 2, 64, at::kHalf);
   a.key_weight = at::Tensor();
-  expect_definition(a, 2e-3);
+  expect_attention_definition(a, 2e-3);
 }
 
 TEST(AttentionKernel, AWeightIsTheSameAsThatManyTokens) {
@@ -144,14 +144,14 @@ TEST(AttentionKernel, AWeightIsTheSameAsThatManyTokens) {
 TEST(AttentionKernel, KeysOfNoWeightAreIgnoredEvenInAWholeStep) {
   Attention a = random_attention(1, 150, 1, 64, at::kHalf);
   a.key_weight.slice(1, 0, 70).zero_();
-  expect_definition(a, 2e-3);
+  expect_attention_definition(a, 2e-3);
 }
 
 TEST(AttentionKernel, SizesThatBf16CannotHold) {
   Attention a = random_attention(1, 66, 1, 64, at::kBFloat16);
   a.key_weight[0][5] = 1025;  // bf16 counts to 256
   a.key_weight[0][6] = 1027;
-  expect_definition(a, 1e-2);
+  expect_attention_definition(a, 1e-2);
 }
 
 TEST(AttentionKernel, ResultDoesNotDependOnTheOrderOfThreads) {

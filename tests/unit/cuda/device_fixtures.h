@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
+#include "cuda/needs_device.h"
 #include "cuda/stream.h"
 #include "engine/aten_session.h"
 #include "engine/cuda_session.h"
@@ -23,9 +24,6 @@ using cuda::ElementType;
 
 /// Before the first random number, see device.cpp.
 [[maybe_unused]] inline const bool libtorch_was_asked = why_no_libtorch_cuda().empty();
-
-#define TOME_NEEDS_DEVICE() \
-  if (const std::string why = why_no_cuda_kernels(0); !why.empty()) GTEST_SKIP() << why
 
 inline ViTConfig small() { return small_config(64, 128, 3); }
 

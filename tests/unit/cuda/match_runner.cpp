@@ -20,8 +20,8 @@ static_assert(static_cast<int>(cuda::KeySimilarity::kEuclidean) ==
               static_cast<int>(Similarity::kEuclidean));
 
 template <class T>
-void run(const at::Tensor& metric, const MatchOptions& options, cuda::ThreadOrder order,
-         KernelMatching& out) {
+void run_match(const at::Tensor& metric, const MatchOptions& options, cuda::ThreadOrder order,
+               KernelMatching& out) {
   const Halves halves = split_tokens(metric.size(0), metric.size(1), options);
   cuda::MatchParams<T> p;
   p.metric = static_cast<const T*>(metric.data_ptr());
@@ -88,11 +88,11 @@ KernelMatching match_with_kernels(const at::Tensor& metric, const MatchOptions& 
                                   cuda::ThreadOrder order) {
   KernelMatching out = unfilled_plan(metric, options);
   if (metric.scalar_type() == at::kFloat) {
-    run<float>(metric, options, order, out);
+    run_match<float>(metric, options, order, out);
   } else if (metric.scalar_type() == at::kBFloat16) {
-    run<cuda::Bf16>(metric, options, order, out);
+    run_match<cuda::Bf16>(metric, options, order, out);
   } else {
-    run<cuda::Half>(metric, options, order, out);
+    run_match<cuda::Half>(metric, options, order, out);
   }
   return out;
 }

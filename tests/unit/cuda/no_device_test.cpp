@@ -11,6 +11,7 @@
 #include "engine/device.h"
 #include "engine/open_model.h"
 #include "engine/tiny_model.h"
+#include "temporary_folder.h"
 #include "tome_error.h"
 
 namespace tome::testing {
@@ -52,9 +53,9 @@ TEST(NoDevice, TheCpuWorksInTheSameProcess) {
   TOME_NEEDS_NO_DEVICE();
   const c10::InferenceMode inference;  // as the engine's worker has it
   const TemporaryFolder folder;
-  save_checkpoint(tiny_checkpoint(), folder.path);
+  save_checkpoint(tiny_checkpoint(), folder.path());
   InstanceConfig config;
-  config.model = folder.path.string();
+  config.model = folder.path().string();
   config.device = "cuda";
   EXPECT_THROW(open_model(config), Error);
   config.device = "auto";
@@ -69,9 +70,9 @@ TEST(NoDevice, TheCpuWorksInTheSameProcess) {
 TEST(NoDevice, FramesInGpuMemoryAreRefusedByAModelOnTheCpu) {
   const c10::InferenceMode inference;
   const TemporaryFolder folder;
-  save_checkpoint(tiny_checkpoint(), folder.path);
+  save_checkpoint(tiny_checkpoint(), folder.path());
   InstanceConfig config;
-  config.model = folder.path.string();
+  config.model = folder.path().string();
   config.device = "cpu";
   OpenedModel opened = open_model(config);
   const std::vector<uint8_t> pixels(3 * 8 * 8);

@@ -14,6 +14,7 @@
 #include "cuda/stream.h"
 #include "engine/open_model.h"
 #include "engine/tiny_model.h"
+#include "temporary_folder.h"
 #include "tome_error.h"
 
 namespace tome::testing {
@@ -121,9 +122,9 @@ TEST(SessionOnDevice, OpeningLeavesGraphsOfOneRequestAndOfAFullBatch) {
   TOME_NEEDS_DEVICE();
   const c10::InferenceMode inference;
   const TemporaryFolder folder;
-  save_small_model(folder.path);
+  save_small_model(folder.path());
   InstanceConfig config;
-  config.model = folder.path.string();
+  config.model = folder.path().string();
   config.device = "cuda:0";
   config.batch_size = 8;
   const OpenedModel opened = open_model(config);

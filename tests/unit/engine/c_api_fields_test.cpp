@@ -181,8 +181,8 @@ TEST_F(CApiFields, WhatTheFolderSays) {
   Checkpoint several = tiny_checkpoint();
   several.activation = ScoreActivation::kSigmoid;
   several.default_schedule = "2";
-  save_checkpoint(several, folder.path);
-  const ModelPtr model = open(model_config(folder.path.c_str()));
+  save_checkpoint(several, folder.path());
+  const ModelPtr model = open(model_config(folder.path().c_str()));
   ASSERT_NE(model, nullptr) << error.message;
   EXPECT_STREQ(info_of(model).default_schedule, "2");
   const StreamPtr to = stream(model, stream_config());
@@ -198,7 +198,7 @@ TEST_F(CApiFields, WhatTheFolderSays) {
 
 TEST_F(CApiFields, LabelsFilesOfModelsThatAreOpenAtOnce) {
   TomeModelConfig config = model_config(tiny());
-  const std::string paths[] = {folder.path / "front.txt", folder.path / "back.txt"};
+  const std::string paths[] = {folder.path() / "front.txt", folder.path() / "back.txt"};
   std::ofstream(paths[0]) << "f0\nf1\nf2\nf3\nf4\n";
   std::ofstream(paths[1]) << "b0\nb1\nb2\nb3\nb4\n";
   const ModelPtr own = open(config);
@@ -242,9 +242,9 @@ TEST_F(CApiFields, InputSize) {
   Picture picture(80, 40);
   const StreamPtr to = stream(wide, stream_config());
   const TicketPtr ticket = submit(to, picture.frame());
-  expect_scores(
-      wait(ticket).at(0),
-      best_first(class_scores({media_frame(picture)}, {}, load_checkpoint(folder.path, options))));
+  expect_scores(wait(ticket).at(0),
+                best_first(class_scores({media_frame(picture)}, {},
+                                        load_checkpoint(folder.path(), options))));
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "engine/c_api.h"
+#include "temporary_folder.h"
 #include "tiny_model.h"
 
 namespace tome::testing {
@@ -102,8 +103,8 @@ struct ApiTest : ::testing::Test {
     EXPECT_NE(std::string(error.message).find(part), std::string::npos) << error.message;
   }
   const char* tiny(const TinyShape& shape = {}) {
-    save_checkpoint(tiny_checkpoint(shape), folder.path);
-    return folder.path.c_str();
+    save_checkpoint(tiny_checkpoint(shape), folder.path());
+    return folder.path().c_str();
   }
 
   TemporaryFolder folder;

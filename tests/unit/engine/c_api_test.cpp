@@ -224,13 +224,13 @@ TEST_F(CApi, BadModelsAreRefusedWithTheReason) {
   config.device = "cuda:99";
   EXPECT_EQ(open(config), nullptr);
   expect_error(TOME_ERROR_DEVICE, "cuda:99");
-  std::filesystem::resize_file(folder.path / "model.safetensors", 100);
-  EXPECT_EQ(open(model_config(folder.path.c_str())), nullptr);
+  std::filesystem::resize_file(folder.path() / "model.safetensors", 100);
+  EXPECT_EQ(open(model_config(folder.path().c_str())), nullptr);
   EXPECT_NE(status, TOME_OK);
   EXPECT_NE(std::string(error.message).find("model.safetensors"), std::string::npos)
       << error.message;
   tiny();
-  EXPECT_NE(open(model_config(folder.path.c_str())), nullptr) << "nothing was left behind";
+  EXPECT_NE(open(model_config(folder.path().c_str())), nullptr) << "nothing was left behind";
 }
 
 TEST_F(CApi, TheSameIdWithAnotherConfiguration) {
@@ -250,7 +250,7 @@ TEST_F(CApi, InstancesOfOneModelShareItsWeights) {
   config.batch_size = 7;
   const ModelPtr second = open(config);
   // A third needs no file any more; one in another precision has weights of its own to read.
-  std::filesystem::remove(folder.path / "model.safetensors");
+  std::filesystem::remove(folder.path() / "model.safetensors");
   config.instance_id = "third";
   const ModelPtr third = open(config);
   EXPECT_NE(third, nullptr) << error.message;

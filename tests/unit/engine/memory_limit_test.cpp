@@ -8,31 +8,31 @@ namespace {
 
 using std::chrono::seconds;
 
-const TimePoint kStart{seconds(1000)};
+const TimePoint kBegin{seconds(1000)};
 
 TEST(MemoryLimit, AllAreTriedUntilTheyDoNotFit) {
   MemoryLimit limit(16);
-  EXPECT_EQ(limit.most(kStart), 16U);
-  EXPECT_EQ(limit.most(kStart + seconds(1000)), 16U);
+  EXPECT_EQ(limit.most(kBegin), 16U);
+  EXPECT_EQ(limit.most(kBegin + seconds(1000)), 16U);
 }
 
 TEST(MemoryLimit, HalvesAreKept) {
   MemoryLimit limit(16);
-  limit.refuse(16, kStart);
-  EXPECT_EQ(limit.most(kStart), 8U);
-  limit.refuse(8, kStart);
-  limit.refuse(5, kStart) /* another part */;
-  EXPECT_EQ(limit.most(kStart), 3U);
-  limit.refuse(2, kStart);
-  EXPECT_EQ(limit.most(kStart), 1U);
+  limit.refuse(16, kBegin);
+  EXPECT_EQ(limit.most(kBegin), 8U);
+  limit.refuse(8, kBegin);
+  limit.refuse(5, kBegin) /* another part */;
+  EXPECT_EQ(limit.most(kBegin), 3U);
+  limit.refuse(2, kBegin);
+  EXPECT_EQ(limit.most(kBegin), 1U);
 }
 
 TEST(MemoryLimit, MoreAreTriedAfterAWhile) {
   MemoryLimit limit(12);
-  limit.refuse(12, kStart);
-  limit.refuse(6, kStart);
-  EXPECT_EQ(limit.most(kStart + MemoryLimit::kTryAgain - seconds(1)), 3U);
-  const TimePoint later = kStart + MemoryLimit::kTryAgain;
+  limit.refuse(12, kBegin);
+  limit.refuse(6, kBegin);
+  EXPECT_EQ(limit.most(kBegin + MemoryLimit::kTryAgain - seconds(1)), 3U);
+  const TimePoint later = kBegin + MemoryLimit::kTryAgain;
   EXPECT_EQ(limit.most(later), 6U);
   EXPECT_EQ(limit.most(later), 6U) << "twice at a time";
   EXPECT_EQ(limit.most(later + MemoryLimit::kTryAgain), 12U);

@@ -29,11 +29,11 @@ TEST(Times, OfWaitingInTheQueue) {
   const auto queued = submit(*stream, 1);
   const TimePoint after = Clock::now();
   while (Clock::now() == after) std::this_thread::yield();
-  const double least = milliseconds(Clock::now() - after);
+  const double least = tome::milliseconds(Clock::now() - after);
   model.device->forward_door.open();
   const double queue_ms = result_of(*queued).queue_ms;
   EXPECT_GE(queue_ms, least);
-  EXPECT_LE(queue_ms, milliseconds(Clock::now() - before));
+  EXPECT_LE(queue_ms, tome::milliseconds(Clock::now() - before));
 }
 
 /// Frames of a clip are pre-processed where they come in, all other frames with their batch.
@@ -45,7 +45,7 @@ TEST(Times, OfPreprocessing) {
     const auto stream = model.stream();
     for (int64_t i = 1; i < clip_length; ++i) submit(*stream, 0)->wait();
     const auto last = submit(*stream, 1);
-    EXPECT_GE(result_of(*last).preprocess_ms, milliseconds(kFrame)) << clip_length;
+    EXPECT_GE(result_of(*last).preprocess_ms, tome::milliseconds(kFrame)) << clip_length;
   }
 }
 

@@ -9,16 +9,11 @@
 #include <string>
 #include <vector>
 
+#include "fixtures.h"
 #include "media/frame.h"
 #include "media/preprocess.h"
 
 namespace tome::testing {
-
-/// The folder tests/fixtures, also when a test is started by hand from the root of the tree.
-inline std::filesystem::path fixtures() {
-  const char* folder = std::getenv("TOME_FIXTURES");
-  return folder != nullptr ? folder : "tests/fixtures";
-}
 
 /// The generator of tests/fixtures/make_media_fixtures.py.
 class Noise {

@@ -15,16 +15,14 @@
 #include "checkpoint/safetensors.h"
 #include "merging/merge.h"
 #include "merging/schedule.h"
+#include "merging_fixtures.h"
 #include "shared_data.h"
 #include "tome_error.h"
 
 namespace tome {
 namespace {
 
-std::vector<int64_t> row(const at::Tensor& t, int64_t b) {
-  const at::Tensor r = t[b].contiguous();
-  return {r.data_ptr<int64_t>(), r.data_ptr<int64_t>() + r.numel()};
-}
+using testing::row;
 
 /// The definition, in float64 and without cleverness: pairs (source, destination).
 std::set<std::pair<int64_t, int64_t>> pairs_by_definition(

@@ -12,15 +12,13 @@
 #include "merging/partition.h"
 #include "merging/schedule.h"
 #include "merging/static_runs.h"
+#include "merging_fixtures.h"
 #include "tome_error.h"
 
 namespace tome {
 namespace {
 
-std::vector<int64_t> row(const at::Tensor& t, int64_t b = 0) {
-  const at::Tensor r = t[b].contiguous();
-  return {r.data_ptr<int64_t>(), r.data_ptr<int64_t>() + r.numel()};
-}
+using testing::row;
 
 void expect_sound(const Matching& matching, int64_t batch, int64_t r) {
   EXPECT_EQ(matching.r(), r);

@@ -49,9 +49,9 @@ TEST_F(Backgrounds, ABrokenPictureIsNamedWhateverTheCommand) {
   BackgroundOptions options;
   options.pictures = {folder_};
   options.part = is_held_out("b.png") ? Part::kHeldOut : Part::kTrain;
-  testing::internal::CaptureStderr();
+  ::testing::internal::CaptureStderr();
   EXPECT_THROW(load_backgrounds(options), Error);
-  const std::string said = testing::internal::GetCapturedStderr();
+  const std::string said = ::testing::internal::GetCapturedStderr();
   EXPECT_TRUE(said.starts_with("tome: '")) << said;
   EXPECT_NE(said.find("b.png"), std::string::npos) << said;
 }

@@ -9,23 +9,14 @@
 #include <utility>
 #include <vector>
 
+#include "error_of.h"
 #include "folder_fixture.h"
 #include "tome_error.h"
 
 namespace tome::train {
 namespace {
 
-/// The text of the error that `run` throws; fails the test if there is none.
-template <typename F>
-std::string error_of(F&& run) {
-  try {
-    run();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  ADD_FAILURE() << "no error";
-  return {};
-}
+using testing::error_of;
 
 class DatasetTest : public FolderTest {
  protected:

@@ -3,7 +3,6 @@
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -22,7 +21,6 @@ namespace fs = std::filesystem;
 class FolderTest : public ScratchFolderTest {
  protected:
   void SetUp() override {
-    ScratchFolderTest::SetUp();
     config_.image_height = config_.image_width = 16;
     config_.patch = 8;
     config_.frames = 4;

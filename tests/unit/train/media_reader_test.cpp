@@ -1,8 +1,8 @@
 // Pictures and videos as the tools read them: colours, times, orientation, and what is none.
 #include "media_reader.h"
+#include "error_of.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -18,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "error_of.h"
 #include "film_writer.h"
 #include "frame_pixels.h"
 #include "quiet_decoders.h"
@@ -128,14 +129,7 @@ class MediaReaderTest : public ScratchFolderTest {
   }
 };
 
-std::string error_of(const std::function<void()>& work) {
-  try {
-    work();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
-}
+using testing::error_of;
 
 std::string read_bytes(const fs::path& file) {
   std::ifstream stream(file, std::ios::binary);

@@ -2,25 +2,19 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <filesystem>
-#include <string>
+
+#include "temporary_folder.h"
 
 namespace tome::train {
 
 class ScratchFolderTest : public ::testing::Test {
- protected:
-  void SetUp() override {
-    const auto* info = ::testing::UnitTest::GetInstance()->current_test_info();
-    folder_ = std::filesystem::temp_directory_path() /
-              ("tome_train_" + std::to_string(getpid()) + info->name());
-    std::filesystem::remove_all(folder_);
-    std::filesystem::create_directories(folder_);
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
+ private:
+  const testing::TemporaryFolder own_;
 
-  std::filesystem::path folder_;
+ protected:
+  const std::filesystem::path folder_ = own_.path();
 };
 
 }  // namespace tome::train

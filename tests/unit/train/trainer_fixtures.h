@@ -3,7 +3,6 @@
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -12,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "temporary_folder.h"
 #include "tiny_config.h"
 #include "train/parameters.h"
 #include "train/trainer.h"
@@ -20,9 +20,10 @@ namespace tome::train {
 
 namespace fs = std::filesystem;
 
+/// The path of a folder that is not there yet, and goes with the program.
 inline fs::path fresh_folder(const std::string& name) {
-  const fs::path folder =
-      fs::temp_directory_path() / ("tome_trainer_" + std::to_string(getpid()) + name);
+  static const testing::TemporaryFolder all;
+  const fs::path folder = all.path() / name;
   fs::remove_all(folder);
   return folder;
 }

@@ -7,6 +7,7 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <map>
 #include <string>
 
@@ -123,6 +124,18 @@ TEST(Trainer, AStateSaysPartitionsByTheirNames) {
       << text;
 }
 
+struct SavedState {
+  std::map<std::string, at::Tensor> tensors;
+  std::map<std::string, std::string> metadata;
+};
+
+SavedState read_state(const fs::path& path) {
+  const SafetensorsFile file = SafetensorsFile::open(path);
+  SavedState out{{}, file.metadata()};
+  for (const std::string& name : file.names()) out.tensors[name] = file.tensor(name).clone();
+  return out;
+}
+
 TEST(Trainer, AStateThatDoesNotSayItsStepIsAnErrorThatNamesIt) {
   at::set_num_threads(1);
   const fs::path folder = fresh_folder("stepless");
@@ -130,13 +143,7 @@ TEST(Trainer, AStateThatDoesNotSayItsStepIsAnErrorThatNamesIt) {
   options.steps = 1;
   ASSERT_EQ(resume_error(options, folder), "no error");
   const fs::path path = folder / "state.safetensors";
-  std::map<std::string, at::Tensor> tensors;
-  std::map<std::string, std::string> metadata;
-  {
-    const SafetensorsFile file = SafetensorsFile::open(path);
-    metadata = file.metadata();
-    for (const std::string& name : file.names()) tensors[name] = file.tensor(name);
-  }
+  auto [tensors, metadata] = read_state(path);
   for (const char* step : {"", "seven", "-1"}) {
     metadata["step"] = step;
     write_safetensors(path, tensors, metadata);
@@ -150,6 +157,48 @@ TEST(Trainer, AStateThatDoesNotSayItsStepIsAnErrorThatNamesIt) {
   EXPECT_NE(resume_error(options, folder).find("found the step ''"), std::string::npos);
   write_safetensors(path, tensors, {{"step", "1"}});
   EXPECT_NE(resume_error(options, folder).find("it names none"), std::string::npos);
+}
+
+TEST(Trainer, AStateWithNumbersThatNoTrainingLeavesIsAnErrorThatNamesThem) {
+  at::set_num_threads(1);
+  const fs::path folder = fresh_folder("damaged");
+  TrainOptions options = tiny_options();
+  options.steps = 3;
+  ASSERT_EQ(resume_error(options, folder), "no error");
+  const fs::path path = folder / "state.safetensors";
+  const SavedState good = read_state(path);
+  ASSERT_EQ(good.tensors.at("steps").item<int64_t>(), 3);
+  const auto error_with = [&](const std::string& name, const at::Tensor& tensor) {
+    std::map<std::string, at::Tensor> tensors = good.tensors;
+    tensors.at(name) = tensor;
+    write_safetensors(path, tensors, good.metadata);
+    fs::remove(folder / "log.jsonl");
+    const std::string text = resume_error(options, folder);
+    EXPECT_FALSE(fs::exists(folder / "log.jsonl")) << name << ": nothing is written before";
+    EXPECT_NE(text.find("state.safetensors': tensor '" + name + "' holds "), std::string::npos)
+        << name << ": " << text;
+    return text;
+  };
+  constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  const std::string layer = "blocks.0.fc1.weight";
+  for (const std::string part : {"weight/", "moment/", "square/", "average/"}) {
+    for (const double number : {kNan, kInfinity, -kInfinity}) {
+      at::Tensor tensor = good.tensors.at(part + layer).clone();
+      tensor.view({-1})[-1] = number;  // one is enough
+      error_with(part + layer, tensor);
+    }
+  }
+  const at::Tensor wide = good.tensors.at("weight/" + layer).to(at::kDouble).fill_(1e300);
+  error_with("weight/" + layer, wide);  // infinite as float32
+  error_with("square/" + layer, -good.tensors.at("square/" + layer) - 1);
+  for (const double count : {-1.0, 4.0, kNan}) error_with("count/" + layer, at::full({1}, count));
+  for (const int64_t steps : {int64_t{-1}, int64_t{4}, -(int64_t{1} << 62)}) {
+    const std::string text = error_with("steps", at::full({1}, steps, at::kLong));
+    EXPECT_NE(text.find(std::to_string(steps) + ", expected 0 to 3"), std::string::npos) << text;
+  }
+  write_safetensors(path, good.tensors, good.metadata);
+  EXPECT_EQ(resume_error(options, folder), "no error");
 }
 
 /// Files of this process end at `size` bytes, as on a full disk, while it lives.

@@ -2,7 +2,6 @@
 #include "train/video.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>

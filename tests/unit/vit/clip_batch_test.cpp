@@ -12,13 +12,13 @@
 namespace tome {
 namespace {
 
-constexpr int64_t kFrames = 8;
+constexpr int64_t kClipFrames = 8;
 
 /// Patch rows of three clips: one that stands still between two that do not.
 at::Tensor three_clips() {
   at::manual_seed(6);
-  const at::Tensor moving = at::randn({2, 3, kFrames, 64, 64});
-  const at::Tensor still = at::randn({1, 3, 1, 64, 64}).repeat({1, 1, kFrames, 1, 1});
+  const at::Tensor moving = at::randn({2, 3, kClipFrames, 64, 64});
+  const at::Tensor still = at::randn({1, 3, 1, 64, 64}).repeat({1, 1, kClipFrames, 1, 1});
   return patchify(at::cat({moving.narrow(0, 0, 1), still, moving.narrow(0, 1, 1)}), 8);
 }
 

@@ -20,13 +20,12 @@
 namespace tome {
 namespace {
 
+using testing::kNaN;
+using testing::kUntouched;
 using testing::parity_config;
 using testing::random_patches;
 using testing::random_weights;
 using testing::Rows;
-
-constexpr float kUntouched = 77;
-constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
 class CpuBytes : public testing::CpuKernelTest {
  protected:

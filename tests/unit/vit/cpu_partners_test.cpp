@@ -15,8 +15,9 @@
 namespace tome {
 namespace {
 
+using testing::kNaN;
+
 constexpr double kNone = -std::numeric_limits<double>::infinity();
-constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 constexpr float kInf = std::numeric_limits<float>::infinity();
 
 struct Partners {

@@ -15,9 +15,8 @@
 namespace tome {
 namespace {
 
+using testing::kUntouched;
 using testing::Rows;
-
-constexpr float kUntouched = 77;
 
 class CpuProducts : public testing::CpuKernelTest {
  protected:

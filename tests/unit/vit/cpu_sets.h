@@ -3,11 +3,16 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <string>
 
 #include "vit/cpu_kernels.h"
 
 namespace tome::testing {
+
+constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+/// In memory that a kernel is to leave as it is.
+constexpr float kUntouched = 77;
 
 /// AMX's text with tiles in memory: tests it on processors that have AVX-512 with bf16 and no AMX.
 /// Null on others.

@@ -5,6 +5,7 @@
 #include "cuda/stream.h"
 #include "engine/open_model.h"
 #include "engine/tiny_model.h"
+#include "temporary_folder.h"
 #include "tome_error.h"
 
 namespace tome::testing {
@@ -126,12 +127,12 @@ TEST_F(StandInCaptures, AFirstReplayWithoutMemoryIsLaunchedInstead) {
 TEST_F(StandInCaptures, AModelOpensWhereNothingCanBeCaptured) {
   const TemporaryFolder folder;
   InstanceConfig config;
-  config.model = folder.path.string();
+  config.model = folder.path().string();
   config.device = "cuda:1";
   config.batch_size = 8;
   in_a_new_thread([&] {
     const c10::InferenceMode inference;
-    save_small_model(folder.path);
+    save_small_model(folder.path());
     const Logged warnings(LogLevel::kWarning);
     machine.failures.captures = 1'000'000;
     EXPECT_EQ(open_model(config).description.precision, "bf16");
@@ -152,10 +153,10 @@ TEST_F(StandInCaptures, AModelOpensWhereNothingCanBeCaptured) {
 TEST_F(StandInCaptures, AutoIsTheCpuForWhatOnlyLibtorchRunsOnADevice) {
   const TemporaryFolder folder;
   InstanceConfig config;
-  config.model = folder.path.string();
+  config.model = folder.path().string();
   in_a_new_thread([&] {
     const c10::InferenceMode inference;
-    save_small_model(folder.path);
+    save_small_model(folder.path());
     for (const char* device : {"auto", ""}) {
       config.device = device;
       config.precision = "auto";

@@ -5,7 +5,7 @@
 #include <exception>
 
 #include "cuda/device.h"
-#include "cuda/launch.cuh"
+#include "cuda/runtime.h"
 
 namespace tome::cuda {
 namespace {

@@ -6,7 +6,7 @@
 #include <type_traits>
 
 #include "cuda/device.h"
-#include "cuda/launch.cuh"
+#include "cuda/runtime.h"
 #include "cuda/stream.h"
 
 #if CUDART_VERSION < 13000

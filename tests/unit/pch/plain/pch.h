@@ -1,2 +1,0 @@
-// Precompiled for the unit tests without LibTorch.
-#include <gtest/gtest.h>
