@@ -6,7 +6,6 @@
 
 #include <filesystem>
 #include <iostream>
-#include <set>
 #include <string>
 
 namespace tome::testing {
@@ -16,15 +15,15 @@ inline std::string in_folder(const std::filesystem::path& file) {
   return file.parent_path().filename() / file.filename();
 }
 
-/// GoogleTest's filter for what these files hold.
-inline std::string filter_of(const std::set<std::string>& files) {
+/// GoogleTest's filter for the tests of one source file; "" if it holds none.
+inline std::string filter_of(const std::filesystem::path& file) {
   const auto& all = *::testing::UnitTest::GetInstance();
   std::string filter;
   for (int i = 0; i < all.total_test_suite_count(); ++i) {
     const auto& suite = *all.GetTestSuite(i);
     for (int k = 0; k < suite.total_test_count(); ++k) {
       const auto& test = *suite.GetTestInfo(k);
-      if (!files.contains(in_folder(test.file()))) continue;
+      if (in_folder(test.file()) != in_folder(file)) continue;
       filter += std::string(filter.empty() ? "" : ":") + suite.name() + "." + test.name();
     }
   }
@@ -37,15 +36,16 @@ inline std::string filter_of(const std::set<std::string>& files) {
 /// @returns the exit status; 2 if a file holds no test
 inline int run_named(int argc, char** argv) {
   if (argc > 1 && ::testing::GTEST_FLAG(filter) == "*") {
-    std::set<std::string> files;
+    std::string filter;
     for (int i = 1; i < argc; ++i) {
-      files.insert(in_folder(argv[i]));
-      if (filter_of({in_folder(argv[i])}).empty()) {
+      const std::string tests = filter_of(argv[i]);
+      if (tests.empty()) {
         std::cerr << "there is no test in " << argv[i] << '\n';
         return 2;
       }
+      filter += (filter.empty() ? "" : ":") + tests;
     }
-    ::testing::GTEST_FLAG(filter) = filter_of(files);
+    ::testing::GTEST_FLAG(filter) = filter;
   }
   return RUN_ALL_TESTS();
 }
