@@ -6,10 +6,11 @@
 
 namespace tome::testing {
 
-/// The folder tests/fixtures, also when a test is started by hand from the root of the tree.
+/// The folder tests/fixtures, also when a test is started by hand from the root of the tree or from
+/// the build folder.
 inline std::filesystem::path fixtures() {
-  const char* folder = std::getenv("TOME_FIXTURES");
-  return folder != nullptr ? folder : "tests/fixtures";
+  if (const char* folder = std::getenv("TOME_FIXTURES")) return folder;
+  return std::filesystem::exists("tests/fixtures") ? "tests/fixtures" : "../tests/fixtures";
 }
 
 }  // namespace tome::testing
