@@ -29,11 +29,9 @@ constexpr seconds kLongestGreeting{10};
 constexpr milliseconds kFirstDelay{500}, kLongestDelay{10000};
 static_assert(MessageQueue::kCalm > 2 * kLongestDelay);
 
-struct MqttSettings {
-  BrokerAddress address;
-  std::string topic, client_id, username, ca_file, cert_file, key_file;
+struct MqttSettings : PublishSettings {
+  BrokerAddress broker;
   PasswordFile password;
-  int qos = 1;
 };
 
 std::string text_of(int code) {
@@ -117,8 +115,8 @@ std::string MqttSession::set_up() {
 std::string MqttSession::run() {
   if (!refusal_.empty()) return refusal_;
   errno = 0;
-  int code = mosquitto_connect(client_.get(), settings_.address.host.c_str(),
-                               settings_.address.port, kKeepAlive);
+  int code = mosquitto_connect(client_.get(), settings_.broker.host.c_str(), settings_.broker.port,
+                               kKeepAlive);
   const auto began = steady_clock::now();
   while (code == MOSQ_ERR_SUCCESS && refusal_.empty()) {
     if (queue_.stopping()) {
@@ -162,10 +160,10 @@ int MqttSession::send_waiting() {
 int MqttSession::send(const Message& message) {
   sending_number_ = message.number;
   sending_ = 0;
-  const int code =
-      mosquitto_publish(client_.get(), &sending_, settings_.topic.c_str(),
-                        static_cast<int>(message.text.size()), message.text.data(), settings_.qos,
-                        /*retain=*/false);
+  const int code = mosquitto_publish(client_.get(), &sending_, settings_.topic.c_str(),
+                                     static_cast<int>(message.text.size()), message.text.data(),
+                                     static_cast<int>(settings_.qos),
+                                     /*retain=*/false);
   if (code == MOSQ_ERR_PAYLOAD_SIZE || code == MOSQ_ERR_OVERSIZE_PACKET) {
     queue_.refused(message.number, text_of(code));
     return MOSQ_ERR_SUCCESS;
@@ -240,21 +238,14 @@ std::unique_ptr<BrokerLink> make_mqtt_link(const PublishSettings& settings) {
   check_text("client-id", settings.client_id);
   check_text("username", settings.username);
   check_text("topic", settings.topic);
-  MqttSettings made;
-  made.address = parse_address(settings.address, settings.ca_file.empty() ? kMqttPort : kTlsPort);
+  const BrokerAddress broker =
+      parse_address(settings.address, settings.ca_file.empty() ? kMqttPort : kTlsPort);
   if (settings.topic.empty() ||
       mosquitto_pub_topic_check(settings.topic.c_str()) != MOSQ_ERR_SUCCESS) {
     refuse("topic", settings.topic, "an MQTT topic without the wildcards + and #");
   }
-  made.topic = settings.topic;
-  made.client_id = settings.client_id;
-  made.username = settings.username;
-  made.password = PasswordFile(settings.password_file);
-  made.ca_file = settings.ca_file;
-  made.cert_file = settings.cert_file;
-  made.key_file = settings.key_file;
-  made.qos = static_cast<int>(settings.qos);
-  return std::make_unique<MqttLink>(std::move(made));
+  return std::make_unique<MqttLink>(
+      MqttSettings{settings, broker, PasswordFile(settings.password_file)});
 }
 
 }  // namespace tome::gst

@@ -225,9 +225,9 @@ class Bench {
       for (const auto& [name, ms] : profile_ms(contender)) row["profile_ms"][name] = ms;
     }
     if (settings_.profile && contender.operations) {
-      for (const OperationShare& share : contender.operations()) {
+      for (const OperationTime& operation : contender.operations()) {
         row["operations"].push_back(
-            {{"name", share.name}, {"calls", share.calls}, {"ms", share.milliseconds}});
+            {{"name", operation.name}, {"calls", operation.calls}, {"ms", operation.milliseconds}});
       }
     }
     if (contender.engine == "torch" && !group.contenders.front().fused) {
@@ -292,9 +292,9 @@ class Bench {
       std::cout << std::endl;
     }
     if (!settings_.profile || !contender.operations) return;
-    for (const OperationShare& share : contender.operations()) {
-      std::cout << std::right << std::setw(42) << fixed(share.milliseconds, 4) << " ms in "
-                << share.calls << " x " << share.name << std::endl;
+    for (const OperationTime& operation : contender.operations()) {
+      std::cout << std::right << std::setw(42) << fixed(operation.milliseconds, 4) << " ms in "
+                << operation.calls << " x " << operation.name << std::endl;
     }
   }
 

@@ -19,10 +19,10 @@ struct Contender {
   std::string engine;  ///< "tome", or "torch" for plain PyTorch operations
   std::string spec;
   std::vector<int64_t> effective;
-  std::function<at::Tensor()> run;                          ///< gives logits
-  std::function<std::vector<OperationShare>()> operations;  ///< empty where there are none
-  bool fused = false;                                       ///< our own CUDA kernels, as a graph
-  double gflops = 0;                                        ///< of one input
+  std::function<at::Tensor()> run;                         ///< gives logits
+  std::function<std::vector<OperationTime>()> operations;  ///< empty where there are none
+  bool fused = false;                                      ///< our own CUDA kernels, as a graph
+  double gflops = 0;                                       ///< of one input
   int64_t tokens_last = 0;
   std::vector<double> ms;
   at::Tensor logits;

@@ -8,6 +8,7 @@
 #include <iostream>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "checkpoint/checkpoint.h"
 #include "commands.h"
@@ -140,8 +141,8 @@ class Classifier {
       PatchesPtr rows;
       if (windows.advance())
         rows = std::make_shared<const Patches>(Patches{patch_rows(frame, checkpoint_)});
-      windows.push(std::move(rows), std::llround(pts * kNanoseconds));
-      if (windows.completed() == ClipWindows::Completed::kDue) take(windows.take());
+      const auto window = windows.push(std::move(rows), std::llround(pts * kNanoseconds));
+      if (window) take(*window);
       return true;
     });
     if (const std::optional<Window> rest = windows.drain()) take(*rest);
@@ -171,16 +172,16 @@ class Classifier {
   }
 
   void run_pending() {
-    if (pending_.empty()) return;
+    const std::vector<Request> requests = std::exchange(pending_, {});  // once, also if it fails
+    if (requests.empty()) return;
     const c10::InferenceMode inference;
     std::vector<at::Tensor> batch;
-    for (const Request& request : pending_) batch.push_back(at::stack(request.frames));
+    for (const Request& request : requests) batch.push_back(at::stack(request.frames));
     const ClipBatchOutput output = forward_clips(*model_, at::stack(batch), options_);
     const at::Tensor scores = to_scores(output.logits, checkpoint_.activation).contiguous();
-    for (size_t i = 0; i < pending_.size(); ++i) {
-      print(pending_[i], scores[static_cast<int64_t>(i)], output.tokens_in, output.tokens_out[i]);
+    for (size_t i = 0; i < requests.size(); ++i) {
+      print(requests[i], scores[static_cast<int64_t>(i)], output.tokens_in, output.tokens_out[i]);
     }
-    pending_.clear();
   }
 
   void print(const Request& request, const at::Tensor& scores, int64_t tokens_in,
@@ -188,14 +189,19 @@ class Classifier {
     const auto tags = top_tags(scores, checkpoint_.labels, settings_.top_k, settings_.threshold);
     if (settings_.json) {
       std::cout << result_text(result_record(request.file, checkpoint_.config.name, request.time,
-                                             tags, tokens_in, tokens_out))
-                << std::endl;  // at once, for whoever reads along
-      return;
+                                             tags, tokens_in, tokens_out));
+      return end_line();
     }
     std::cout << printable(request.file) << std::fixed << std::setprecision(3);
     if (request.time.pts) std::cout << "  " << *request.time.pts << " s";
     for (const ResultTag& tag : tags) std::cout << "  " << tag.label << ' ' << tag.score;
-    std::cout << std::endl;
+    end_line();
+  }
+
+  static void end_line() {
+    std::cout << std::endl;  // at once, for whoever reads along
+    // A reader that has gone is no signal to those who ignore it, and hours may be left to do.
+    if (!std::cout) throw Error(ErrorKind::kFailed, "standard output: cannot be written");
   }
 
   const ClassifySettings& settings_;

@@ -92,7 +92,7 @@ at::Tensor DeviceForward::run(const BatchInput& input) {
   return at::tensor(output.logits).view({input.batch, output.classes});
 }
 
-std::vector<OperationShare> DeviceForward::operations(const BatchInput& input) {
+std::vector<OperationTime> DeviceForward::operations(const BatchInput& input) {
   return time_operations(*session_, input);
 }
 

@@ -25,7 +25,7 @@ class DeviceForward {
   BatchInput make_input(int64_t batch, int64_t frames, const ForwardOptions& options);
   /// @return logits, float32 [batch, classes], on the CPU
   at::Tensor run(const BatchInput& input);
-  std::vector<OperationShare> operations(const BatchInput& input);
+  std::vector<OperationTime> operations(const BatchInput& input);
 
  private:
   std::unique_ptr<DeviceSession> session_;

@@ -35,13 +35,10 @@ void run_now(const char* what, Enqueue&& enqueue) {
 }
 
 /// What lost the device, if it is lost. Libraries have a runtime of their own, whose last error
-/// ours does not know, but what lost the device is the answer to any call. Unlike a question to the
-/// default stream, this one cannot end what another thread captures.
+/// ours does not know, but what lost the device is the answer to any call.
 cudaError_t why_lost() {
-  size_t free = 0, total = 0;
-  const cudaError_t status = cudaMemGetInfo(&free, &total);
-  if (status != cudaSuccess) cudaGetLastError();
-  return is_lost(status) ? status : cudaSuccess;
+  const cudaError_t answer = ask_device();
+  return tells_loss(answer) ? answer : cudaSuccess;
 }
 
 }  // namespace
@@ -61,7 +58,10 @@ int device_count() {
                             : "CUDA: the NVIDIA driver is for CUDA " + version_text(driver) +
                                   "; expected one for CUDA " + version_text(runtime) + " or later");
   }
-  if (status != cudaSuccess && status != cudaErrorNoDevice) check(status, "looking for devices");
+  if (status != cudaSuccess && status != cudaErrorNoDevice) {
+    // Not by check(), which asks a device whether it is lost: none has answered yet.
+    throw Error(ErrorKind::kDevice, "CUDA: looking for devices: " + error_text(status));
+  }
   throw Error(ErrorKind::kDevice, "CUDA: the driver finds no device");
 }
 
@@ -98,8 +98,8 @@ std::string device_report() {
   const cudaError_t status = lost != cudaSuccess ? lost : last;
   std::string text = on_current_device();
   if (status != cudaSuccess) {
-    text += std::string(": CUDA error ") + cudaGetErrorName(status) +
-            (is_lost(status) ? "; the device is lost to this process" : "");
+    text +=
+        std::string(": CUDA error ") + cudaGetErrorName(status) + (tells_loss(status) ? kLost : "");
   }
   return text + free_memory();
 }

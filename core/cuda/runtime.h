@@ -55,6 +55,29 @@ inline std::string free_memory() {
          " bytes of device memory are free";
 }
 
+/// "CUDA error NAME (CUDA's own words)"
+inline std::string error_text(cudaError_t status) {
+  return std::string("CUDA error ") + cudaGetErrorName(status) + " (" + cudaGetErrorString(status) +
+         ")";
+}
+
+/// What the current device answers where nothing is asked of it. Unlike a question to the default
+/// stream, this one cannot end what another thread captures.
+inline cudaError_t ask_device() {
+  size_t free = 0, total = 0;
+  const cudaError_t status = cudaMemGetInfo(&free, &total);
+  if (status != cudaSuccess) cudaGetLastError();
+  return status;
+}
+
+/// Whether a call that failed so tells that the current device is lost. One that fell off the bus
+/// may answer every call with cudaErrorUnknown, which says nothing where one call alone does.
+inline bool tells_loss(cudaError_t status) {
+  return is_lost(status) || (status == cudaErrorUnknown && ask_device() == status);
+}
+
+constexpr const char* kLost = "; the device is lost to this process";
+
 /// @throws Error kOutOfMemory or kDevice that names what was being done and where, and CUDA's own
 ///   words
 inline void check(cudaError_t status, const char* what) {
@@ -62,9 +85,8 @@ inline void check(cudaError_t status, const char* what) {
   cudaGetLastError();  // else the next launch would be blamed for it; a lost device stays lost
   const bool memory = status == cudaErrorMemoryAllocation;
   throw Error(memory ? ErrorKind::kOutOfMemory : ErrorKind::kDevice,
-              std::string(what) + on_current_device() + ": CUDA error " + cudaGetErrorName(status) +
-                  " (" + cudaGetErrorString(status) + ")" + (memory ? free_memory() : "") +
-                  (is_lost(status) ? "; the device is lost to this process" : ""));
+              std::string(what) + on_current_device() + ": " + error_text(status) +
+                  (memory ? free_memory() : "") + (tells_loss(status) ? kLost : ""));
 }
 
 /// What `make(&object)` makes on the current device.

@@ -37,9 +37,8 @@ at::Tensor gather(const std::vector<PatchesPtr>& frames) {
 
 }  // namespace
 
-AtenSession::AtenSession(std::shared_ptr<const VisionTransformer> model, PreprocessSpec spec,
-                         ForwardOptions options)
-    : model_(std::move(model)), spec_(spec), options_(std::move(options)) {
+AtenSession::AtenSession(std::shared_ptr<const VisionTransformer> model, PreprocessSpec spec)
+    : model_(std::move(model)), spec_(spec) {
   const ViTConfig& config = model_->config();
   rows_ = config.grid_rows() * config.grid_cols();
   columns_ = 3 * config.patch * config.patch;
@@ -77,7 +76,7 @@ PatchesPtr AtenSession::preprocess_one(const Frame& frame) {
 BatchOutput AtenSession::forward(const BatchInput& input) {
   const at::Tensor patches =
       gather(input.frames).view({input.batch, input.frames_per_request, rows_, columns_});
-  ForwardOptions options = options_;
+  ForwardOptions options;
   options.r = input.r;
   options.prop_attn = input.prop_attn;
   options.partition = input.partition;

@@ -10,9 +10,7 @@ namespace tome {
 
 class AtenSession : public DeviceSession {
  public:
-  /// @param options  of every forward; r, prop_attn and partition come with each batch
-  AtenSession(std::shared_ptr<const VisionTransformer> model, PreprocessSpec spec,
-              ForwardOptions options = {});
+  AtenSession(std::shared_ptr<const VisionTransformer> model, PreprocessSpec spec);
 
   void preprocess(std::span<PreprocessJob> jobs) override;
   PatchesPtr preprocess_one(const Frame& frame) override;
@@ -21,7 +19,6 @@ class AtenSession : public DeviceSession {
  private:
   std::shared_ptr<const VisionTransformer> model_;
   PreprocessSpec spec_;
-  ForwardOptions options_;
   int64_t rows_, columns_;  // of one frame's patches
 };
 

@@ -1,7 +1,6 @@
 #include "engine/clip_window.h"
 
 #include <algorithm>
-#include <utility>
 
 namespace tome {
 
@@ -21,25 +20,25 @@ bool ClipWindows::advance() {
                      [this](const Open& window) { return window.due && samples(window); });
 }
 
-void ClipWindows::push(PatchesPtr patches, int64_t pts) {
-  completed_ = Completed::kNothing;
+std::optional<Window> ClipWindows::push(PatchesPtr patches, int64_t pts) {
   for (Open& window : open_) {
     if (!samples(window)) continue;
     if (window.sampled++ == 0) window.start_pts = pts;
     window.end_pts = pts;
     if (window.due) window.frames.push_back(patches);
   }
+  std::optional<Window> completed;
   // All windows are equally long, so at most one ends with any frame: the oldest.
   if (!open_.empty() && open_.front().sampled == options_.length) {
     Open& window = open_.front();
-    completed_ = window.due ? Completed::kDue : Completed::kNotDue;
     if (window.due) {
-      ready_ = close(window);
+      completed = close(window);
       last_classified_ = next_frame_;
     }
     open_.pop_front();
   }
   ++next_frame_;
+  return completed;
 }
 
 Window ClipWindows::close(Open& window) const {
@@ -48,8 +47,6 @@ Window ClipWindows::close(Open& window) const {
   closed.frames.resize(static_cast<size_t>(options_.length), closed.frames.back());
   return closed;
 }
-
-Window ClipWindows::take() { return std::exchange(ready_, Window{}); }
 
 std::optional<Window> ClipWindows::drain() {
   std::optional<Window> last;
@@ -72,8 +69,6 @@ void ClipWindows::reset() {
   open_.clear();
   next_frame_ = 0;
   last_classified_ = -1;
-  completed_ = Completed::kNothing;
-  ready_ = Window{};
 }
 
 }  // namespace tome

@@ -51,12 +51,8 @@ class ClipWindows {
   /// True if the next frame's pixels are needed. Call once for each frame, before `push`.
   bool advance();
   /// Adds the frame that `advance` announced; patches may be null if they are not needed.
-  void push(PatchesPtr patches, int64_t pts);
-
-  enum class Completed { kNothing, kNotDue, kDue };
-  /// What the last push completed, and the window if it is to be classified.
-  Completed completed() const { return completed_; }
-  Window take();
+  /// @return the window that it completes, if that is to be classified
+  std::optional<Window> push(PatchesPtr patches, int64_t pts);
 
   /// End of stream: the oldest open window to be classified, padded, if it has at least half its
   /// frames and one that no classified window had. Closes all windows.
@@ -85,8 +81,6 @@ class ClipWindows {
   EveryNth due_windows_;          // those dropped by a reset not counted
   int64_t last_classified_ = -1;  // last frame of the last window that was classified
   std::deque<Open> open_;
-  Completed completed_ = Completed::kNothing;
-  Window ready_;
 };
 
 }  // namespace tome

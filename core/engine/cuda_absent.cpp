@@ -13,6 +13,8 @@ struct CudaModel {};
 
 bool built_with_cuda() { return false; }
 std::string why_no_cuda_kernels(int) { return kAbsent; }
+
+int cuda_device_count() { return 1; }
 std::string cuda_device_name(int) { return {}; }
 
 std::shared_ptr<const CudaModel> upload_model(const ViTConfig&, const ViTWeights&,
@@ -24,7 +26,7 @@ std::unique_ptr<DeviceSession> open_cuda_session(CudaSessionSetup) {
   throw Error(ErrorKind::kDevice, kAbsent);
 }
 
-std::vector<OperationShare> time_operations(DeviceSession&, const BatchInput&) {
+std::vector<OperationTime> time_operations(DeviceSession&, const BatchInput&) {
   throw Error(ErrorKind::kSettings, kAbsent);
 }
 

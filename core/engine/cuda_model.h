@@ -9,6 +9,7 @@
 #include "engine/session.h"
 #include "media/preprocess.h"
 #include "vit/fused_weights.h"
+#include "vit/operation_time.h"
 
 namespace tome {
 
@@ -20,6 +21,9 @@ bool built_with_cuda();
 /// this makes: another process may have the device for itself, or all of its memory), a driver that
 /// takes the kernels' code (one of them is run).
 std::string why_no_cuda_kernels(int device);
+
+/// How many devices there are to try; one where none is found, which then says why.
+int cuda_device_count();
 
 /// The device's own name, "NVIDIA H100 80GB HBM3"; empty where there is none that is new enough.
 std::string cuda_device_name(int device);
@@ -49,15 +53,10 @@ struct CudaSessionSetup {
 /// @throws Error kDevice, kOutOfMemory
 std::unique_ptr<DeviceSession> open_cuda_session(CudaSessionSetup setup);
 
-/// How long the operations of one forward take, each kind together (not as a graph, and matching in
-/// turn): what a profile of a few lines can say.
-struct OperationShare {
-  std::string name;
-  int calls = 0;
-  double milliseconds = 0;
-};
+/// The operations of one forward, not as a graph, and matching in turn: what a profile of a few
+/// lines can say.
 /// @param input  as DeviceSession::forward takes it, from the same session
 /// @throws Error kSettings for a session without a fused forward
-std::vector<OperationShare> time_operations(DeviceSession& session, const BatchInput& input);
+std::vector<OperationTime> time_operations(DeviceSession& session, const BatchInput& input);
 
 }  // namespace tome

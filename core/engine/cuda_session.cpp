@@ -301,7 +301,7 @@ BatchOutput CudaSession::forward_aten(const BatchInput& input) {
   return output;
 }
 
-std::vector<OperationShare> CudaSession::time_operations(const BatchInput& input) {
+std::vector<OperationTime> CudaSession::time_operations(const BatchInput& input) {
   if (!setup_.model) {
     throw Error(ErrorKind::kSettings,
                 "times of operations: " + setup_.config.name +
@@ -313,16 +313,14 @@ std::vector<OperationShare> CudaSession::time_operations(const BatchInput& input
   gather(input, *planned.forward);
   cuda::synchronise(stream_);
   cuda::CudaOps in_turn(cuda::CudaOps::Matching::kInTurn);
-  std::vector<OperationShare> shares;
-  for (const bool warm : {false, true}) {
-    cuda::TimedOps timed(in_turn);
-    planned.forward->run(timed, buffers_.input.data(), buffers_.workspace.data(),
+  const auto timed = [&] {
+    cuda::TimedOps ops(in_turn);
+    planned.forward->run(ops, buffers_.input.data(), buffers_.workspace.data(),
                          buffers_.logits.as<float>());
-    const auto times = timed.times();
-    if (!warm) continue;
-    for (const auto& time : times) shares.push_back({time.name, time.calls, time.milliseconds});
-  }
-  return shares;
+    return ops.times();
+  };
+  timed();  // warms up
+  return timed();
 }
 
 size_t CudaSession::graphs() const {
@@ -342,6 +340,14 @@ std::string why_no_cuda_kernels(int device) {
     return {};
   } catch (const Error& error) {
     return error.what();
+  }
+}
+
+int cuda_device_count() {
+  try {
+    return cuda::device_count();
+  } catch (const Error&) {
+    return 1;
   }
 }
 
@@ -374,7 +380,7 @@ std::unique_ptr<DeviceSession> open_cuda_session(CudaSessionSetup setup) {
   return std::make_unique<CudaSession>(std::move(setup));
 }
 
-std::vector<OperationShare> time_operations(DeviceSession& session, const BatchInput& input) {
+std::vector<OperationTime> time_operations(DeviceSession& session, const BatchInput& input) {
   if (auto* ours = dynamic_cast<CudaSession*>(&session)) return ours->time_operations(input);
   throw Error(ErrorKind::kSettings, "times of operations: expected a session of a CUDA device");
 }

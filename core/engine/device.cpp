@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <charconv>
 #include <exception>
 
@@ -72,11 +73,27 @@ std::string described(int index) {
   return "cuda:" + std::to_string(index) + (name.empty() ? "" : ", " + name);
 }
 
+/// How many CUDA devices there are to try; one where none is found, which then says why.
+int devices_to_try() {
+  if (built_with_cuda()) return cuda_device_count();
+  return why_no_libtorch_cuda().empty() ? std::max(1, static_cast<int>(at::getNumGPUs())) : 1;
+}
+
 at::Device choose_automatically() {
-  const std::string reason = why_not(0);
-  log(LogLevel::kInfo,
-      reason.empty() ? "device=auto: " + described(0) : "device=auto: the CPU (" + reason + ")");
-  return reason.empty() ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
+  const int count = devices_to_try();
+  std::string reasons;
+  for (int index = 0; index < count; ++index) {
+    const std::string reason = why_not(index);
+    if (reason.empty()) {
+      log(LogLevel::kInfo,
+          "device=auto: " + described(index) + (reasons.empty() ? "" : " (not " + reasons + ")"));
+      return at::Device(at::kCUDA, static_cast<at::DeviceIndex>(index));
+    }
+    if (!reasons.empty()) reasons += "; ";
+    reasons += count == 1 ? reason : "cuda:" + std::to_string(index) + ": " + reason;
+  }
+  log(LogLevel::kInfo, "device=auto: the CPU (" + reasons + ")");
+  return at::kCPU;
 }
 
 }  // namespace

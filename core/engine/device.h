@@ -7,8 +7,8 @@
 
 namespace tome {
 
-/// `auto` (CUDA where there is one, else the CPU; the log says which at INFO level, and why not
-/// CUDA), `cpu`, `cuda`, `cuda:N`.
+/// `auto` (the first CUDA device that can run models, else the CPU; the log says which at INFO
+/// level, and why none of those before it), `cpu`, `cuda` (the first), `cuda:N`.
 /// @throws Error kSettings for another word, kDevice with the reason if CUDA was asked for and is
 ///   not to be had
 at::Device choose_device(const std::string& asked);

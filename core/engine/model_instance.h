@@ -24,8 +24,6 @@ struct InstanceConfig {
   int32_t threads = 0;      ///< 0: LibTorch's default, the number of cores
   int32_t clip_length = 0;  ///< 0: the model's own
   int32_t input_width = 0, input_height = 0;
-
-  bool operator==(const InstanceConfig&) const = default;
 };
 
 /// One line with every setting but the id: equal configurations have equal lines.
@@ -56,7 +54,6 @@ class ModelInstance {
   /// sense
   ModelInstance(InstanceConfig config, const ModelOpener& open);
 
-  const InstanceConfig& config() const { return config_; }
   const ModelDescription& description() const { return description_; }
   Batcher& batcher() { return batcher_; }
 

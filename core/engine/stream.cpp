@@ -158,10 +158,10 @@ std::shared_ptr<Ticket> Stream::submit_to_window(Frame frame, const FrameOptions
   }
   frame = Frame{};
   const double preprocess_ms = milliseconds(Clock::now() - started);
-  windows_->push(std::move(patches), options.pts);
-  if (windows_->completed() != ClipWindows::Completed::kDue) return settled_ticket(Outcome::kNone);
+  std::optional<Window> window = windows_->push(std::move(patches), options.pts);
+  if (!window) return settled_ticket(Outcome::kNone);
   if (is_late(options)) return settled_ticket(Outcome::kSkipped);
-  return submit_window(windows_->take(), options, epoch, preprocess_ms);
+  return submit_window(*std::move(window), options, epoch, preprocess_ms);
 }
 
 std::shared_ptr<Ticket> Stream::submit_window(Window window, const FrameOptions& options,

@@ -54,8 +54,6 @@ class CpuForward {
   /// as many tokens and as many threads, as often at the same time.
   void run(const CpuRun& run) const;
 
-  const CpuKernels& kernels() const { return kernels_; }
-
  private:
   std::unique_ptr<CpuWorkspace> take_workspace(const CpuRun& run) const;
 

@@ -8,6 +8,7 @@
 
 #include "cuda/stream.h"
 #include "vit/fused_ops.h"
+#include "vit/operation_time.h"
 #include "vit/product_cuda.h"
 
 namespace tome::cuda {
@@ -76,13 +77,6 @@ class TuningOps : public FusedOps {
 
  private:
   CudaOps& ops_;
-};
-
-/// How long the operations of one kind took together.
-struct OperationTime {
-  std::string name;
-  int calls = 0;
-  double milliseconds = 0;
 };
 
 /// Passes operations on to CudaOps (kInTurn) and times each on the device.

@@ -332,7 +332,7 @@ TEST(SessionOnDevice, OperationsAreTimed) {
   input.r = {8, 8, 8};
   input.frames.push_back(session->preprocess_one(pictures(1)[0]));
   std::map<std::string, int> calls;
-  for (const OperationShare& share : time_operations(*session, input)) {
+  for (const OperationTime& share : time_operations(*session, input)) {
     calls[share.name] = share.calls;
     EXPECT_GT(share.milliseconds, 0) << share.name;
   }

@@ -23,9 +23,9 @@ struct WindowTest : ::testing::Test {
   std::optional<Tags> feed(ClipWindows& windows, int tag) {
     const bool needed = windows.advance();
     if (needed) needed_.push_back(tag);
-    windows.push(needed ? patches(tag) : nullptr, 100 * tag);
-    if (windows.completed() != ClipWindows::Completed::kDue) return std::nullopt;
-    last_ = windows.take();
+    std::optional<Window> window = windows.push(needed ? patches(tag) : nullptr, 100 * tag);
+    if (!window) return std::nullopt;
+    last_ = *std::move(window);
     return tags(last_);
   }
   /// All windows that frames 0 to n - 1 complete.

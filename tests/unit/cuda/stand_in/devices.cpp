@@ -74,6 +74,11 @@ int make_current(void* wanted) {
   return 0;
 }
 
+/// What every call says where there is no driver that the runtime works with.
+cudaError_t driver_error() {
+  return machine().driver_version < kRuntimeVersion ? cudaErrorInsufficientDriver : cudaSuccess;
+}
+
 }  // namespace
 }  // namespace tome::testing::stand_in
 
@@ -90,18 +95,23 @@ const char* cudaGetErrorName(cudaError_t error) {
 const char* cudaGetErrorString(cudaError_t) { return "as the test has it"; }
 
 cudaError_t cudaDriverGetVersion(int* version) {
-  *version = 13000;
+  *version = machine().driver_version;
   return cudaSuccess;
 }
 
 cudaError_t cudaRuntimeGetVersion(int* version) {
-  *version = 13000;
+  *version = kRuntimeVersion;
   return cudaSuccess;
 }
 
 cudaError_t cudaGetDeviceCount(int* count) {
-  *count = kDevices;
-  return cudaSuccess;
+  return locked([&] {
+    const cudaError_t driver = driver_error();
+    const cudaError_t status =
+        driver != cudaSuccess ? driver : static_cast<cudaError_t>(machine().count_error);
+    *count = status == cudaSuccess ? kDevices : 0;
+    return status;
+  });
 }
 
 cudaError_t cudaGetDevice(int* device) {
@@ -111,6 +121,7 @@ cudaError_t cudaGetDevice(int* device) {
 
 cudaError_t cudaSetDevice(int device) {
   return locked([&] {
+    if (driver_error() != cudaSuccess) return driver_error();
     if (device < 0 || device >= kDevices) return cudaErrorInvalidDevice;
     Device& chosen = machine().devices[static_cast<size_t>(device)];
     this_thread().device = device;
@@ -124,15 +135,17 @@ cudaError_t cudaSetDevice(int device) {
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   std::memset(properties, 0, sizeof(*properties));
   std::snprintf(properties->name, sizeof(properties->name), "Stand-in %d", device);
-  properties->major = 9;
-  properties->totalGlobalMem = machine().devices[static_cast<size_t>(device)].capacity;
+  const Device& asked = machine().devices[static_cast<size_t>(device)];
+  properties->major = asked.major;
+  properties->minor = asked.minor;
+  properties->totalGlobalMem = asked.capacity;
   return cudaSuccess;
 }
 
-cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {
   switch (attribute) {
     case cudaDevAttrComputeCapabilityMajor:
-      *value = 9;
+      *value = machine().devices[static_cast<size_t>(device)].major;
       break;
     case cudaDevAttrMultiProcessorCount:
       *value = 132;

@@ -19,14 +19,17 @@ void in_a_new_thread(Body&& body) {
 
 class StandIn : public ::testing::Test {
  protected:
-  static constexpr int kOutOfMemory = 2, kIllegalAddress = 700;  // CUDA's
+  static constexpr int kOutOfMemory = 2, kUnavailable = 46, kIllegalAddress = 700,
+                       kUnknown = 999;  // CUDA's
 
   void SetUp() override {
     for (stand_in::Device& device : machine.devices) {
-      device.capacity = stand_in::kCapacity;
-      device.lost = device.cannot_be_chosen = 0;
-      device.has_context = false;
+      const size_t used = device.used;
+      device = {};
+      device.used = used;
     }
+    machine.driver_version = stand_in::kRuntimeVersion;
+    machine.count_error = 0;
     machine.failures = {};
     before = machine;
   }
@@ -42,6 +45,7 @@ class StandIn : public ::testing::Test {
     EXPECT_EQ(now.contexts_unasked, then.contexts_unasked);
     EXPECT_EQ(now.destroyed_elsewhere, then.destroyed_elsewhere);
     EXPECT_EQ(now.default_stream, then.default_stream);
+    EXPECT_EQ(now.uncleared, then.uncleared);
     for (size_t i = 0; i < machine.devices.size(); ++i) {
       EXPECT_EQ(machine.devices[i].used, before.devices[i].used) << "cuda:" << i;
     }

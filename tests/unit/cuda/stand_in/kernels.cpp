@@ -5,8 +5,13 @@ using namespace tome::testing::stand_in;
 
 cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* config, const void*, void**) {
   return in_context([&] {
-    if (config->stream == nullptr) ++machine().counts.default_stream;
-    return cudaSuccess;
+    CUgraphNode_st kernel;
+    for (unsigned i = 0; i < config->numAttrs; ++i) {
+      const cudaLaunchAttribute& attribute = config->attrs[i];
+      kernel.begins_early |= attribute.id == cudaLaunchAttributeProgrammaticStreamSerialization &&
+                             attribute.val.programmaticStreamSerializationAllowed != 0;
+    }
+    return place(config->stream, std::move(kernel));
   });
 }
 

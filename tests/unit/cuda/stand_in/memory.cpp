@@ -15,17 +15,8 @@ std::shared_ptr<void> host_memory(size_t bytes) {
   return {std::aligned_alloc(kAlignment, whole), std::free};
 }
 
-/// In its turn, which is now, or when the graph is launched.
-cudaError_t enqueue(cudaStream_t stream, std::function<void()> work) {
-  return in_context([&] {
-    if (stream == nullptr) ++machine().counts.default_stream;
-    if (stream != nullptr && stream->capture) {
-      stream->capture->work.push_back(std::move(work));
-    } else {
-      work();
-    }
-    return cudaSuccess;
-  });
+cudaError_t copy(cudaStream_t stream, std::function<void()> work) {
+  return in_context([&] { return place(stream, {cudaGraphNodeTypeMemcpy, std::move(work)}); });
 }
 
 }  // namespace
@@ -35,6 +26,8 @@ cudaError_t cudaMalloc(void** memory, size_t bytes) {
     const Device& device = current_device_state();
     if (bytes > device.capacity - device.used) {
       ++machine().counts.failed_allocations;
+      machine().counts.refused = bytes;
+      machine().counts.left = device.capacity - device.used;
       return cudaErrorMemoryAllocation;
     }
     *memory = own(host_memory(bytes), bytes);
@@ -68,15 +61,20 @@ cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind,
                             cudaStream_t stream) {
-  return enqueue(stream, [=] { std::memcpy(to, from, bytes); });
+  return copy(stream, [=] { std::memcpy(to, from, bytes); });
 }
 
 cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) {
-  return enqueue(stream, [=] { std::memset(to, value, bytes); });
+  cudaMemsetParams p{};
+  p.dst = to;
+  p.value = static_cast<unsigned>(value);
+  p.elementSize = p.height = 1;
+  p.width = bytes;
+  return in_context([&] { return place(stream, memset_of(p)); });
 }
 
 cudaError_t cudaMemcpy3DAsync(const cudaMemcpy3DParms* parameters, cudaStream_t stream) {
-  return enqueue(stream, [p = *parameters] {
+  return copy(stream, [p = *parameters] {
     const auto row = [](const cudaPitchedPtr& of, size_t slice, size_t i) {
       return static_cast<unsigned char*>(of.ptr) + (slice * of.ysize + i) * of.pitch;
     };

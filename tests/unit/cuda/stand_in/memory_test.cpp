@@ -1,5 +1,13 @@
-// Memory that runs out: what the pool keeps for later is given up before a request fails.
+// Memory that runs out: what the pool keeps for later is given up before a request fails, which
+// says how much there was; the CPU works on.
+#include <c10/core/InferenceMode.h>
+
+#include <string>
+
+#include "cuda/logged.h"
 #include "cuda/stand_in/fixtures.h"
+#include "engine/open_model.h"
+#include "temporary_folder.h"
 #include "tome_error.h"
 
 namespace tome::testing {
@@ -28,6 +36,15 @@ class StandInMemory : public StandIn {
     return patches;
   }
   int failed() const { return machine.counts.failed_allocations; }
+
+  /// Of the allocation that failed last, on cuda:0.
+  void expect_sizes(const Error& error, const std::string& what) {
+    EXPECT_EQ(error.kind(), ErrorKind::kOutOfMemory);
+    EXPECT_EQ(error.what(),
+              what + " on cuda:0: asked for " + std::to_string(machine.counts.refused) +
+                  " bytes; " + std::to_string(machine.counts.left) + " of " +
+                  std::to_string(device(0).capacity) + " bytes of device memory are free");
+  }
 };
 
 TEST_F(StandInMemory, AForwardTakesWhatThePoolKeeps) {
@@ -51,15 +68,80 @@ TEST_F(StandInMemory, AForwardThatDoesNotFitFailsAndTheSessionWorksOn) {
     const Model model(small());
     const auto session = model.session();
     run(*session, pictures(1), 1, {});
+    BatchInput input;
+    input.batch = 60;
+    input.frames = preprocess(*session, pictures(60));
+    device(0).capacity = device(0).used + 1000;
+    try {
+      session->forward(input);
+      FAIL() << "fitted";
+    } catch (const Error& error) {
+      expect_sizes(error, "a forward's memory");
+      constexpr size_t kTokens = 65, kTensors = 2;  // at the least, in bf16
+      EXPECT_GE(machine.counts.refused, 60 * kTokens * 128 * 2 * kTensors);
+    }
+    device(0).capacity = stand_in::kCapacity;
+    EXPECT_NO_THROW(session->forward(input));
+    input.frames.clear();
+    EXPECT_NO_THROW(run(*session, pictures(60), 1, {}));
+  });
+  expect_nothing_left();
+}
+
+TEST_F(StandInMemory, FramesThatDoNotFitFailAndTheSessionWorksOn) {
+  in_a_new_thread([&] {
+    const Model model(small());
+    const auto session = model.session();
+    run(*session, pictures(1), 1, {});
     device(0).capacity = device(0).used + 1000;
     try {
       run(*session, pictures(60), 1, {});
       FAIL() << "fitted";
     } catch (const Error& error) {
-      EXPECT_EQ(error.kind(), ErrorKind::kOutOfMemory) << error.what();
+      expect_sizes(error, "patches of frames");
+      EXPECT_EQ(machine.counts.refused, 60U * 64 * 64 * 3 * 2) << "in bf16";
     }
     device(0).capacity = stand_in::kCapacity;
     EXPECT_NO_THROW(run(*session, pictures(60), 1, {}));
+  });
+  expect_nothing_left();
+}
+
+TEST_F(StandInMemory, WhereDevicesAreFullTheCpuOfTheSameProcessWorksOn) {
+  const TemporaryFolder folder;
+  InstanceConfig config;
+  config.model = folder.path().string();
+  config.precision = "fp32";
+  in_a_new_thread([&] {
+    const c10::InferenceMode inference;
+    save_small_model(folder.path());
+    config.device = "cpu";
+    const OpenedModel before_it = open_model(config);
+    const auto logits = [](const OpenedModel& opened) {
+      return run(*opened.session.session, pictures(2), 1, {3, 3, 3}).logits;
+    };
+    const std::vector<float> expected = logits(before_it);
+    device(0).capacity = device(0).used + 1000;
+    config.device = "cuda:0";
+    config.precision = "bf16";
+    try {
+      open_model(config);
+      ADD_FAILURE() << "fitted";
+    } catch (const Error& error) {
+      expect_sizes(error, "weights");
+    }
+    EXPECT_EQ(logits(before_it), expected) << "a model that was open";
+    config.device = "auto";
+    config.precision = "fp32";
+    for (stand_in::Device& each : machine.devices) each.cannot_be_chosen = kOutOfMemory;
+    const Logged said(LogLevel::kInfo);
+    const OpenedModel after_it = open_model(config);
+    EXPECT_EQ(said.text().find("device=auto: the CPU ("), 0U) << said.text();
+    EXPECT_NE(said.text().find("bytes of device memory are free"), std::string::npos)
+        << said.text();
+    EXPECT_EQ(after_it.description.device, "cpu");
+    EXPECT_EQ(logits(after_it), expected) << "one that was opened since";
+    expect_no_context();
   });
   expect_nothing_left();
 }

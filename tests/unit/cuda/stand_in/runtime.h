@@ -3,30 +3,78 @@
 
 #include <cuda_runtime_api.h>
 
+#include <cstdint>
 #include <functional>
+#include <list>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <set>
+#include <span>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "cuda/stand_in/stand_in.h"
 
-/// The work that was captured, in order.
+struct CUgraphNode_st {
+  cudaGraphNodeType type = cudaGraphNodeTypeKernel;
+  std::function<void()> work;  ///< may be none
+  cudaMemsetParams memset{};   ///< of a memset
+  bool begins_early = false;   ///< a kernel, beside the kernel before it
+  CUgraph_st* graph = nullptr;
+};
 struct CUgraph_st {
-  std::vector<std::function<void()>> work;
+  struct Edge {
+    cudaGraphNode_t from, to;
+    bool whole;  ///< `to` begins when `from` has ended
+  };
+  std::list<CUgraphNode_st> nodes;  ///< as they were made
+  std::vector<Edge> edges;
 };
-struct CUgraphExec_st {
-  CUgraph_st graph;
+
+namespace tome::testing::stand_in {
+
+/// Of a graph that can be launched, in the order of its launch: what was made last goes last,
+/// unless something waits for it.
+struct Step {
+  cudaGraphNodeType type;
+  cudaMemsetParams memset;
+  std::function<void()> work;
+  std::vector<size_t> after;  ///< the steps that it waits for, sorted
 };
-struct CUevent_st {};
-struct CUstream_st {
-  std::unique_ptr<CUgraph_st> capture;
+
+/// Of one stream, and of those that fork from it.
+struct Capture {
+  std::unique_ptr<CUgraph_st> graph = std::make_unique<CUgraph_st>();
+  CUstream_st* origin = nullptr;
   cudaStreamCaptureMode mode{};
-  bool ended = false;  ///< the capture, by a call that it forbids
   std::thread::id by;
+  bool ended = false;  ///< by a call that it forbids
+  bool over = false;
+};
+
+/// Work on streams: how much of each one's, by its number.
+using Passed = std::map<uint64_t, size_t>;
+
+/// A point in a stream, which an event keeps.
+struct Point {
+  std::shared_ptr<Capture> capture;   ///< none: where work is done at once
+  std::vector<cudaGraphNode_t> tail;  ///< of a capture: what comes next waits for these
+  Passed passed;                      ///< else: the work that comes before
+};
+
+}  // namespace tome::testing::stand_in
+
+struct CUgraphExec_st {
+  std::vector<tome::testing::stand_in::Step> steps;
+};
+struct CUevent_st {
+  tome::testing::stand_in::Point at;
+};
+struct CUstream_st {
+  uint64_t number = 0;
+  tome::testing::stand_in::Point now;
 };
 
 namespace tome::testing::stand_in {
@@ -48,6 +96,9 @@ struct Runtime {
   std::array<Context, kDevices> contexts{Context{0}, Context{1}};
   std::map<void*, Object> objects;
   std::set<CUstream_st*> streams;
+  uint64_t streams_made = 0;
+  Passed finished;               ///< that the host has waited for
+  std::vector<Step> last_graph;  ///< that was made
 };
 Runtime& runtime();
 
@@ -96,6 +147,17 @@ cudaError_t beside_captures(Call&& call) {
     return status != cudaSuccess ? status : call();
   });
 }
+
+/// Work of a call on a stream: done at once, or a node of what is captured there.
+cudaError_t place(cudaStream_t stream, CUgraphNode_st node);
+CUgraphNode_st memset_of(const cudaMemsetParams& parameters);
+cudaGraphNode_t add_node(CUgraph_st& graph, CUgraphNode_st node,
+                         std::span<const cudaGraphNode_t> after);
+
+/// The graph that was made last.
+std::vector<Step> last_graph();
+/// Streams with work that the host has not waited for, by them or by a stream that waits for it.
+size_t unfinished_streams();
 
 /// On the current device, until `destroy`. Of a call.
 template <class T>

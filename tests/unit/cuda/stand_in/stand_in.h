@@ -1,8 +1,9 @@
 // A CUDA runtime and cuBLASLt that stand in for the real ones, so that what the core asks of them
-// is tested where there is no GPU: contexts by thread, who destroys what where, memory that runs
-// out, captures, lost devices. Device memory is the host's, streams are done at once, kernels and
-// products compute nothing. Tests say here what shall fail, and read what was done; no other thread
-// may be in a call meanwhile.
+// is tested where there is no GPU: drivers and devices that are too old, contexts by thread, who
+// destroys what where, memory that runs out, which work waits for which, captures and their graphs,
+// lost devices. Device memory is the host's, streams are done at once, kernels and products compute
+// nothing. Tests say here what shall fail, and read what was done; no other thread may be in a call
+// meanwhile.
 #pragma once
 
 #include <array>
@@ -12,12 +13,15 @@ namespace tome::testing::stand_in {
 
 constexpr int kDevices = 2;
 constexpr size_t kCapacity = size_t{1} << 30;
+/// CUDA's numbers: 1000 * major + 10 * minor.
+constexpr int kRuntimeVersion = 13000;
 
 struct Device {
   size_t capacity = kCapacity, used = 0;
   bool has_context = false;  ///< the one that all runtimes share was made: on a real one, memory
   int lost = 0;              ///< CUDA's error that every call on it answers with
   int cannot_be_chosen = 0;  ///< CUDA's error that cudaSetDevice answers with
+  int major = 9, minor = 0;  ///< compute capability
 };
 
 /// How many of these calls fail from now on, and with which of CUDA's errors or cuBLAS's statuses.
@@ -25,7 +29,8 @@ struct Failures {
   int frees = 0;
   int captures = 0;
   int replays = 0, replay_error = 0;
-  int product_status = 0;   ///< of every product
+  int product_status = 0;   ///< of every product but those
+  int products_before = 0;  ///< which still succeed
   int lost_in_product = 0;  ///< the error by which the next product loses its device
 };
 
@@ -38,11 +43,15 @@ struct Counts {
   int default_stream = 0;       ///< work there
   int captures_ended = 0;       ///< by a call of another thread
   int failed_allocations = 0;
+  size_t refused = 0, left = 0;  ///< bytes that the last of them asked for, and that were free
   int replays = 0;
+  int uncleared = 0;  ///< products whose counter of tiles was not zero
 };
 
 struct Machine {
   std::array<Device, kDevices> devices;
+  int driver_version = kRuntimeVersion;  ///< 0: there is no driver
+  int count_error = 0;                   ///< CUDA's error that asking for the devices answers with
   Failures failures;
   Counts counts;
 };
