@@ -46,7 +46,11 @@ void FrameStaging::add(const Frame& frame) {
   item.plan = plan_for(kind, item.region, frame.pixel_aspect, spec_);
   item.table = table_of(item.plan.get());
   for (int i = 0; frame.memory == MemoryKind::kHost && i < plane_count(kind); ++i) {
-    const Plane& plane = frame.planes[i];
+    Plane& plane = item.frame.planes[i];
+    // The stride of a lone row may be anything, since nobody needs it.
+    if (plane_samples(kind, i, frame.width, frame.height).rows == 1) {
+      plane.stride = plane_row_bytes(frame, i);
+    }
     const auto [first, end] = rows_of(i, item.region);
     const auto begin = static_cast<size_t>(first * plane.stride);
     const auto wanted = static_cast<size_t>((end - first) * plane.stride);

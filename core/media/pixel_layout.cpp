@@ -54,18 +54,11 @@ void check_plane(const Frame& frame, int index, int64_t row_bytes, int64_t rows)
   }
 }
 
-/// Of one of plane_samples().
-int64_t sample_bytes(const PixelLayout& layout, int plane) {
-  if (layout.kind == LayoutKind::kMacropixel) return 4;
-  const bool pair = layout.kind == LayoutKind::kSemiPlanar && plane > 0;
-  return int64_t{layout.bytes} * (pair ? 2 : 1);
-}
-
 void check_planes(const Frame& frame) {
   const PixelLayout& layout = layout_of(frame.format);
   for (int i = 0; i < plane_count(layout.kind); ++i) {
-    const PlaneSize size = plane_samples(layout.kind, i, frame.width, frame.height);
-    check_plane(frame, i, size.columns * sample_bytes(layout, i), size.rows);
+    const int64_t rows = plane_samples(layout.kind, i, frame.width, frame.height).rows;
+    check_plane(frame, i, plane_row_bytes(frame, i), rows);
   }
 }
 
@@ -79,6 +72,14 @@ const PixelLayout& layout_of(PixelFormat format) {
                                         std::to_string(std::size(kLayouts) - 1));
   }
   return kLayouts[index];
+}
+
+int64_t plane_row_bytes(const Frame& frame, int plane) {
+  const PixelLayout& layout = layout_of(frame.format);
+  const bool pair = layout.kind == LayoutKind::kSemiPlanar && plane > 0;
+  const int64_t sample =
+      layout.kind == LayoutKind::kMacropixel ? 4 : int64_t{layout.bytes} * (pair ? 2 : 1);
+  return plane_samples(layout.kind, plane, frame.width, frame.height).columns * sample;
 }
 
 int plane_count(LayoutKind kind) {

@@ -42,6 +42,10 @@ constexpr PlaneSize plane_samples(LayoutKind kind, int plane, int64_t width, int
   return plane == 0 ? PlaneSize{width, height} : PlaneSize{half_width, (height + 1) / 2};
 }
 
+/// What a row of a plane of the frame takes, without what its stride adds.
+/// @throws Error kFormat for an unknown format
+int64_t plane_row_bytes(const Frame& frame, int plane);
+
 /// Whether there is anything to look at; not how much, nor where.
 /// @throws Error kSettings for an empty frame, kFormat for one of an unknown format or without the
 ///   planes of its format

@@ -75,7 +75,7 @@ PreprocessSpec spec_of(int size, CropMode mode, Interpolation interpolation) {
 
 template <class T>
 std::vector<T> run_kernel(const std::vector<const Frame*>& frames, const PreprocessSpec& spec,
-                          int patch) {
+                          int patch, cuda::ThreadOrder order) {
   FrameStaging staging(spec);
   for (const Frame* frame : frames) staging.add(*frame);
   // A vector of its own, so that a sanitizer sees every byte beside the block.
@@ -96,7 +96,7 @@ std::vector<T> run_kernel(const std::vector<const Frame*>& frames, const Preproc
     p.scale[c] = normalisation.scale[c];
     p.fill[c] = fill[c];
   }
-  cuda::HostLauncher launcher;
+  cuda::HostLauncher launcher(order);
   cuda::launch_preprocess(launcher, p);
   EXPECT_EQ(launcher.launches(), 1);
   return patches;
@@ -109,12 +109,14 @@ std::vector<float> on_cpu(const Frame& frame, const PreprocessSpec& spec, int pa
 }
 
 void expect_equal_to_cpu(const Frame& frame, const PreprocessSpec& spec, int patch) {
-  const std::vector<float> got = run_kernel<float>({&frame}, spec, patch);
   const std::vector<float> expected = on_cpu(frame, spec, patch);
-  size_t different = 0;
-  for (size_t i = 0; i < got.size(); ++i) different += got[i] != expected[i] ? 1 : 0;
-  EXPECT_EQ(different, 0U) << "of " << got.size() << " in " << layout_of(frame.format).name << " "
-                           << frame.width << "x" << frame.height;
+  for (const auto order : {cuda::ThreadOrder::kForwards, cuda::ThreadOrder::kBackwards}) {
+    const std::vector<float> got = run_kernel<float>({&frame}, spec, patch, order);
+    size_t different = 0;
+    for (size_t i = 0; i < got.size(); ++i) different += got[i] != expected[i] ? 1 : 0;
+    EXPECT_EQ(different, 0U) << "of " << got.size() << " in " << layout_of(frame.format).name << " "
+                             << frame.width << "x" << frame.height;
+  }
 }
 
 constexpr PixelFormat kFormats[] = {PixelFormat::kRgb,   PixelFormat::kBgr,  PixelFormat::kRgbx,
@@ -214,7 +216,8 @@ TEST(PreprocessKernel, FramesOfDifferentSizesAndFormatsInOneLaunch) {
   pictures[2].frame.memory = pictures[3].frame.memory = MemoryKind::kCuda;
   std::vector<const Frame*> frames;
   for (const Picture& picture : pictures) frames.push_back(&picture.frame);
-  const auto got = run_kernel<cuda::Bf16>(frames, spec, 8);
+  const auto got = run_kernel<cuda::Bf16>(frames, spec, 8, cuda::ThreadOrder::kForwards);
+  const auto backwards = run_kernel<cuda::Bf16>(frames, spec, 8, cuda::ThreadOrder::kBackwards);
   for (size_t i = 0; i < frames.size(); ++i) {
     Frame host = *frames[i];
     host.memory = MemoryKind::kHost;
@@ -222,7 +225,20 @@ TEST(PreprocessKernel, FramesOfDifferentSizesAndFormatsInOneLaunch) {
     for (size_t k = 0; k < expected.size(); ++k) {
       ASSERT_EQ(got[i * expected.size() + k].bits, cuda::from_float<cuda::Bf16>(expected[k]).bits)
           << "frame " << i << ", number " << k;
+      ASSERT_EQ(backwards[i * expected.size() + k].bits, got[i * expected.size() + k].bits);
     }
+  }
+}
+
+TEST(PreprocessKernel, TheStrideOfALoneRowIsNobodys) {
+  const PreprocessSpec spec = spec_of(16, CropMode::kSquash, Interpolation::kBilinear);
+  for (const int64_t stride : {0, 3, -5}) {
+    Picture grey = picture_of(PixelFormat::kGray8, 8, 1, 14);
+    grey.frame.planes[0].stride = stride;
+    expect_equal_to_cpu(grey.frame, spec, 16);
+    Picture chroma = picture_of(PixelFormat::kNv12, 8, 2, 15);
+    chroma.frame.planes[1].stride = stride;
+    expect_equal_to_cpu(chroma.frame, spec, 16);
   }
 }
 
