@@ -3,14 +3,14 @@
 # interleaved runs. JSON Lines on stdout; JSON Lines and a table in build/bench-results/, named after the
 # device, or where --out says: bench/results/NAME is for rows to keep.
 #   bench/gpu.sh [--model DIR] [--data DIR]     what the tests before it need:
-#       --model   a checkpoint folder whose classes must agree with the CPU's; default: that of --data
-#       --data    a folder with parity/matching.{json,safetensors}, recorded from the reference, and
-#                 models/vit_tiny_patch16_224; default: $TOME_SHARED_DATA, else ../shared/data
-#                 (docs/gpu.md says more)
+#       --data    a folder with parity/matching.{json,safetensors}, recorded from the reference; default:
+#                 $TOME_SHARED_DATA, else ../shared/data (docs/gpu.md says more)
+#       --model   a checkpoint folder whose classes must agree with the CPU's; default:
+#                 models/vit_tiny_patch16_224 of --data, else models/camera-state
 #   bench/gpu.sh --quick                        ViT-B and video ViT-L at batch 1 and 128
 #   bench/gpu.sh [--models A,B] [--batch 1,8] [--cells MODEL:BATCH,...] [--rounds N] [--repeats N]
 #                [--peers eager] [--together N] [--ready-seconds S] [--peak-tflops X]
-#                [--out NAME] [--append]
+#                [--out NAME] [--append] [--version TEXT]
 # Builds the program and the device tests, for which nvcc must be there or come with ./setup.sh; BUILD=DIR
 # takes another build than build/, as it is. Needs a Python with timm and a torch built for CUDA
 # (PYTHON=..., default python3). CUDA_VISIBLE_DEVICES chooses the device.

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+CAMERA_STATE = Path(__file__).resolve().parents[2] / "models" / "camera-state"  # which the project ships
 TIMEOUT_S = 900  # they take some minutes
 MOST_SHOWN, MOST_LINES = 5, 20
 
@@ -25,11 +26,15 @@ def one_line(text):
 
 def check_data(arguments):
     """Refuses what the device tests would only skip, after minutes, and no measurement may follow."""
-    parity = [arguments.data / "parity" / f"matching.{ending}" for ending in ("json", "safetensors")]
-    model = arguments.model or arguments.data / "models" / "vit_tiny_patch16_224"
-    for path, what in [*((path, "our kernels' parity with the reference") for path in parity), (model, "a real model")]:
+    for path in (arguments.data / "parity" / f"matching.{ending}" for ending in ("json", "safetensors")):
         if not path.exists():
-            fail(f"there is no {path} to check {what} with: see --data and --model in docs/gpu.md")
+            fail(f"there is no {path} to check our kernels' parity with the reference with: see --data in docs/gpu.md")
+
+
+def model_of(arguments):
+    """The one that is given, or that of --data, or ours."""
+    theirs = arguments.data / "models" / "vit_tiny_patch16_224"
+    return arguments.model or (theirs if theirs.exists() else CAMERA_STATE)
 
 
 def skip_reason(output, name):
@@ -96,9 +101,8 @@ def run_logged(command, environment, log):
 
 
 def run_device_tests(arguments):
-    environment = os.environ | {"TOME_SHARED_DATA": str(arguments.data)}
-    if arguments.model:
-        environment["TOME_GPU_MODEL"] = str(arguments.model)
+    model = model_of(arguments)
+    environment = os.environ | {"TOME_SHARED_DATA": str(arguments.data), "TOME_GPU_MODEL": str(model)}
     log = arguments.device_log
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "report.json"
@@ -112,7 +116,7 @@ def run_device_tests(arguments):
     if report is not None and code in (0, 1):
         accepted = check_results(report, output, log)
         if code == 0:
-            return accepted
+            return f"{accepted}; the model was {model.resolve().name}"
     for line in output.splitlines()[-MOST_LINES:]:
         print(f"    {line}", file=sys.stderr)
     fail(f"the device tests {ended}, {last_begun(output)}; all that they said: {log}")

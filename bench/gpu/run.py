@@ -62,13 +62,25 @@ def driver_version():
     return lines[0].strip() if query.returncode == 0 and lines else "unknown"
 
 
+def version_of(tree):
+    """The commit, where git knows it: not in a copy without .git, which may lie in a repository of others."""
+    if not (tree / ".git").exists():
+        return "unknown"
+    try:
+        said = subprocess.run(["git", "-C", tree, "describe", "--always", "--dirty"], capture_output=True, text=True)
+    except OSError:
+        return "unknown"
+    return said.stdout.strip() or "unknown"
+
+
 def device_facts(arguments, torch, timm, tests):
     if not torch.cuda.is_available():
         fail(f"torch {torch.__version__} finds no CUDA device, where the device tests found one")
     device = torch.cuda.get_device_name(0)
     return {"device": device, "torch": torch.__version__, "timm": timm.__version__, "driver": driver_version(),
             "precision": arguments.precision, "peak_tflops": arguments.peak_tflops or peak_of(device), "tests": tests,
-            "rounds": arguments.rounds, "repeats": arguments.repeats}
+            "rounds": arguments.rounds, "repeats": arguments.repeats,
+            "version": arguments.version or version_of(ROOT)}
 
 
 def say(cell, what):
@@ -267,9 +279,12 @@ def parse_arguments():
     parser.add_argument("--device-test", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--device-log", required=True, type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--check-only", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--model", type=Path, help="a checkpoint folder to check results with")
+    parser.add_argument("--model", type=Path,
+                        help="a checkpoint folder to check results with; default: that of --data, else "
+                             "models/camera-state")
     parser.add_argument("--data", type=Path, default=os.environ.get("TOME_SHARED_DATA", ROOT / "../shared/data"),
                         help="a folder with parity/ and models/")
+    parser.add_argument("--version", help="of what is measured; default: what git describe says of this tree")
     parser.add_argument("--quick", action="store_true", help="ViT-B and video ViT-L at batch 1 and 128")
     parser.add_argument("--models", help="by commas: " + ", ".join(SCHEDULES))
     parser.add_argument("--batch", help="by commas")

@@ -45,7 +45,7 @@ class CudaSession : public DeviceSession {
   /// Launch by launch, with its products tuned after, and the capture.
   void warm_up(const BatchInput& input) override;
 
-  std::vector<OperationShare> time_operations(const BatchInput& input);
+  std::vector<OperationTime> time_operations(const BatchInput& input);
   size_t graphs() const;
 
   static constexpr size_t kMostShapes = 64;

@@ -110,15 +110,17 @@ TOME_KERNEL void merge_kernel(Ctx& ctx, const MergeParams<T>& p) {
   const RowThread me = row_thread(ctx, p.shape);
   const int sample = ctx.block_z();
   const int asked = ctx.block_x() * p.shape.tokens + me.token;
-  const bool inside = asked < p.tokens_out;  // others do as the last one, but write nothing
+  const bool inside = asked < p.tokens_out;  // others write nothing
   const int place = min_of(asked, p.tokens_out - 1);
   const int64_t out_token = static_cast<int64_t>(sample) * p.tokens_out + place;
-  TokenRow row;
+  TokenRow row{};
+  // Past the end no row is read where it may be the last one's, which a LayerNorm in place writes.
   if constexpr (kNormOnly) {
-    load_row<kFast>(p.x + out_token * p.channels, p.channels, me, &row);
+    if (inside) load_row<kFast>(p.x + out_token * p.channels, p.channels, me, &row);
   } else {
     const Members members = members_of(p, sample, place);
-    const float total = merged_row<kFast>(ctx, p, me, sample, members, near, &row);
+    float total = 0;
+    if (kFast || inside) total = merged_row<kFast>(ctx, p, me, sample, members, near, &row);
     if (inside && p.x_out != nullptr) {
       store_row<kFast>(row, p.channels, me, p.x_out + out_token * p.channels);
     }

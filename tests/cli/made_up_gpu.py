@@ -66,6 +66,7 @@ print(json.dumps([{"r": r, "ms_median": 2.0, "ms_min": 1.5, "ms_max": 3.0, "gflo
 DEVICE_TESTS = f"""#!{sys.executable}
 import os, sys
 open(os.environ["MADE"] + "/tested", "w").write(os.environ.get("LD_LIBRARY_PATH", ""))
+open(os.environ["MADE"] + "/model", "w").write(os.environ["TOME_GPU_MODEL"])
 open(sys.argv[2].split(":", 1)[1], "w").write(REPORT)
 """
 NINJA = """#!/bin/sh

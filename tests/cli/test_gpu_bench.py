@@ -154,8 +154,8 @@ def test_a_hang_ends():
 
 def test_device_tests_that_cannot_run_are_said():
     with tempfile.TemporaryDirectory() as folder:
-        arguments = argparse.Namespace(device_test=f"{folder}/none", device_log=Path(folder) / "log", data=folder,
-                                       model=None)
+        arguments = argparse.Namespace(device_test=f"{folder}/none", device_log=Path(folder) / "log",
+                                       data=Path(folder), model=None)
         said = refused(lambda: device_tests.run_device_tests(arguments))
     assert said.startswith("gpu.sh: the device tests cannot run: ") and said.count("\n") == 1, said
 
@@ -245,6 +245,7 @@ def test_table():
     assert "| video_vit_large | 8 | gst-tome | 65 | 20.000 | 19.000..21.000 | 2.00 | 2.50 | 2.10 | 220 | 22 % | 0.91 |" in text, text
     assert "| video_vit_large | 256 | eager | 0 | out of memory |" in text
     assert "| video_vit_large | 8 | 65 | matching | 24 | 0.5000 |" in text
+    assert "Version" not in text  # rows of before have none
     json.dumps(rows)
 
 
@@ -254,6 +255,8 @@ def test_a_table_of_several_runs_has_the_facts_of_each():
     assert text.count("# a made-up device\n") == 1 and text.count("# another\n") == 1, text
     assert text.count("in 2 rounds of 12") == 2 and text.count("in 5 rounds of 12") == 1, text
     assert text.index("torch 1,") < text.index("in 5 rounds"), text
+    text = table(one + [row | {"version": "abc"} for row in one])
+    assert text.count("in 2 rounds of 12") == 2 and text.count("Version: abc.\n") == 1, text
 
 
 def test_append_keeps_other_cells():
@@ -348,15 +351,59 @@ def test_a_python_without_torch_costs_nothing():
 def test_data_that_is_missing_costs_nothing():
     with MadeUp(results()[0]) as made:
         data = made.root / "data"
-        for part in ("parity/matching.json", "parity/matching.safetensors", "models/vit_tiny_patch16_224"):
+        for part in ("parity/matching.json", "parity/matching.safetensors"):
             (data / part).rename(made.root / "away")
             status, out, err = run(*made.command("--cells", "video_vit_large:8"))
             assert (status, out, err.count("\n")) == (2, "", 1) and f"there is no {data / part} " in err, err
             assert not (made.root / "build").exists()
             (made.root / "away").rename(data / part)
-        (data / part).rename(made.root / "another")
-        status, _, err = run(*made.command("--model", made.root / "another", "--cells", "video_vit_large:8"))
-        assert status == 0, err
+
+
+def test_the_model_is_the_given_one_or_that_of_the_data_or_ours():
+    assert (ROOT / "models/camera-state/model.safetensors").exists()
+    with MadeUp(results()[0]) as made:
+        few = ["--cells", "video_vit_large:8", "--peers", "eager", "--rounds", "1"]
+        theirs, another = made.root / "data/models/vit_tiny_patch16_224", made.root / "another"
+        another.mkdir()
+        for given, model in ((["--model", another], another), ([], theirs), ([], made.root / "models/camera-state")):
+            assert run(*made.command(*few, *given))[0] == 0
+            assert Path((made.root / "model").read_text()).resolve() == model.resolve(), model
+            assert made.rows()[0]["tests"].endswith(f"; the model was {model.name}"), made.rows()[0]
+            if model == theirs:
+                theirs.rmdir()
+
+
+def git(folder, *arguments):
+    status, out, err = run("git", "-C", folder, "-c", "user.name=a", "-c", "user.email=a@b", *arguments)
+    assert status == 0, err
+    return out.strip()
+
+
+def test_rows_say_which_commit_they_are_of():
+    if shutil.which("git") is None:
+        raise tap.Skip("no git")
+    few = ["--cells", "video_vit_large:8", "--peers", "eager", "--rounds", "1"]
+
+    def versions(*more):
+        assert run(*made.command(*few, *more))[0] == 0
+        return {row["version"] for row in made.rows()}
+
+    with MadeUp(results()[0]) as made:
+        assert versions() == {"unknown"}
+        # Nor is it that of a repository in which a copy lies.
+        assert gpu_run.version_of(made.root / "data") == "unknown"
+        git(made.root, "init", "--quiet")
+        assert versions() == {"unknown"}  # no commit yet
+        git(made.root, "add", "bench")
+        git(made.root, "commit", "--quiet", "-m", "a")
+        commit = git(made.root, "rev-parse", "--short", "HEAD")
+        assert gpu_run.version_of(made.root / "data") == "unknown"
+        assert versions() == {commit}
+        with open(made.root / "bench/gpu/peer.py", "a") as file:
+            file.write("# changed\n")
+        assert versions() == {f"{commit}-dirty"}
+        assert versions("--version", "by hand") == {"by hand"}
+        assert "\nVersion: by hand.\n" in (made.root / "build/bench-results/gpu-made-up-1.md").read_text()
 
 
 def test_ours_find_the_cublas_of_this_torch():

@@ -89,8 +89,10 @@ void expect_attention_definition(const Attention& a, double tolerance,
 
 TEST(AttentionKernel, EveryHeadSizeAndType) {
   for (const int64_t dim : {32, 64, 80, 128}) {
-    expect_attention_definition(random_attention(2, 37, 3, dim, at::kBFloat16), 1e-2);
-    expect_attention_definition(random_attention(1, 70, 2, dim, at::kHalf), 2e-3);
+    for (const auto order : {cuda::ThreadOrder::kForwards, cuda::ThreadOrder::kBackwards}) {
+      expect_attention_definition(random_attention(2, 37, 3, dim, at::kBFloat16), 1e-2, order);
+      expect_attention_definition(random_attention(1, 70, 2, dim, at::kHalf), 2e-3, order);
+    }
   }
 }
 
@@ -162,6 +164,10 @@ TEST(AttentionKernel, ResultDoesNotDependOnTheOrderOfThreads) {
   const Attention a = random_attention(2, 130, 2, 64, at::kBFloat16);
   EXPECT_TRUE(same(a, Way::kTiles));
   EXPECT_TRUE(same(a, Way::kGroups));
+  // Three steps: rows are fetched to where others lay.
+  for (const int64_t dim : {32, 80, 128}) {
+    EXPECT_TRUE(same(random_attention(1, 150, 1, dim, at::kBFloat16), Way::kTiles)) << dim;
+  }
   // Steps in the middle that are known to be whole are code of their own.
   EXPECT_TRUE(same(random_attention(1, 330, 1, 64, at::kBFloat16), Way::kGroups));
 }

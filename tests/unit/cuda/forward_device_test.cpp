@@ -69,7 +69,7 @@ class Prepared {
   at::Tensor got_;
 };
 
-void expect_the_same_beside(const ViTConfig& config, FusedShape shape) {
+void expect_the_same_beside(const ViTConfig& config, FusedShape shape, int replays = 50) {
   const Model model(config);
   Prepared prepared(model, std::move(shape));
   CudaOps in_turn(CudaOps::Matching::kInTurn);
@@ -79,8 +79,10 @@ void expect_the_same_beside(const ViTConfig& config, FusedShape shape) {
     CudaOps ops(way);
     EXPECT_TRUE(at::equal(prepared.run(ops), expected)) << static_cast<int>(way);
     int differ = 0;
-    for (const at::Tensor& got : prepared.replays(ops, 50)) differ += !at::equal(got, expected);
-    EXPECT_EQ(differ, 0) << "of 50 replays, way " << static_cast<int>(way);
+    for (const at::Tensor& got : prepared.replays(ops, replays)) {
+      differ += !at::equal(got, expected);
+    }
+    EXPECT_EQ(differ, 0) << "of " << replays << " replays, way " << static_cast<int>(way);
   }
 }
 
@@ -104,6 +106,18 @@ TEST(ForwardOnDevice, WhatRunsBesideOthersChangesNothing) {
   // More A tokens than one launch of matching orders.
   expect_the_same_beside(on_clips(small(), 160),
                          {1, 1, {500, 30, 1}, true, Partition::kAlternating});
+}
+
+/// Each kernel of a forward a few times: what compute-sanitizer has the time for.
+TEST(ShortForwardOnDevice, WhatRunsBesideOthersChangesNothing) {
+  TOME_NEEDS_DEVICE();
+  const c10::InferenceMode inference;
+  ViTConfig narrow = small();
+  narrow.heads = 4;
+  expect_the_same_beside(small(), {3, 1, {8, 0, 13}}, 2);
+  expect_the_same_beside(narrow, {2, 1, {1000, 1000, 1000}}, 2);
+  expect_the_same_beside(on_clips(small(), 4), {2, 1, {20, 0, 9}, true, Partition::kCheckerboard},
+                         2);
 }
 
 /// Products of one forward more than there are counters, and counters that two products share.

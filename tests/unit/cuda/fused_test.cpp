@@ -50,9 +50,11 @@ class Fused : public ::testing::Test {
     const at::ScalarType exact = type == ElementType::kBfloat16 ? at::kBFloat16 : at::kFloat;
     const VisionTransformer model(c.config, weights, at::kCPU, exact);
     const ForwardOutput expected = model.forward(patches, options);
-    const HostForward got =
-        run_fused(c.config, weights, patches, c.r, is_proportional(c.prop_attn, c.config), type,
-                  SideOrder::kLate, c.partition, c.way);
+    const auto run = [&](SideOrder side, cuda::ThreadOrder order) {
+      return run_fused(c.config, weights, patches, c.r, is_proportional(c.prop_attn, c.config),
+                       type, side, c.partition, c.way, order);
+    };
+    const HostForward got = run(SideOrder::kLate, cuda::ThreadOrder::kForwards);
     EXPECT_EQ(got.r, expected.r);
     if (type == ElementType::kFloat32) {
       EXPECT_TRUE(at::equal(got.source, expected.source));
@@ -63,6 +65,9 @@ class Fused : public ::testing::Test {
       EXPECT_TRUE(at::allclose(got.logits, expected.logits, tolerance, tolerance))
           << (got.logits - expected.logits).abs().max();
     }
+    const HostForward again = run(SideOrder::kEarly, cuda::ThreadOrder::kBackwards);
+    EXPECT_TRUE(at::equal(again.source, got.source));
+    EXPECT_TRUE(at::equal(again.logits, got.logits));
   }
 };
 
@@ -90,6 +95,14 @@ TEST_F(Fused, OddNumbersOfTokens) {
   c.r = {1, 3};
   expect_same(c);
   c.config.image_height = 24;  // 15 patches
+  expect_same(c);
+}
+
+TEST_F(Fused, TokensThatSpreadOverSeveralWarps) {
+  Case c;
+  c.config = small_config(32, 520, 2);  // two warps and a bit of a third
+  c.scale = 0.05;
+  c.r = {3, 2};
   expect_same(c);
 }
 

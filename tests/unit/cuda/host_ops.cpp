@@ -100,10 +100,12 @@ void HostOps::attend(const cuda::AttentionRequest& q, cuda::LaunchOrder order) {
   if (q.type == cuda::ElementType::kFloat32) {
     attend_by_definition(q);
   } else if (way_ == AttentionWay::kGroups) {
+    launch_next(order);
     if (!cuda::fits_warpgroups(q))
       throw std::logic_error("heads that warpgroups have no kernel for");
     cuda::run_group_attention(launcher_, q);
   } else {
+    launch_next(order);
     cuda::run_attention(launcher_, q);
   }
   if (q.type != cuda::ElementType::kFloat32) expect_waited();
@@ -139,6 +141,7 @@ void HostOps::clear(void* memory, size_t bytes) {
 
 void HostOps::split(const cuda::PartitionParams& q, cuda::LaunchOrder order) {
   expect_last(Last::kNorm, order);
+  launch_next(order);
   cuda::launch_partition(launcher_, q);
   expect_waited();
   begin();  // the LayerNorm that was held back, after the split
@@ -171,7 +174,8 @@ void HostOps::join() {
 
 HostForward run_fused(const ViTConfig& config, const ViTWeights& weights, const at::Tensor& patches,
                       const std::vector<int64_t>& r, bool proportional, cuda::ElementType type,
-                      SideOrder side, Partition partition, AttentionWay way) {
+                      SideOrder side, Partition partition, AttentionWay way,
+                      cuda::ThreadOrder order) {
   std::vector<at::Tensor> kept;
   const FusedWeights fused =
       fuse_weights(config, weights, type, [&kept](const at::Tensor& t) -> const void* {
@@ -190,7 +194,7 @@ HostForward run_fused(const ViTConfig& config, const ViTWeights& weights, const 
   HostForward out;
   out.logits = at::full({batch, config.classes}, NAN);
   out.source = at::arange(forward.tokens_in()).expand({batch, -1}).contiguous();
-  HostOps ops(side, way);
+  HostOps ops(side, way, order);
   forward.run(ops, rows.data_ptr(), aligned, out.logits.data_ptr<float>(),
               out.source.data_ptr<int64_t>());
   out.r = forward.r();

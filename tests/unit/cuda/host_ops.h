@@ -18,8 +18,9 @@ enum class AttentionWay { kTiles, kGroups };
 
 class HostOps : public FusedOps {
  public:
-  explicit HostOps(SideOrder side = SideOrder::kEarly, AttentionWay way = AttentionWay::kTiles)
-      : side_(side), way_(way) {}
+  explicit HostOps(SideOrder side = SideOrder::kEarly, AttentionWay way = AttentionWay::kTiles,
+                   cuda::ThreadOrder order = cuda::ThreadOrder::kForwards)
+      : side_(side), way_(way), launcher_(order) {}
 
   void product(const ProductRequest& request) override;
   void embed(const cuda::EmbedRequest& request) override;
@@ -41,6 +42,10 @@ class HostOps : public FusedOps {
   /// Before each operation: runs a LayerNorm that was held back for a split beside it.
   void begin(Last operation = Last::kOther);
   void expect_last(Last operation, cuda::LaunchOrder order) const;
+  /// The next launch is one that may run beside the last, which has not been held back.
+  void launch_next(cuda::LaunchOrder order) {
+    if (side_ == SideOrder::kEarly) launcher_.next(order);
+  }
   /// See Note [A kernel beside the one before it]; of the last launch.
   void expect_launched() const;
   void expect_waited() const;
@@ -66,6 +71,7 @@ HostForward run_fused(const ViTConfig& config, const ViTWeights& weights, const 
                       const std::vector<int64_t>& r, bool proportional, cuda::ElementType type,
                       SideOrder side = SideOrder::kEarly,
                       Partition partition = Partition::kAlternating,
-                      AttentionWay way = AttentionWay::kTiles);
+                      AttentionWay way = AttentionWay::kTiles,
+                      cuda::ThreadOrder order = cuda::ThreadOrder::kForwards);
 
 }  // namespace tome::testing

@@ -256,7 +256,9 @@ TEST(MatchKernel, OneLaunchUpToTwoThousandTokensThenMore) {
   EXPECT_EQ(below.launches, 1);
   const at::Tensor keys = random_keys(1, 4200, 8, 92, at::kBFloat16);
   EXPECT_EQ(match_with_kernels(keys, options_of(300)).launches, 4);
-  expect_right(keys, options_of(300));
+  for (const auto order : {cuda::ThreadOrder::kForwards, cuda::ThreadOrder::kBackwards}) {
+    expect_right(keys, options_of(300), order);
+  }
   const at::Tensor same = at::ones({1, 4200, 8}, at::kBFloat16);
   expect_same_as_cpu(same, options_of(400));
 }

@@ -30,7 +30,7 @@ TEST(Device, MatchingAndMergeEqualTheHostExecutor) {
     EXPECT_LE(elsewhere.sum().item<int64_t>(), host.r() / 100);
 
     const at::Tensor x = at::randn({2, tokens, 192});
-    const DeviceMerge merged = merge_on_device(x, {}, device);
+    const DeviceMerge merged = merge_on_device({x}, device);
     // Against the definition, by the device's own plan.
     const at::Tensor ones = at::ones({2, tokens}, at::kDouble);
     const at::Tensor count =
@@ -94,31 +94,7 @@ void expect_merged_in_streams(int64_t channels, at::ScalarType type) {
   const at::Tensor x = at::randn({kBatch, kTokens, channels}).to(type);
   const at::Tensor size = at::randint(1, 5, {kBatch, kTokens}, at::kFloat);
   const at::Tensor weight = at::randn({channels}), bias = at::randn({channels});
-  const at::Tensor x_got = at::full({kBatch, tokens_out, channels}, NAN, x.options());
-  const at::Tensor norm_got = x_got.clone(), size_got = at::full({kBatch, tokens_out}, NAN);
-  const cuda::DeviceMemory x_in = on_device(x), size_in = on_device(size), x_out = on_device(x_got),
-                           norm_out = on_device(norm_got), size_out = on_device(size_got),
-                           device_weight = on_device(weight), device_bias = on_device(bias);
-  cuda::MergeRequest m;
-  m.type = element_type(type);
-  m.x = x_in.data();
-  m.size = size_in.as<float>();
-  m.x_out = x_out.data();
-  m.size_out = size_out.as<float>();
-  m.member_begin = by.member_begin.as<int32_t>();
-  m.members = by.members.as<int32_t>();
-  m.norm_weight = device_weight.as<float>();
-  m.norm_bias = device_bias.as<float>();
-  m.norm_out = norm_out.data();
-  m.batch = kBatch;
-  m.tokens_in = kTokens;
-  m.tokens_out = static_cast<int>(tokens_out);
-  m.channels = static_cast<int>(channels);
-  cuda::merge_tokens(m, nullptr);
-  cuda::synchronise(nullptr);
-  download(x_out, x_got);
-  download(norm_out, norm_got);
-  download(size_out, size_got);
+  const DeviceMerge got = merge_on_device({x, size, weight, bias}, by);
 
   const at::Tensor wide = size.to(at::kDouble);
   const at::Tensor sizes =
@@ -129,9 +105,9 @@ void expect_merged_in_streams(int64_t channels, at::ScalarType type) {
   const at::Tensor expected = sums / sizes.unsqueeze(-1);
   const at::Tensor members = at::zeros_like(sizes).scatter_add(1, target, at::ones_like(wide));
   EXPECT_GT(members.max().item<double>(), 8) << "a whole block sums these";
-  EXPECT_TRUE(at::equal(size_got.to(at::kDouble), sizes));
-  EXPECT_LE(distance(x_got, expected), 4e-3);
-  EXPECT_LE(distance(norm_got, layer_norm(expected, weight, bias)), 6e-3);
+  EXPECT_TRUE(at::equal(got.size.to(at::kDouble), sizes));
+  EXPECT_LE(distance(got.x, expected), 4e-3);
+  EXPECT_LE(distance(got.norm, layer_norm(expected, weight, bias)), 6e-3);
 }
 
 TEST(Device, MergesInStreamsEqualTheDefinition) {

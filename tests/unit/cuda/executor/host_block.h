@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "cuda/executor/host_executor.h"
+#include "cuda/executor/race_watch.h"
 
 namespace tome::cuda {
 
@@ -29,12 +30,22 @@ struct Meeting {
   int arrived = 0;
   uint64_t round = 0;
   std::vector<void*> arguments;
+  std::array<races::Word, 2> words;  // of barriers: of this round, and of the one before
 };
+
+/// Whether threads that meet see what the others did before.
+enum class Orders : uint8_t { kNothing, kMemory };
 
 struct PendingCopy {
   void* to;
   const void* from;
   bool valid;
+};
+
+/// Copies of a thread that are waited for together.
+struct CopyGroup {
+  std::vector<PendingCopy> copies;
+  races::Word landed;
 };
 
 /// What asynchronous copies left of 16 bytes of shared memory: in flight until the copy_wait of the
@@ -69,15 +80,17 @@ struct PendingProduct {
 };
 
 /// A thread of the block. Switching goes through setjmp, which unlike swapcontext needs no system
-/// call; under AddressSanitizer, which must know the stack in use, through swapcontext.
+/// call; under a sanitizer, which must know the stack in use, through swapcontext.
 struct Fiber {
   ucontext_t context{};
   jmp_buf jump{};
-  unsigned char* stack = nullptr;  // of the block's FiberStacks
+  unsigned char* stack = nullptr;  // of the block's FiberStacks, or its line's
+  races::Line line, copier;        // itself, and its copies
+  races::Word word;                // to its copies, and to what is fresh
   bool started = false, done = false;
   const Meeting* waits_at = nullptr;
   uint64_t waits_for_round = 0;
-  std::vector<std::vector<PendingCopy>> copies;     // groups; the last one is open
+  std::vector<CopyGroup> copies;                    // the last one is open
   std::vector<const void*> unfenced;                // what its copies wrote since its fence_shared
   std::map<const float*, PendingProduct> products;  // by where d is
   std::map<const float*, std::vector<float>> fenced;  // d as its last group_fence found it
@@ -112,6 +125,13 @@ class FiberStacks {
   Memory memory_;
 };
 
+/// A warp's products, as ThreadSanitizer is told of them.
+struct ProductLine {
+  races::Line line;
+  races::Word begun;
+  std::map<int, races::Word> read;  // of each group
+};
+
 struct FreeDeleter {
   void operator()(void* p) const { std::free(p); }
 };
@@ -119,13 +139,22 @@ struct FreeDeleter {
 class HostBlock {
  public:
   HostBlock(const LaunchShape& shape, const std::function<void(HostContext&)>& body,
-            ThreadOrder order);
+            ThreadOrder order, SaidByBlocks& said);
+  ~HostBlock();
+  HostBlock(const HostBlock&) = delete;
+  HostBlock& operator=(const HostBlock&) = delete;
   void run(Extent place);
 
   void meet(int thread, Meeting& meeting, int slot, const char* name, void* mine,
-            void (*operation)(void* const*));
+            void (*operation)(void* const*), Orders orders = Orders::kNothing);
 
-  void begin_copy(int thread, const PendingCopy& copy);
+  /// The last of the blocks that arrived there.
+  void see_others(void* counter);
+  void load_fresh(int thread, void* to, const void* from, size_t bytes, void* caller);
+
+  /// @param caller  as reports of races shall name it; likewise below
+  void begin_copy(int thread, const PendingCopy& copy, void* caller);
+  void commit_copies(int thread);
   void wait_for_copies(int thread, int pending);
   /// @throws std::logic_error if a copy may write these 16 bytes at any time
   void check_landed(const void* at);
@@ -137,13 +166,17 @@ class HostBlock {
   /// @throws std::logic_error if any of them may have read something else than read_tile
   void finish_reads(int warp, int running);
 
+  /// For ThreadSanitizer: a line of the block, begun where it is first needed.
+  static const races::Line& begun(races::Line& line);
+  ProductLine& products_of(int warp) { return product_lines_[warp]; }
+
   Meeting& warp_of(int thread) { return warps_[thread / kWarpSize]; }
   Meeting& all() { return all_; }
   Fiber& fiber(int thread) { return fibers_[thread]; }
   unsigned char* shared() { return static_cast<unsigned char*>(shared_.get()); }
   const LaunchShape& shape() const { return shape_; }
   const Extent& place() const { return place_; }
-  SaidByBlocks& said() { return said_; }  ///< since this was made
+  SaidByBlocks& said() { return said_; }
 
  private:
   static void enter(unsigned low, unsigned high, unsigned thread);
@@ -151,6 +184,7 @@ class HostBlock {
   bool resume(int thread);
   bool resume_warp(int warp);
   void leave(Fiber& fiber);
+  static void watch_copy(Fiber& fiber, const PendingCopy& copy, void* caller);
   [[noreturn]] void report_stuck() const;
   void clear();
   VectorState& state_of(const void* at);
@@ -161,7 +195,7 @@ class HostBlock {
   const std::function<void(HostContext&)>& body_;
   ThreadOrder order_;
   Extent place_;
-  SaidByBlocks said_;
+  SaidByBlocks& said_;
   FiberStacks stacks_;
   std::vector<Fiber> fibers_;
   std::vector<Meeting> warps_;
@@ -171,6 +205,8 @@ class HostBlock {
   std::vector<unsigned char> fenced_;         // shared memory at the last fence_shared; empty: none
   std::vector<std::vector<TileRead>> reads_;  // of each warp
   std::vector<int> group_products_;           // of each warp, so far
+  std::vector<ProductLine> product_lines_;    // of each warp
+  races::Line scheduler_, fresh_;
   ucontext_t scheduler_context_{};
   jmp_buf scheduler_jump_{};
   int remaining_ = 0;

@@ -37,13 +37,25 @@ FiberStacks::FiberStacks(int threads) : memory_(std::move(spare())) {
 FiberStacks::~FiberStacks() { spare() = std::move(memory_); }
 
 HostBlock::HostBlock(const LaunchShape& shape, const std::function<void(HostContext&)>& body,
-                     ThreadOrder order)
-    : shape_(shape), body_(body), order_(order), stacks_(shape.threads), fibers_(shape.threads) {
+                     ThreadOrder order, SaidByBlocks& said)
+    : shape_(shape),
+      body_(body),
+      order_(order),
+      said_(said),
+      stacks_(shape.threads),
+      fibers_(shape.threads) {
   warps_.resize(shape.threads / kWarpSize);
   reads_.resize(warps_.size());
   for (Meeting& warp : warps_) warp.arguments.resize(kWarpSize);
   all_.arguments.resize(shape.threads);
-  for (int i = 0; i < shape.threads; ++i) fibers_[i].stack = stacks_.of(i);
+  product_lines_.resize(warps_.size());
+  for (int i = 0; i < shape.threads; ++i) {
+    fibers_[i].stack = stacks_.of(i);
+    if constexpr (races::kWatched) {
+      fibers_[i].line = races::take_line(kStackBytes);
+      fibers_[i].stack = fibers_[i].line.stack;
+    }
+  }
   const size_t bytes = (static_cast<size_t>(shape.shared_bytes) / 1024 + 1) * 1024 + kGuardBytes;
   shared_.reset(std::aligned_alloc(1024, bytes));
   if (shared_ == nullptr) throw std::bad_alloc();
@@ -53,6 +65,25 @@ HostBlock::HostBlock(const LaunchShape& shape, const std::function<void(HostCont
 #else
   memset(shared() + shape.shared_bytes, kGuard, kGuardBytes);
 #endif
+}
+
+HostBlock::~HostBlock() {
+  if constexpr (!races::kWatched) return;
+  const auto end = [](const races::Line& line) {
+    if (line.fiber != nullptr) races::give_back(line);
+  };
+  end(fresh_);
+  for (const ProductLine& of_warp : product_lines_) end(of_warp.line);
+  for (const Fiber& fiber : fibers_) {
+    end(fiber.copier);
+    end(fiber.line);
+  }
+}
+
+/// A line that is begun where it is first needed.
+const races::Line& HostBlock::begun(races::Line& line) {
+  if (line.fiber == nullptr) line = races::take_line(kStackBytes);
+  return line;
 }
 
 /// @throws std::logic_error if the block wrote behind its shared memory
@@ -68,12 +99,12 @@ void HostBlock::check_guard() const {
 #endif
 }
 
-void HostBlock::enter(unsigned low, unsigned high, unsigned thread) {
+TOME_UNWATCHED void HostBlock::enter(unsigned low, unsigned high, unsigned thread) {
   const uint64_t address = (static_cast<uint64_t>(high) << 32) | low;
   reinterpret_cast<HostBlock*>(address)->thread_main(static_cast<int>(thread));
 }
 
-void HostBlock::thread_main(int thread) {
+TOME_UNWATCHED void HostBlock::thread_main(int thread) {
   Fiber& fiber = fibers_[thread];
 #if defined(__SANITIZE_ADDRESS__)
   __sanitizer_finish_switch_fiber(nullptr, &scheduler_stack_, &scheduler_stack_bytes_);
@@ -86,6 +117,7 @@ void HostBlock::thread_main(int thread) {
   }
   fiber.done = true;
   --remaining_;
+  races::look_away();
   leave(fiber);
 }
 
@@ -96,6 +128,13 @@ void HostBlock::leave(Fiber& fiber) {
                                  scheduler_stack_bytes_);
   swapcontext(&fiber.context, &scheduler_context_);
   __sanitizer_finish_switch_fiber(fake_stack, &scheduler_stack_, &scheduler_stack_bytes_);
+}
+#elif defined(__SANITIZE_THREAD__)
+TOME_UNWATCHED void HostBlock::leave(Fiber& fiber) {
+  races::look();
+  races::go_on(scheduler_.fiber);
+  swapcontext(&fiber.context, &scheduler_context_);
+  races::look_away();
 }
 #else
 void HostBlock::leave(Fiber& fiber) {
@@ -126,6 +165,10 @@ bool HostBlock::resume(int thread) {
   __sanitizer_start_switch_fiber(&fake_stack, fiber.stack, kStackBytes);
   swapcontext(&scheduler_context_, &fiber.context);
   __sanitizer_finish_switch_fiber(fake_stack, nullptr, nullptr);
+#elif defined(__SANITIZE_THREAD__)
+  scheduler_.fiber = __tsan_get_current_fiber();
+  races::go_on(fiber.line.fiber);
+  swapcontext(&scheduler_context_, &fiber.context);
 #else
   if (_setjmp(scheduler_jump_) == 0) {
     if (first) {
@@ -162,7 +205,8 @@ void HostBlock::clear() {
   for (Fiber& fiber : fibers_) {
     fiber.started = fiber.done = false;
     fiber.waits_at = nullptr;
-    fiber.copies.assign(1, {});
+    fiber.copies.clear();
+    fiber.copies.emplace_back();
     fiber.unfenced.clear();
     fiber.products.clear();
     fiber.fenced.clear();
@@ -198,13 +242,17 @@ void HostBlock::report_stuck() const {
 }
 
 void HostBlock::meet(int thread, Meeting& meeting, int slot, const char* name, void* mine,
-                     void (*operation)(void* const*)) {
+                     void (*operation)(void* const*), Orders orders) {
+  const races::Unwatched unwatched;
+  void* const word = orders == Orders::kMemory ? meeting.words[meeting.round % 2].at() : nullptr;
+  if (orders == Orders::kMemory) races::leave_at(word);
   if (meeting.arrived == 0) meeting.name = name;
   if (std::string_view(meeting.name) != name) {
     throw std::logic_error(std::string("threads meet at ") + meeting.name + " and at " + name);
   }
   meeting.arguments[slot] = mine;
   if (++meeting.arrived == static_cast<int>(meeting.arguments.size())) {
+    if (orders == Orders::kMemory) races::take_at(word);
     operation(meeting.arguments.data());
     meeting.arrived = 0;
     ++meeting.round;
@@ -214,6 +262,7 @@ void HostBlock::meet(int thread, Meeting& meeting, int slot, const char* name, v
   fiber.waits_at = &meeting;
   fiber.waits_for_round = meeting.round;
   leave(fiber);
+  if (orders == Orders::kMemory) races::take_at(word);
 }
 
 int HostContext::threads() const { return block_->shape().threads; }
@@ -228,93 +277,24 @@ void HostContext::warp_operation(const char* name, void* mine, Operation operati
 }
 
 void HostContext::sync_warp() const {
-  warp_operation("sync_warp", nullptr, [](void* const*) {});
+  block_->meet(
+      thread_, block_->warp_of(thread_), lane(), "sync_warp", nullptr, [](void* const*) {},
+      Orders::kMemory);
 }
 
 void HostContext::sync_block() const {
-  block_->meet(thread_, block_->all(), thread_, "sync_block", nullptr, [](void* const*) {});
+  block_->meet(
+      thread_, block_->all(), thread_, "sync_block", nullptr, [](void* const*) {}, Orders::kMemory);
 }
 
 // Of a block, what its first thread says: its threads say it together.
 void HostContext::launch_dependents() const {
+  const races::Unwatched unwatched;
   if (thread_ == 0) ++block_->said().launched;
 }
 void HostContext::wait_for_prerequisites() const {
+  const races::Unwatched unwatched;
   if (thread_ == 0) ++block_->said().waited;
-}
-
-bool HostContext::arrive_last(unsigned* counter, unsigned expected) const {
-  struct Arrival {
-    unsigned* counter;
-    unsigned expected;
-    int threads;
-    bool last;
-  } mine{counter, expected, threads(), false};
-  block_->meet(thread_, block_->all(), thread_, "arrive_last", &mine, [](void* const* all) {
-    const auto* first = static_cast<const Arrival*>(all[0]);
-    const bool last = ++*first->counter == first->expected;
-    if (last) *first->counter = 0;
-    for (int i = first->threads - 1; i >= 0; --i) static_cast<Arrival*>(all[i])->last = last;
-  });
-  return mine.last;
-}
-
-void HostContext::copy_async16(void* to_shared, const void* from_global, bool valid) const {
-  if (!is_aligned16(to_shared) || (valid && !is_aligned16(from_global))) {
-    throw std::logic_error("copy_async16 of an address that is not 16-byte aligned");
-  }
-  block_->begin_copy(thread_, {to_shared, from_global, valid});
-}
-
-void HostContext::copy_commit() const { block_->fiber(thread_).copies.emplace_back(); }
-
-void HostContext::copy_wait(int pending) const { block_->wait_for_copies(thread_, pending); }
-
-namespace {
-
-void land(const PendingCopy& copy) {
-  if (copy.valid) {
-    memcpy(copy.to, copy.from, sizeof(Bytes16));
-  } else {
-    memset(copy.to, 0, sizeof(Bytes16));
-  }
-}
-
-}  // namespace
-
-VectorState& HostBlock::state_of(const void* at) {
-  const auto vector = (reinterpret_cast<uintptr_t>(at) - reinterpret_cast<uintptr_t>(shared())) /
-                      sizeof(Bytes16);  // huge if `at` lies before it
-  if (vector >= vectors_.size()) throw std::logic_error("an address outside shared memory");
-  return vectors_[vector];
-}
-
-void HostBlock::begin_copy(int thread, const PendingCopy& copy) {
-  VectorState& state = state_of(copy.to);
-  if (state.kind == VectorState::kInFlight) {
-    throw std::logic_error("copy_async16 to where another copy is on its way");
-  }
-  state = {VectorState::kInFlight, static_cast<int16_t>(thread)};
-  fibers_[thread].copies.back().push_back(copy);
-  if (order_ == ThreadOrder::kBackwards) land(copy);
-}
-
-void HostBlock::wait_for_copies(int thread, int pending) {
-  Fiber& fiber = fibers_[thread];
-  while (static_cast<int>(fiber.copies.size()) - 1 > pending) {
-    for (const PendingCopy& copy : fiber.copies.front()) {
-      if (order_ == ThreadOrder::kForwards) land(copy);
-      state_of(copy.to).kind = VectorState::kUnfenced;
-      fiber.unfenced.push_back(copy.to);
-    }
-    fiber.copies.erase(fiber.copies.begin());
-  }
-}
-
-void HostBlock::check_landed(const void* at) {
-  if (state_of(at).kind == VectorState::kInFlight) {
-    throw std::logic_error("load_matrix of what a copy is still to write");
-  }
 }
 
 namespace {
@@ -340,18 +320,26 @@ void check_shape(const LaunchShape& shape) {
 }  // namespace
 
 SaidByBlocks launch_on_host(const LaunchShape& shape, const std::function<void(HostContext&)>& body,
-                            ThreadOrder order) {
+                            ThreadOrder order, LaunchOrder when) {
   check_shape(shape);
-  HostBlock block(shape, body, order);
+  const races::Unwatched unwatched;
+  const races::Launch launch(when);
   const int64_t blocks = static_cast<int64_t>(shape.grid.x) * shape.grid.y * shape.grid.z;
+  SaidByBlocks said;
+  said.blocks = blocks;
+  std::unique_ptr<HostBlock> block;
   for (int64_t i = 0; i < blocks; ++i) {
+    // Watched blocks have lines, and shared memory, of their own.
+    if (block == nullptr || races::kWatched) {
+      block.reset();
+      block = std::make_unique<HostBlock>(shape, body, order, said);
+    }
     const int64_t at = order == ThreadOrder::kForwards ? i : blocks - 1 - i;
-    block.run({static_cast<int>(at % shape.grid.x),
-               static_cast<int>(at / shape.grid.x % shape.grid.y),
-               static_cast<int>(at / shape.grid.x / shape.grid.y)});
+    block->run({static_cast<int>(at % shape.grid.x),
+                static_cast<int>(at / shape.grid.x % shape.grid.y),
+                static_cast<int>(at / shape.grid.x / shape.grid.y)});
   }
-  block.said().blocks = blocks;
-  return block.said();
+  return said;
 }
 
 }  // namespace tome::cuda

@@ -23,10 +23,15 @@
 // since.
 #pragma once
 
+#include <atomic>
 #include <functional>
+#include <memory>
 #include <stdexcept>
+#include <utility>
 
+#include "cuda/executor/race_watch.h"
 #include "cuda/portable.h"
+#include "cuda/types.h"
 
 namespace tome::cuda {
 
@@ -91,7 +96,9 @@ class HostContext {
 
   template <class T>
   T load_fresh(const T* p) const {
-    return *p;
+    T value;
+    load_fresh(&value, p, sizeof(T));
+    return value;
   }
 
   /// Nothing runs beside anything else here; launches count which blocks said what.
@@ -99,8 +106,7 @@ class HostContext {
   void wait_for_prerequisites() const;
 
   int fetch_add(int* counter, int value) const {
-    *counter += value;
-    return *counter - value;
+    return std::atomic_ref(*counter).fetch_add(value, std::memory_order_relaxed);
   }
 
   float exp2(float x) const { return std::exp2(x); }
@@ -140,6 +146,7 @@ class HostContext {
   using Operation = void (*)(void* const* lanes);
   unsigned char* shared_bytes() const;
   void warp_operation(const char* name, void* mine, Operation operation) const;
+  void load_fresh(void* to, const void* from, size_t bytes) const;
   void copy_wait(int pending) const;
   void group_wait(int pending, float* d) const;
   void group_fence(const float* d, int count) const;
@@ -158,7 +165,8 @@ struct SaidByBlocks {
 /// Runs `body` for each thread of the grid.
 /// @throws std::logic_error as the notes say, and for what no supported GPU can launch
 SaidByBlocks launch_on_host(const LaunchShape& shape, const std::function<void(HostContext&)>& body,
-                            ThreadOrder order = ThreadOrder::kForwards);
+                            ThreadOrder order = ThreadOrder::kForwards,
+                            LaunchOrder when = LaunchOrder::kInTurn);
 
 /// Runs launch plans (match_launch.h and its like) here.
 class HostLauncher {
@@ -174,15 +182,22 @@ class HostLauncher {
     if (shape.threads > Body::kThreads) {
       throw std::logic_error("a kernel is launched with more threads than it is compiled for");
     }
-    said_ = launch_on_host(
-        shape, [&params](HostContext& ctx) { Body::run(ctx, params); }, order_);
+    const races::Unwatched unwatched;
+    // Parameters of its own, of which no line of an earlier launch knows.
+    using Call = std::function<void(HostContext&)>;
+    const auto call =
+        std::make_unique<const Call>([params](HostContext& ctx) { Body::run(ctx, params); });
+    said_ = launch_on_host(shape, *call, order_, std::exchange(next_, LaunchOrder::kInTurn));
     ++launches_;
   }
+  /// When the next launch begins; of those that may run beside each other, races are seen.
+  void next(LaunchOrder when) { next_ = when; }
   int launches() const { return launches_; }
   const SaidByBlocks& last_said() const { return said_; }
 
  private:
   ThreadOrder order_;
+  LaunchOrder next_ = LaunchOrder::kInTurn;
   int processors_;
   int launches_ = 0;
   SaidByBlocks said_;

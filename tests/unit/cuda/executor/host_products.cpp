@@ -52,6 +52,7 @@ namespace {
 struct MatrixLoad {
   uint32_t* r;
   const void* row;
+  std::array<const void*, kWarpSize> rows;  // for ThreadSanitizer: of all lanes
 };
 
 template <bool kTransposed>
@@ -61,7 +62,11 @@ void load_matrices(void* const* lanes) {
         static_cast<const MatrixLoad*>(lanes[matrix * 8 + row])->row);
   };
   for (int i = 0; i < kWarpSize; ++i) {
-    uint32_t* r = static_cast<const MatrixLoad*>(lanes[i])->r;
+    auto* lane = static_cast<MatrixLoad*>(lanes[i]);
+    uint32_t* r = lane->r;
+    for (int k = 0; k < kWarpSize; ++k) {
+      lane->rows[k] = static_cast<const MatrixLoad*>(lanes[k])->row;
+    }
     const int g = i / 4, t = i % 4;
     for (int m = 0; m < 4; ++m) {
       const uint16_t first = kTransposed ? row_of(m, 2 * t)[g] : row_of(m, g)[2 * t];
@@ -69,6 +74,12 @@ void load_matrices(void* const* lanes) {
       r[m] = first | (static_cast<uint32_t>(second) << 16);
     }
   }
+}
+
+/// A lane has parts of all rows, and is to know that they are there.
+void watch_rows(const MatrixLoad& load, void* caller) {
+  if constexpr (!races::kWatched) return;
+  for (const void* row : load.rows) races::reads(row, sizeof(Bytes16), caller);
 }
 
 void check_row(HostBlock& block, const void* row) {
@@ -80,14 +91,16 @@ void check_row(HostBlock& block, const void* row) {
 
 void HostContext::load_matrix_x4(uint32_t (&r)[4], const void* row) const {
   check_row(*block_, row);
-  MatrixLoad mine{r, row};
+  MatrixLoad mine{r, row, {}};
   warp_operation("load_matrix_x4", &mine, load_matrices<false>);
+  watch_rows(mine, TOME_CALLER);
 }
 
 void HostContext::load_matrix_x4_transposed(uint32_t (&r)[4], const void* row) const {
   check_row(*block_, row);
-  MatrixLoad mine{r, row};
+  MatrixLoad mine{r, row, {}};
   warp_operation("load_matrix_x4_transposed", &mine, load_matrices<true>);
+  watch_rows(mine, TOME_CALLER);
 }
 
 namespace {
@@ -95,6 +108,7 @@ namespace {
 struct GroupFragments {
   HostBlock* block;
   int warp, group;
+  void* caller;
   float* sum;
   const uint32_t* a;
   const void* b;
@@ -127,12 +141,21 @@ float tile_element(const TileRead& tile, int k, int n) {
   return to_float(element);
 }
 
+/// What a product reads from now on until it is waited for.
+void watch_product(const GroupFragments& q, const TileRead& tile) {
+  ProductLine& products = q.block->products_of(q.warp);
+  races::take_at(products.begun.at(), HostBlock::begun(products.line));
+  for (const Bytes16* at : tile.place) races::reads(at, sizeof(*at), q.caller, products.line);
+  races::leave_at(products.read[q.group].at(), products.line);
+}
+
 template <class T, bool kColumns>
 void multiply_group(void* const* lanes) {
   const auto* first = static_cast<const GroupFragments*>(lanes[0]);
   float left[16][16], right[16][64];
   const TileRead& tile =
       first->block->read_tile(first->warp, tile_at<kColumns>(first->b, first->group));
+  if constexpr (races::kWatched) watch_product(*first, tile);
   for (int k = 0; k < 16; ++k) {
     for (int n = 0; n < 64; ++n) right[k][n] = tile_element<T, kColumns>(tile, k, n);
   }
@@ -198,6 +221,7 @@ void finish_fragments(PendingProduct& product, int running) {
 }  // namespace
 
 void HostBlock::fence_shared(int thread) {
+  const races::Unwatched unwatched;
   Fiber& fiber = fibers_[thread];
   for (const void* at : fiber.unfenced) {
     VectorState& state = state_of(at);
@@ -253,16 +277,27 @@ template <class T, bool kColumns>
 void HostContext::group_mma(float (&d)[32], const uint32_t (&a)[4], const T* tile, int offset,
                             bool add) const {
   if (threads() % 128 != 0) throw std::logic_error("group_mma in a block without whole warpgroups");
+  if constexpr (races::kWatched) {  // as this thread sees the tile
+    for (const Bytes16* at : tile_at<kColumns>(tile + offset, 0).place) {
+      races::reads(at, sizeof(*at), TOME_CALLER);
+    }
+    races::leave_at(block_->products_of(warp()).begun.at());
+  }
   PendingProduct& product = product_into(block_->fiber(thread_), d, add);
   product.left.push_back({a, std::to_array(a), product.group});
   std::fill_n(d, 32, kNotYet);
-  GroupFragments mine{block_, warp(), product.group, product.sum.data(), a, tile + offset};
+  GroupFragments mine{block_, warp(),       product.group, TOME_CALLER, product.sum.data(),
+                      a,      tile + offset};
   warp_operation("group_mma", &mine, multiply_group<T, kColumns>);
 }
 
-void HostContext::group_commit() const { ++block_->fiber(thread_).product_groups; }
+void HostContext::group_commit() const {
+  const races::Unwatched unwatched;
+  ++block_->fiber(thread_).product_groups;
+}
 
 void HostContext::group_fence(const float* d, int count) const {
+  const races::Unwatched unwatched;
   block_->fiber(thread_).fenced[d].assign(d, d + count);
 }
 
@@ -279,6 +314,10 @@ void HostContext::group_wait(int pending, float* d) const {
     const auto* first = static_cast<const Wait*>(lanes[0]);
     first->block->finish_reads(first->warp, first->running);
   });
+  const races::Unwatched unwatched;
+  for (const auto& [group, read] : block_->products_of(warp()).read) {
+    if (group < mine.running) races::take_at(read.at());
+  }
   for (auto& [at, product] : fiber.products) finish_fragments(product, mine.running);
   const auto found = fiber.products.find(d);
   if (found == fiber.products.end() || found->second.group >= mine.running) return;
