@@ -33,4 +33,4 @@
 set -euo pipefail
 
 . "$(dirname "$(readlink -f "$0")")/environment.sh"
-run_python detect_then_classify.py "$@"
+run_python detect_then_classify "$@"

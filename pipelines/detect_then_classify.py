@@ -1,14 +1,14 @@
 """Regions from a detector, each classified; detect-then-classify.sh starts it."""
-import sys
+import threading
 
 import gi
 gi.require_version("Gst", "1.0")
-from gi.repository import Gst
+from gi.repository import GLib, Gst
 
 import motion_detector
 from decoder import Decoder
 from model import add_model_options, check_model_options, positive, set_model_options
-from output import NOBODY_READS, count_frames, count_results, nobody_reads, number_of, status_for_exit
+from output import NOBODY_READS, count_frames, count_results, nobody_reads, number_of
 from sources import STAMPED_BY_CAMERA, Parser, is_live, name_sources, scheme_of
 
 # Where the detector, or what comes after it, is slower than a camera, frames that nobody has looked at
@@ -69,13 +69,30 @@ def why_no_result(options, classify):
             f"{number_of(count_frames(classify), 'frame')}")
 
 
-def main(program, arguments):
+def run(pipeline, stop):
+    """The message that ends it: an error, or EOS, which is None where a stop is the end."""
+    bus = pipeline.get_bus()
+    stopped = threading.Event()
+
+    def on_stop(_status):
+        stopped.set()
+        bus.post(Gst.Message.new_eos(pipeline))
+
+    # Before it plays, nothing has to be ended in order, and opening a model takes seconds.
+    if pipeline.set_state(Gst.State.READY) != Gst.StateChangeReturn.FAILURE:
+        stop.hand_to(on_stop)
+        pipeline.set_state(Gst.State.PLAYING)
+    end = bus.timed_pop_filtered(Gst.CLOCK_TIME_NONE, Gst.MessageType.EOS | Gst.MessageType.ERROR)
+    return None if stopped.is_set() and end.type == Gst.MessageType.EOS else end
+
+
+def main(program, arguments, stop):
     Gst.init(None)
     parser = Parser(program)
     options = parse_arguments(parser, arguments)
     try:
         pipeline = make_pipeline(options)
-    except gi.repository.GLib.Error as error:
+    except GLib.Error as error:
         parser.error(f"--detector: {error.message}")
     element = pipeline.get_by_name
     decoder = None
@@ -83,14 +100,7 @@ def main(program, arguments):
         decoder = Decoder(pipeline, options.source, element("in").get_static_pad("sink"))
     if motion := element("motion"):
         motion_detector.MotionDetector(motion)
-    bus = pipeline.get_bus()
-    pipeline.set_state(Gst.State.PLAYING)
-    end = None
-    try:
-        while end is None:  # in short turns, in which Python hears Ctrl-C
-            end = bus.timed_pop_filtered(Gst.SECOND // 5, Gst.MessageType.EOS | Gst.MessageType.ERROR)
-    except KeyboardInterrupt:
-        pass
+    end = run(pipeline, stop)
     if end is not None and end.type == Gst.MessageType.EOS and count_results(element("publish")) == 0:
         parser.say(why_no_result(options, element("classify")))
     pipeline.set_state(Gst.State.NULL)
@@ -100,7 +110,3 @@ def main(program, arguments):
         error = end.parse_error()[0]
         parser.error(decoder.why(error) if decoder else error.message)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(status_for_exit(main(sys.argv[1], sys.argv[2:])))

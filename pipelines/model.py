@@ -2,6 +2,7 @@
 import argparse
 import json
 import math
+import os
 import re
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from sources import is_utf8
 # Options that are numbers, and tomeclassify's property of each.
 NUMBERS = {"top_k": "top-k", "threshold": "threshold", "interval": "inference-interval",
            "batch_size": "batch-size", "reclassify": "reclassify-interval"}
+ELEMENTS = ("tomeclassify", "tomepublish")
 SHIPPED = Path(__file__).resolve().parent.parent / "models" / "camera-state"
 
 
@@ -48,7 +50,16 @@ def add_model_options(parser):
     parser.add_argument("--threshold", type=finite)
 
 
+def check_elements(parser):
+    for element in ELEMENTS:
+        if Gst.ElementFactory.make(element) is None:
+            build = os.environ.get("TOME_BUILD")  # none where our elements are installed
+            place = f" in {build}/gst-plugin" if build else ""
+            parser.error(f"GStreamer does not find {element}{place}, or cannot load it")
+
+
 def check_model_options(options, parser):
+    check_elements(parser)
     for name, value in vars(options).items():
         # What is no UTF-8 cannot be a property's value. The names of files and cameras are looked at apart.
         if isinstance(value, str) and name != "source" and not is_utf8(value):

@@ -1,13 +1,10 @@
-"""What a pipeline has put out, and how a program ends when nobody reads that."""
+"""What a pipeline has put out, what is said beside that, and how a program ends when nobody reads."""
 import os
 import select
 import signal
 
-import gi
-gi.require_version("Gst", "1.0")
-from gi.repository import Gst
-
 NOBODY_READS = -signal.SIGPIPE  # a status
+MS = 1000000  # nanoseconds
 
 
 def count_frames(classify):
@@ -16,7 +13,7 @@ def count_frames(classify):
 
 def forward_time(classify):
     """Of the usual batch, nanoseconds."""
-    return int(classify.props.stats.get_double("inference-p50").value * Gst.MSECOND)
+    return int(classify.props.stats.get_double("inference-p50").value * MS)
 
 
 def count_results(publish):
@@ -34,10 +31,20 @@ def nobody_reads():
     return any(events & select.POLLERR for _, events in look.poll(0))
 
 
-def status_for_exit(status):
-    """Of a status that is -SIGNAL, ends the process as that signal ends others, quietly: a shell sees
-    128 + SIGNAL, and that a script was interrupted. Any other status is returned."""
-    if status < 0:
-        signal.signal(-status, signal.SIG_DFL)
-        os.kill(os.getpid(), -status)
-    return status
+def printable(text):
+    """`text` with spaces for what does not print: it may come from a server or be a file's name, and a
+    terminal obeys control characters."""
+    text = text.encode(errors="replace").decode()
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def write_words(text):
+    """On standard error, which may be closed, full, or have no reader any more: no news then."""
+    try:
+        os.write(2, text.encode(errors="replace"))
+    except OSError:
+        pass
+
+
+def say(script, text):
+    write_words(f"{script}: {printable(text)}\n")

@@ -10,6 +10,8 @@ import gi
 gi.require_version("Gst", "1.0")
 from gi.repository import GLib, Gst
 
+from output import say
+
 PLUGINS_BAD, PLUGINS_GOOD = "gstreamer1.0-plugins-bad", "gstreamer1.0-plugins-good"
 # Of protocols that a usual installation may lack, Debian's package.
 PACKAGES = {"srt": PLUGINS_BAD, "rtmp": PLUGINS_BAD, "rtmps": PLUGINS_BAD,
@@ -35,7 +37,7 @@ class Parser(argparse.ArgumentParser):
         return super().parse_args(arguments)
 
     def say(self, message):
-        print(f"{self.prog}: {printable(message)}", file=sys.stderr)
+        say(self.prog, message)
 
     def error(self, message):
         self.say(self.without_passwords(message))
@@ -48,13 +50,6 @@ class Parser(argparse.ArgumentParser):
             for written in (text, repr(text)[1:-1]):  # argparse quotes some
                 message = message.replace(written, without_password(text))
         return message
-
-
-def printable(text):
-    """`text` with spaces for what does not print: it may come from a server or be a file's name, and a
-    terminal obeys control characters."""
-    text = text.encode(errors="replace").decode()
-    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def without_password(text):

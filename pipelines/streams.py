@@ -9,14 +9,11 @@ in which tomeclassify keeps the model open.
 """
 import os
 import queue
-import signal
 import subprocess
-import sys
 import tempfile
 import threading
+from contextlib import contextmanager
 from pathlib import Path
-
-signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback while the rest is imported, until main()
 
 import gi
 gi.require_version("Gst", "1.0")
@@ -24,20 +21,20 @@ from gi.repository import GLib, Gst
 
 from decoder import Decoder
 from model import add_model_options, check_model_options, frames_of, positive, set_model_options
-from output import (NOBODY_READS, count_frames, count_results, forward_time, nobody_reads, number_of,
-                    status_for_exit)
+from output import (NOBODY_READS, count_frames, count_results, forward_time, nobody_reads, number_of, printable,
+                    write_words)
 from pace import Pace
-from sources import (WEB_SCHEMES, Parser, is_live, is_utf8, name_of, name_sources, path_given, printable,
-                     scheme_of, why_no_file)
+from sources import (WEB_SCHEMES, Parser, is_live, is_utf8, name_of, name_sources, path_given, scheme_of,
+                     why_no_file)
+from stopping import TAG_VIDEO
 
 FIRST_DELAY, LONGEST_DELAY = 1, 10  # seconds between two attempts to connect
 MOST_WORDS = 1000  # lines that wait for a reader
-TAG_VIDEO, CAMERA = "tag-video.sh", "rtsp-camera.sh"
-ENDINGS = (signal.SIGINT, signal.SIGTERM)
+CAMERA = "rtsp-camera.sh"
 
 
-def parse_arguments(program, arguments):
-    parser = Parser(program)
+def parse_arguments(parser, arguments):
+    program = parser.prog
     add_model_options(parser)
     parser.add_argument("--interval", type=positive, default=1)
     if program == TAG_VIDEO:
@@ -264,10 +261,7 @@ class Words:
 
     def write(self):
         while (text := self.waiting.get()) is not None:
-            try:
-                os.write(sys.stderr.fileno(), text.encode(errors="replace"))
-            except OSError:
-                pass  # nobody reads any more, as after `2>&1 | head`
+            write_words(text)
 
     def end(self):
         """Waits, not for ever, until all is written."""
@@ -276,21 +270,6 @@ class Words:
         except queue.Full:
             return
         self.thread.join(timeout=1)
-
-
-class Interrupted(Exception):
-    """By a signal, before there is a main loop that hears it."""
-
-
-def interrupt(number, _frame):
-    for ending in ENDINGS:  # a second one must not keep it from cleaning up
-        signal.signal(ending, signal.SIG_IGN)
-    raise Interrupted(number)
-
-
-def status_of_signal(program, number):
-    """Cameras have no other end; of a file, the lines so far are not all."""
-    return -number if program == TAG_VIDEO else 0
 
 
 class Program:
@@ -328,19 +307,24 @@ class Program:
 
     def start(self):
         for source in self.sources:
-            if error := source.open_model():
-                self.fail(error)
-                return GLib.SOURCE_REMOVE
-        for source in self.sources:
             source.start()
         GLib.timeout_add_seconds(1, self.watch)
         return GLib.SOURCE_REMOVE
 
-    def run(self):
-        for number in ENDINGS:
-            GLib.unix_signal_add(GLib.PRIORITY_HIGH, number, self.end, status_of_signal(self.name, number))
-        GLib.idle_add(self.start)
-        self.loop.run()
+    def open_models(self):
+        """False, and failed, if that does not go."""
+        for source in self.sources:
+            if error := source.open_model():
+                self.fail(error)
+                return False
+        return True
+
+    def run(self, stop):
+        # Before any of it runs, nothing has to be ended in order, and opening takes seconds.
+        if self.open_models():
+            stop.hand_to(lambda status: GLib.idle_add(self.end, status, priority=GLib.PRIORITY_HIGH))
+            GLib.idle_add(self.start)
+            self.loop.run()
         for source in self.sources:
             source.stop()
         # Not before the pipelines are down, which ends a line of progress.
@@ -350,32 +334,45 @@ class Program:
         return self.status
 
 
-def make_demo_clip(clip):
-    """True if that went well. What interrupts it ends the child too."""
-    tome = Path(os.environ["TOME_BUILD"]) / "tools" / "tome"
-    return subprocess.run([tome, "demo-clip", clip], stdout=sys.stderr, check=False).returncode == 0
+def make_demo_clip(clip, parser, stop):
+    """True if that went well."""
+    build = os.environ.get("TOME_BUILD")  # none where tome is installed
+    tome = Path(build) / "tools" / "tome" if build else "tome"
+    with stop.lock:
+        try:
+            child = subprocess.Popen([tome, "demo-clip", clip], stdout=2, preexec_fn=stop.restore)
+        except OSError as error:
+            parser.error(f"{tome}, which makes the demonstration clip, does not start: {error.strerror}")
+        stop.undoing.append(lambda: (child.kill(), child.wait()))
+    status = child.wait()
+    with stop.lock:
+        if -status in stop.heard:  # a terminal's Ctrl-C, which both get
+            stop.end(status)
+        return status == 0
 
 
-def work(name, arguments):
+@contextmanager
+def scratch_folder(parser, stop):
+    """One that a stop removes, too."""
+    with stop.lock:
+        try:
+            folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        except OSError as error:
+            parser.error(f"no temporary folder for the demonstration clip: {error.strerror}")
+        stop.undoing.append(folder.cleanup)
+    with folder as path:
+        yield Path(path)
+
+
+def main(name, arguments, stop):
     Gst.init(None)
-    options = parse_arguments(name, arguments)
-    with tempfile.TemporaryDirectory() as scratch:
-        if not options.sources:
-            clip = Path(scratch) / "camera.mp4"
-            if not make_demo_clip(clip):
-                return 2
-            options.sources = [named_file(clip)]
-        return Program(name, options).run()
-
-
-def main(name, arguments):
-    for number in ENDINGS:
-        signal.signal(number, interrupt)
-    try:
-        return work(name, arguments)
-    except Interrupted as interrupted:
-        return status_of_signal(name, interrupted.args[0])
-
-
-if __name__ == "__main__":
-    sys.exit(status_for_exit(main(sys.argv[1], sys.argv[2:])))
+    parser = Parser(name)
+    options = parse_arguments(parser, arguments)
+    if options.sources:
+        return Program(name, options).run(stop)
+    with scratch_folder(parser, stop) as folder:
+        clip = folder / "camera.mp4"
+        if not make_demo_clip(clip, parser, stop):
+            return 2
+        options.sources = [named_file(clip)]
+        return Program(name, options).run(stop)

@@ -25,4 +25,4 @@
 set -euo pipefail
 
 . "$(dirname "$(readlink -f "$0")")/environment.sh"
-run_python streams.py "$@"
+run_python streams "$@"

@@ -181,17 +181,18 @@ def test_an_interrupted_film_is_no_success():
 
 def test_an_interrupted_demonstration_leaves_nothing():
     needs_build()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number, send in ((signal.SIGINT, os.kill), (signal.SIGTERM, os.kill),
+                         (signal.SIGINT, os.killpg)):  # the last as a terminal does
         with tempfile.TemporaryDirectory() as folder:
             process = subprocess.Popen(
                 [SCRIPT], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-                env=os.environ | {"TMPDIR": folder},
+                env=os.environ | {"TMPDIR": folder}, start_new_session=True,
             )  # fmt: skip
             try:
                 begin = time.monotonic()
                 while not any(Path(folder).glob("*/camera.mp4")) and time.monotonic() - begin < PATIENCE:
                     time.sleep(0.02)
-                process.send_signal(number)
+                send(process.pid, number)
                 err = process.communicate(timeout=PATIENCE)[1]
             finally:
                 process.kill()
