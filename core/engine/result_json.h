@@ -37,9 +37,9 @@ struct ResultRecord {
 
 /// RFC 3339 in UTC with milliseconds, as in 2024-05-06T07:08:09.123Z.
 inline std::string rfc3339(std::chrono::system_clock::time_point time) {
-  using namespace std::chrono;
-  const auto since_epoch = floor<milliseconds>(time.time_since_epoch());
-  const auto whole = floor<std::chrono::seconds>(since_epoch);
+  namespace chrono = std::chrono;
+  const auto since_epoch = chrono::floor<chrono::milliseconds>(time.time_since_epoch());
+  const auto whole = chrono::floor<chrono::seconds>(since_epoch);
   const std::time_t seconds = static_cast<std::time_t>(whole.count());
   std::tm utc{};
   gmtime_r(&seconds, &utc);

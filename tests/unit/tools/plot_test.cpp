@@ -14,7 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-class Plot : public testing::Test {
+class Plot : public ::testing::Test {
  protected:
   void TearDown() override { fs::remove(file_); }
 
@@ -40,7 +40,7 @@ class Plot : public testing::Test {
     return columns;
   }
 
-  fs::path file_ = fs::path(testing::TempDir()) / "plot_test.png";
+  fs::path file_ = fs::path(::testing::TempDir()) / "plot_test.png";
 };
 
 TEST_F(Plot, EveryRangeHasAnAxis) {
