@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -70,6 +71,18 @@ class Turn {
 };
 
 constexpr int kReaderLook = 100;  // ms
+
+/// Also where it was closed as the program began, and a library's own file has got its number
+/// since: what a program inherits is not to be closed on exec, and no socket that leads back to
+/// itself.
+bool is_standard_output_closed() {
+  const int flags = ::fcntl(STDOUT_FILENO, F_GETFD);
+  if (flags < 0 || (flags & FD_CLOEXEC) != 0) return true;
+  struct ucred peer {};
+  socklen_t size = sizeof(peer);
+  return ::getsockopt(STDOUT_FILENO, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 &&
+         peer.pid == ::getpid();
+}
 
 }  // namespace
 
@@ -149,11 +162,12 @@ int LineWriter::try_to_open() {
 
 void LineWriter::open_standard_output() {
   struct stat file {};
-  if (::fstat(STDOUT_FILENO, &file) != 0) fail("open", GST_RESOURCE_ERROR_OPEN_WRITE, errno);
+  if (is_standard_output_closed() || ::fstat(STDOUT_FILENO, &file) != 0) {
+    throw PublishError(GST_RESOURCE_ERROR_OPEN_WRITE, "Cannot open standard output: it is closed");
+  }
   turn_ = OutputTurn::of_standard_output(file);
   if (S_ISFIFO(file.st_mode) || ::isatty(STDOUT_FILENO) == 1) {
-    const int flags = O_WRONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
-    descriptor_ = ::open("/proc/self/fd/1", flags);
+    descriptor_ = ::open("/proc/self/fd/1", O_WRONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     owned_ = non_blocking_ = descriptor_ >= 0;
   }
   if (!owned_) descriptor_ = STDOUT_FILENO;

@@ -3,15 +3,19 @@ convert_checkpoint.py writes them."""
 
 import contextlib
 import ctypes
+import errno
 import itertools
 import json
 import os
 import re
 import shutil
+import time
+from pathlib import Path
 
 DTYPES = {"torch.float64": "F64", "torch.float32": "F32", "torch.float16": "F16",
           "torch.bfloat16": "BF16"}
 PART_NUMBERS = itertools.count()
+BEGAN = int(time.time())
 
 
 @contextlib.contextmanager
@@ -19,8 +23,8 @@ def replaced(path):
     """A file to write, which takes the place of `path` when it is complete. Named as core/ names its own
     (Note [Files that are being written])."""
     remove_leftovers(path)
-    part = path.with_name(f"{path.name}.part{os.getpid()}-{next(PART_NUMBERS)}")
-    with open(part, "xb") as out:  # not a file or a link that is there
+    with new_part(path) as out:
+        part = Path(out.name)
         try:
             yield out
             out.flush()
@@ -31,16 +35,27 @@ def replaced(path):
             raise
 
 
+def new_part(path):
+    """Opens one, not a file or a link that is there: in a container another process had our number."""
+    for number in itertools.islice(PART_NUMBERS, 10_000):
+        with contextlib.suppress(FileExistsError):
+            return open(path.with_name(f"{path.name}.part{os.getpid()}-{number}"), "xb")
+    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+
+
 def remove_leftovers(path):
     """Of processes that were killed. What cannot be listed or removed is left."""
     with contextlib.suppress(OSError):
         for found in path.parent.iterdir():
             named = re.fullmatch(re.escape(path.name) + r"\.part([1-9][0-9]{0,8})-[0-9]+", found.name)
-            if named and not is_running(int(named[1])):
+            if named and not is_written(found, int(named[1])):
                 found.unlink()
 
 
-def is_running(process):
+def is_written(file, process):
+    """Whether the process that writes it may still be there."""
+    if process == os.getpid():
+        return file.lstat().st_mtime >= BEGAN
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -78,7 +78,7 @@ int run_program(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& success) {  // --help and --version
-    return app.exit(success);
+    app.exit(success);                     // prints it
   } catch (const CLI::ParseError& error) {
     return fail(explained(app, error));
   } catch (const std::exception& error) {

@@ -1,12 +1,14 @@
 #include "checkpoint/replace_file.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
 #include <charconv>
 #include <csignal>
+#include <ctime>
 #include <string>
 #include <system_error>
 
@@ -19,8 +21,13 @@ namespace fs = std::filesystem;
 
 // Note [Files that are being written]
 // NAME.part<process>-<number>, so that nobody else's bytes get in. A kill leaves one, which the
-// next save removes: its process is gone. One of another machine's or container's process may be
-// taken for such a one; then that save ends with an error, and never with half a file.
+// next save removes: its process is gone. In a container processes have the same few numbers again
+// and again, so one with our own number is removed, too, if it is older than this process, and else
+// passed over. One of another machine's or container's process may be taken for a leftover; then
+// that save ends with an error, and never with half a file.
+constexpr int kMostNumbers = 10'000;
+const time_t process_began = ::time(nullptr);
+
 std::string part_name(const fs::path& path) {
   static std::atomic<int> number{0};
   return path.filename().string() + ".part" + std::to_string(getpid()) + "-" +
@@ -40,12 +47,19 @@ pid_t process_of(const std::string& found, const std::string& name) {
   return found == begin + std::to_string(process) + "-" + std::to_string(number) ? process : 0;
 }
 
+// Whether the one that wrote `file` is.
+bool is_gone(pid_t process, const fs::path& file) {
+  if (process != getpid()) return ::kill(process, 0) != 0 && errno == ESRCH;
+  struct stat found {};
+  return ::lstat(file.c_str(), &found) == 0 && found.st_mtime < process_began;
+}
+
 void remove_leftovers(const fs::path& folder, const std::string& name) {
   std::error_code error;  // what cannot be listed or removed is left
   for (fs::directory_iterator it(folder, error); !error && it != fs::directory_iterator();
        it.increment(error)) {
     const pid_t process = process_of(it->path().filename().string(), name);
-    if (process > 0 && ::kill(process, 0) != 0 && errno == ESRCH) ::unlink(it->path().c_str());
+    if (process > 0 && is_gone(process, it->path())) ::unlink(it->path().c_str());
   }
 }
 
@@ -54,9 +68,13 @@ class PartialFile {
   explicit PartialFile(const fs::path& path)
       : path_(path), folder_(path.has_parent_path() ? path.parent_path() : ".") {
     remove_leftovers(folder_, path.filename().string());
-    partial_ = folder_ / part_name(path);
-    fd_ = ::open(partial_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (fd_ < 0) fail(errno);
+    for (int i = 0; i < kMostNumbers; ++i) {
+      partial_ = folder_ / part_name(path);
+      fd_ = ::open(partial_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+      if (fd_ >= 0) return;
+      if (errno != EEXIST) break;
+    }
+    fail(errno);
   }
   ~PartialFile() {
     if (!renamed_) ::unlink(partial_.c_str());

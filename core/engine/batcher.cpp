@@ -12,6 +12,7 @@
 #include "engine/failure.h"
 #include "engine/log.h"
 #include "never_destroyed.h"
+#include "vit/default_arithmetic.h"
 
 namespace tome {
 namespace {
@@ -141,6 +142,7 @@ PatchesPtr Batcher::preprocess_one(const Frame& frame) {
     Batcher& batcher;
   };
   const Visit visit(*this);
+  const DefaultArithmetic arithmetic;
   return session_->preprocess_one(frame);
 }
 
@@ -337,6 +339,7 @@ void Batcher::carry_out(SettledList& list) {
 
 void Batcher::work(const std::function<OpenedSession()>& open,
                    std::promise<std::optional<Failure>>& opened) {
+  const DefaultArithmetic arithmetic;
   const c10::InferenceMode inference;
   {
     const std::lock_guard lock(mutex_);

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
+#include <algorithm>
 #include <mutex>
 #include <utility>
 
@@ -203,7 +204,8 @@ void set_worker_threads(int32_t threads) {
   // LibTorch keeps the number by thread, and the last one that any thread set: a thread's first
   // question for its number, or its first parallel loop, puts that in place of its own. Asked
   // before, it cannot. The process's default must be asked for before anyone changed it.
-  static const int process_default = at::get_num_threads();
+  // LibTorch's own counts the machine's cores, whatever a container allows.
+  static const int process_default = std::min(at::get_num_threads(), usable_cores());
   static_cast<void>(at::get_num_threads());
   // More than there are cores only wait for one another, and take a multiple of the time.
   if (const int cores = usable_cores(); threads > cores) {

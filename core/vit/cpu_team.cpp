@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "never_destroyed.h"
+#include "vit/default_arithmetic.h"
 #include "vit/usable_cores.h"
 
 #if defined(__x86_64__)
@@ -103,6 +104,7 @@ void CpuTeam::run(int64_t count, Body body, void* context) {
 }
 
 void CpuTeam::help(int thread) {
+  const DefaultArithmetic arithmetic;
   int looks = 0;
   uint64_t seen = 0;  // the last loop of which nothing is left to take
   while (!stop_.load(std::memory_order_relaxed)) {

@@ -4,6 +4,8 @@
 #include <cstdlib>
 #include <thread>
 
+#include "vit/cgroup_limits.h"
+
 #if defined(__linux__)
 #include <sched.h>
 #include <unistd.h>
@@ -18,7 +20,7 @@ int cores_of_the_machine() {
   return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
 }
 
-int count_cores() {
+int tied_cores() {
 #if defined(__linux__)
   // By one of these OpenMP ties the first thread to a core as soon as it is loaded, and nobody
   // knows any more what the process may use.
@@ -38,7 +40,7 @@ int count_cores() {
 }  // namespace
 
 int usable_cores() {
-  static const int cores = count_cores();
+  static const int cores = std::min(tied_cores(), quota_cores());
   return cores;
 }
 

@@ -43,10 +43,10 @@ struct ViTWeights {
 
 /// Which of a model's tensors one is.
 struct WeightPlace {
-  std::string_view part;   ///< member of ViTWeights or BlockWeights: "qkv", "pos_embed"
-  std::string_view field;  ///< "weight" or "bias"; empty where the part is one tensor
-  int64_t block = -1;      ///< -1: of no block
-  bool matrix = false;     ///< the weight of a linear layer
+  std::string_view part;        ///< member of ViTWeights or BlockWeights: "qkv", "pos_embed"
+  std::string_view field = {};  ///< "weight" or "bias"; empty where the part is one tensor
+  int64_t block = -1;           ///< -1: of no block
+  bool matrix = false;          ///< the weight of a linear layer
 
   /// "blocks.3.qkv.weight", "pos_embed"
   std::string name() const {

@@ -224,10 +224,16 @@ def test_scores_that_are_no_numbers():
 def test_a_full_disk_is_an_error():
     if not Path("/dev/full").exists():
         raise tap.Skip("no /dev/full here")
-    with tempfile.TemporaryDirectory() as folder, open("/dev/full", "w") as full:
-        command = [TOME, "classify", "--model", CAMERA_STATE, demo_clip(folder, 8)]
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
-        assert done.returncode == 2 and b"standard output" in done.stderr, done
+    with tempfile.TemporaryDirectory() as folder:
+        clip = demo_clip(folder, 8)
+        classify = ["classify", "--model", CAMERA_STATE, "--batch", "1"]
+        # A file after it is not reached, and would be named.
+        for arguments in ([*classify, clip], [*classify, clip, "missing.avi"], [*classify, "--json", clip, "missing.avi"],
+                          ["--help"], ["classify", "--help"], ["--version"]):
+            with open("/dev/full", "w") as full:
+                done = subprocess.run([TOME, *arguments], stdout=full, stderr=subprocess.PIPE, check=False)
+            assert done.returncode == 2, (arguments, done)
+            assert done.stderr == b"tome: standard output: cannot be written\n", (arguments, done)
 
 
 def test_classify_takes_folders():

@@ -1,8 +1,11 @@
 // tomepublish: several writers of one file, and what happens when it fails.
 #include <fcntl.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <filesystem>
 #include <sstream>
 #include <string>
@@ -59,6 +62,38 @@ TEST_F(Publish, AFileThatCannotBeOpenedFailsWithItsName) {
   EXPECT_NE(text.find("/nonexistent/tags.jsonl"), std::string::npos) << text;
   const Ptr<GError> owned(error);
   EXPECT_TRUE(g_error_matches(error, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_OPEN_WRITE));
+}
+
+/// What tomepublish says of a standard output that is `descriptor`; nothing if it takes it.
+std::string error_with_standard_output(int descriptor, int flags) {
+  std::fflush(stdout);
+  const int kept = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0);
+  EXPECT_EQ(dup3(descriptor, STDOUT_FILENO, flags), STDOUT_FILENO);
+  std::string text;
+  {
+    LoneElement e({}, "tomepublish");
+    GError* error = nullptr;
+    if (!e.set_state(GST_STATE_PAUSED)) text = e.error_text(&error);
+    const Ptr<GError> owned(error);
+  }
+  dup2(kept, STDOUT_FILENO);
+  close(kept);
+  return text;
+}
+
+TEST_F(Publish, AStandardOutputThatIsALibrarysOwnFileIsClosed) {
+  // As GLib's and GStreamer's may be, where the program began without one.
+  const int event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  int pair[2] = {-1, -1}, pipe_ends[2] = {-1, -1};
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+  ASSERT_EQ(pipe(pipe_ends), 0);
+  const std::string closed = "Cannot open standard output: it is closed";
+  EXPECT_NE(error_with_standard_output(event, O_CLOEXEC).find(closed), std::string::npos);
+  EXPECT_NE(error_with_standard_output(pair[0], 0).find(closed), std::string::npos);
+  EXPECT_EQ(error_with_standard_output(pipe_ends[1], 0), "");
+  for (const int descriptor : {event, pair[0], pair[1], pipe_ends[0], pipe_ends[1]}) {
+    close(descriptor);
+  }
 }
 
 TEST_F(Publish, AFullDiskIsAnError) {

@@ -23,6 +23,7 @@
 #include "train/start_model.h"
 #include "train/train_options.h"
 #include "train/trainer.h"
+#include "vit/usable_cores.h"
 
 namespace tome::cli {
 namespace {
@@ -189,7 +190,7 @@ int64_t train_or_stop(Trainer& trainer, const Sources& sources, const StopSignal
 
 void run_train(TrainArguments a) {
   settle(a);
-  if (a.threads > 0) at::set_num_threads(a.threads);
+  at::set_num_threads(a.threads > 0 ? a.threads : std::min(at::get_num_threads(), usable_cores()));
   cv::setNumThreads(1);  // the loader's threads are the parallelism
 
   std::shared_ptr<const Dataset> dataset;

@@ -1,21 +1,15 @@
 #include "train/video_cache.h"
 
 #include <algorithm>
-#include <fstream>
-#include <string>
 #include <utility>
+
+#include "vit/cgroup_limits.h"
 
 namespace tome::train {
 
 size_t default_cache_bytes() {
   constexpr size_t kLeast = size_t{256} << 20U;
-  std::ifstream info("/proc/meminfo");
-  std::string name;
-  size_t kilobytes = 0;
-  for (std::string rest; info >> name; std::getline(info, rest)) {
-    if (name == "MemAvailable:" && info >> kilobytes) break;
-  }
-  return std::max(kilobytes * 1024 / 4, kLeast);
+  return std::max<size_t>(available_memory() / 4, kLeast);
 }
 
 size_t VideoCache::bytes() const {

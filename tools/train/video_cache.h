@@ -14,7 +14,7 @@
 
 namespace tome::train {
 
-/// A quarter of the memory that is available now, at least 256 MB.
+/// A quarter of the memory that is available now, to a container's limit, at least 256 MB.
 size_t default_cache_bytes();
 
 /// Keeps what was used last; what was not used for longest goes first. Thread-safe.

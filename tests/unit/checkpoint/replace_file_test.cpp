@@ -4,7 +4,9 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <csignal>
+#include <filesystem>
 #include <string>
 
 #include "checkpoint_test_util.h"
@@ -66,6 +68,22 @@ TEST_F(ReplaceFile, RemovesWhatAKillLeftAndNothingElse) {
   EXPECT_EQ(read_file(path()), "new");
   for (const char* name : others) EXPECT_EQ(read_file(beside(name)), "other") << name;
   EXPECT_EQ(files(), std::size(others) + 1);
+}
+
+// As one in a container has, where numbers begin at 1 again.
+TEST_F(ReplaceFile, GoesOnThoughAKilledProcessHadOurNumber) {
+  const auto part = [&](int number) {
+    return beside(("x.part" + std::to_string(getpid()) + "-" + std::to_string(number)).c_str());
+  };
+  constexpr int kParts = 300;
+  for (int i = 0; i < kParts; ++i) write_file(part(i), "half");
+  const auto earlier = std::filesystem::file_time_type::clock::now() - std::chrono::hours(1);
+  for (int i = 0; i < kParts; i += 2) std::filesystem::last_write_time(part(i), earlier);
+  replace(path(), "new");
+  EXPECT_EQ(read_file(path()), "new");
+  // What is older than this process is none of its own, and the rest may be somebody else's.
+  for (int i = 0; i < kParts; ++i) EXPECT_EQ(std::filesystem::exists(part(i)), i % 2 == 1) << i;
+  for (int i = 1; i < kParts; i += 2) EXPECT_EQ(read_file(part(i)), "half") << i;
 }
 
 TEST_F(ReplaceFile, ALinkGivesWayAndWhatItNamesStays) {

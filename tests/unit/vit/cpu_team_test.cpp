@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
+#include <cfenv>
 #include <chrono>
 #include <numeric>
 #include <thread>
@@ -65,6 +67,23 @@ TEST(CpuTeamStress, SeveralForwardsAtTheSameTime) {
     });
   }
   for (std::thread& forward : forwards) forward.join();
+}
+
+TEST(CpuTeam, HelpersRoundAsUsualThoughTheirStarterDoesNot) {
+  const int usual = std::fegetround();
+  std::fesetround(FE_TOWARDZERO);
+  CpuTeam team(1);
+  std::fesetround(usual);
+  if (team.threads() < 2) GTEST_SKIP() << "the system gives no thread";
+  std::atomic<int> of_helper{-1};
+  // Until the helper has had one.
+  while (of_helper < 0) {
+    team.for_each(2, [&](int64_t, int thread) {
+      if (thread == 1) of_helper = std::fegetround();
+      std::this_thread::yield();
+    });
+  }
+  EXPECT_EQ(of_helper, FE_TONEAREST);
 }
 
 TEST(CpuTeam, ForwardsTogetherShareTheCores) {

@@ -4,6 +4,8 @@
 
 #include <thread>
 
+#include "vit/cgroup_limits.h"
+
 #if defined(__linux__)
 #include <sched.h>
 
@@ -16,6 +18,7 @@ namespace {
 TEST(UsableCores, AreThoseOfTheMachineAtMost) {
   EXPECT_GE(usable_cores(), 1);
   EXPECT_LE(usable_cores(), static_cast<int>(std::thread::hardware_concurrency()));
+  EXPECT_LE(usable_cores(), quota_cores());
 }
 
 #if defined(__linux__)
