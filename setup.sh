@@ -8,9 +8,10 @@
 # there already (a folder with include/ and lib/), in later runs too; -Dlibtorch= goes back to the wheel.
 #
 # CUDA: the kernels are compiled wherever nvcc is; where there is no CUDA toolkit, nvcc comes from its
-# wheels, into .venv/ too (271 MB). LibTorch comes with its CUDA libraries (4.6 GB) if this machine
-# has an NVIDIA driver or -Dcuda=enabled asks for them, else without (1.3 GB). -Dcuda=disabled builds
-# for the CPU alone, which is the quickest. With CUDA kernels and GStreamer's libgstcuda (of
+# wheels, into .venv/ too (271 MB); offline they are left out, unless -Dcuda=enabled asks for them.
+# LibTorch comes with its CUDA libraries (4.6 GB) if this machine has an NVIDIA driver or
+# -Dcuda=enabled asks for them, as it should for an image that will run on GPUs, else without (1.3 GB).
+# -Dcuda=disabled builds for the CPU alone, which is the quickest. With CUDA kernels and GStreamer's libgstcuda (of
 # gstreamer1.0-plugins-bad), tomeclassify takes frames in CUDA memory.
 set -euo pipefail
 
@@ -32,15 +33,18 @@ die() {
 
 # ---- what was asked ------------------------------------------------------------------------------
 
-# A build folder keeps the choices that it was made with.
-kept() { sed -n "s/^$1 = //p" "$BUILD/meson-private/cmd_line.txt" 2>/dev/null || true; }
-
-cuda=$(kept cuda)
-cuda=${cuda:-auto}
+cuda=
 libtorch=${LIBTORCH:-}
 libtorch_asked=$libtorch
+pkg_config_path_asked=
 arguments=()
-for argument in "$@"; do
+while [ $# -gt 0 ]; do
+  argument=$1
+  shift
+  if [ "$argument" = -D ] && [ $# -gt 0 ]; then
+    argument+=$1
+    shift
+  fi
   case $argument in
     -h | --help)
       sed -n '2,/^set /s/^# \{0,1\}//p' setup.sh # by a path that holds here, as "$0" need not
@@ -53,16 +57,18 @@ for argument in "$@"; do
       ;;
     -Dcuda=auto | -Dcuda=enabled | -Dcuda=disabled) cuda=${argument#-Dcuda=} ;;
     -Dcuda=*) die "found $argument, expected -Dcuda=auto, -Dcuda=enabled or -Dcuda=disabled" ;;
+    -Dpkg_config_path=* | --pkg-config-path | --pkg-config-path=*) pkg_config_path_asked=yes ;;
   esac
   arguments+=("$argument")
 done
 
-has_nvidia_driver() { [ -e /proc/driver/nvidia/version ] || [ -e /dev/nvidiactl ]; }
-if [ "$cuda" = enabled ] || { [ "$cuda" = auto ] && has_nvidia_driver; }; then
-  torch_flavour=cuda
-else
-  torch_flavour=cpu
-fi
+# Of two first runs at once one would remove what the other makes. What may outlive this one, such as a
+# compiler's cache or a service of a package, must not hold the lock: 9>&-.
+exec 9>.setup.lock
+flock -n 9 || {
+  say "Waiting for another setup.sh that is at work here"
+  flock 9
+}
 
 # ---- Debian packages -----------------------------------------------------------------------------
 
@@ -100,7 +106,7 @@ is at hand to install them: ${missing[*]}"
   local log
   log=$(mktemp)
   if ! { "${apt[@]}" update && "${apt[@]}" install --no-install-recommends "${missing[@]}"; } \
-    >"$log" 2>&1; then
+    >"$log" 2>&1 9>&-; then
     cat "$log" >&2
     die "apt-get could not install them, see above (all of it is in $log)"
   fi
@@ -115,6 +121,41 @@ fi
 
 [ -x "$PYTHON" ] || PYTHON=$(command -v python3) || die "python3 is missing"
 
+# ---- what an earlier run was asked ---------------------------------------------------------------
+
+# The folder whose build this is: another one than here, where a clone was moved or came from a cache.
+made_in() {
+  "$PYTHON" -I -X utf8 -c 'import json, os, sys
+with open(sys.argv[1]) as file:
+  sys.stdout.buffer.write(os.fsencode(json.load(file)["directories"]["source"]))' \
+    "$BUILD/meson-info/meson-info.json" 2>/dev/null || echo "$PWD"
+}
+MADE_IN=$(made_in)
+readonly MADE_IN
+
+# The choices that the build folder was made with: `name = value`, where paths into the folder that was
+# moved lead into this one.
+kept_options() {
+  local line before
+  while IFS= read -r line; do
+    for before in " = " , "'"; do
+      line=${line//"$before$MADE_IN/"/"$before$PWD/"}
+    done
+    printf '%s\n' "$line"
+  done < <(sed -n '/^\[properties\]/q; / = /p' "$BUILD/meson-private/cmd_line.txt" 2>/dev/null)
+}
+kept() { kept_options | sed -n "s/^$1 = //p"; }
+
+cuda=${cuda:-$(kept cuda)}
+cuda=${cuda:-auto}
+
+has_nvidia_driver() { [ -e /proc/driver/nvidia/version ] || [ -e /dev/nvidiactl ]; }
+if [ "$cuda" = enabled ] || { [ "$cuda" = auto ] && has_nvidia_driver; }; then
+  torch_flavour=cuda
+else
+  torch_flavour=cpu
+fi
+
 # ---- LibTorch and nvcc ---------------------------------------------------------------------------
 
 site_packages() { echo "$VENV"/lib/python3.*/site-packages; }
@@ -125,7 +166,10 @@ has_wheel() { # name, start of the version
   compgen -G "$(site_packages)/${1//-/_}-$2*.dist-info/RECORD" >/dev/null
 }
 
-pip_install() { "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check "$@"; }
+# PIP_USER: some have pip install for the user wherever it is called, which it refuses in here.
+pip_install() {
+  PIP_USER=0 "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
+}
 
 make_venv() {
   # Not by its python, which is there before pip: an interrupted run has left only that.
@@ -147,8 +191,19 @@ install_torch_cpu() {
     "nvidia-cuda-cupti==$CUDA_VERSION.*"
 }
 
+# What torch needs with CUDA, as far as a run that was interrupted may lack it.
+readonly TORCH_CUDA_WHEELS=(cuda-toolkit nvidia-{cublas,cudnn-cu13,cusparselt-cu13,nccl-cu13,nvshmem-cu13})
+
+has_torch_cuda() {
+  local wheel
+  has_wheel torch "$TORCH_VERSION" || return
+  for wheel in "${TORCH_CUDA_WHEELS[@]}"; do
+    has_wheel "$wheel" "" || return
+  done
+}
+
 install_torch_cuda() {
-  if has_wheel torch "$TORCH_VERSION" && has_wheel nvidia-cublas "" && has_wheel nvidia-nccl-cu13 ""; then
+  if has_torch_cuda; then
     say "LibTorch $TORCH_VERSION with CUDA: there"
     return
   fi
@@ -168,13 +223,17 @@ find_nvcc() {
   core/cuda/find_nvcc.sh "$wheels"
 }
 
+# Status 1 where it could not, which is said.
 install_nvcc() {
   local nvcc
   if ! nvcc=$(find_nvcc); then
-    make_venv
+    make_venv || return
     say "No CUDA toolkit ${CUDA_VERSION%%.*} here: nvcc $CUDA_VERSION from its wheels (271 MB)"
-    pip_install --no-deps "${NVCC_WHEELS[@]/%/==$CUDA_VERSION.*}"
-    nvcc=$(find_nvcc) || die "nvcc is missing after installing its wheels"
+    pip_install --no-deps "${NVCC_WHEELS[@]/%/==$CUDA_VERSION.*}" || return
+    nvcc=$(find_nvcc) || {
+      say "nvcc is missing after installing its wheels"
+      return 1
+    }
   fi
   say "CUDA compiler: $nvcc"
 }
@@ -197,11 +256,16 @@ if [ -n "$libtorch" ]; then
   libtorch=$(readlink -f "$libtorch")
   say "LibTorch: $libtorch"
 else
+  [ "$torch_flavour $cuda" != "cpu auto" ] ||
+    say "No NVIDIA driver here: LibTorch without CUDA; for an image that will run on GPUs use -Dcuda=enabled"
   make_venv
   "install_torch_$torch_flavour"
   libtorch=$(readlink -f "$(venv_torch)")
 fi
-[ "$cuda" = disabled ] || install_nvcc
+[ "$cuda" = disabled ] || install_nvcc || {
+  [ "$cuda" = auto ] || die "-Dcuda=enabled: found no nvcc and could not install it, see above"
+  say "No nvcc: built without CUDA kernels (-Dcuda=disabled does not ask)"
+}
 
 # ---- GStreamer's libraries of its "bad" set --------------------------------------------------------
 
@@ -258,9 +322,9 @@ unpack_mosquitto() {
   say "A broker for the tests: mosquitto, into $MOSQUITTO/"
   rm -rf "$MOSQUITTO"
   mkdir -p "$MOSQUITTO"
-  # Debian 13's takes one more library, whose package's name has its version.
+  # Debian 13's takes one more library, whose package's name has its version. C: "Depends", untranslated.
   local websockets
-  websockets=$(apt-cache depends mosquitto | sed -n 's/.* Depends: \(libwebsockets[^ ]*\)$/\1/p')
+  websockets=$(LC_ALL=C apt-cache depends mosquitto | sed -n 's/.* Depends: \(libwebsockets[^ ]*\)$/\1/p')
   (cd "$MOSQUITTO" && apt-get -q download mosquitto libdlt2 libwrap0 libcjson1 $websockets &&
     for package in ./*.deb; do dpkg -x "$package" .; done && rm ./*.deb) >"$VENV/mosquitto.log" 2>&1 || {
     say "apt-get could not download it (see $VENV/mosquitto.log): tests of MQTT will be skipped"
@@ -277,19 +341,54 @@ fi
 
 # What was not asked for keeps the value that an earlier run gave it, but for a LibTorch that is gone.
 arguments+=("-Dlibtorch=$libtorch")
-if [ -d "$GST_BAD/pkgconfig" ] && [[ " $* " != *" -Dpkg_config_path="* ]]; then
-  arguments+=("-Dpkg_config_path=$GST_BAD/pkgconfig${PKG_CONFIG_PATH:+,${PKG_CONFIG_PATH//:/,}}")
+
+# The kept ones, and behind them what is not among them.
+pkg_config_folders() {
+  local all folders folder
+  all=$(kept pkg_config_path)
+  IFS=: read -ra folders <<<"${PKG_CONFIG_PATH:-}"
+  for folder in "${folders[@]}" "$GST_BAD/pkgconfig"; do
+    [ -z "$folder" ] || [[ ,$all, == *,"$folder",* ]] || all+=${all:+,}$folder
+  done
+  echo "$all"
+}
+if [ -d "$GST_BAD/pkgconfig" ] && [ -z "$pkg_config_path_asked" ]; then
+  arguments+=("-Dpkg_config_path=$(pkg_config_folders)")
 fi
 
-if [ -e "$BUILD/build.ninja" ]; then
+# Of what is kept, what nothing in `arguments` overrides: meson does not take -Dname=… beside --name=….
+keep_options() {
+  local line name kept=()
+  while IFS= read -r line; do
+    name=${line%% = *}
+    [[ " ${arguments[*]} " == *" -D$name="* || " ${arguments[*]} " == *" --${name//_/-}"[=\ ]* ]] ||
+      kept+=("-D$name=${line#* = }")
+  done < <(kept_options)
+  arguments=("${kept[@]}" "${arguments[@]}")
+}
+
+# All that meson made but its record of the options: an interrupted run leaves enough for a `meson setup`
+# that does nothing.
+forget_build() {
+  local file
+  rm -f "$BUILD/build.ninja"
+  for file in "$BUILD"/meson-private/*; do
+    [ "${file##*/}" = cmd_line.txt ] || rm -rf "$file"
+  done
+}
+
+if [ -e "$BUILD/build.ninja" ] && [ "$MADE_IN" = "$PWD" ]; then
   say "Build folder $BUILD/: there"
-  meson configure "$BUILD" "${arguments[@]}"
+  meson configure "$BUILD" "${arguments[@]}" 9>&-
 else
+  [ "$MADE_IN" = "$PWD" ] || say "This clone was $MADE_IN once: $BUILD/ is set up anew"
+  keep_options
+  forget_build
   say "Build folder $BUILD/: meson setup ${arguments[*]}"
-  meson setup "$BUILD" "${arguments[@]}" >&2
+  meson setup "$BUILD" "${arguments[@]}" >&2 9>&-
 fi
 
 say "Building with $(count_jobs) jobs"
 # Without the tests, which tests/run.sh builds.
-build_targets "$BUILD" programs
+build_targets "$BUILD" programs 9>&-
 say "Done: $BUILD/tools/tome, and the plugins in $BUILD/gst-plugin"

@@ -4,22 +4,38 @@ docs/applications.md. And that what it installs finds its model."""
 import json
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
 import tap
-from program import ROOT, assert_one_error_line, demo_clip, run
+from program import ROOT, TOME, assert_one_error_line, demo_clip, run
 
 BUILD = Path(os.environ["TOME_BUILD"])
+
+
+@contextmanager
+def likeness_of_the_build():
+    """Of the build folder, with a log of its own: `ninja uninstall` goes by the log of the last installation,
+    which is the user's and may be root's."""
+    with tempfile.TemporaryDirectory() as folder:
+        likeness = Path(folder)
+        for path in BUILD.iterdir():
+            if path.name not in ("meson-private", "meson-logs"):
+                (likeness / path.name).symlink_to(path)
+        shutil.copytree(BUILD / "meson-private", likeness / "meson-private")
+        (likeness / "meson-logs").mkdir()
+        yield likeness
 
 
 def install(folder, *tags):
     """Into a folder in place of the root."""
     tags = ["--tags", ",".join(tags)] if tags else []
-    done = subprocess.run(["meson", "install", "-C", BUILD, "--no-rebuild", *tags, "--destdir", folder],
-                          capture_output=True, text=True)
+    with likeness_of_the_build() as build:
+        done = subprocess.run(["meson", "install", "-C", build, "--no-rebuild", *tags, "--destdir", folder],
+                              capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
@@ -30,6 +46,27 @@ def installed():
         install(folder, "devel")
         include = next(Path(folder).rglob("include/tome"))
         yield include, next(Path(folder).rglob("tomevit.pc")).parent, include.parent.parent
+
+
+def state(file):
+    return (file.read_bytes(), file.stat().st_mtime_ns) if file.exists() else None
+
+
+def test_the_users_installation_can_still_be_uninstalled():
+    log = BUILD / "meson-logs" / "install-log.txt"
+    before = state(log)
+    with installed():
+        assert state(log) == before
+
+
+def test_what_runs_is_installed_whole():
+    with tempfile.TemporaryDirectory() as folder:
+        install(folder, "runtime")
+        files = {path.relative_to(folder).as_posix() for path in Path(folder).rglob("*")}
+    for wanted in ("bin/tome", "gstreamer-1.0/libgsttomeclassify.so", "libtomevit.so.0",
+                   "share/gst-tome/models/camera-state/model.safetensors", "share/doc/gst-tome/LICENSE"):
+        assert any(name.endswith(wanted) for name in files), f"{wanted} is not among {sorted(files)}"
+    assert not any(name.endswith((".h", ".pc")) for name in files), sorted(files)
 
 
 def test_headers_hide_none_of_the_systems():
@@ -65,10 +102,24 @@ def compile_flags(pkgconfig, prefix):
 
 def test_readmes_example_compiles():
     with installed() as (_, pkgconfig, prefix):
-        flags = compile_flags(pkgconfig, prefix)
+        flags = ["-Wall", "-Wextra", "-Werror", *compile_flags(pkgconfig, prefix)]
         done = subprocess.run(["g++", "-std=c++20", "-fsyntax-only", "-x", "c++", *flags, "-"],
                               input=readme_example(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[:2000]
+
+
+def other_libtorch(folder):
+    """Libraries of LibTorch's names without a symbol, as if of another version, in a folder of their own."""
+    for name in ("libc10.so", "libtorch_cpu.so"):
+        subprocess.run(["gcc", "-shared", f"-Wl,-soname,{name}", "-o", Path(folder) / name, "-x", "c", "/dev/null"],
+                       check=True)
+    return folder
+
+
+def test_another_libtorch_in_the_environment_is_not_taken():
+    with tempfile.TemporaryDirectory() as folder:
+        status, out, err = run(TOME, "--version", env=os.environ | {"LD_LIBRARY_PATH": other_libtorch(folder)})
+    assert status == 0 and out.strip(), err
 
 
 def test_the_installed_program_and_element_find_the_model_that_ships():
@@ -77,7 +128,7 @@ def test_the_installed_program_and_element_find_the_model_that_ships():
         clip = demo_clip(films, 8)
         program, element, library = (next(Path(folder).rglob(name)) for name in
                                      ("bin/tome", "libgsttomeclassify.so", "libtomevit.so.0"))
-        env = os.environ | {"LD_LIBRARY_PATH": str(library.parent)}
+        env = os.environ | {"LD_LIBRARY_PATH": f"{other_libtorch(films)}:{library.parent}"}
         status, out, err = run(program, "classify", "--json", clip, env=env)
         assert status == 0 and json.loads(out)["model"] == "camera-state", err
         env |= {"GST_PLUGIN_PATH": str(element.parent), "GST_REGISTRY": str(Path(films) / "registry.bin")}
