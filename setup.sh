@@ -64,11 +64,19 @@ done
 
 # Of two first runs at once one would remove what the other makes. What may outlive this one, such as a
 # compiler's cache or a service of a package, must not hold the lock: 9>&-.
-exec 9>.setup.lock
-flock -n 9 || {
-  say "Waiting for another setup.sh that is at work here"
-  flock 9
+lock_folder() {
+  local status=0
+  if [ -e .setup.lock ] && ! [ -w .setup.lock ]; then exec 9<.setup.lock; else exec 9>>.setup.lock; fi
+  flock -n 9 || status=$?
+  [ $status -ne 0 ] || return 0
+  if [ $status -eq 1 ]; then
+    say "Waiting for another setup.sh that is at work here"
+    flock 9
+  else
+    say "This folder cannot be locked: no other setup.sh must be at work here"
+  fi
 }
+lock_folder
 
 # ---- Debian packages -----------------------------------------------------------------------------
 
@@ -377,6 +385,14 @@ forget_build() {
   done
 }
 
+# Of a clone that was moved, before a setup that fails says that the build is of here.
+renew_options() {
+  local options
+  [ -e "$BUILD/meson-private/cmd_line.txt" ] || return 0
+  options=$(kept_options)
+  printf '[options]\n%s\n\n[properties]\n' "$options" >"$BUILD/meson-private/cmd_line.txt"
+}
+
 if [ -e "$BUILD/build.ninja" ] && [ "$MADE_IN" = "$PWD" ]; then
   say "Build folder $BUILD/: there"
   meson configure "$BUILD" "${arguments[@]}" 9>&-
@@ -384,6 +400,7 @@ else
   [ "$MADE_IN" = "$PWD" ] || say "This clone was $MADE_IN once: $BUILD/ is set up anew"
   keep_options
   forget_build
+  renew_options
   say "Build folder $BUILD/: meson setup ${arguments[*]}"
   meson setup "$BUILD" "${arguments[@]}" >&2 9>&-
 fi

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,6 +12,7 @@
 #include <cerrno>
 #include <climits>
 #include <ctime>
+#include <filesystem>
 #include <string_view>
 #include <system_error>
 #include <utility>
@@ -72,16 +74,30 @@ class Turn {
 
 constexpr int kReaderLook = 100;  // ms
 
+/// Whether another descriptor of this process is the other end of a pair of sockets. Linux does not
+/// say which it is, but numbers both ends one after the other.
+bool has_other_end(const struct stat& socket) {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd", error)) {
+    struct stat other {};
+    if (::stat(entry.path().c_str(), &other) == 0 && S_ISSOCK(other.st_mode) &&
+        (other.st_ino == socket.st_ino + 1 || other.st_ino + 1 == socket.st_ino)) {
+      return true;
+    }
+  }
+  return false;
+}
+
 /// Also where it was closed as the program began, and a library's own file has got its number
-/// since: what a program inherits is not to be closed on exec, and no socket that leads back to
-/// itself.
+/// since: one that has no kind, as an eventfd, or a socket that leads back here.
 bool is_standard_output_closed() {
-  const int flags = ::fcntl(STDOUT_FILENO, F_GETFD);
-  if (flags < 0 || (flags & FD_CLOEXEC) != 0) return true;
+  struct stat file {};
+  if (::fstat(STDOUT_FILENO, &file) != 0 || (file.st_mode & S_IFMT) == 0) return true;
   struct ucred peer {};
   socklen_t size = sizeof(peer);
-  return ::getsockopt(STDOUT_FILENO, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 &&
-         peer.pid == ::getpid();
+  return S_ISSOCK(file.st_mode) &&
+         ::getsockopt(STDOUT_FILENO, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 &&
+         peer.pid == ::getpid() && has_other_end(file);
 }
 
 }  // namespace

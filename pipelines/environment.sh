@@ -3,9 +3,9 @@
 
 # Of the standard files, those that are closed, before others take their numbers. To read alone: results
 # that nobody would get stay an error.
-[ -e /dev/fd/0 ] || exec 0</dev/null
-[ -e /dev/fd/1 ] || exec 1</dev/null
-[ -e /dev/fd/2 ] || exec 2</dev/null
+{ : 8<&0; } 2>/dev/null || exec 0</dev/null
+{ : 8>&1; } 2>/dev/null || exec 1</dev/null
+{ : 8>&2; } || exec 2</dev/null
 program=$(readlink -f "$0")
 root=$(dirname "$(dirname "$program")")
 build=${TOME_BUILD:-$root/build}

@@ -4,7 +4,6 @@ convert_checkpoint.py writes them."""
 import contextlib
 import ctypes
 import errno
-import itertools
 import json
 import os
 import re
@@ -14,7 +13,7 @@ from pathlib import Path
 
 DTYPES = {"torch.float64": "F64", "torch.float32": "F32", "torch.float16": "F16",
           "torch.bfloat16": "BF16"}
-PART_NUMBERS = itertools.count()
+TAKEN = set()  # numbers of part files
 BEGAN = int(time.time())
 
 
@@ -37,7 +36,8 @@ def replaced(path):
 
 def new_part(path):
     """Opens one, not a file or a link that is there: in a container another process had our number."""
-    for number in itertools.islice(PART_NUMBERS, 10_000):
+    for number in range(len(TAKEN), len(TAKEN) + 10_000):
+        TAKEN.add(number)
         with contextlib.suppress(FileExistsError):
             return open(path.with_name(f"{path.name}.part{os.getpid()}-{number}"), "xb")
     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
@@ -47,15 +47,15 @@ def remove_leftovers(path):
     """Of processes that were killed. What cannot be listed or removed is left."""
     with contextlib.suppress(OSError):
         for found in path.parent.iterdir():
-            named = re.fullmatch(re.escape(path.name) + r"\.part([1-9][0-9]{0,8})-[0-9]+", found.name)
-            if named and not is_written(found, int(named[1])):
+            named = re.fullmatch(re.escape(path.name) + r"\.part([1-9][0-9]{0,8})-([0-9]+)", found.name)
+            if named and not is_written(found, int(named[1]), int(named[2])):
                 found.unlink()
 
 
-def is_written(file, process):
+def is_written(file, process, number):
     """Whether the process that writes it may still be there."""
     if process == os.getpid():
-        return file.lstat().st_mtime >= BEGAN
+        return number in TAKEN or file.lstat().st_mtime >= BEGAN
     try:
         os.kill(process, 0)
     except ProcessLookupError:

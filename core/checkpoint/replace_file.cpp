@@ -9,6 +9,7 @@
 #include <charconv>
 #include <csignal>
 #include <ctime>
+#include <optional>
 #include <string>
 #include <system_error>
 
@@ -22,34 +23,40 @@ namespace fs = std::filesystem;
 // Note [Files that are being written]
 // NAME.part<process>-<number>, so that nobody else's bytes get in. A kill leaves one, which the
 // next save removes: its process is gone. In a container processes have the same few numbers again
-// and again, so one with our own number is removed, too, if it is older than this process, and else
-// passed over. One of another machine's or container's process may be taken for a leftover; then
-// that save ends with an error, and never with half a file.
+// and again, so one with our own number is removed, too, if it is older than this process and none
+// that we have written since, and else passed over. One of another machine's or container's process
+// may be taken for a leftover; then that save ends with an error, and never with half a file.
 constexpr int kMostNumbers = 10'000;
 const time_t process_began = ::time(nullptr);
 
-std::string part_name(const fs::path& path) {
-  static std::atomic<int> number{0};
-  return path.filename().string() + ".part" + std::to_string(getpid()) + "-" +
-         std::to_string(number++);
-}
+std::atomic<unsigned> next_number{0};
 
-// Of a name that part_name() writes for `name`; 0 for any other, as those that split(1) gives.
-pid_t process_of(const std::string& found, const std::string& name) {
-  const std::string begin = name + ".part";
-  if (!found.starts_with(begin)) return 0;
-  const char* end = found.data() + found.size();
+struct Part {
   pid_t process = 0;
-  const auto [dash, wrong] = std::from_chars(found.data() + begin.size(), end, process);
-  if (wrong != std::errc{} || dash == end || *dash != '-') return 0;
   unsigned number = 0;
-  if (std::from_chars(dash + 1, end, number).ec != std::errc{}) return 0;
-  return found == begin + std::to_string(process) + "-" + std::to_string(number) ? process : 0;
+
+  std::string of(const std::string& name) const {
+    return name + ".part" + std::to_string(process) + "-" + std::to_string(number);
+  }
+};
+
+// Of a name that Part::of() writes for `name`; none for any other, as those that split(1) gives.
+std::optional<Part> part_of(const std::string& found, const std::string& name) {
+  const std::string begin = name + ".part";
+  if (!found.starts_with(begin)) return std::nullopt;
+  const char* end = found.data() + found.size();
+  Part part;
+  const auto [dash, wrong] = std::from_chars(found.data() + begin.size(), end, part.process);
+  if (wrong != std::errc{} || dash == end || *dash != '-') return std::nullopt;
+  if (std::from_chars(dash + 1, end, part.number).ec != std::errc{}) return std::nullopt;
+  if (part.process <= 0 || found != part.of(name)) return std::nullopt;
+  return part;
 }
 
-// Whether the one that wrote `file` is.
-bool is_gone(pid_t process, const fs::path& file) {
-  if (process != getpid()) return ::kill(process, 0) != 0 && errno == ESRCH;
+// Whether the process that wrote `file` is.
+bool is_gone(const Part& part, const fs::path& file) {
+  if (part.process != getpid()) return ::kill(part.process, 0) != 0 && errno == ESRCH;
+  if (part.number < next_number) return false;  // clocks of other machines' disks may be behind
   struct stat found {};
   return ::lstat(file.c_str(), &found) == 0 && found.st_mtime < process_began;
 }
@@ -58,8 +65,8 @@ void remove_leftovers(const fs::path& folder, const std::string& name) {
   std::error_code error;  // what cannot be listed or removed is left
   for (fs::directory_iterator it(folder, error); !error && it != fs::directory_iterator();
        it.increment(error)) {
-    const pid_t process = process_of(it->path().filename().string(), name);
-    if (process > 0 && is_gone(process, it->path())) ::unlink(it->path().c_str());
+    const auto part = part_of(it->path().filename().string(), name);
+    if (part && is_gone(*part, it->path())) ::unlink(it->path().c_str());
   }
 }
 
@@ -69,7 +76,7 @@ class PartialFile {
       : path_(path), folder_(path.has_parent_path() ? path.parent_path() : ".") {
     remove_leftovers(folder_, path.filename().string());
     for (int i = 0; i < kMostNumbers; ++i) {
-      partial_ = folder_ / part_name(path);
+      partial_ = folder_ / Part{getpid(), next_number++}.of(path.filename().string());
       fd_ = ::open(partial_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
       if (fd_ >= 0) return;
       if (errno != EEXIST) break;

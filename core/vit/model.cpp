@@ -11,6 +11,7 @@
 #include "tome_error.h"
 #include "vit/attention.h"
 #include "vit/cpu_forward.h"
+#include "vit/default_arithmetic.h"
 #include "vit/first_tokens.h"
 #include "vit/host_memory.h"
 #include "vit/kernel_forward.h"
@@ -260,6 +261,7 @@ void VisionTransformer::weights_changed() {
 
 ForwardOutput VisionTransformer::forward(const at::Tensor& patches,
                                          const ForwardOptions& options) const {
+  const DefaultArithmetic arithmetic;  // helpers have it: a share of theirs must not differ
   check_patches(patches, config_);
   check_r(options, config_);
   const bool on_kernels = kernels_apply(patches, options) && patches.size(0) > 0;

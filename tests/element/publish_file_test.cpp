@@ -84,14 +84,20 @@ std::string error_with_standard_output(int descriptor, int flags) {
 TEST_F(Publish, AStandardOutputThatIsALibrarysOwnFileIsClosed) {
   // As GLib's and GStreamer's may be, where the program began without one.
   const int event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  int pair[2] = {-1, -1}, pipe_ends[2] = {-1, -1};
+  int pair[2] = {-1, -1}, mine[2] = {-1, -1}, pipe_ends[2] = {-1, -1};
+  // A program's own, whose other end a reader has that it started. Not next to others' numbers.
+  close(socket(AF_UNIX, SOCK_STREAM, 0));
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, mine), 0);
+  ASSERT_EQ(close(mine[1]), 0);
   ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
   ASSERT_EQ(pipe(pipe_ends), 0);
   const std::string closed = "Cannot open standard output: it is closed";
   EXPECT_NE(error_with_standard_output(event, O_CLOEXEC).find(closed), std::string::npos);
   EXPECT_NE(error_with_standard_output(pair[0], 0).find(closed), std::string::npos);
+  EXPECT_EQ(error_with_standard_output(mine[0], 0), "");
   EXPECT_EQ(error_with_standard_output(pipe_ends[1], 0), "");
-  for (const int descriptor : {event, pair[0], pair[1], pipe_ends[0], pipe_ends[1]}) {
+  EXPECT_EQ(error_with_standard_output(pipe_ends[1], O_CLOEXEC), "");
+  for (const int descriptor : {event, pair[0], pair[1], mine[0], pipe_ends[0], pipe_ends[1]}) {
     close(descriptor);
   }
 }

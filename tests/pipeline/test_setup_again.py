@@ -16,7 +16,7 @@ import tap  # noqa: E402
 from program import assert_one_error_line, run  # noqa: E402
 from test_setup import Clone  # noqa: E402
 
-# As much as meson keeps of what it was asked, and of where. With KILLED it ends between its files.
+# As much as meson keeps of what it was asked, and of where. With KILLED it fails between its files.
 MESON = """#!/bin/bash
 echo "$@" >>"${0%/*}/../asked"
 [ ! -e /dev/fd/9 ] || exit 5
@@ -25,9 +25,9 @@ if [ "$1" = setup ]; then
   [ ! -e "$private/coredata.dat" ] || { echo "Directory already configured."; exit 0; }
   mkdir -p "$private" "$2/meson-info"
   touch "$private/coredata.dat"
+  printf '{"directories": {"source": "%s"}}' "$PWD" >"$2/meson-info/meson-info.json"
   [ -z "$KILLED" ] || exit 1
   touch "$2/build.ninja"
-  printf '{"directories": {"source": "%s"}}' "$PWD" >"$2/meson-info/meson-info.json"
   printf '[options]\\n\\n[properties]\\nnative_file = x\\n' >"$private/cmd_line.txt"
 else
   source=$(sed 's/.*: "//; s/".*//' "$2/meson-info/meson-info.json")
@@ -179,6 +179,15 @@ echo ends >>{log}
                 ended = [process.wait(60) for process in both]
         assert ended == [0, 0], said.read_text()
         assert log.read_text() == "begins\nends\n" * 2
+
+
+def test_a_folder_that_cannot_be_locked():
+    """Some file systems have no locks."""
+    with kept_clone() as clone:
+        (clone.path / "flock").unlink()
+        clone.stand_in("flock", "#!/bin/bash\nexit 71\n")
+        said = clone.succeeds("-Dcuda=disabled", LIBTORCH=clone.torch)
+        assert "This folder cannot be locked" in said and "Waiting" not in said, said
 
 
 def test_pkg_config_folders_are_kept():

@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cfenv>
 #include <cstdlib>
 #include <optional>
 #include <string>
@@ -278,6 +279,21 @@ TEST(CpuForward, Bf16RoundsOnlyWhatIsMultiplied) {
   const at::Tensor patches = random_patches(config, 2);
   const ForwardOutput found = model.forward(patches);
   EXPECT_TRUE(at::equal(found.logits, run_cpu(*cpu, config, patches, found, true).logits));
+}
+
+// Helpers round as usual, so the calling thread's share must too.
+TEST(CpuForward, RoundsAsUsualWhateverTheProgramDoes) {
+  const c10::InferenceMode inference;
+  const ViTConfig config = parity_config();
+  const VisionTransformer model(config, random_weights(config));
+  const at::Tensor patches = random_patches(config, 3);
+  const at::Tensor expected = model.forward(patches).logits;
+  std::fesetround(FE_TOWARDZERO);
+  const at::Tensor found = model.forward(patches).logits;
+  const int rounding = std::fegetround();
+  std::fesetround(FE_TONEAREST);
+  EXPECT_TRUE(at::equal(found, expected));
+  EXPECT_EQ(rounding, FE_TOWARDZERO) << "it is the program's";
 }
 
 TEST(CpuForward, WeightsChangedAreSeen) {
