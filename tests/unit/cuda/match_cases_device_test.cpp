@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "cuda/device_tensors.h"
+#include "cuda/match_runner.h"
 #include "cuda/needs_device.h"
 
 namespace tome::testing {
@@ -27,15 +28,6 @@ struct MatchCase {
 at::Tensor noise(int64_t batch, int64_t tokens, int64_t channels, at::ScalarType type) {
   at::manual_seed(static_cast<uint64_t>(tokens + channels));
   return at::randn({batch, tokens, channels}).to(type);
-}
-
-MatchOptions merging(int64_t r, std::vector<int64_t> fixed = {0},
-                     Partition partition = Partition::kAlternating) {
-  MatchOptions options;
-  options.r = r;
-  options.protected_tokens = std::move(fixed);
-  options.partition = partition;
-  return options;
 }
 
 /// Four kinds of keys, exact in any type: many exact ties between different edges.

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "cuda/matching_oracle.h"
 #include "merging/match_launch.h"
@@ -66,6 +67,14 @@ std::vector<int64_t> row_of(const at::Tensor& t, int64_t sample) {
 }
 
 }  // namespace
+
+MatchOptions merging(int64_t r, std::vector<int64_t> fixed, Partition partition) {
+  MatchOptions options;
+  options.r = r;
+  options.protected_tokens = std::move(fixed);
+  options.partition = partition;
+  return options;
+}
 
 KernelMatching unfilled_plan(const at::Tensor& metric, const MatchOptions& options) {
   const int64_t batch = metric.size(0), tokens = metric.size(1);

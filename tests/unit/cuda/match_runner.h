@@ -3,6 +3,9 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
+#include <vector>
+
 #include "cuda/executor/host_executor.h"
 #include "merging/matching.h"
 
@@ -14,6 +17,10 @@ struct KernelMatching {
   at::Tensor members;       // int32 [B, tokens]
   int launches = 0;
 };
+
+/// As images and clips merge: r, protected places and halves; the rest as it is by default.
+MatchOptions merging(int64_t r, std::vector<int64_t> fixed = {0},
+                     Partition partition = Partition::kAlternating);
 
 /// Of the sizes that options ask for, with -7 everywhere. options.r must be > 0 after its cap.
 KernelMatching unfilled_plan(const at::Tensor& metric, const MatchOptions& options);

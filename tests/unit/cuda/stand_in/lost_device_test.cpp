@@ -1,15 +1,14 @@
 // A device that is lost to the process: it is named, what lies on it is let go, and the CPU works
 // on.
-#include <c10/core/InferenceMode.h>
 
 #include <string>
 
 #include "cuda/device.h"
 #include "cuda/logged.h"
+#include "cuda/stand_in/cpu_beside.h"
 #include "cuda/stand_in/fixtures.h"
 #include "cuda/stream.h"
 #include "engine/open_model.h"
-#include "temporary_folder.h"
 #include "tome_error.h"
 
 namespace tome::testing {
@@ -125,40 +124,21 @@ TEST_F(StandInLostDevice, ASessionThereFailsAndIsLetGo) {
 }
 
 TEST_F(StandInLostDevice, TheCpuOfTheSameProcessWorksOn) {
-  const TemporaryFolder folder;
-  InstanceConfig config;
-  config.model = folder.path().string();
-  config.precision = "fp32";
   in_a_new_thread([&] {
-    const c10::InferenceMode inference;
-    save_small_model(folder.path());
-    config.device = "cpu";
-    const OpenedModel before_it = open_model(config);
-    const auto logits = [](const OpenedModel& opened) {
-      return run(*opened.session.session, pictures(2), 1, {3, 3, 3}).logits;
-    };
-    const std::vector<float> expected = logits(before_it);
+    const CpuBeside cpu;
     const Model model(small());
     const auto session = model.session();
     machine.failures.lost_in_product = kIllegalAddress;
     EXPECT_NE(failure(*session).find(kLost), std::string::npos);
     device(1).lost = kIllegalAddress;
-    EXPECT_EQ(logits(before_it), expected) << "a model that was open";
-    config.device = "cuda:0";
     try {
-      open_model(config);
+      open_model(cpu.on("cuda:0"));
       ADD_FAILURE() << "opened on a lost device";
     } catch (const Error& error) {
       EXPECT_EQ(error.kind(), ErrorKind::kDevice);
       EXPECT_NE(std::string(error.what()).find(kLost), std::string::npos) << error.what();
     }
-    config.device = "auto";
-    const Logged said(LogLevel::kInfo);
-    const OpenedModel after_it = open_model(config);
-    EXPECT_EQ(said.text().find("device=auto: the CPU ("), 0U) << said.text();
-    EXPECT_NE(said.text().find(kLost), std::string::npos) << said.text();
-    EXPECT_EQ(after_it.description.device, "cpu");
-    EXPECT_EQ(logits(after_it), expected) << "one that was opened since";
+    cpu.expect_works_on(kLost);
     expect_no_context();
     for (stand_in::Device& each : machine.devices) each.lost = 0;
   });

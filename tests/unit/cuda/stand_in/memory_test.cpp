@@ -1,13 +1,11 @@
 // Memory that runs out: what the pool keeps for later is given up before a request fails, which
 // says how much there was; the CPU works on.
-#include <c10/core/InferenceMode.h>
 
 #include <string>
 
-#include "cuda/logged.h"
+#include "cuda/stand_in/cpu_beside.h"
 #include "cuda/stand_in/fixtures.h"
 #include "engine/open_model.h"
-#include "temporary_folder.h"
 #include "tome_error.h"
 
 namespace tome::testing {
@@ -108,39 +106,17 @@ TEST_F(StandInMemory, FramesThatDoNotFitFailAndTheSessionWorksOn) {
 }
 
 TEST_F(StandInMemory, WhereDevicesAreFullTheCpuOfTheSameProcessWorksOn) {
-  const TemporaryFolder folder;
-  InstanceConfig config;
-  config.model = folder.path().string();
-  config.precision = "fp32";
   in_a_new_thread([&] {
-    const c10::InferenceMode inference;
-    save_small_model(folder.path());
-    config.device = "cpu";
-    const OpenedModel before_it = open_model(config);
-    const auto logits = [](const OpenedModel& opened) {
-      return run(*opened.session.session, pictures(2), 1, {3, 3, 3}).logits;
-    };
-    const std::vector<float> expected = logits(before_it);
+    const CpuBeside cpu;
     device(0).capacity = device(0).used + 1000;
-    config.device = "cuda:0";
-    config.precision = "bf16";
     try {
-      open_model(config);
+      open_model(cpu.on("cuda:0", "bf16"));
       ADD_FAILURE() << "fitted";
     } catch (const Error& error) {
       expect_sizes(error, "weights");
     }
-    EXPECT_EQ(logits(before_it), expected) << "a model that was open";
-    config.device = "auto";
-    config.precision = "fp32";
     for (stand_in::Device& each : machine.devices) each.cannot_be_chosen = kOutOfMemory;
-    const Logged said(LogLevel::kInfo);
-    const OpenedModel after_it = open_model(config);
-    EXPECT_EQ(said.text().find("device=auto: the CPU ("), 0U) << said.text();
-    EXPECT_NE(said.text().find("bytes of device memory are free"), std::string::npos)
-        << said.text();
-    EXPECT_EQ(after_it.description.device, "cpu");
-    EXPECT_EQ(logits(after_it), expected) << "one that was opened since";
+    cpu.expect_works_on("bytes of device memory are free");
     expect_no_context();
   });
   expect_nothing_left();
