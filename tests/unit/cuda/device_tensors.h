@@ -47,21 +47,12 @@ inline DeviceHalves halves_on_device(int64_t batch, int64_t tokens, const MatchO
   const Halves halves = split_tokens(batch, tokens, options);
   const std::vector<int64_t>& fixed = options.protected_tokens;
   DeviceHalves out;
-  out.view.n_a = static_cast<int>(halves.a.size(1));
-  out.view.n_b = static_cast<int>(halves.b.size(1));
-  out.view.n_fixed = static_cast<int>(fixed.size());
   const bool prefix = fixed.empty() || fixed.back() + 1 == static_cast<int64_t>(fixed.size());
-  if (prefix && options.partition == Partition::kAlternating) {
-    out.view.a_first = static_cast<int>(halves.a[0][0].item<int64_t>());
-    out.view.b_first = static_cast<int>(halves.b[0][0].item<int64_t>());
-    return out;
+  if (!prefix || options.partition != Partition::kAlternating) {
+    out.a = on_device(halves.a.contiguous());
+    out.b = on_device(halves.b.contiguous());
   }
-  out.a = on_device(halves.a.contiguous());
-  out.b = on_device(halves.b.contiguous());
-  out.view.a = out.a.as<int64_t>();
-  out.view.b = out.b.as<int64_t>();
-  out.view.a_sample_stride = halves.a.size(0) == 1 ? 0 : out.view.n_a;
-  out.view.b_sample_stride = halves.b.size(0) == 1 ? 0 : out.view.n_b;
+  out.view = view_of(halves, options, out.a.as<int64_t>(), out.b.as<int64_t>());
   if (!prefix) {
     out.fixed = on_device(at::tensor(fixed, at::kLong));
     out.view.fixed = out.fixed.as<int64_t>();

@@ -33,18 +33,9 @@ void run_match(const at::Tensor& metric, const MatchOptions& options, cuda::Thre
   p.channels = static_cast<int>(metric.size(2));
   p.r = static_cast<int>(out.matching.r());
   p.similarity = static_cast<cuda::KeySimilarity>(options.similarity);
-  p.halves.n_a = static_cast<int>(halves.a.size(1));
-  p.halves.n_b = static_cast<int>(halves.b.size(1));
-  p.halves.n_fixed = static_cast<int>(options.protected_tokens.size());
-  if (options.partition == Partition::kAlternating) {  // arithmetic halves
-    p.halves.a_first = static_cast<int>(halves.a[0][0].item<int64_t>());
-    p.halves.b_first = static_cast<int>(halves.b[0][0].item<int64_t>());
-  } else {
-    p.halves.a = halves.a.data_ptr<int64_t>();
-    p.halves.b = halves.b.data_ptr<int64_t>();
-    p.halves.a_sample_stride = halves.a.size(0) == 1 ? 0 : p.halves.n_a;
-    p.halves.b_sample_stride = halves.b.size(0) == 1 ? 0 : p.halves.n_b;
-  }
+  const bool lists = options.partition != Partition::kAlternating;
+  p.halves = view_of(halves, options, lists ? halves.a.data_ptr<int64_t>() : nullptr,
+                     lists ? halves.b.data_ptr<int64_t>() : nullptr);
   p.halves.fixed = options.protected_tokens.data();
   p.out = {out.matching.target.data_ptr<int64_t>(), out.matching.source.data_ptr<int64_t>(),
            out.matching.destination.data_ptr<int64_t>(), out.member_begin.data_ptr<int32_t>(),
@@ -66,6 +57,19 @@ std::vector<int64_t> row_of(const at::Tensor& t, int64_t sample) {
   return {row.data_ptr<int64_t>(), row.data_ptr<int64_t>() + row.numel()};
 }
 
+/// Without its keys.
+MatchProblem problem_of(const Halves& halves, int64_t sample) {
+  MatchProblem problem;
+  problem.a = row_of(halves.a, sample);
+  problem.b = row_of(halves.b, sample);
+  return problem;
+}
+
+MatchAnswer answer_of(const KernelMatching& m, int64_t sample) {
+  return {row_of(m.matching.source, sample), row_of(m.matching.destination, sample),
+          row_of(m.matching.target, sample)};
+}
+
 }  // namespace
 
 MatchOptions merging(int64_t r, std::vector<int64_t> fixed, Partition partition) {
@@ -74,6 +78,24 @@ MatchOptions merging(int64_t r, std::vector<int64_t> fixed, Partition partition)
   options.protected_tokens = std::move(fixed);
   options.partition = partition;
   return options;
+}
+
+cuda::HalvesView view_of(const Halves& halves, const MatchOptions& options, const int64_t* a,
+                         const int64_t* b) {
+  cuda::HalvesView view;
+  view.n_a = static_cast<int>(halves.a.size(1));
+  view.n_b = static_cast<int>(halves.b.size(1));
+  view.n_fixed = static_cast<int>(options.protected_tokens.size());
+  if (a == nullptr) {
+    view.a_first = static_cast<int>(halves.a[0][0].item<int64_t>());
+    view.b_first = static_cast<int>(halves.b[0][0].item<int64_t>());
+    return view;
+  }
+  view.a = a;
+  view.b = b;
+  view.a_sample_stride = halves.a.size(0) == 1 ? 0 : view.n_a;
+  view.b_sample_stride = halves.b.size(0) == 1 ? 0 : view.n_b;
+  return view;
 }
 
 KernelMatching unfilled_plan(const at::Tensor& metric, const MatchOptions& options) {
@@ -129,21 +151,21 @@ void expect_members_match(const KernelMatching& m, int64_t sample) {
   }
 }
 
+void expect_right_targets(const Halves& halves, const MatchOptions& options,
+                          const KernelMatching& m, int64_t sample) {
+  expect_right_places(problem_of(halves, sample), options.protected_tokens, answer_of(m, sample));
+}
+
 void expect_right_plan(const at::Tensor& metric, const MatchOptions& options,
                        const KernelMatching& m, double tolerance) {
   const Halves halves = split_tokens(metric.size(0), metric.size(1), options);
   for (int64_t sample = 0; sample < metric.size(0); ++sample) {
     SCOPED_TRACE("sample " + std::to_string(sample));
     const at::Tensor keys = metric[sample].to(at::kDouble).contiguous();
-    MatchProblem problem;
+    MatchProblem problem = problem_of(halves, sample);
     problem.keys.assign(keys.data_ptr<double>(), keys.data_ptr<double>() + keys.numel());
     problem.channels = static_cast<int>(keys.size(1));
-    problem.a = row_of(halves.a, sample);
-    problem.b = row_of(halves.b, sample);
-    const MatchAnswer answer{row_of(m.matching.source, sample),
-                             row_of(m.matching.destination, sample),
-                             row_of(m.matching.target, sample)};
-    expect_right_matching(problem, options.protected_tokens, answer, tolerance);
+    expect_right_matching(problem, options.protected_tokens, answer_of(m, sample), tolerance);
     expect_members_match(m, sample);
   }
 }

@@ -46,6 +46,8 @@ std::map<int64_t, Edge> best_edges(const MatchProblem& problem) {
   return edges;
 }
 
+}  // namespace
+
 void expect_right_places(const MatchProblem& problem, const std::vector<int64_t>& fixed,
                          const MatchAnswer& answer) {
   std::vector<int64_t> expected(answer.target.size(), -1);
@@ -62,8 +64,6 @@ void expect_right_places(const MatchProblem& problem, const std::vector<int64_t>
   }
   EXPECT_EQ(answer.target, expected);
 }
-
-}  // namespace
 
 void expect_right_matching(const MatchProblem& problem, const std::vector<int64_t>& fixed,
                            const MatchAnswer& answer, double tolerance) {

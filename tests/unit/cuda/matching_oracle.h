@@ -22,11 +22,14 @@ struct MatchAnswer {
   std::vector<int64_t> source, destination, target;
 };
 
+/// Fails the current test unless `target` puts protected tokens first, then A tokens that stay,
+/// then B, by ascending place, and sources where their destination is. Keys are not looked at.
+void expect_right_places(const MatchProblem& problem, const std::vector<int64_t>& fixed,
+                         const MatchAnswer& answer);
+
 /// Fails the current test unless `answer` is a right one: each source's destination is its most
 /// similar B token (up to `tolerance` in score, and exactly it where the gap is larger), the
-/// sources are the r most similar edges in falling order (same rule), and `target` puts protected
-/// tokens first, then A tokens that stay, then B, by ascending place, and sources where their
-/// destination is.
+/// sources are the r most similar edges in falling order (same rule), and places are right.
 void expect_right_matching(const MatchProblem& problem, const std::vector<int64_t>& fixed,
                            const MatchAnswer& answer, double tolerance);
 
