@@ -175,8 +175,9 @@ has_wheel() { # name, start of the version
 }
 
 # PIP_USER: some have pip install for the user wherever it is called, which it refuses in here.
+# --no-compile: of these wheels it is the libraries and headers that are used.
 pip_install() {
-  PIP_USER=0 "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
+  PIP_USER=0 "$VENV/bin/python" -m pip install --quiet --no-compile --disable-pip-version-check "$@"
 }
 
 make_venv() {
