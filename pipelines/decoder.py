@@ -18,8 +18,8 @@ PICTURES = {"image/jpeg": "a JPEG that GStreamer does not decode, such as one in
 class Decoder:
     """A uridecodebin in `pipeline` that feeds `sink`; its state is the caller's to set."""
 
-    def __init__(self, pipeline, uri, sink):
-        self.pipeline, self.sink = pipeline, sink
+    def __init__(self, pipeline, uri, sink, timeout=None):
+        self.pipeline, self.sink, self.timeout = pipeline, sink, timeout
         self.found = []  # media types, the container's first
         self.turn = None
         self.element = Gst.ElementFactory.make("uridecodebin")
@@ -41,6 +41,10 @@ class Decoder:
         if source.get_factory().get_name() != "rtspsrc":
             return
         source.props.latency = JITTER_BUFFER_MS
+        # Nothing ends a wait for the rest of a packet, the way to READY least of all. A camera that is silent
+        # for so long is given up anyway.
+        if self.timeout is not None:
+            source.props.tcp_timeout = min(source.props.tcp_timeout, self.timeout * 10**6)  # microseconds
         if scheme_of(self.element.props.uri) in ("rtsp", "rtsps"):
             # Nothing is lost on the way, and a camera that goes is noticed at once.
             Gst.util_set_object_arg(source, "protocols", "tcp")

@@ -135,7 +135,7 @@ class Source:
         self.frames = self.quiet_for = 0
         self.remove_decoder()
         sink = self.pipeline.get_by_name("in").get_static_pad("sink")
-        self.decoder = Decoder(self.pipeline, self.uri, sink)
+        self.decoder = Decoder(self.pipeline, self.uri, sink, self.options.timeout)
         live_for_gstreamer = self.pipeline.set_state(Gst.State.PLAYING) == Gst.StateChangeReturn.NO_PREROLL
         self.pace.start(follows=self.live and not live_for_gstreamer)
         return GLib.SOURCE_REMOVE

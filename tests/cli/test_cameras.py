@@ -13,6 +13,7 @@ import termios
 import time
 from pathlib import Path
 
+from cable import Cable
 from program import DATA, ROOT, VIT_TINY, assert_one_error_line, needs, run
 from rtsp_server import PYTHON, RtspServer, free_port
 from running import PATIENCE, Running, needs_build
@@ -60,6 +61,21 @@ def test_a_camera_that_freezes_is_left_and_found_again():
             camera.forget_results()
             camera.wait_for_results(3, "door")
             assert camera.stop(signal.SIGTERM) == 0, camera.said()
+
+
+def test_it_ends_while_a_camera_hangs_in_a_packet():
+    """Nothing interrupts rtspsrc there, and by itself it waits for 20 s."""
+    needs_build()
+    needs(VIT_TINY)
+    with RtspServer("/live") as server, Cable(server.port) as cable:
+        address = f"door=rtsp://127.0.0.1:{cable.port}/live"
+        with Running(CAMERA, "--model", VIT_TINY, *ALL_FRAMES, "--timeout", "2", address) as camera:
+            camera.wait_for_results(1, "door")
+            cable.pulled = True
+            time.sleep(0.3)  # the next packet begins
+            begin = time.monotonic()
+            assert camera.stop() == 0, camera.said()
+            assert time.monotonic() - begin < 10
 
 
 def test_one_dead_source_among_three():
