@@ -30,6 +30,7 @@ class Decoder:
         self.element.connect("autoplug-continue", self.on_type)
         self.element.connect("pad-added", self.link)
         self.element.connect("source-setup", self.set_up_rtsp)
+        self.element.connect("deep-element-added", self.set_up_mjpeg)
         pipeline.add(self.element)
 
     def on_type(self, _element, _pad, caps):
@@ -48,6 +49,11 @@ class Decoder:
         if scheme_of(self.element.props.uri) in ("rtsp", "rtsps"):
             # Nothing is lost on the way, and a camera that goes is noticed at once.
             Gst.util_set_object_arg(source, "protocols", "tcp")
+
+    def set_up_mjpeg(self, _element, _bin, added):
+        if (factory := added.get_factory()) and factory.get_name() == "multipartdemux":
+            # It cannot know, and else decodebin waits for further streams until 2 MB have come.
+            added.props.single_stream = True
 
     def lacks_decoder(self, error):
         """False of a text, for which there never is one: what a camera may send while it starts."""

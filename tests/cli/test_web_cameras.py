@@ -1,12 +1,13 @@
 """pipelines/cameras.sh on cameras that speak HTTP."""
 
 import tempfile
+from pathlib import Path
 
 from program import DATA, ROOT, VIT_TINY, assert_one_error_line, needs, run
 from rtsp_server import PYTHON
 from running import PATIENCE, Running, needs_build
-from web_camera import (FlvCamera, HttpCamera, Playlist, Quiet, flv_of_ball, needs_elements, segments_of_ball,
-                        serving)
+from web_camera import (FlvCamera, HttpCamera, Playlist, Quiet, flv_of_ball, launch, needs_elements,
+                        segments_of_ball, serving)
 import tap
 
 CAMERAS = ROOT / "pipelines" / "cameras.sh"
@@ -28,6 +29,27 @@ def test_an_http_camera_is_found_again():
                 cameras.wait_for_words("yard", "connecting again")
                 cameras.seen.clear()
                 cameras.forget_results()
+            assert cameras.stop() == 0, cameras.said()
+
+
+class SmallCamera(HttpCamera):
+    """For longer than anybody waits."""
+
+    pictures = 10000
+
+
+def test_an_http_camera_of_small_pictures():
+    """Of which a second brings far less than the 2 MB after which decodebin expects no other stream."""
+    needs_build()
+    needs(VIT_TINY)
+    needs_elements("jpegenc")
+    with tempfile.TemporaryDirectory() as folder:
+        launch(f"videotestsrc num-buffers=1 ! jpegenc ! filesink location={folder}/small.jpg".split())
+        SmallCamera.picture = (Path(folder) / "small.jpg").read_bytes()
+    with serving(SmallCamera) as port:
+        address = f"yard=http://127.0.0.1:{port}/video.cgi"
+        with Running(CAMERAS, "--model", VIT_TINY, *ALL_FRAMES, address) as cameras:
+            cameras.wait_for_results(3, "yard")
             assert cameras.stop() == 0, cameras.said()
 
 
