@@ -58,11 +58,12 @@ bool BrokerPublisher::write(const std::string& line) {
 }
 
 // Note [A worker that cannot be woken is left behind]
-// Name servers that do not answer and connections that nobody accepts keep a thread in the system's
-// calls for seconds to minutes, and nothing ends them from outside; the end of a link waits for the
-// threads of its library, which may be there. The element must stop at once, so such a worker goes
-// on by itself: it owns all it uses, finds the queue stopped, and ends. So does one that is telling
-// the user something: who hears it may wait for the stop, or be what stops the element.
+// Name servers that do not answer, and some connections that nobody accepts, keep a thread in the
+// system's calls for seconds to minutes, and nothing ends them from outside; the end of a link
+// waits for the threads of its library, which may be there. The element must stop at once, so such
+// a worker goes on by itself: it owns all it uses, finds the queue stopped, and ends. So does one
+// that is telling the user something: who hears it may wait for the stop, or be what stops the
+// element.
 void BrokerPublisher::close() {
   if (!worker_.joinable()) return;
   queue_->stop();

@@ -1,6 +1,8 @@
 // Messages to an MQTT broker, with libmosquitto.
 #include <mosquitto.h>
+#include <netdb.h>
 #include <poll.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <array>
@@ -42,6 +44,26 @@ std::string text_of(int code) {
 /// For a key that is encrypted; OpenSSL would ask at the terminal, if there is one.
 int no_passphrase(char*, int, int, void*) { return 0; }
 
+// Note [Connecting to nobody]
+// Where packets vanish, as behind a cable that was pulled, connect() waits for two minutes, and
+// looks ever more seldom, in the end once in a minute: a broker that is back is found so much
+// later. The library can begin to connect, and not wait, but tries only the first address of a name
+// then. So it does that where there is no other; of several (IPv6 and IPv4) the first may be dead
+// for good.
+
+/// @return what is wrong; "" if nothing
+std::string count_addresses(const std::string& host, int* count) {
+  addrinfo wanted{};
+  wanted.ai_socktype = SOCK_STREAM;  // else each comes once for each kind
+  addrinfo* found = nullptr;
+  const int code = ::getaddrinfo(host.c_str(), nullptr, &wanted, &found);
+  if (code == EAI_SYSTEM) return std::generic_category().message(errno);
+  if (code != 0) return ::gai_strerror(code);
+  for (const addrinfo* one = found; one != nullptr; one = one->ai_next) ++*count;
+  ::freeaddrinfo(found);
+  return "";
+}
+
 /// One connection, from its begin to its end.
 class MqttSession {
  public:
@@ -62,6 +84,8 @@ class MqttSession {
   static void on_connect(mosquitto* client, void* self, int code);
   static void on_publish(mosquitto* client, void* self, int id);
   std::string set_up();
+  int connect();
+  int see_whether_connected();
   int send_waiting();
   int send(const Message& message);
   int exchange_packets();
@@ -69,7 +93,7 @@ class MqttSession {
   const MqttSettings& settings_;
   MessageQueue& queue_;
   std::unique_ptr<mosquitto, Destroy> client_;
-  bool accepted_ = false, delivered_ = false;
+  bool connected_ = false, accepted_ = false, delivered_ = false;
   steady_clock::time_point accepted_at_{};
   std::string refusal_;  // why not to go on, by the broker or by set_up()
   // Message numbers by the library's identifiers; the one that is being sent may arrive before its
@@ -114,9 +138,7 @@ std::string MqttSession::set_up() {
 
 std::string MqttSession::run() {
   if (!refusal_.empty()) return refusal_;
-  errno = 0;
-  int code = mosquitto_connect(client_.get(), settings_.broker.host.c_str(), settings_.broker.port,
-                               kKeepAlive);
+  int code = connect();
   const auto began = steady_clock::now();
   while (code == MOSQ_ERR_SUCCESS && refusal_.empty()) {
     if (queue_.stopping()) {
@@ -132,15 +154,38 @@ std::string MqttSession::run() {
   return refusal_.empty() ? text_of(code) : refusal_;
 }
 
+/// See Note [Connecting to nobody].
+int MqttSession::connect() {
+  int addresses = 0;
+  refusal_ = count_addresses(settings_.broker.host, &addresses);
+  if (!refusal_.empty()) return MOSQ_ERR_EAI;
+  errno = 0;
+  const auto begin = addresses == 1 ? mosquitto_connect_async : mosquitto_connect;
+  return begin(client_.get(), settings_.broker.host.c_str(), settings_.broker.port, kKeepAlive);
+}
+
+/// To be called once its socket has something to tell.
+int MqttSession::see_whether_connected() {
+  int error = 0;
+  socklen_t size = sizeof error;
+  ::getsockopt(mosquitto_socket(client_.get()), SOL_SOCKET, SO_ERROR, &error, &size);
+  errno = error;
+  if (error != 0) return MOSQ_ERR_ERRNO;
+  connected_ = true;
+  return mosquitto_loop_read(client_.get(), 1);  // which begins with TLS
+}
+
 /// Waits for the broker, a new message or a second, and does what there is to do.
 int MqttSession::exchange_packets() {
   mosquitto* client = client_.get();
-  const short wanted = mosquitto_want_write(client) ? POLLIN | POLLOUT : POLLIN;
+  const bool writes = !connected_ || mosquitto_want_write(client);
+  const short wanted = writes ? POLLIN | POLLOUT : POLLIN;
   std::array<pollfd, 2> both = {pollfd{mosquitto_socket(client), wanted, 0},
                                 pollfd{queue_.wake_up().descriptor(), POLLIN, 0}};
   ::poll(both.data(), both.size(), 1000);
   queue_.wake_up().clear();
   errno = 0;
+  if (!connected_) return both[0].revents == 0 ? MOSQ_ERR_SUCCESS : see_whether_connected();
   int code = MOSQ_ERR_SUCCESS;
   if ((both[0].revents & (POLLIN | POLLHUP | POLLERR)) != 0) code = mosquitto_loop_read(client, 1);
   if (code == MOSQ_ERR_SUCCESS && mosquitto_want_write(client)) {

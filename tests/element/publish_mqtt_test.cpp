@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <fstream>
 #include <future>
+#include <iterator>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -181,8 +182,15 @@ class SilentPort {
   std::array<int, 8> callers_{};
 };
 
+/// How many this process has.
+auto threads() {
+  return std::distance(std::filesystem::directory_iterator("/proc/self/task"),
+                       std::filesystem::directory_iterator());
+}
+
 TEST_F(Mqtt, ABrokerThatNeverAnswersIsLeftAtOnce) {
   const SilentPort silent;
+  const auto before = threads();
   Harness h({{"method", "mqtt"}, {"address", silent.address().c_str()}, {"topic", kTopic}},
             "tomepublish");
   h.set_caps();
@@ -190,6 +198,7 @@ TEST_F(Mqtt, ABrokerThatNeverAnswersIsLeftAtOnce) {
   std::this_thread::sleep_for(milliseconds(200));
   EXPECT_TRUE(ends([&] { gst_element_set_state(h.element(), GST_STATE_NULL); }));
   EXPECT_EQ(count(h, "lost"), 10U);
+  EXPECT_EQ(threads(), before) << "one is still connecting";
 }
 
 /// A broker that lets everybody in, and closes the connection when the first message comes.
