@@ -26,7 +26,7 @@ using std::chrono::seconds;
 using std::chrono::steady_clock;
 
 constexpr uint16_t kMqttPort = 1883, kTlsPort = 8883;
-constexpr int kKeepAlive = 15;  // s; after this and a half a broker that is silent is gone
+constexpr int kKeepAlive = 15;  // s; after twice that a broker that is silent is gone
 constexpr seconds kLongestGreeting{10};
 constexpr milliseconds kFirstDelay{500}, kLongestDelay{10000};
 static_assert(MessageQueue::kCalm > 2 * kLongestDelay);
@@ -38,6 +38,8 @@ struct MqttSettings : PublishSettings {
 
 std::string text_of(int code) {
   const int error = errno;
+  // For which the library has no words.
+  if (code == MOSQ_ERR_KEEPALIVE) return "no answer for " + std::to_string(2 * kKeepAlive) + " s";
   return code == MOSQ_ERR_ERRNO ? std::generic_category().message(error) : mosquitto_strerror(code);
 }
 
