@@ -109,6 +109,7 @@ PublishCounts MessageQueue::counts() const {
 std::optional<Message> MessageQueue::take() {
   const std::scoped_lock lock(mutex_);
   if (waiting_.empty() || on_their_way_.size() >= kMostOnTheirWay || stopping_) return {};
+  if (!on_their_way_.empty() && on_their_way_.begin()->second.closings > 0) return {};
   Message message = std::move(waiting_.front());
   waiting_.pop_front();
   on_their_way_[message.number] = message;
@@ -137,7 +138,13 @@ void MessageQueue::refused(uint64_t number, const std::string& why) {
   tell(kRefused, "did not take a message: " + why);
 }
 
-void MessageQueue::give_back() {
+void MessageQueue::give_back(bool over_first) {
+  uint64_t culprit = 0;
+  if (const std::scoped_lock lock(mutex_); over_first && !on_their_way_.empty()) {
+    Message& first = on_their_way_.begin()->second;
+    if (++first.closings == kMostClosings) culprit = first.number;
+  }
+  if (culprit != 0) refused(culprit, "it closes the connection whenever this comes");
   const std::scoped_lock lock(mutex_);
   for (auto at = on_their_way_.rbegin(); at != on_their_way_.rend(); ++at) {
     waiting_.push_front(std::move(at->second));

@@ -20,6 +20,7 @@ struct Message {
   uint64_t number = 0;
   std::string text;
   std::chrono::steady_clock::time_point since{};
+  int closings = 0;  // connections that ended over it
 };
 
 // Note [A broker never holds up the video]
@@ -34,7 +35,9 @@ struct Message {
 // trouble is over when a message has arrived and it is not seen for half a minute: two MQTT clients
 // of one name end each other's connections for ever, and get messages through in between.
 // Messages that the broker refuses are told apart from all that: one now and then, too large for
-// it, must not hide that it has gone.
+// it, must not hide that it has gone. One of MQTT cannot say so, and closes the connection. Sent
+// again and again such a message would keep all others from it, until the queue is full: where a
+// connection has ended before any message arrived, the oldest goes alone, and not a fourth time.
 class MessageQueue {
  public:
   /// How long a trouble must stay away before it is something new. Longer than the longest
@@ -67,7 +70,8 @@ class MessageQueue {
   /// It will never be.
   void refused(uint64_t number, const std::string& why);
   /// All that is on its way has to be sent again.
-  void give_back();
+  /// @param over_first the broker may have ended the connection over the oldest
+  void give_back(bool over_first = false);
   /// @param for_good it will not connect again, which is told in any case
   void disconnected(const std::string& why, bool for_good = false);
 
@@ -79,6 +83,7 @@ class MessageQueue {
 
  private:
   static constexpr size_t kMostOnTheirWay = 100;
+  static constexpr int kMostClosings = 3;
   static constexpr std::chrono::seconds kOld{5};
 
   /// Slow: the queue is full, or its messages get old.

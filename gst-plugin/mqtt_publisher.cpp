@@ -77,6 +77,8 @@ class MqttSession {
   bool went_well() const {
     return delivered_ && steady_clock::now() - accepted_at_ >= MessageQueue::kCalm;
   }
+  /// Whether the broker ended it without having taken any message.
+  bool was_closed_at_once() const { return accepted_ && !delivered_ && closed_; }
 
  private:
   struct Destroy {
@@ -95,7 +97,7 @@ class MqttSession {
   const MqttSettings& settings_;
   MessageQueue& queue_;
   std::unique_ptr<mosquitto, Destroy> client_;
-  bool connected_ = false, accepted_ = false, delivered_ = false;
+  bool connected_ = false, accepted_ = false, delivered_ = false, closed_ = false;
   steady_clock::time_point accepted_at_{};
   std::string refusal_;  // why not to go on, by the broker or by set_up()
   // Message numbers by the library's identifiers; the one that is being sent may arrive before its
@@ -153,6 +155,7 @@ std::string MqttSession::run() {
     code = exchange_packets();
     if (code == MOSQ_ERR_SUCCESS && accepted_) code = send_waiting();
   }
+  closed_ = code == MOSQ_ERR_CONN_LOST;
   return refusal_.empty() ? text_of(code) : refusal_;
 }
 
@@ -249,8 +252,8 @@ class MqttLink : public BrokerLink {
       MqttSession session(settings_, queue);
       const std::string why = session.run();
       if (why.empty()) return;
-      queue.give_back();
       queue.disconnected(why);
+      queue.give_back(session.was_closed_at_once());
       // Not where it is only let in: some brokers close the connection at the first message, and
       // all do when another client of this name comes.
       if (session.went_well()) delay = kFirstDelay;

@@ -251,7 +251,10 @@ TEST_F(Mqtt, ABrokerThatTakesNoMessageIsCalledLessAndLess) {
   ASSERT_TRUE(comes([&] { return broker.callers().size() == 4; }));
   const auto callers = broker.callers();
   EXPECT_GT(callers[3] - callers[2], milliseconds(1500)) << "after 0.5 s and 1 s it is 2 s";
-  EXPECT_EQ(warnings(h).size(), 1U);
+  const auto heard = warnings(h);
+  ASSERT_EQ(heard.size(), 2U) << "that it hangs up, and that it is over the message";
+  EXPECT_NE(heard[1].find("did not take a message"), std::string::npos) << heard[1];
+  EXPECT_EQ(count(h, "lost"), 1U);
 }
 
 /// Lines of the broker's log that have this in them.

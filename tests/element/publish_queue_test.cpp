@@ -44,6 +44,38 @@ TEST_F(Queue, WhatWasOnItsWayIsSentAgainInOrder) {
   EXPECT_TRUE(heard_.empty());
 }
 
+TEST_F(Queue, WhatTheBrokerHangsUpAtGoesAloneAndNotAFourthTime) {
+  gst::MessageQueue queue(10, "it", [this](const auto& text) { heard_.push_back(text); });
+  for (const char* text : {"1", "2", "3"}) queue.push(text);
+  while (queue.take()) {
+  }
+  queue.give_back(/*over_first=*/true);
+  EXPECT_EQ(queue.take()->text, "1");
+  EXPECT_FALSE(queue.take());
+  queue.give_back(/*over_first=*/true);
+  queue.give_back(/*over_first=*/true);  // before it was sent
+  EXPECT_EQ(queue.take()->text, "1");
+  EXPECT_EQ(queue.counts().lost, 0U);
+  queue.give_back(/*over_first=*/true);
+  EXPECT_EQ(queue.counts().lost, 1U);
+  ASSERT_EQ(heard_.size(), 1U);
+  EXPECT_EQ(heard_[0].rfind("It did not take a message: ", 0), 0U) << heard_[0];
+  EXPECT_EQ(queue.take()->text, "2");
+  EXPECT_EQ(queue.take()->text, "3");
+}
+
+TEST_F(Queue, WhatTheBrokerTakesAloneHoldsUpNoOther) {
+  gst::MessageQueue queue(10, "it", [this](const auto& text) { heard_.push_back(text); });
+  for (const char* text : {"1", "2", "3"}) queue.push(text);
+  while (queue.take()) {
+  }
+  queue.give_back(/*over_first=*/true);
+  queue.delivered(queue.take()->number);
+  EXPECT_EQ(queue.take()->text, "2");
+  EXPECT_EQ(queue.take()->text, "3");
+  EXPECT_EQ(queue.counts().lost, 0U);
+}
+
 TEST_F(Queue, AnOutageIsToldOnceAndTheNextAgain) {
   gst::MessageQueue queue(
       10, "it", [this](const auto& text) { heard_.push_back(text); },
