@@ -53,6 +53,19 @@ Rows rows_of(const GstVideoFrame& frame, guint plane) {
   return rows;
 }
 
+/// Bytes of a plane's pixels where each is a number, or several of so many; 1 where neighbours
+/// share samples or a pixel is no whole bytes: GStreamer writes those byte by byte.
+uintptr_t unit_of(const GstVideoFormatInfo& format, guint plane) {
+  uintptr_t bytes = 1;
+  for (guint i = 0; i < format.n_components; ++i) {
+    if (format.plane[i] != plane) continue;
+    const gint pixel = GST_VIDEO_FORMAT_INFO_PSTRIDE(&format, i);
+    if (pixel <= 0 || format.w_sub[i] > 0) return 1;
+    bytes = std::max(bytes, static_cast<uintptr_t>(pixel & -pixel));
+  }
+  return bytes;
+}
+
 }  // namespace
 
 PlaneMemory plane_memory(const GstVideoFrame& frame, guint plane) {
@@ -86,6 +99,15 @@ std::string outside_memory(const GstVideoFrame& frame) {
                 : "GStreamer's own layout");
   }
   return "";
+}
+
+bool has_aligned_rows(const GstVideoFrame& frame) {
+  for (guint plane = 0; plane < GST_VIDEO_FRAME_N_PLANES(&frame); ++plane) {
+    const uintptr_t unit = unit_of(*frame.info.finfo, plane);
+    const auto stride = static_cast<uintptr_t>(GST_VIDEO_FRAME_PLANE_STRIDE(&frame, plane));
+    if ((reinterpret_cast<uintptr_t>(frame.data[plane]) | stride) % unit != 0) return false;
+  }
+  return true;
 }
 
 }  // namespace tome::gst

@@ -27,4 +27,8 @@ PlaneMemory plane_memory(const GstVideoFrame& frame, guint plane);
 /// "" if all are. Strides of tiled formats must be GStreamer's own.
 std::string outside_memory(const GstVideoFrame& frame);
 
+/// Whether all rows of a mapped frame begin where numbers as long as its pixels may. GStreamer
+/// writes pixels of 32 bits with instructions that fault elsewhere.
+bool has_aligned_rows(const GstVideoFrame& frame);
+
 }  // namespace tome::gst

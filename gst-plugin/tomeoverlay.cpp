@@ -180,6 +180,33 @@ CompositionPtr joined(GstBuffer* buffer, CompositionPtr ours) {
   return all;
 }
 
+/// Of a frame of the same kind in memory of its own.
+GstVideoInfo own_layout_of(const GstVideoFrame& frame) {
+  GstVideoInfo own;
+  gst_video_info_set_interlaced_format(&own, GST_VIDEO_FRAME_FORMAT(&frame),
+                                       GST_VIDEO_INFO_INTERLACE_MODE(&frame.info),
+                                       static_cast<guint>(GST_VIDEO_FRAME_WIDTH(&frame)),
+                                       static_cast<guint>(GST_VIDEO_FRAME_HEIGHT(&frame)));
+  own.colorimetry = frame.info.colorimetry;
+  return own;
+}
+
+/// Draws on the frame, by way of a copy where GStreamer cannot write to it as it lies.
+bool blend(GstVideoFrame& frame, GstVideoOverlayComposition* composition) {
+  if (tome::gst::has_aligned_rows(frame)) {
+    return gst_video_overlay_composition_blend(composition, &frame) != FALSE;
+  }
+  GstVideoInfo info = own_layout_of(frame);
+  const Ptr<GstBuffer> pixels(gst_buffer_new_allocate(nullptr, info.size, nullptr));
+  GstVideoFrame copy = GST_VIDEO_FRAME_INIT;
+  if (gst_video_frame_map(&copy, &info, pixels.get(), GST_MAP_READWRITE) == FALSE) return false;
+  const bool drawn = gst_video_frame_copy(&copy, &frame) != FALSE &&
+                     gst_video_overlay_composition_blend(composition, &copy) != FALSE &&
+                     gst_video_frame_copy(&frame, &copy) != FALSE;
+  gst_video_frame_unmap(&copy);
+  return drawn;
+}
+
 /// Draws on what is to be seen of the buffer; "" or why that failed.
 std::string blend(GstBuffer* buffer, GstVideoOverlayComposition* composition, GstVideoInfo& info,
                   const tome::gst::Picture& picture) {
@@ -191,7 +218,7 @@ std::string blend(GstBuffer* buffer, GstVideoOverlayComposition* composition, Gs
       const std::string outside = tome::gst::outside_memory(frame);
       if (!outside.empty()) {
         problem = outside;
-      } else if (gst_video_overlay_composition_blend(composition, &frame) != FALSE) {
+      } else if (blend(frame, composition)) {
         problem.clear();
       }
     }

@@ -125,6 +125,25 @@ TEST_F(OverlayMemory, RowsFurtherApartAreDrawnOn) {
   EXPECT_LT(*columns.rbegin(), kRow);
 }
 
+TEST_F(OverlayMemory, RowsOfWidePixelsMayBeAnyBytesApart) {
+  constexpr int kWide = 4 * kSide;
+  Blender h("video/x-raw,format=RGBx,width=64,height=64,framerate=10/1");
+  const auto rows_drawn = [&](gint stride) {
+    GstBuffer* buffer = gray_bytes(static_cast<gsize>(kSide * stride));
+    gsize offsets[GST_VIDEO_MAX_PLANES] = {0};
+    gst_buffer_add_video_meta_full(buffer, GST_VIDEO_FRAME_FLAG_NONE, GST_VIDEO_FORMAT_RGBx, kSide,
+                                   kSide, 1, offsets, &stride);
+    EXPECT_EQ(h.push(buffer), GST_FLOW_OK);
+    const auto bytes = bytes_of(h.pull().get());
+    std::vector<std::vector<guint8>> rows;
+    for (auto row = bytes.begin(); row != bytes.end(); row += stride) {
+      rows.emplace_back(row, row + kWide);
+    }
+    return rows;
+  };
+  EXPECT_EQ(rows_drawn(kWide + 1), rows_drawn(kWide));
+}
+
 TEST_F(OverlayMemory, RowsFromTheBottomUpAreDrawnOn) {
   Blender h(kRgbCaps);
   ASSERT_EQ(h.push(rgb_frame(kBytes, kBytes - kRow, -kRow)), GST_FLOW_OK);
@@ -147,8 +166,10 @@ class OverlayLayouts : public OverlayMemory, public ::testing::WithParamInterfac
   }
 
   /// With a meta that says what GStreamer itself would, but for the planes' offsets and strides.
-  GstBuffer* frame() {
-    GstBuffer* buffer = gray_bytes(info_.size);
+  /// @param from  bytes of its memory before it
+  GstBuffer* frame(gsize from = 0) {
+    GstBuffer* buffer = gray_bytes(info_.size + from);
+    gst_buffer_resize(buffer, static_cast<gssize>(from), -1);
     gst_buffer_add_video_meta_full(buffer, GST_VIDEO_FRAME_FLAG_NONE, GetParam(), 53, 37,
                                    info_.finfo->n_planes, info_.offset, info_.stride);
     return buffer;
@@ -162,6 +183,17 @@ TEST_P(OverlayLayouts, AreDrawnOnAsTheyAre) {
   ASSERT_EQ(h.push(frame()), GST_FLOW_OK);
   const auto bytes = bytes_of(h.pull().get());
   EXPECT_TRUE(std::any_of(bytes.begin(), bytes.end(), [](guint8 byte) { return byte != kGray; }));
+}
+
+// GStreamer writes several pixels at once, and expects them where their size says.
+TEST_P(OverlayLayouts, AreDrawnOnAtAnyAddress) {
+  Blender h(caps());
+  ASSERT_EQ(h.push(frame()), GST_FLOW_OK);
+  const auto expected = bytes_of(h.pull().get());
+  for (const gsize from : {1, 2}) {
+    ASSERT_EQ(h.push(frame(from)), GST_FLOW_OK);
+    EXPECT_EQ(bytes_of(h.pull().get()), expected) << from;
+  }
 }
 
 TEST_P(OverlayLayouts, NoPlaneMayLeaveTheMemory) {
