@@ -23,12 +23,19 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+/// False too for what no training wrote.
+bool is_up_to(const std::string& line, int64_t step) {
+  const auto record = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+  const auto found = record.is_object() ? record.find("step") : record.end();
+  return found != record.end() && found->is_number() &&
+         found->get<double>() <= static_cast<double>(step);
+}
+
 std::vector<std::string> lines_up_to(const std::filesystem::path& path, int64_t step) {
   std::vector<std::string> kept;
   std::ifstream in(path);
   for (std::string line; std::getline(in, line);) {
-    const auto record = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (record.is_object() && record.value("step", step + 1) <= step) kept.push_back(line);
+    if (is_up_to(line, step)) kept.push_back(line);
   }
   return kept;
 }

@@ -243,6 +243,21 @@ TEST(TrainLog, ALineThatCannotBeWrittenIsAnError) {
   }
 }
 
+TEST(TrainLog, LinesThatNoTrainingWroteAreTakenOut) {
+  const fs::path folder = fresh_folder("other_lines");
+  fs::create_directories(folder);
+  const std::string own = R"({"loss":0.5,"step":2})";
+  std::ofstream(folder / "log.jsonl") << R"({"step":"2"})" << '\n'
+                                      << R"({"step":null})" << '\n'
+                                      << own << '\n'
+                                      << R"({"step":true})" << '\n'
+                                      << R"({"step":1e300})" << '\n'
+                                      << "[2]\n2\n\n{\n";
+  const TrainLog log(folder / "log.jsonl", 100, 2, false);
+  std::ifstream left(folder / "log.jsonl");
+  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(left), {}), own + "\n");
+}
+
 TEST(SaveCheckpoint, WhatCannotBeWrittenLeavesNothingBehind) {
   const fs::path folder = fresh_folder("unwritable");
   Checkpoint checkpoint = tiny_checkpoint();
