@@ -45,6 +45,7 @@ except ImportError as error:  # --help works without
 SAVE_AS = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 SIZES = {(192, 12): "tiny", (384, 12): "small", (512, 12): "medium", (768, 12): "base",
          (1024, 24): "large", (1280, 32): "huge", (1408, 40): "giant"}
+MOST_REPEATED = 4
 # What pre-training leaves behind and a classifier has no use for.
 TRAINING_ONLY = ("decoder", "mask_token")
 # What a checkpoint's tensors may lie under, the best first: averages before what they are averages of.
@@ -93,6 +94,7 @@ def load_state(path):
         raise ConvertError(f"{path}: holds no named tensors")
     for name, tensor in tensors.items():
         check_memory(path, name, tensor)
+    check_repeats(path, tensors)
     return without_prefix(tensors)
 
 
@@ -102,6 +104,17 @@ def check_memory(path, name, tensor):
         kind = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.")
         raise ConvertError(f"{path}: tensor {name} is {kind}, on device {tensor.device.type}, expected a "
                            "dense one with its values")
+
+
+def check_repeats(path, tensors):
+    """Views that repeat a few values, and names of one tensor, are written out in full. Weights that are
+    tied are few."""
+    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage() for tensor in tensors.values()}
+    held = sum(storage.nbytes() for storage in storages.values())
+    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    if size > MOST_REPEATED * held:
+        raise ConvertError(f"{path}: its tensors have {size} bytes, made of {held} that it holds, expected at most "
+                           f"{MOST_REPEATED} times as many")
 
 
 def printable(text):

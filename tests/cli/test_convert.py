@@ -367,6 +367,17 @@ def test_tensors_without_values_in_memory_are_refused():
         assert tensors_of(negative[2] / "model.safetensors") == expected
 
 
+def test_values_that_are_repeated_are_not_written_out():
+    """A file of kilobytes would become one of terabytes."""
+    variants = (instead("t[:1, :1].expand(10**6, 10**6)"),
+                f"state | {{f'head.{{i}}': state[{PROJECTION!r}] for i in range(1000)}}")  # fmt: skip
+    options = ["--num-heads", "4"]
+    with tempfile.TemporaryDirectory() as folder:
+        for status, err, out in convert_variants(folder, "timm_registers", *((text, options) for text in variants)):
+            assert status == 2 and err.count("\n") == 1 and "expected at most 4 times as many" in err, (status, err)
+            assert not out.exists()
+
+
 def test_names_and_shapes_that_no_model_has():
     variants = (
         ("state | {'blocks.x.foo': state['head.bias']}", "found tensor blocks.x.foo, expected blocks.NUMBER"),
