@@ -227,11 +227,14 @@ WideTaps picking_taps(const std::vector<int64_t>& indices) {
 }
 
 std::vector<int64_t> nearest_samples(const FilterAxis& axis) {
-  // PIL steps from pixel to pixel, so rounding errors add up; a product would pick other pixels.
+  // PIL steps from pixel to pixel, so rounding errors add up; a product would pick other pixels. A
+  // line shown as a long strip would be minutes of steps to its middle, though, so there it does.
+  constexpr int64_t kMostSteps = 1 << 20;
   const double scale = axis.extent / static_cast<double>(axis.resized);
-  double at = axis.origin + scale * 0.5;
+  const int64_t begin = axis.first > kMostSteps ? axis.first : 0;
+  double at = axis.origin + scale * (static_cast<double>(begin) + 0.5);
   std::vector<int64_t> samples;
-  for (int64_t i = 0; i < axis.first + axis.count; ++i, at += scale) {
+  for (int64_t i = begin; i < axis.first + axis.count; ++i, at += scale) {
     if (i < axis.first) continue;
     samples.push_back(std::clamp<int64_t>(static_cast<int64_t>(at), 0, axis.samples - 1));
   }

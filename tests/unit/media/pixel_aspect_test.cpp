@@ -1,6 +1,8 @@
 // Pixels that are not square: the model sees the picture as it is shown, not as it is stored.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <numbers>
 
@@ -213,6 +215,22 @@ TEST(PixelAspect, SquarePixelsGiveTheSameBitsHoweverTheyAreSaid) {
       EXPECT_EQ(testing::planes_of(owned.frame, spec), expected) << testing::name_of(format);
     }
   }
+}
+
+TEST(PixelAspect, TheMiddleOfALongStripIsFoundAtOnce) {
+  // Of a row of pixels that are a hundred times as wide as high. At 248 rows it is five billion
+  // pixels wide, and what is cut out of its middle lies in one of its own.
+  constexpr int kLength = 200001, kSide = 224;
+  OwnedFrame line = testing::noise_frame(PixelFormat::kGray8, kLength, 1, 1);
+  std::fill(line.storage[0].begin(), line.storage[0].end(), uint8_t{0});
+  line.storage[0][kLength / 2] = 200;
+  line.frame.pixel_aspect = {100, 1};
+  PreprocessSpec spec = plain_spec(kSide, kSide, CropMode::kCenter, Interpolation::kNearest);
+  spec.resize_short = 248;
+  const auto started = std::chrono::steady_clock::now();
+  const std::vector<float> planes = testing::planes_of(line.frame, spec);
+  EXPECT_LT(std::chrono::steady_clock::now() - started, std::chrono::seconds(2));
+  EXPECT_EQ(planes, std::vector<float>(planes.size(), 200.0F));
 }
 
 }  // namespace
