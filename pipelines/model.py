@@ -64,9 +64,9 @@ def check_model_options(options, parser):
         # What is no UTF-8 cannot be a property's value. The names of files and cameras are looked at apart.
         if isinstance(value, str) and name != "source" and not is_utf8(value):
             parser.error(f"--{name.replace('_', '-')}: found {ascii(value)}, expected UTF-8")
-    if options.model is not None and not Path(options.model).is_dir():
+    if options.model is not None and not os.path.isdir(options.model):
         parser.error(f"--model: there is no folder '{options.model}'")
-    if options.labels_file is not None and not Path(options.labels_file).is_file():
+    if options.labels_file is not None and not os.path.isfile(options.labels_file):
         parser.error(f"--labels-file: there is no file '{options.labels_file}'")
     check_numbers(options, parser)
 

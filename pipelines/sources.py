@@ -68,7 +68,7 @@ def name_sources(texts, parser):
     for text in texts:
         name, place = None, text
         given = re.fullmatch(r"([^/:=]+)=(.+)", text)
-        if given and not Path(text).exists():
+        if given and not os.path.exists(text):
             name, place = given.groups()
         if re.fullmatch(r"/dev/(video\d+|v4l/.+)", place):
             place = f"v4l2://{place}"

@@ -282,6 +282,8 @@ def test_bad_arguments():
         (["--precision", "int4", __file__], "int4"),
         (["--device", "tpu", __file__], "tpu"),
         (["--labels-file", "no-such.txt", __file__], "no-such.txt"),
+        (["--labels-file", 300 * "a", __file__], "there is no file"),
+        (["--model", 300 * "a", __file__], "there is no folder"),
         ([__file__, __file__], f"second file, '{__file__}'"),
         (["a.mp4", "no such.mp4"], "second file, 'no such.mp4'"),
         (["a.mp4", "rtsp://admin:s3cret@h/s"], "second file, '…@h/s'"),

@@ -72,6 +72,16 @@ def test_a_file_is_called_what_it_is_called():
         assert status == 0 and json.loads(out) == ["a:b.mp4"], (out, err)
 
 
+def test_a_name_before_the_longest_name_of_a_file():
+    """Together they are longer than any file's."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = 251 * "a" + ".mp4"
+        (Path(folder) / file).touch()
+        status, out, err = names(f"gate={file}", cwd=folder)
+        assert status == 0 and json.loads(out) == ["gate"], (status, out, err)
+    assert_one_error_line(names(300 * "a" + "=b"), "there is no file")
+
+
 def test_what_is_live():
     for place, name, uri, live in (
         ("rtsp://a/b", "a/b", "rtsp://a/b", True),
