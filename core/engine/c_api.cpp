@@ -181,9 +181,9 @@ TomeStatus stream_open(TomeModel* model, const TomeStreamConfig* config, TomeStr
     wanted.prop_attn = enumerator<tome::PropAttn>(asked.prop_attn, 3, "tome-prop-attn");
     wanted.top_k = asked.top_k;
     wanted.threshold = asked.threshold;
-    if (asked.activation != TOME_ACTIVATION_AUTO) {
-      const int index = enumerator<int>(asked.activation, 4, "activation") - 1;
-      wanted.activation = static_cast<tome::ScoreActivation>(index);
+    const int activation = enumerator<int>(asked.activation, 4, "activation");
+    if (activation != TOME_ACTIVATION_AUTO) {
+      wanted.activation = static_cast<tome::ScoreActivation>(activation - 1);
     }
     wanted.clip_stride = asked.clip_stride;
     wanted.frame_stride = asked.frame_stride;
