@@ -87,6 +87,7 @@ class MqttSession {
 
   static void on_connect(mosquitto* client, void* self, int code);
   static void on_publish(mosquitto* client, void* self, int id);
+  static void on_log(mosquitto* client, void* self, int level, const char* text);
   std::string set_up();
   int connect();
   int see_whether_connected();
@@ -100,6 +101,7 @@ class MqttSession {
   bool connected_ = false, accepted_ = false, delivered_ = false, closed_ = false;
   steady_clock::time_point accepted_at_{};
   std::string refusal_;  // why not to go on, by the broker or by set_up()
+  std::string logged_;   // the last error
   // Message numbers by the library's identifiers; the one that is being sent may arrive before its
   // sending returns.
   std::unordered_map<int, uint64_t> numbers_;
@@ -121,6 +123,7 @@ std::string MqttSession::set_up() {
   mosquitto* client = client_.get();
   mosquitto_connect_callback_set(client, on_connect);
   mosquitto_publish_callback_set(client, on_publish);
+  mosquitto_log_callback_set(client, on_log);
   if (!settings_.username.empty()) {
     const std::string& password = settings_.password.password();
     const int code = mosquitto_username_pw_set(client, settings_.username.c_str(),
@@ -156,7 +159,9 @@ std::string MqttSession::run() {
     if (code == MOSQ_ERR_SUCCESS && accepted_) code = send_waiting();
   }
   closed_ = code == MOSQ_ERR_CONN_LOST;
-  return refusal_.empty() ? text_of(code) : refusal_;
+  if (!refusal_.empty()) return refusal_;
+  // What is wrong with TLS, a certificate that nobody here trusts, say, is told in the log alone.
+  return code == MOSQ_ERR_TLS && !logged_.empty() ? logged_ : text_of(code);
 }
 
 /// See Note [Connecting to nobody].
@@ -239,6 +244,10 @@ void MqttSession::on_publish(mosquitto*, void* self, int id) {
   } else if (id == session->sending_) {
     session->queue_.delivered(std::exchange(session->sending_number_, 0));
   }
+}
+
+void MqttSession::on_log(mosquitto*, void* self, int level, const char* text) {
+  if (level == MOSQ_LOG_ERR) static_cast<MqttSession*>(self)->logged_ = text;
 }
 
 class MqttLink : public BrokerLink {
