@@ -36,11 +36,22 @@ struct MqttSettings : PublishSettings {
   PasswordFile password;
 };
 
-std::string text_of(int code) {
-  const int error = errno;
+/// @param error  errno, where the library says no more than that the system failed
+std::string text_of(int code, int error = errno) {
   // For which the library has no words.
   if (code == MOSQ_ERR_KEEPALIVE) return "no answer for " + std::to_string(2 * kKeepAlive) + " s";
   return code == MOSQ_ERR_ERRNO ? std::generic_category().message(error) : mosquitto_strerror(code);
+}
+
+/// Whether TLS failed; the library has two ways to say so, by when it happens.
+bool is_tls_failure(int code, int error) {
+  return code == MOSQ_ERR_TLS || (code == MOSQ_ERR_ERRNO && error == EPROTO);
+}
+
+/// Whether the other end hung up: within a message, or under TLS, the library says so otherwise.
+bool is_hang_up(int code, int error) {
+  return code == MOSQ_ERR_CONN_LOST || is_tls_failure(code, error) ||
+         (code == MOSQ_ERR_ERRNO && error == EPIPE);
 }
 
 /// For a key that is encrypted; OpenSSL would ask at the terminal, if there is one.
@@ -51,7 +62,9 @@ int no_passphrase(char*, int, int, void*) { return 0; }
 // looks ever more seldom, in the end once in a minute: a broker that is back is found so much
 // later. The library can begin to connect, and not wait, but tries only the first address of a name
 // then. So it does that where there is no other; of several (IPv6 and IPv4) the first may be dead
-// for good.
+// for good. Until the broker has answered, the library's own watch is not asked: it counts from
+// before the connection, and would end one that took long. Nor is, with TLS, whether it wants to
+// write, which it then says all the time: it writes what it has to after each read.
 
 /// @return what is wrong; "" if nothing
 std::string count_addresses(const std::string& host, int* count) {
@@ -77,8 +90,8 @@ class MqttSession {
   bool went_well() const {
     return delivered_ && steady_clock::now() - accepted_at_ >= MessageQueue::kCalm;
   }
-  /// Whether the broker ended it without having taken any message.
-  bool was_closed_at_once() const { return accepted_ && !delivered_ && closed_; }
+  /// Whether the broker hung up, and has taken no message before.
+  bool brought_nothing() const { return accepted_ && !delivered_ && hung_up_; }
 
  private:
   struct Destroy {
@@ -91,6 +104,7 @@ class MqttSession {
   std::string set_up();
   int connect();
   int see_whether_connected();
+  bool wants_to_write() const;
   int send_waiting();
   int send(const Message& message);
   int exchange_packets();
@@ -98,10 +112,10 @@ class MqttSession {
   const MqttSettings& settings_;
   MessageQueue& queue_;
   std::unique_ptr<mosquitto, Destroy> client_;
-  bool connected_ = false, accepted_ = false, delivered_ = false, closed_ = false;
+  bool connected_ = false, accepted_ = false, delivered_ = false, hung_up_ = false;
   steady_clock::time_point accepted_at_{};
   std::string refusal_;  // why not to go on, by the broker or by set_up()
-  std::string logged_;   // the last error
+  std::string logged_;   // errors
   // Message numbers by the library's identifiers; the one that is being sent may arrive before its
   // sending returns.
   std::unordered_map<int, uint64_t> numbers_;
@@ -158,10 +172,14 @@ std::string MqttSession::run() {
     code = exchange_packets();
     if (code == MOSQ_ERR_SUCCESS && accepted_) code = send_waiting();
   }
-  closed_ = code == MOSQ_ERR_CONN_LOST;
+  const int error = errno;
+  hung_up_ = is_hang_up(code, error);
   if (!refusal_.empty()) return refusal_;
   // What is wrong with TLS, a certificate that nobody here trusts, say, is told in the log alone.
-  return code == MOSQ_ERR_TLS && !logged_.empty() ? logged_ : text_of(code);
+  if (is_tls_failure(code, error) && !logged_.empty()) return logged_;
+  // It tries to begin with TLS before it is connected.
+  if (is_tls_failure(code, error) && !connected_) return text_of(MOSQ_ERR_ERRNO, ECONNREFUSED);
+  return text_of(code, error);
 }
 
 /// See Note [Connecting to nobody].
@@ -176,20 +194,32 @@ int MqttSession::connect() {
 
 /// To be called once its socket has something to tell.
 int MqttSession::see_whether_connected() {
+  const int number = mosquitto_socket(client_.get());
   int error = 0;
   socklen_t size = sizeof error;
-  ::getsockopt(mosquitto_socket(client_.get()), SOL_SOCKET, SO_ERROR, &error, &size);
+  ::getsockopt(number, SOL_SOCKET, SO_ERROR, &error, &size);
+  sockaddr_storage peer{};
+  size = sizeof peer;
+  // An attempt to begin with TLS takes the error, and the library tells nobody.
+  if (error == 0 && ::getpeername(number, reinterpret_cast<sockaddr*>(&peer), &size) != 0) {
+    error = errno == ENOTCONN ? ECONNREFUSED : errno;
+  }
   errno = error;
   if (error != 0) return MOSQ_ERR_ERRNO;
   connected_ = true;
   return mosquitto_loop_read(client_.get(), 1);  // which begins with TLS
 }
 
+/// See Note [Connecting to nobody].
+bool MqttSession::wants_to_write() const {
+  if (!connected_) return true;
+  return mosquitto_want_write(client_.get()) && (accepted_ || settings_.ca_file.empty());
+}
+
 /// Waits for the broker, a new message or a second, and does what there is to do.
 int MqttSession::exchange_packets() {
   mosquitto* client = client_.get();
-  const bool writes = !connected_ || mosquitto_want_write(client);
-  const short wanted = writes ? POLLIN | POLLOUT : POLLIN;
+  const short wanted = wants_to_write() ? POLLIN | POLLOUT : POLLIN;
   std::array<pollfd, 2> both = {pollfd{mosquitto_socket(client), wanted, 0},
                                 pollfd{queue_.wake_up().descriptor(), POLLIN, 0}};
   ::poll(both.data(), both.size(), 1000);
@@ -201,7 +231,7 @@ int MqttSession::exchange_packets() {
   if (code == MOSQ_ERR_SUCCESS && mosquitto_want_write(client)) {
     code = mosquitto_loop_write(client, 1);
   }
-  return code == MOSQ_ERR_SUCCESS ? mosquitto_loop_misc(client) : code;
+  return code == MOSQ_ERR_SUCCESS && accepted_ ? mosquitto_loop_misc(client) : code;
 }
 
 int MqttSession::send_waiting() {
@@ -247,7 +277,9 @@ void MqttSession::on_publish(mosquitto*, void* self, int id) {
 }
 
 void MqttSession::on_log(mosquitto*, void* self, int level, const char* text) {
-  if (level == MOSQ_LOG_ERR) static_cast<MqttSession*>(self)->logged_ = text;
+  if (level != MOSQ_LOG_ERR) return;
+  std::string& logged = static_cast<MqttSession*>(self)->logged_;
+  logged += (logged.empty() ? "" : "; ") + std::string(text);
 }
 
 class MqttLink : public BrokerLink {
@@ -262,7 +294,7 @@ class MqttLink : public BrokerLink {
       const std::string why = session.run();
       if (why.empty()) return;
       queue.disconnected(why);
-      queue.give_back(session.was_closed_at_once());
+      queue.give_back(session.brought_nothing());
       // Not where it is only let in: some brokers close the connection at the first message, and
       // all do when another client of this name comes.
       if (session.went_well()) delay = kFirstDelay;

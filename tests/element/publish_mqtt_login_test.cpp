@@ -108,6 +108,20 @@ TEST_F(Mqtt, TlsTrustsTheGivenCertificatesOnly) {
   }
 }
 
+TEST_F(Mqtt, TlsToNobodyIsRefused) {
+  const auto made = MosquittoBroker::with_tls();
+  if (!made) GTEST_SKIP() << "no openssl here";
+  const std::string address = "127.0.0.1:" + std::to_string(free_port());
+  const std::string ca = made->folder() / "ca.pem";
+  Harness h({{"method", "mqtt"},
+             {"address", address.c_str()},
+             {"topic", kTopic},
+             {"ca-file", ca.c_str()},
+             {"drain-timeout", "500"}},
+            "tomepublish");
+  expect_taken(h, false, "Connection refused");
+}
+
 TEST_F(Mqtt, ABrokerThatKnowsItsClientsTakesTheirCertificateOnly) {
   const auto made = MosquittoBroker::with_tls(/*clients_known=*/true);
   if (!made) GTEST_SKIP() << "no openssl here";
