@@ -175,9 +175,8 @@ has_wheel() { # name, start of the version
 }
 
 # PIP_USER: some have pip install for the user wherever it is called, which it refuses in here.
-# --no-compile: of these wheels it is the libraries and headers that are used.
 pip_install() {
-  PIP_USER=0 "$VENV/bin/python" -m pip install --quiet --no-compile --disable-pip-version-check "$@"
+  PIP_USER=0 "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
 }
 
 make_venv() {
@@ -196,7 +195,8 @@ install_torch_cpu() {
   fi
   say "LibTorch $TORCH_VERSION for the CPU, from its wheel (a download of 0.6 GB, 1.3 GB on disk)"
   # libtorch_cpu.so of the standard wheel needs these two CUDA libraries, and none of the others.
-  pip_install --no-deps "torch==$TORCH_VERSION" "nvidia-cuda-runtime==$CUDA_VERSION.*" \
+  # Its 2100 Python files are not compiled: without the rest of what it depends on nobody can import them.
+  pip_install --no-compile --no-deps "torch==$TORCH_VERSION" "nvidia-cuda-runtime==$CUDA_VERSION.*" \
     "nvidia-cuda-cupti==$CUDA_VERSION.*"
 }
 

@@ -54,7 +54,7 @@ Rows rows_of(const GstVideoFrame& frame, guint plane) {
 }
 
 /// Bytes of a plane's pixels where each is a number, or several of so many; 1 where neighbours
-/// share samples or a pixel is no whole bytes: GStreamer writes those byte by byte.
+/// share samples or a pixel is no whole bytes: those GStreamer writes at any address.
 uintptr_t unit_of(const GstVideoFormatInfo& format, guint plane) {
   uintptr_t bytes = 1;
   for (guint i = 0; i < format.n_components; ++i) {

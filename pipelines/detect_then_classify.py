@@ -17,6 +17,8 @@ NEWEST = "queue leaky=downstream max-size-buffers=1 max-size-bytes=0 max-size-ti
 # Before that, what comes in bursts, as HLS does, takes the time that it lasts, or most of it would
 # make room; tomeclassify is told by this, too, that the stream is live.
 PACED = f"clocksync sync-to-first=true ! {NEWEST}"
+# Of a camera within a packet, as where its cable is pulled, before which nothing ends the script.
+LONGEST_SILENCE_S = 10
 BALL = "videotestsrc pattern=ball num-buffers=90 ! video/x-raw,width=640,height=480,framerate=30/1"
 
 
@@ -97,7 +99,7 @@ def main(program, arguments, stop):
     element = pipeline.get_by_name
     decoder = None
     if options.source is not None:
-        decoder = Decoder(pipeline, options.source, element("in").get_static_pad("sink"))
+        decoder = Decoder(pipeline, options.source, element("in").get_static_pad("sink"), LONGEST_SILENCE_S)
     if motion := element("motion"):
         motion_detector.MotionDetector(motion)
     end = run(pipeline, stop)

@@ -75,7 +75,7 @@ def test_it_ends_while_a_camera_hangs_in_a_packet():
             time.sleep(0.3)  # the next packet begins
             begin = time.monotonic()
             assert camera.stop() == 0, camera.said()
-            assert time.monotonic() - begin < 10
+            assert time.monotonic() - begin < 15
 
 
 def test_one_dead_source_among_three():
