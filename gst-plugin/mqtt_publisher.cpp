@@ -175,10 +175,12 @@ std::string MqttSession::run() {
   const int error = errno;
   hung_up_ = is_hang_up(code, error);
   if (!refusal_.empty()) return refusal_;
-  // What is wrong with TLS, a certificate that nobody here trusts, say, is told in the log alone.
-  if (is_tls_failure(code, error) && !logged_.empty()) return logged_;
-  // It tries to begin with TLS before it is connected.
-  if (is_tls_failure(code, error) && !connected_) return text_of(MOSQ_ERR_ERRNO, ECONNREFUSED);
+  if (is_tls_failure(code, error)) {
+    // What is wrong, a certificate that nobody here trusts, say, is told in the log alone.
+    if (!logged_.empty()) return logged_;
+    // It tries to begin with TLS before it is connected.
+    if (!connected_) return text_of(MOSQ_ERR_ERRNO, ECONNREFUSED);
+  }
   return text_of(code, error);
 }
 

@@ -18,7 +18,8 @@ PICTURES = {"image/jpeg": "a JPEG that GStreamer does not decode, such as one in
 class Decoder:
     """A uridecodebin in `pipeline` that feeds `sink`; its state is the caller's to set."""
 
-    def __init__(self, pipeline, uri, sink, timeout=None):
+    def __init__(self, pipeline, uri, sink, timeout):
+        """timeout: seconds after which a silent camera is given up; None where nobody gives it up."""
         self.pipeline, self.sink, self.timeout = pipeline, sink, timeout
         self.found = []  # media types, the container's first
         self.turn = None

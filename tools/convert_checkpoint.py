@@ -109,8 +109,8 @@ def check_memory(path, name, tensor):
 def check_repeats(path, tensors):
     """Views that repeat a few values, and names of one tensor, are written out in full. Weights that are
     tied are few."""
-    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage() for tensor in tensors.values()}
-    held = sum(storage.nbytes() for storage in storages.values())
+    storages = (tensor.untyped_storage() for tensor in tensors.values())
+    held = sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
     size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     if size > MOST_REPEATED * held:
         raise ConvertError(f"{path}: its tensors have {size} bytes, made of {held} that it holds, expected at most "
